@@ -1,0 +1,171 @@
+import { z } from "zod";
+
+/** The parts of the config tree that belong to one tenant or one agent. */
+export const tenantSchema = z.strictObject({
+  trainingConsent: z
+    .enum(["allow", "deny"])
+    .default("allow")
+    .describe("Consent for training where a conversation carries no `nightshift.consent`."),
+  redactionKeyFile: z
+    .string()
+    .optional()
+    .describe("File with the key of this tenant's pseudonyms. Unset: made once and kept in dataDir/keys."),
+  retentionDays: z.int().positive().default(30).describe("Age at which captured conversations are deleted."),
+});
+
+const toolProfileSchema = z.strictObject({
+  class: z
+    .enum(["pure", "constant", "read", "write", "unknown"])
+    .default("unknown")
+    .describe("What a call does; unknown is treated as a write."),
+  argumentRoles: z
+    .record(z.string(), z.enum(["key", "filter", "freeText", "clock", "nonce"]))
+    .default({})
+    .describe("Role of each argument path."),
+  entityPaths: z.array(z.string()).default([]).describe("Entities a call touches, as templates over its arguments: `order:{order_id}`."),
+  volatileResultPaths: z.array(z.string()).default([]).describe("Result paths that differ from call to call (ids, times)."),
+  errorPath: z.string().default("error").describe("Result path whose presence marks the result as an error."),
+  freshnessMs: z.int().positive().optional().describe("Age above which another conversation's tape does not answer this tool."),
+});
+
+const judgeSchema = z.discriminatedUnion("driver", [
+  z.strictObject({
+    driver: z.literal("ruler"),
+    baseUrl: z.url().optional().describe("OpenAI-compatible endpoint of the judge."),
+    model: z.string().describe("Judge model."),
+    apiKeyFile: z.string().optional().describe("File with the judge's API key."),
+    apiKeyEnv: z.string().optional().describe("Environment variable with the judge's API key."),
+    timeoutMs: z.int().positive().default(60_000).describe("Longest wait for one reply."),
+    concurrency: z.int().positive().default(8).describe("Requests in flight."),
+    maxTokensPerRun: z
+      .int()
+      .positive()
+      .default(5_000_000)
+      .describe("Token budget of one run; when spent, the run goes on with what is scored."),
+  }),
+  z.strictObject({
+    driver: z.literal("scripted"),
+    module: z
+      .string()
+      .describe("Module with `scoreGroup` and `comparePair`. For tests and the quickstart; labelled as scripted everywhere."),
+  }),
+]);
+
+const replaySchema = z.strictObject({
+  maxSimulatedShare: z.number().min(0).max(1).default(0.4).describe("A member whose answers are simulated above this share is masked."),
+  maxCalls: z.int().positive().default(16).describe("Model calls of one rollout at most."),
+  concurrency: z.int().positive().default(64).describe("Rollouts in flight."),
+});
+
+const scenarioSchema = z.strictObject({
+  heldOutShare: z.number().min(0.05).max(0.9).default(0.2).describe("Share of users whose conversations only ever evaluate."),
+  quarantineMs: z.int().min(0).default(172_800_000).describe("Age that a conversation must reach before it is used."),
+  maxPerCluster: z.int().positive().default(4).describe("Scenarios taken from one cluster of same-task conversations."),
+  minUsersPerCluster: z.int().positive().default(3).describe("Distinct users that a cluster needs before it trains."),
+  maxShareOfRunPerUser: z
+    .number()
+    .positive()
+    .max(1)
+    .default(0.01)
+    .describe("Largest share of a run's scenarios from one user (at least one is always allowed)."),
+});
+
+const nightSchema = z.strictObject({
+  schedule: z.string().optional().describe("Cron expression of the night. Unset: only `nightshift run` starts one."),
+  iterations: z.int().positive().default(4).describe("Rounds of roll out, judge, batch, train."),
+  scenarios: z.int().positive().default(64).describe("Scenarios of one iteration."),
+  groupSize: z.int().min(3).default(8).describe("Members of a group."),
+  minSpread: z.number().positive().default(0.05).describe("A group with a smaller reward deviation has no signal."),
+  judgeDeviation: z.number().min(0).default(0).describe("The judge's own repeat deviation; a group needs 1.5 times it."),
+  seed: z.int().default(1).describe("Seed of the run."),
+  batchDeadlineMs: z.int().positive().default(3_600_000).describe("How long the trainer waits for a batch."),
+  heartbeatTimeoutMs: z.int().positive().default(120_000).describe("Silence after which the trainer counts as stuck."),
+  lora: z
+    .strictObject({
+      rank: z.int().positive().default(16).describe("LoRA rank."),
+      alpha: z.number().positive().default(32).describe("LoRA alpha."),
+    })
+    .prefault({}),
+  learningRate: z.number().positive().default(2e-5).describe("AdamW learning rate."),
+  minibatches: z.int().min(1).max(4).default(2).describe("Optimiser steps per batch."),
+  loss: z.enum(["cispo", "grpo"]).default("cispo").describe("Token-level loss."),
+  ratioCap: z.number().positive().default(5).describe("CISPO's cap on the importance ratio."),
+  klBeta: z.number().min(0).default(1e-3).describe("Weight of KL to the base, inside the advantage."),
+  maxLogprobDelta: z.number().positive().default(0.05).describe("A batch whose mean |trainer − sampler| logprob exceeds this is refused."),
+  threads: z.int().positive().default(1).describe("CPU threads of a local trainer."),
+  sabotage: z
+    .enum(["shuffle_rewards", "invert_rewards"])
+    .optional()
+    .describe("Fault injection: trains a bad adapter on purpose. Loud everywhere."),
+});
+
+const gateSchema = z.strictObject({
+  enabled: z.boolean().default(true).describe("Off: candidates go to the canary ungated, and every output says so."),
+  mode: z.enum(["improve", "non-inferior"]).default("improve").describe("What the held-out suite must show against stable."),
+  alpha: z.number().positive().max(0.5).default(0.05).describe("Error level of the gate."),
+  margin: z.number().positive().max(0.5).default(0.06).describe("δ of the non-inferiority test."),
+  maxScenarios: z.int().positive().default(200).describe("Held-out scenarios at most."),
+  seedsPerScenario: z.int().positive().default(1).describe("Pairs played per scenario; one X each, their mean."),
+  maxMaskedShare: z.number().positive().max(1).default(0.2).describe("Above this masked share the gate is insufficient."),
+});
+
+const canarySchema = z.strictObject({
+  mode: z.enum(["improve", "non-inferior"]).default("non-inferior").describe("What the canary must show."),
+  delta: z.number().min(0).max(0.5).default(0.05).describe("δ: the largest loss that may still be promoted (0 in mode improve)."),
+  alpha: z.number().positive().max(0.5).default(0.05).describe("Error level of promotion and of rollback."),
+  lambda0: z.number().positive().default(0.06).describe("Base bet: planned gap / (2(s1² + s0²))."),
+  ramp: z
+    .array(z.strictObject({ weight: z.number().min(0.01).max(0.99), untilUnits: z.int().positive().optional() }))
+    .min(1)
+    .default([{ weight: 0.05, untilUnits: 400 }, { weight: 0.2, untilUnits: 1_000 }, { weight: 0.5 }])
+    .describe("Candidate weight by units processed."),
+  maxUnits: z.int().positive().default(10_000).describe("Units at which an undecided canary expires."),
+  lookEvery: z.int().positive().default(1).describe("Units between looks."),
+  dwellMs: z.int().min(0).default(86_400_000).describe("Shortest time before a promotion."),
+  deadlineMs: z.int().positive().default(604_800_000).describe("Time after which an undecided canary expires."),
+  minCandidateUnits: z.int().min(0).default(20).describe("Exposure floor of the guardrails: candidate units before a promotion."),
+});
+
+export const agentSchema = z.strictObject({
+  tenant: z.string().default("default").describe("Tenant that owns this agent."),
+  match: z
+    .strictObject({
+      serviceName: z.string().optional().describe("Equals the resource attribute service.name."),
+      agentName: z.string().optional().describe("Equals gen_ai.agent.name."),
+    })
+    .prefault({})
+    .describe("Which telemetry is this agent's. Empty: everything of the tenant."),
+  model: z.string().describe("Public model name that the agent asks for."),
+  baseModel: z.string().describe("Directory of the base model's weights, tokenizer and chat template."),
+  policyServers: z
+    .array(z.strictObject({ url: z.url().describe("Base URL of an OpenAI-compatible server with vLLM's LoRA endpoints.") }))
+    .default([])
+    .describe("Replicas that serve the base model. Empty: `up` starts the embedded server."),
+  sampling: z
+    .strictObject({
+      temperature: z.number().min(0).max(2).default(0.7),
+      topP: z.number().positive().max(1).default(1),
+      maxTokens: z.int().positive().default(512),
+    })
+    .prefault({})
+    .describe("Production's sampling, for gate replays."),
+  outcome: z
+    .strictObject({
+      feedback: z.string().default("task_success").describe("Feedback name that is the canary's outcome Y."),
+      horizonMs: z
+        .int()
+        .positive()
+        .default(3_600_000)
+        .describe("How long an outcome may take after the unit's last answer; then it is missing."),
+    })
+    .prefault({}),
+  tools: z.record(z.string(), toolProfileSchema).default({}).describe("Tool profiles by tool name."),
+  judge: judgeSchema.optional().describe("Judge of trajectory groups. Unset: nights are refused with the reason."),
+  pairJudge: judgeSchema.optional().describe("Judge of the gate's pairs; another model than the judge."),
+  requireCalibration: z.boolean().default(true).describe("An uncalibrated judge trains, but nothing is promoted on its own."),
+  scenario: scenarioSchema.prefault({}),
+  replay: replaySchema.prefault({}),
+  night: nightSchema.prefault({}),
+  gate: gateSchema.prefault({}),
+  canary: canarySchema.prefault({}),
+});

@@ -1,0 +1,179 @@
+import { readFileSync } from "node:fs";
+import { parse as parseYaml } from "yaml";
+import { z } from "zod";
+import { agentSchema, tenantSchema } from "./config-agent.ts";
+import { nightshiftError } from "./errors.ts";
+
+/** One strict tree: an unknown key is an error. Every leaf is described; the reference table is generated from this. */
+const listener = (port: number) => ({
+  host: z.string().default("127.0.0.1").describe("Address to bind. Loopback unless told otherwise."),
+  port: z.int().min(0).max(65_535).default(port).describe("TCP port; 0 takes a free one."),
+});
+
+const bytes = (defaultMiB: number, what: string) =>
+  z
+    .int()
+    .positive()
+    .default(defaultMiB * 1024 * 1024)
+    .describe(what);
+
+export const configSchema = z.strictObject({
+  dataDir: z.string().default(".nightshift").describe("Directory of the embedded store, artifacts, runs and keys. One process owns it."),
+  logLevel: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).default("info").describe("Lowest level that is logged."),
+  python: z
+    .string()
+    .default(".venv/bin/python")
+    .describe("Python with the trainer's requirements, for the local trainer and the embedded policy server."),
+  telemetry: z
+    .strictObject({ otlpEndpoint: z.url().optional().describe("Where Nightshift sends its own spans and metrics. Unset: nowhere.") })
+    .prefault({})
+    .describe("Nightshift's own telemetry."),
+  store: z
+    .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("pglite") })])
+    .prefault({ driver: "pglite" })
+    .describe("The one database."),
+  artifacts: z
+    .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("file") })])
+    .prefault({ driver: "file" })
+    .describe("Where adapters, batches and group files live."),
+  transport: z
+    .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("inline") })])
+    .prefault({ driver: "inline" })
+    .describe("What carries accepted telemetry from the collector to ingest."),
+  collector: z
+    .strictObject({
+      ...listener(4318),
+      maxBodyBytes: bytes(64, "Largest request body, before and after decompression."),
+      maxInFlightBytes: bytes(256, "Bytes of accepted bodies held at once; above it requests get 503 with Retry-After."),
+      redact: z.boolean().default(true).describe("Take secrets and PII out before anything is stored."),
+    })
+    .prefault({})
+    .describe("The OTLP receiver."),
+  capture: z
+    .strictObject({
+      graceMs: z.int().min(0).default(15_000).describe("Wait after a conversation's root ended; at least twice the SDK's batch delay."),
+      idleMs: z.int().positive().default(300_000).describe("A conversation without a root is complete after this long without a new span."),
+      maxAgeMs: z.int().positive().default(86_400_000).describe("Hard cap on an open conversation."),
+      sweepMs: z.int().positive().default(1_000).describe("How often complete conversations are looked for."),
+    })
+    .prefault({})
+    .describe("When a conversation counts as complete."),
+  gateway: z
+    .strictObject({
+      ...listener(8080),
+      leaseMs: z
+        .int()
+        .positive()
+        .max(30_000)
+        .default(15_000)
+        .describe("The candidate's weight falls to 0 when the control plane was silent this long."),
+      keyIdleMs: z.int().positive().default(3_600_000).describe("A pinned assignment is forgotten after this long without a call."),
+      maxKeys: z.int().positive().default(100_000).describe("Pinned assignments kept at once."),
+      upstreamTimeoutMs: z.int().positive().default(120_000).describe("Longest wait for an upstream's first byte."),
+      maxBodyBytes: bytes(16, "Largest request body from an agent."),
+      controlUrl: z.url().optional().describe("The control service, for `nightshift gateway` as its own process."),
+      collectorUrl: z.url().optional().describe("Where the gateway's own GenAI spans go, for `nightshift gateway` as its own process."),
+      key: z
+        .strictObject({
+          traceparent: z.boolean().default(false).describe("Use the trace id as assignment key (one conversation = one trace)."),
+        })
+        .prefault({}),
+    })
+    .prefault({})
+    .describe("The OpenAI-compatible gateway."),
+  api: z
+    .strictObject({
+      ...listener(4400),
+      operatorTokenFile: z
+        .string()
+        .optional()
+        .describe("File with the operator's bearer token. Unset: open, and only allowed on loopback."),
+    })
+    .prefault({})
+    .describe("The HTTP API and the page."),
+  tenants: z
+    .record(z.string().regex(/^[a-z0-9-]{1,40}$/), tenantSchema)
+    .prefault({ default: {} })
+    .describe("Training-isolation domains by slug."),
+  agents: z
+    .record(z.string().regex(/^[a-z0-9-]{1,40}$/), agentSchema)
+    .default({})
+    .describe("Agents that Nightshift watches, by slug."),
+});
+
+export type Config = z.infer<typeof configSchema>;
+export type AgentConfig = Config["agents"][string];
+export type TenantConfig = Config["tenants"][string];
+
+/**
+ * Reads the config once: defaults, then the YAML file, then `NIGHTSHIFT_A__B=value` from `env` (double underscore descends).
+ * @throws NightshiftError `config_unreadable` or `config_invalid`; entries print it and exit 2.
+ */
+export function loadConfig(options: { file?: string | undefined; env: Record<string, string | undefined> }): Config {
+  const fromFile = options.file === undefined ? {} : readYaml(options.file);
+  return parseConfig(withEnvironment(fromFile, options.env));
+}
+
+/** Validates a config tree and checks what spans several keys. @throws NightshiftError `config_invalid` */
+export function parseConfig(tree: unknown): Config {
+  const parsed = configSchema.safeParse(tree);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const path = issue?.path ?? [];
+    const problem =
+      parsed.error.issues.length > 1 ? `${issue?.message} (and ${parsed.error.issues.length - 1} more)` : (issue?.message ?? "invalid");
+    throw nightshiftError("config_invalid", { path: path.join(".") || "(root)", received: show(valueAt(tree, path)), problem });
+  }
+  for (const [slug, agent] of Object.entries(parsed.data.agents)) {
+    if (!(agent.tenant in parsed.data.tenants)) {
+      throw nightshiftError("config_invalid", {
+        path: `agents.${slug}.tenant`,
+        received: show(agent.tenant),
+        problem: "names no key of tenants",
+      });
+    }
+  }
+  return parsed.data;
+}
+
+function readYaml(file: string): Record<string, unknown> {
+  try {
+    const tree: unknown = parseYaml(readFileSync(file, "utf8"));
+    if (tree === null || typeof tree !== "object" || Array.isArray(tree)) throw new Error("the top level is not a mapping");
+    return tree as Record<string, unknown>;
+  } catch (cause) {
+    throw nightshiftError("config_unreadable", { file, problem: cause instanceof Error ? cause.message : String(cause) }, { cause });
+  }
+}
+
+function withEnvironment(tree: Record<string, unknown>, env: Record<string, string | undefined>): Record<string, unknown> {
+  const result = structuredClone(tree);
+  for (const [name, value] of Object.entries(env)) {
+    // Single-level names such as NIGHTSHIFT_JUDGE_URL belong to entries, not to the tree.
+    if (value === undefined || !name.startsWith("NIGHTSHIFT_") || !name.includes("__")) continue;
+    const path = name.slice("NIGHTSHIFT_".length).split("__").map(camelCase);
+    let node = result;
+    for (const key of path.slice(0, -1)) {
+      const next = node[key];
+      node[key] = next !== null && typeof next === "object" ? next : {};
+      node = node[key] as Record<string, unknown>;
+    }
+    node[path.at(-1) ?? ""] = parseYaml(value);
+  }
+  return result;
+}
+
+function camelCase(name: string): string {
+  return name.toLowerCase().replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function valueAt(tree: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (node, key) => (node !== null && typeof node === "object" ? (node as Record<PropertyKey, unknown>)[key] : undefined),
+    tree,
+  );
+}
+
+function show(value: unknown): string {
+  return value === undefined ? "nothing" : (JSON.stringify(value) ?? typeof value).slice(0, 120);
+}

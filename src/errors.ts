@@ -1,0 +1,74 @@
+/**
+ * Every error that Nightshift raises: one class, one table. `message` says what failed, with the value; `fix` says what the operator does.
+ * `retryable` tells a caller whether the same call may succeed later with nothing changed. Rows are grouped by room.
+ */
+const TABLE = {
+  // root
+  config_invalid: {
+    message: (a: { path: string; received: string; problem: string }) => `config ${a.path}: ${a.problem} (received ${a.received})`,
+    fix: "Correct the value in the config file or its NIGHTSHIFT_ environment variable; `nightshift init` prints every key with its meaning.",
+    retryable: false,
+  },
+  config_unreadable: {
+    message: (a: { file: string; problem: string }) => `config file ${a.file} cannot be read: ${a.problem}`,
+    fix: "Pass an existing YAML file with --config, or leave it out to run on defaults.",
+    retryable: false,
+  },
+  port_taken: {
+    message: (a: { what: string; host: string; port: number }) => `${a.what} cannot listen on ${a.host}:${a.port}: the port is taken`,
+    fix: "Stop the other process or set another port for this listener in the config.",
+    retryable: false,
+  },
+  disk_full: {
+    message: (a: { what: string; path: string }) => `${a.what} could not be written below ${a.path}: no space left on the device`,
+    fix: "Free disk space or move dataDir to a larger volume; nothing that was acknowledged is lost.",
+    retryable: true,
+  },
+  // store
+  data_dir_locked: {
+    message: (a: { dir: string; pid: number | string }) => `data directory ${a.dir} is in use by process ${a.pid}`,
+    fix: "Stop that process, or give this one a dataDir of its own: the embedded database has exactly one owner.",
+    retryable: false,
+  },
+  store_unavailable: {
+    message: (a: { problem: string }) => `the database did not answer: ${a.problem}`,
+    fix: "Check that the database is up and reachable; the operation is repeated on its own.",
+    retryable: true,
+  },
+  store_newer: {
+    message: (a: { found: string; known: string }) => `the database has migration ${a.found}, this version knows up to ${a.known}`,
+    fix: "Start the newer version of Nightshift, or migrate back with it before you downgrade.",
+    retryable: false,
+  },
+} as const satisfies Record<string, Row>;
+
+// oxlint-disable-next-line typescript/no-explicit-any -- each row names its own arguments; the call is checked by ErrorArgs
+type Row = { message: (args: any) => string; fix: string; retryable: boolean };
+
+export type ErrorCode = keyof typeof TABLE;
+export type ErrorArgs<C extends ErrorCode> = Parameters<(typeof TABLE)[C]["message"]>[0];
+
+export class NightshiftError extends Error {
+  readonly code: ErrorCode;
+  readonly fix: string;
+  readonly retryable: boolean;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "NightshiftError";
+    this.code = code;
+    this.fix = TABLE[code].fix;
+    this.retryable = TABLE[code].retryable;
+  }
+}
+
+/** Builds (does not throw) the error of `code`. Foreign errors travel as `cause`. */
+export function nightshiftError<C extends ErrorCode>(code: C, args: ErrorArgs<C>, options?: { cause?: unknown }): NightshiftError {
+  const row: Row = TABLE[code];
+  return new NightshiftError(code, row.message(args), options);
+}
+
+/** All codes with their fixes, for the generated reference and the test that compares both. */
+export function errorTable(): readonly { code: ErrorCode; fix: string; retryable: boolean }[] {
+  return (Object.keys(TABLE) as ErrorCode[]).map((code) => ({ code, fix: TABLE[code].fix, retryable: TABLE[code].retryable }));
+}

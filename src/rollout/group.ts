@@ -1,0 +1,71 @@
+import type { Message, ToolDefinition } from "../trace/message.ts";
+
+export type Rung = "R0" | "R1" | "R2" | "R3" | "R4" | "R5" | "R6" | "R7" | "agent_error";
+
+/** One tool answer of a rollout and where it came from. */
+export interface JournalEntry {
+  step: number;
+  tool: string;
+  callKey: string;
+  rung: Rung;
+  /** Tape id and entry index for R1–R3. */
+  servedFrom?: { tape: string; entry: number };
+  confidence: number;
+  stateBefore: string;
+  stateAfter: string;
+  isError: boolean;
+}
+
+/** One model call as sampled: exact ids and processed logprobs. */
+export interface SampledCall {
+  promptTokenIds: readonly number[];
+  completionTokenIds: readonly number[];
+  logprobs: readonly number[];
+  finishReason: string;
+  adapterDigest: string;
+  sampling: { temperature: number; topP: number; topK: number; minP: number; seed: number };
+}
+
+/**
+ * `completed` and `truncated` (a loop, or the agent's own limits: its fault, scored) count; `masked` ones (replay's or infrastructure's fault)
+ * are in no mean, deviation, count, loss denominator or judge prompt.
+ */
+export type RolloutEnd =
+  | { status: "completed" }
+  | { status: "truncated"; cause: "loop" | "max_calls" | "length" }
+  | { status: "masked"; cause: "replay_miss" | "simulated_share" | "too_many_calls" | "infrastructure" };
+
+export interface Rollout {
+  rolloutId: string;
+  scenarioId: string;
+  /** The whole transcript, system message first. */
+  messages: readonly Message[];
+  calls: readonly SampledCall[];
+  journal: readonly JournalEntry[];
+  end: RolloutEnd;
+  seed: number;
+}
+
+export interface FidelityReport {
+  callsByRung: Readonly<Partial<Record<Rung, number>>>;
+  coverage: number;
+  realShare: number;
+  simulatedShare: number;
+  divergenceStep: number | null;
+  stalenessMs: number;
+  /** Per group: the geometric mean per served call, averaged over members. */
+  weight: number;
+  decision: "train" | "downweight" | "drop";
+}
+
+/** G attempts at the same scenario by the same policy. */
+export interface TrajectoryGroup {
+  groupId: string;
+  runId: string;
+  iteration: number;
+  scenarioId: string;
+  adapterDigest: string;
+  tools: readonly ToolDefinition[];
+  members: readonly Rollout[];
+  fidelity: FidelityReport;
+}

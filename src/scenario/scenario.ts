@@ -1,0 +1,34 @@
+import { z } from "zod";
+import { messageSchema } from "../trace/message.ts";
+
+/** A situation to replay: where a recorded conversation started, and the tapes that may answer it. */
+export const scenarioSchema = z.object({
+  id: z.string(),
+  tenant: z.string(),
+  agent: z.string(),
+  trajectoryId: z.string(),
+  trajectoryVersion: z.int(),
+  conversationId: z.string(),
+  subject: z.string(),
+  /** Same-task conversations share a cluster. */
+  cluster: z.string(),
+  start: z.object({
+    /** System message and everything up to and including the first user message. */
+    messages: z.array(messageSchema),
+    /** Recorded user turns after the first, in order. */
+    userTurns: z.array(messageSchema),
+    tools: z.array(
+      z.object({ name: z.string(), description: z.string().optional(), parameters: z.record(z.string(), z.unknown()).optional() }),
+    ),
+    clockMs: z.number(),
+  }),
+  /** Tape ids that may answer: its own first, then the pool of its split. */
+  tapes: z.array(z.string()),
+  mode: z.enum(["loop", "agent", "step"]),
+  split: z.enum(["train", "held_out"]),
+  recordedAtMs: z.number(),
+  /** Model calls of the recorded conversation. */
+  recordedCalls: z.int(),
+});
+export type Scenario = z.infer<typeof scenarioSchema>;
+export type Split = Scenario["split"];

@@ -1,0 +1,223 @@
+import type { ColumnType, Generated, JSONColumnType } from "kysely";
+
+/** Column types of the one schema. Times are epoch milliseconds unless the name says `_ns`. Large bodies live in the artifact store by digest. */
+export interface Tables {
+  spans: SpanTable;
+  log_events: LogEventTable;
+  conversations: ConversationTable;
+  conversation_traces: ConversationTraceTable;
+  messages: MessageTable;
+  trajectories: TrajectoryTable;
+  feedback: FeedbackTable;
+  tool_schemas: ToolSchemaTable;
+  scenarios: ScenarioTable;
+  runs: RunTable;
+  run_steps: RunStepTable;
+  groups: GroupTable;
+  judge_results: JudgeResultTable;
+  adapters: AdapterTable;
+  attestations: AttestationTable;
+  experiments: ExperimentTable;
+  evidence: EvidenceTable;
+  routes: RouteTable;
+  audit: AuditTable;
+  settings: SettingTable;
+}
+
+/** bigint columns come back as strings from Postgres; the drivers turn int8 into number (all our values are below 2^53). */
+type Json<T extends object = Record<string, unknown>> = JSONColumnType<T>;
+type Bytes = ColumnType<Uint8Array, Uint8Array, Uint8Array>;
+
+interface SpanTable {
+  tenant: string;
+  trace_id: string;
+  span_id: string;
+  /** Protobuf `ResourceSpans` with its resource, scope and just this span. */
+  raw: Bytes;
+  received_at_ms: number;
+}
+
+interface LogEventTable {
+  tenant: string;
+  /** sha256 over (trace id, span id, event name, time, body). */
+  hash: string;
+  trace_id: string | null;
+  span_id: string | null;
+  raw: Bytes;
+  received_at_ms: number;
+}
+
+interface ConversationTable {
+  id: string;
+  tenant: string;
+  agent: string;
+  key_kind: "conversation" | "session" | "trace";
+  key: string;
+  state: "open" | "complete";
+  first_received_ms: number;
+  last_received_ms: number;
+  /** When a root span's end was first seen; null while none was. */
+  root_ended_ms: number | null;
+  /** Grows when a completed conversation gets a late span. */
+  version: number;
+}
+
+interface ConversationTraceTable {
+  tenant: string;
+  trace_id: string;
+  conversation_id: string;
+}
+
+interface MessageTable {
+  hash: string;
+  body: Json;
+}
+
+interface TrajectoryTable {
+  id: string;
+  version: number;
+  conversation_id: string;
+  conversation_key: string;
+  tenant: string;
+  agent: string;
+  subject: string | null;
+  started_at_ms: number;
+  ended_at_ms: number;
+  adapter_digest: string | null;
+  experiment_id: string | null;
+  content_hash: string;
+  /** Hashes into `messages`, in order. */
+  message_hashes: Json<string[]>;
+  /** The trajectory without its messages (trajectory.ts). */
+  body: Json;
+  trainable: boolean;
+  reasons: Json<string[]>;
+  superseded: boolean;
+}
+
+interface FeedbackTable {
+  tenant: string;
+  target_kind: "conversation" | "trace" | "span" | "response";
+  target: string;
+  name: string;
+  source: string;
+  value: Json<{ value: boolean | number | string; explanation?: string }>;
+  at_ms: number;
+}
+
+interface ToolSchemaTable {
+  tenant: string;
+  agent: string;
+  tool: string;
+  schema_hash: string;
+  definition: Json;
+  last_seen_ms: number;
+}
+
+interface ScenarioTable {
+  run_id: string;
+  id: string;
+  split: "train" | "held_out";
+  body: Json;
+}
+
+interface RunTable {
+  id: string;
+  tenant: string;
+  agent: string;
+  /** running | finished | failed | cancelled; at most one running per agent (unique index). */
+  state: string;
+  started_at_ms: number;
+  finished_at_ms: number | null;
+  plan: Json;
+  outcome: Json | null;
+}
+
+interface RunStepTable {
+  run_id: string;
+  step: string;
+  started_at_ms: number;
+  finished_at_ms: number | null;
+  output: Json | null;
+}
+
+interface GroupTable {
+  id: string;
+  run_id: string;
+  iteration: number;
+  scenario_id: string;
+  /** Digest of the group's JSON in the artifact store. */
+  body_digest: string;
+  summary: Json;
+}
+
+interface JudgeResultTable {
+  cache_key: string;
+  body: Json;
+  created_at_ms: number;
+}
+
+interface AdapterTable {
+  digest: string;
+  name: string;
+  number: number;
+  tenant: string;
+  agent: string;
+  run_id: string;
+  iteration: number;
+  parent_digest: string | null;
+  manifest: Json;
+  created_at_ms: number;
+}
+
+interface AttestationTable {
+  digest: string;
+  replica: string;
+  /** Identity of the server process: a restart needs a new proof. */
+  instance: string;
+  decision: Json;
+  at_ms: number;
+}
+
+interface ExperimentTable {
+  id: string;
+  tenant: string;
+  agent: string;
+  candidate_digest: string;
+  stable_digest: string;
+  state: string;
+  /** Fencing: a write with an older generation changes nothing. */
+  generation: number;
+  body: Json;
+  created_at_ms: number;
+  ended_at_ms: number | null;
+}
+
+interface EvidenceTable {
+  experiment_id: string;
+  seq: number;
+  kind: string;
+  body: Json;
+  at_ms: number;
+}
+
+interface RouteTable {
+  agent: string;
+  version: number;
+  generation: number;
+  body: Json;
+}
+
+interface AuditTable {
+  id: Generated<number>;
+  at_ms: number;
+  actor: string;
+  action: string;
+  subject: string;
+  body: Json;
+}
+
+interface SettingTable {
+  key: string;
+  value: Json;
+}

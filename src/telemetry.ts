@@ -1,0 +1,27 @@
+/**
+ * Names of everything Nightshift measures and of the attributes it writes on spans: one table, so that dashboards, alerts and docs can be checked against it.
+ */
+export const ATTRIBUTE = {
+  adapter: "nightshift.adapter",
+  adapterName: "nightshift.adapter.name",
+  assignmentKey: "nightshift.assignment.key",
+  assignmentWeak: "nightshift.assignment.weak_key",
+  assignmentArm: "nightshift.assignment.arm",
+  assignmentProbability: "nightshift.assignment.probability",
+  experiment: "nightshift.experiment.id",
+  routeVersion: "nightshift.route.version",
+  fallback: "nightshift.fallback",
+  consent: "nightshift.consent",
+  piiUnredacted: "nightshift.pii_unredacted",
+} as const;
+
+/** Instrumentation scopes. Only the gateway's live scope is capture data; every other `nightshift.` scope is dropped at ingest. */
+export const SCOPE = { gateway: "nightshift.gateway", own: "nightshift.internal" } as const;
+
+/** Headers on answers of the gateway, and those that it reads. */
+export const HEADER = {
+  adapter: "x-nightshift-adapter",
+  arm: "x-nightshift-arm",
+  trajectoryId: "x-trajectory-id",
+  sessionId: "x-session-id",
+} as const;

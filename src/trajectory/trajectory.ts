@@ -1,0 +1,81 @@
+import { z } from "zod";
+import { messageSchema } from "../trace/message.ts";
+
+/** Why a conversation cannot teach. The mend for each, per SDK, is in verdict.ts. */
+export const reasonSchema = z.enum([
+  "truncated_json",
+  "dropped_attributes",
+  "dropped_events",
+  "tool_definitions_missing",
+  "tool_result_missing",
+  "system_missing",
+  "output_missing",
+  "pairing_guessed",
+  "compacted_unlinked",
+  "no_consent",
+  "pii_unredacted",
+  "superseded",
+  "served_by_rolled_back",
+  "candidate_undecided",
+  "unknown_agent",
+]);
+export type Reason = z.infer<typeof reasonSchema>;
+
+const toolDefinitionSchema = z.object({
+  name: z.string(),
+  description: z.string().optional(),
+  parameters: z.record(z.string(), z.unknown()).optional(),
+});
+
+const assignmentSchema = z.object({
+  experimentId: z.string().nullable(),
+  key: z.string(),
+  weakKey: z.boolean(),
+  arm: z.enum(["stable", "candidate"]),
+  probability: z.number(),
+  routeVersion: z.number(),
+});
+
+/** When a tool call of the transcript was made, by tool call id (or `turn:index` where there is none). */
+const toolTimingSchema = z.object({
+  callId: z.string(),
+  startedAtMs: z.number(),
+  latencyMs: z.number(),
+  isError: z.boolean(),
+  traceId: z.string(),
+  spanId: z.string(),
+});
+
+/**
+ * One assembled branch of a conversation: the transcript as the model saw and wrote it, with where it came from.
+ * `messages` holds the whole transcript in order, the system message first; the last message is the assistant's.
+ */
+export const trajectorySchema = z.object({
+  id: z.string(),
+  version: z.int().positive(),
+  conversationId: z.string(),
+  conversationKey: z.string(),
+  tenant: z.string(),
+  agent: z.string(),
+  parentId: z.string().nullable(),
+  /** End user, or null; `subjectKnown` false means the conversation stands for its own subject. */
+  subject: z.string().nullable(),
+  startedAtMs: z.number(),
+  endedAtMs: z.number(),
+  model: z.string().nullable(),
+  adapterDigest: z.string().nullable(),
+  assignment: assignmentSchema.nullable(),
+  messages: z.array(messageSchema),
+  tools: z.array(toolDefinitionSchema).nullable(),
+  toolTimings: z.array(toolTimingSchema),
+  sampling: z.object({ temperature: z.number().optional(), topP: z.number().optional(), maxTokens: z.number().optional() }),
+  usage: z.object({ inputTokens: z.number(), outputTokens: z.number(), calls: z.number() }),
+  finishReason: z.string().nullable(),
+  dialects: z.array(z.string()),
+  spans: z.array(z.object({ traceId: z.string(), spanId: z.string() })),
+  /** sha256 of what it teaches: messages, tools, model; equal content means nothing new was learned by a late span. */
+  contentHash: z.string(),
+  verdict: z.object({ trainable: z.boolean(), reasons: z.array(reasonSchema) }),
+});
+export type Trajectory = z.infer<typeof trajectorySchema>;
+export type Verdict = Trajectory["verdict"];
