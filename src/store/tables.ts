@@ -24,7 +24,12 @@ export interface Tables {
   settings: SettingTable;
 }
 
-/** bigint columns come back as strings from Postgres; the drivers turn int8 into number (all our values are below 2^53). */
+/**
+ * Documents that people or prompts read are `json`, which keeps them as written: key order is part of a tool schema and of a transcript.
+ * Only what SQL looks into is `jsonb`.
+ *
+ * bigint columns come back as strings from Postgres; the drivers turn int8 into number (all our values are below 2^53).
+ */
 type Json<T extends object = Record<string, unknown>> = JSONColumnType<T>;
 type Bytes = ColumnType<Uint8Array, Uint8Array, Uint8Array>;
 
@@ -56,8 +61,10 @@ interface ConversationTable {
   state: "open" | "complete";
   first_received_ms: number;
   last_received_ms: number;
-  /** When a root span's end was first seen; null while none was. */
+  /** When the roots of all its traces were seen to have ended (receive time of the last); null while one is missing. */
   root_ended_ms: number | null;
+  /** Not looked at again before this time: a tool call still dangles. Any arrival resets it to 0. */
+  not_before_ms: number;
   /** Grows when a completed conversation gets a late span. */
   version: number;
 }
@@ -66,6 +73,8 @@ interface ConversationTraceTable {
   tenant: string;
   trace_id: string;
   conversation_id: string;
+  /** Receive time of the trace's root span; null while it has not ended. */
+  root_ended_ms: number | null;
 }
 
 interface MessageTable {

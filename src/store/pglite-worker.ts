@@ -1,0 +1,121 @@
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parentPort } from "node:worker_threads";
+import { PGlite, types } from "@electric-sql/pglite";
+import { NodeFS } from "@electric-sql/pglite/nodefs";
+import type { PgliteAnswer, PgliteRequest } from "./pglite-protocol.ts";
+
+/**
+ * The thread that Postgres runs in: PGlite executes queries synchronously, so on the main thread a checkpoint would stall every listener.
+ * Started by pglite.ts only.
+ */
+let postgres: PGlite | null = null;
+let last: Promise<void> = Promise.resolve();
+
+parentPort?.on("message", (request: PgliteRequest) => {
+  last = last.then(async () => parentPort?.postMessage(await answer(request)));
+});
+
+async function answer(request: PgliteRequest): Promise<PgliteAnswer> {
+  try {
+    return { id: request.id, status: "done", ...(await perform(request)) };
+  } catch (error) {
+    return failed(request.id, error);
+  }
+}
+
+async function perform(request: PgliteRequest): Promise<{ rows: readonly unknown[]; affectedRows: number; command: string }> {
+  if (request.kind === "query") {
+    if (postgres === null) throw new Error("not open");
+    const { rows, affectedRows, command } = await postgres.query(request.sql, [...request.parameters]);
+    return { rows, affectedRows: affectedRows ?? 0, command: command?.split(" ")[0] ?? "" };
+  }
+  if (request.kind === "open") postgres = request.dir === null ? await openInMemory() : await openDirectory(request.dir);
+  else await postgres?.close();
+  return { rows: [], affectedRows: 0, command: "" };
+}
+
+function failed(id: number, error: unknown): PgliteAnswer {
+  const { message, code, constraint, severity } = error as Error & { code?: string; constraint?: string; severity?: string };
+  // A statement's own failure carries a severity; anything else is an abort of the WebAssembly module.
+  const fatal = severity === undefined || severity === "FATAL" || severity === "PANIC";
+  return { id, status: "failed", message, code: code ?? null, constraint: constraint ?? null, fatal };
+}
+
+const OPTIONS = {
+  // PGlite's own bytea functions work byte by byte and cost milliseconds for one captured span.
+  parsers: { [types.BYTEA]: (text: string) => new Uint8Array(Buffer.from(text.slice(2), "hex")), [types.INT8]: Number },
+  serializers: {
+    [types.BYTEA]: (bytes: Uint8Array) => `\\x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex")}`,
+  },
+};
+
+/** A fresh cluster each time, unpacked from a cached one: initdb takes seconds, unpacking tenths. */
+async function openInMemory(): Promise<PGlite> {
+  const clusterCache = clusterCacheFile();
+  if (existsSync(clusterCache)) return PGlite.create({ ...OPTIONS, loadDataDir: new Blob([readFileSync(clusterCache)]) });
+  const created = await PGlite.create(OPTIONS);
+  const dump = await created.dumpDataDir("none");
+  const aside = `${clusterCache}.${process.pid}.${Date.now()}`;
+  mkdirSync(dirname(clusterCache), { recursive: true });
+  writeFileSync(aside, Buffer.from(await dump.arrayBuffer()));
+  renameSync(aside, clusterCache);
+  return created;
+}
+
+/** By PGlite version: a cluster's files are not readable across major versions of Postgres. */
+function clusterCacheFile(): string {
+  const manifest = new URL("../package.json", import.meta.resolve("@electric-sql/pglite"));
+  const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };
+  return fileURLToPath(new URL(`../../node_modules/.cache/nightshift/pglite-${version}.tar`, import.meta.url));
+}
+
+/** Opens (or makes) the cluster below `dir`, whose lock the caller holds. */
+async function openDirectory(dir: string): Promise<PGlite> {
+  const cluster = join(dir, "postgres");
+  if (!existsSync(cluster)) {
+    // A kill during initdb must not leave half a cluster under the real name.
+    const aside = `${cluster}.initializing`;
+    rmSync(aside, { recursive: true, force: true });
+    await (await PGlite.create({ ...OPTIONS, dataDir: aside })).close();
+    renameSync(aside, cluster);
+  }
+  // Left behind by kill -9. Our own lock is held, so it cannot belong to a living process.
+  rmSync(join(cluster, "postmaster.pid"), { force: true });
+  return PGlite.create({ ...OPTIONS, fs: new DurableNodeFs(cluster), startParams: DURABLE });
+}
+
+/** PGlite starts Postgres with -F (no fsync): a power cut would lose acknowledged commits. */
+const DURABLE = [...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"), "-c", "wal_sync_method=fsync"];
+
+interface NodeFsModule {
+  realPath(node: unknown): string;
+  stream_ops: { fsync?: (stream: { nfd?: number; node: unknown }) => number };
+}
+
+/** Emscripten's NODEFS has no fsync, so Postgres' calls succeed without effect. This one passes them on. */
+class DurableNodeFs extends NodeFS {
+  override async init(...parameters: Parameters<NodeFS["init"]>): ReturnType<NodeFS["init"]> {
+    const result = await super.init(...parameters);
+    const patch = (module: { NODEFS: unknown }) => {
+      const nodefs = module.NODEFS as NodeFsModule;
+      nodefs.stream_ops.fsync = (stream) => {
+        if (stream.nfd !== undefined) fsyncSync(stream.nfd);
+        else syncDirectory(nodefs.realPath(stream.node));
+        return 0;
+      };
+    };
+    result.emscriptenOpts.preRun = [...(result.emscriptenOpts.preRun ?? []), patch];
+    return result;
+  }
+}
+
+function syncDirectory(path: string): void {
+  const descriptor = openSync(path, "r");
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
