@@ -24,6 +24,27 @@ const TABLE = {
     fix: "Free disk space or move dataDir to a larger volume; nothing that was acknowledged is lost.",
     retryable: true,
   },
+  // collector, transport and trace
+  otlp_malformed: {
+    message: (a: { where: string; problem: string }) => `the OTLP request cannot be read: ${a.where}: ${a.problem}`,
+    fix: "Point an OTLP exporter (http/protobuf or http/json) at this path; the same bytes will be refused again.",
+    retryable: false,
+  },
+  body_too_large: {
+    message: (a: { maxBytes: number }) => `the request body is larger than ${a.maxBytes} bytes`,
+    fix: "Make the exporter send smaller batches, or raise collector.maxBodyBytes.",
+    retryable: false,
+  },
+  collector_open: {
+    message: (a: { host: string }) => `the collector would listen on ${a.host} for anybody`,
+    fix: "Set tenants.<slug>.collectorTokenHashes, or bind collector.host to a loopback address.",
+    retryable: false,
+  },
+  redaction_key_invalid: {
+    message: (a: { file: string; problem: string }) => `the redaction key ${a.file} cannot be used: ${a.problem}`,
+    fix: "Put at least 32 random bytes into the file, readable by this process only.",
+    retryable: false,
+  },
   // store
   data_dir_locked: {
     message: (a: { dir: string; pid: number | string }) => `data directory ${a.dir} is in use by process ${a.pid}`,
@@ -39,6 +60,33 @@ const TABLE = {
     message: (a: { found: string; known: string }) => `the database has migration ${a.found}, this version knows up to ${a.known}`,
     fix: "Start the newer version of Nightshift, or migrate back with it before you downgrade.",
     retryable: false,
+  },
+  // serving
+  policy_server_unavailable: {
+    message: (a: { url: string; problem: string }) => `policy server ${a.url} did not answer: ${a.problem}`,
+    fix: "Check that the server runs and is reachable; the call is repeated on its own.",
+    retryable: true,
+  },
+  // training
+  run_in_progress: {
+    message: (a: { agent: string; run: string }) => `agent ${a.agent} already has a run in progress: ${a.run}`,
+    fix: "Wait for it to end (`nightshift runs show`); an agent trains one adapter at a time.",
+    retryable: true,
+  },
+  run_refused: {
+    message: (a: { agent: string; problem: string }) => `no run for agent ${a.agent}: ${a.problem}`,
+    fix: "Read `nightshift report` for what was captured and why it does not train; `nightshift run --dry-run` says what a run would do.",
+    retryable: false,
+  },
+  trainer_failed: {
+    message: (a: { run: string; exitCode: number | null; detail: string }) => `the trainer of run ${a.run} ended with exit code ${a.exitCode ?? "none"}: ${a.detail}`,
+    fix: "64 is a bad config, 65 a bad batch: the detail names the place. Other codes are retried; read the trainer's log at level debug.",
+    retryable: false,
+  },
+  trainer_silent: {
+    message: (a: { run: string; silentMs: number }) => `the trainer of run ${a.run} gave no heartbeat for ${a.silentMs} ms`,
+    fix: "The trainer is started again from its newest checkpoint; if it repeats, look at memory and disk.",
+    retryable: true,
   },
 } as const satisfies Record<string, Row>;
 

@@ -1,0 +1,3 @@
+import { CHECK, runSteps } from "./steps.mjs";
+
+await runSteps(CHECK);

@@ -1,0 +1,105 @@
+import { z } from "zod";
+import { configSchema } from "../../src/config.ts";
+import { errorTable } from "../../src/errors.ts";
+
+/** A file that is made from the code: path below the repository root, and its whole text. */
+export interface GeneratedFile {
+  path: string;
+  text: string;
+}
+
+/** The reference pages. A test fails when a committed one is stale; `npm run generate` writes them. */
+export function referencePages(): GeneratedFile[] {
+  return [
+    { path: "docs/config.md", text: configPage() },
+    { path: "docs/errors.md", text: errorsPage() },
+  ];
+}
+
+function configPage(): string {
+  const schema = z.toJSONSchema(configSchema, { io: "input" }) as JsonSchema;
+  const rows = leaves(schema, "").map(
+    ({ path, node }) => `| \`${path}\` | ${cell(typeOf(node))} | ${cell(defaultOf(node))} | ${cell(node.description ?? "")} |`,
+  );
+  return [
+    "# Configuration",
+    "",
+    "Made from `src/config.ts` by `npm run generate`. One YAML file (`--config`), every key optional unless its default says required; an environment variable",
+    "`NIGHTSHIFT_A__B_C=value` sets `a.bC`. An unknown key is an error. `<name>` stands for a slug of your choice.",
+    "",
+    "| key | type | default | meaning |",
+    "| --- | --- | --- | --- |",
+    ...rows,
+    "",
+  ].join("\n");
+}
+
+function errorsPage(): string {
+  const rows = errorTable().map(({ code, fix, retryable }) => `| \`${code}\` | ${retryable ? "yes" : "no"} | ${cell(fix)} |`);
+  return [
+    "# Errors",
+    "",
+    "Made from `src/errors.ts` by `npm run generate`. The message of an error names what failed and the value; this is what to do about it.",
+    "",
+    "| code | retryable | fix |",
+    "| --- | --- | --- |",
+    ...rows,
+    "",
+  ].join("\n");
+}
+
+interface JsonSchema {
+  type?: string;
+  description?: string;
+  default?: unknown;
+  enum?: unknown[];
+  const?: unknown;
+  format?: string;
+  properties?: Record<string, JsonSchema>;
+  required?: string[];
+  additionalProperties?: JsonSchema | boolean;
+  anyOf?: JsonSchema[];
+  oneOf?: JsonSchema[];
+  items?: JsonSchema;
+  isRequired?: boolean;
+}
+
+/** Depth first: every node without properties of its own is a row; a record contributes `<name>`; a union contributes each variant's leaves. */
+function leaves(node: JsonSchema, path: string): { path: string; node: JsonSchema }[] {
+  const variants = node.anyOf ?? node.oneOf;
+  if (variants !== undefined) return unique(variants.flatMap((variant) => leaves(variant, path)));
+  if (node.properties !== undefined) {
+    return Object.entries(node.properties).flatMap(([key, child]) =>
+      leaves({ ...child, isRequired: node.required?.includes(key) ?? false }, path === "" ? key : `${path}.${key}`),
+    );
+  }
+  if (typeof node.additionalProperties === "object" && node.additionalProperties.properties !== undefined)
+    return leaves(node.additionalProperties, `${path}.<name>`);
+  return [{ path, node }];
+}
+
+function unique(rows: { path: string; node: JsonSchema }[]): { path: string; node: JsonSchema }[] {
+  const merged = new Map<string, JsonSchema>();
+  for (const { path, node } of rows) {
+    const seen = merged.get(path);
+    const isVariantName = seen?.const !== undefined && node.const !== undefined;
+    merged.set(path, isVariantName ? { ...seen, enum: [seen.const, node.const] } : (seen ?? node));
+  }
+  return [...merged].map(([path, node]) => ({ path, node }));
+}
+
+function typeOf(node: JsonSchema): string {
+  if (node.enum !== undefined) return node.enum.map((value) => `\`${String(value)}\``).join(" or ");
+  if (node.const !== undefined) return `\`${String(node.const)}\``;
+  if (node.type === "array") return "list";
+  return node.format === "uri" ? "url" : (node.type ?? "any");
+}
+
+function defaultOf(node: JsonSchema): string {
+  if (node.default !== undefined) return `\`${JSON.stringify(node.default)}\``;
+  return node.isRequired === true ? "required" : "";
+}
+
+function cell(text: string): string {
+  return text.replaceAll("|", "\\|").replaceAll("\n", " ");
+}

@@ -1,0 +1,99 @@
+// What `npm run check` and `npm test` run, one line each while it goes, output only where something failed, counts at the end.
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { ROOT, SetupError, ensureSetup, nodeBin } from "./setup.mjs";
+
+const PYTHON = join(ROOT, ".venv", "bin");
+const REPORTS = join(ROOT, ".cache", "reports");
+
+/** A step without a report counts as one test. */
+export const CHECK = [
+  { name: "format", command: ["oxfmt", "--check", "."] },
+  { name: "lint", command: ["oxlint", "--type-aware", "--deny-warnings"] },
+  { name: "types", command: ["tsc", "--noEmit", "-p", "."] },
+  { name: "dead code", command: ["knip", "--no-progress"] },
+  { name: "ruff", command: [join(PYTHON, "ruff"), "check", "trainer", "deploy", "test"], python: true },
+  { name: "ruff format", command: [join(PYTHON, "ruff"), "format", "--check", "trainer", "deploy", "test"], python: true },
+  { name: "pyright", command: [join(PYTHON, "pyright"), "-p", "trainer"], python: true },
+  { name: "unit and conformance tests", command: ["vitest", "run", "--reporter=dot", "--reporter=json"], report: "vitest" },
+  { name: "trainer tests", command: [join(PYTHON, "pytest"), "-q", "trainer"], python: true, report: "pytest" },
+];
+
+export const END_TO_END = [
+  {
+    name: "end to end",
+    command: ["vitest", "run", "--config", "vitest.e2e.config.ts", "--reporter=default", "--reporter=json"],
+    report: "vitest",
+    verbose: true,
+  },
+];
+
+/** Runs the steps in order, all of them even after a failure; exit code 1 when one failed. */
+export async function runSteps(steps) {
+  try {
+    await ensureSetup({ python: true });
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(2);
+  }
+  rmSync(REPORTS, { recursive: true, force: true });
+  mkdirSync(REPORTS, { recursive: true });
+  const total = { passed: 0, failed: 0 };
+  for (const [index, step] of steps.entries()) {
+    const started = Date.now();
+    const report = join(REPORTS, `${index}`);
+    const { code, output } = await execute(step, report);
+    const counts = countsOf(step, report, code);
+    total.passed += counts.passed;
+    total.failed += counts.failed;
+    const verdict = counts.failed === 0 ? "ok  " : "FAIL";
+    process.stdout.write(
+      `${verdict} ${step.name} (${counts.passed} passed, ${counts.failed} failed, ${((Date.now() - started) / 1000).toFixed(1)} s)\n`,
+    );
+    if (counts.failed > 0 && !step.verbose) process.stdout.write(`${output}\n`);
+  }
+  process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
+  process.exitCode = total.failed === 0 ? 0 : 1;
+}
+
+function execute(step, report) {
+  const extra = step.report === "vitest" ? [`--outputFile.json=${report}`] : step.report === "pytest" ? [`--junitxml=${report}`] : [];
+  const [command, ...args] = [...step.command, ...extra];
+  const child = spawn(command, args, {
+    cwd: ROOT,
+    env: { ...process.env, PATH: `${nodeBin()}${delimiter}${process.env.PATH}`, FORCE_COLOR: "0", OMP_NUM_THREADS: "1" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk) => {
+      if (step.verbose) process.stdout.write(chunk);
+      output += chunk;
+    });
+  }
+  return new Promise((resolve) => {
+    child.on("error", (error) => resolve({ code: 1, output: String(error) }));
+    child.on("close", (code) => resolve({ code: code ?? 1, output }));
+  });
+}
+
+/** A runner that failed without a failed test (a crash, no test found) counts as one failure. */
+function countsOf(step, report, code) {
+  const counts = readReport(step.report, report);
+  if (counts === null) return code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+  return code !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
+}
+
+function readReport(kind, file) {
+  if (kind === undefined || !existsSync(file)) return null;
+  const text = readFileSync(file, "utf8");
+  if (kind === "vitest") {
+    const { numPassedTests, numFailedTests } = JSON.parse(text);
+    return { passed: numPassedTests, failed: numFailedTests };
+  }
+  const attribute = (name) => Number(new RegExp(`<testsuite [^>]*\\b${name}="(\\d+)"`).exec(text)?.[1] ?? 0);
+  const failed = attribute("failures") + attribute("errors");
+  return { passed: attribute("tests") - failed - attribute("skipped"), failed };
+}

@@ -1,0 +1,3 @@
+import { CHECK, END_TO_END, runSteps } from "./steps.mjs";
+
+await runSteps([...CHECK, ...END_TO_END]);

@@ -1,0 +1,83 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import type { Logger } from "../log.ts";
+import type { JobRunner, JobStatus } from "./job-runner.ts";
+
+/** Exit codes of the trainer that no restart can mend: bad config, bad dataset. */
+const PERMANENT = new Set([64, 65]);
+
+interface Job {
+  child: ChildProcess;
+  exit: { code: number | null } | null;
+  lastLine: string;
+}
+
+/**
+ * The trainer as a child process. It ends by itself when this process dies (its stdin closes), and its own lock on the run directory refuses
+ * a second one; so after a kill -9 the next `start` waits for the lock and resumes from the newest complete checkpoint.
+ */
+export function createLocalJobRunner(config: { python: string; trainerDirectory: string }, deps: { log: Logger }): JobRunner {
+  const jobs = new Map<string, Job>();
+
+  return {
+    async start({ runId, runDirectory }) {
+      const existing = jobs.get(runId);
+      if (existing !== undefined && existing.exit === null) return;
+      jobs.set(runId, launch(config, deps.log, runId, runDirectory));
+    },
+
+    async status(runId): Promise<JobStatus> {
+      const job = jobs.get(runId);
+      if (job === undefined) return { status: "failed", exitCode: null, retryable: true, detail: "no trainer was started by this process" };
+      if (job.exit === null) return { status: "running" };
+      if (job.exit.code === 0) return { status: "finished" };
+      const exitCode = job.exit.code;
+      return { status: "failed", exitCode, retryable: exitCode === null || !PERMANENT.has(exitCode), detail: job.lastLine };
+    },
+
+    async cancel(runId) {
+      await stop(jobs.get(runId));
+      jobs.delete(runId);
+    },
+
+    async close() {
+      await Promise.all([...jobs.values()].map(stop));
+      jobs.clear();
+    },
+  };
+}
+
+function launch(config: { python: string; trainerDirectory: string }, log: Logger, runId: string, runDirectory: string): Job {
+  const child = spawn(config.python, ["-m", "nightshift_trainer", "train", runDirectory, "--exit-with-stdin"], {
+    cwd: config.trainerDirectory,
+    stdio: ["pipe", "ignore", "pipe"],
+  });
+  const job: Job = { child, exit: null, lastLine: "" };
+  log.info({ run_id: runId, pid: child.pid }, "trainer started");
+  if (child.stderr !== null) {
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      job.lastLine = line.slice(0, 500);
+      log.debug({ run_id: runId, line: job.lastLine }, "trainer");
+    });
+  }
+  child.on("error", (error) => {
+    job.exit = { code: null };
+    job.lastLine = error.message;
+  });
+  child.on("close", (code) => {
+    job.exit ??= { code };
+    log.info({ run_id: runId, exit_code: code }, "trainer ended");
+  });
+  return job;
+}
+
+/** SIGTERM lets the trainer write a checkpoint; it gets thirty seconds. */
+async function stop(job: Job | undefined): Promise<void> {
+  if (job === undefined || job.exit !== null) return;
+  const ended = once(job.child, "close");
+  job.child.kill("SIGTERM");
+  const timer = setTimeout(() => job.child.kill("SIGKILL"), 30_000);
+  await ended;
+  clearTimeout(timer);
+}

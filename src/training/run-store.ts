@@ -1,0 +1,146 @@
+import type { Database } from "../store/database.ts";
+import { nightshiftError } from "../errors.ts";
+
+/** What a finished run came to. */
+export type RunOutcome =
+  | { kind: "candidate"; adapterDigest: string; adapterName: string }
+  /** Every group was without signal, or there was nothing trainable: not a failure. */
+  | { kind: "nothing_to_learn"; reason: string }
+  | { kind: "failed"; code: string; message: string; fix: string };
+
+export interface Run {
+  id: string;
+  tenant: string;
+  agent: string;
+  state: "running" | "finished" | "failed" | "cancelled";
+  startedAtMs: number;
+  finishedAtMs: number | null;
+  plan: Record<string, unknown>;
+  outcome: RunOutcome | null;
+}
+
+export interface RunStep {
+  step: string;
+  startedAtMs: number;
+  finishedAtMs: number | null;
+  output: Record<string, unknown> | null;
+}
+
+/**
+ * Runs and their durable steps. A step's output is written once, after its effect; a run that was killed repeats the step it was in and
+ * reads the outputs of those before, so every step must be safe to start again.
+ */
+export interface RunStore {
+  /** @throws NightshiftError `run_in_progress` when the agent has a running run: the run lock is a unique index. */
+  create(run: { id: string; tenant: string; agent: string; plan: Record<string, unknown>; nowMs: number }): Promise<void>;
+  finish(id: string, state: "finished" | "failed" | "cancelled", outcome: RunOutcome, nowMs: number): Promise<void>;
+  get(id: string): Promise<Run | null>;
+  /** Newest first. */
+  list(filter: { agent?: string; state?: Run["state"]; limit: number }): Promise<Run[]>;
+  steps(runId: string): Promise<RunStep[]>;
+  /** The stored output of a finished step, or the result of `work`, stored. */
+  step<T extends object>(runId: string, step: string, work: () => Promise<T>): Promise<T>;
+}
+
+export function createRunStore(database: Database, now: () => number): RunStore {
+  const db = database.kysely;
+  return {
+    async create(run) {
+      const created = await db
+        .insertInto("runs")
+        .values({
+          id: run.id,
+          tenant: run.tenant,
+          agent: run.agent,
+          state: "running",
+          started_at_ms: run.nowMs,
+          finished_at_ms: null,
+          plan: JSON.stringify(run.plan),
+          outcome: null,
+        })
+        .onConflict((conflict) => conflict.doNothing())
+        .returning("id")
+        .executeTakeFirst();
+      if (created !== undefined) return;
+      const running = await db
+        .selectFrom("runs")
+        .select("id")
+        .where("tenant", "=", run.tenant)
+        .where("agent", "=", run.agent)
+        .where("state", "=", "running")
+        .executeTakeFirst();
+      throw nightshiftError("run_in_progress", { agent: run.agent, run: running?.id ?? run.id });
+    },
+
+    async finish(id, state, outcome, nowMs) {
+      await db
+        .updateTable("runs")
+        .set({ state, outcome: JSON.stringify(outcome), finished_at_ms: nowMs })
+        .where("id", "=", id)
+        .where("state", "=", "running")
+        .execute();
+    },
+
+    async get(id) {
+      const row = await db.selectFrom("runs").selectAll().where("id", "=", id).executeTakeFirst();
+      return row === undefined ? null : toRun(row);
+    },
+
+    async list(filter) {
+      let query = db.selectFrom("runs").selectAll().orderBy("started_at_ms", "desc").limit(filter.limit);
+      if (filter.agent !== undefined) query = query.where("agent", "=", filter.agent);
+      if (filter.state !== undefined) query = query.where("state", "=", filter.state);
+      return (await query.execute()).map(toRun);
+    },
+
+    async steps(runId) {
+      const rows = await db.selectFrom("run_steps").selectAll().where("run_id", "=", runId).orderBy("started_at_ms").execute();
+      return rows.map((row) => ({ step: row.step, startedAtMs: row.started_at_ms, finishedAtMs: row.finished_at_ms, output: row.output }));
+    },
+
+    async step<T extends object>(runId: string, step: string, work: () => Promise<T>): Promise<T> {
+      const row = await db
+        .selectFrom("run_steps")
+        .select(["finished_at_ms", "output"])
+        .where("run_id", "=", runId)
+        .where("step", "=", step)
+        .executeTakeFirst();
+      if (row !== undefined && row.finished_at_ms !== null) return row.output as T;
+      await db
+        .insertInto("run_steps")
+        .values({ run_id: runId, step, started_at_ms: now(), finished_at_ms: null, output: null })
+        .onConflict((conflict) => conflict.columns(["run_id", "step"]).doNothing())
+        .execute();
+      const output = await work();
+      await db
+        .updateTable("run_steps")
+        .set({ finished_at_ms: now(), output: JSON.stringify(output) })
+        .where("run_id", "=", runId)
+        .where("step", "=", step)
+        .execute();
+      return output;
+    },
+  };
+}
+
+function toRun(row: {
+  id: string;
+  tenant: string;
+  agent: string;
+  state: string;
+  started_at_ms: number;
+  finished_at_ms: number | null;
+  plan: object;
+  outcome: object | null;
+}): Run {
+  return {
+    id: row.id,
+    tenant: row.tenant,
+    agent: row.agent,
+    state: row.state as Run["state"],
+    startedAtMs: row.started_at_ms,
+    finishedAtMs: row.finished_at_ms,
+    plan: row.plan as Record<string, unknown>,
+    outcome: row.outcome as RunOutcome | null,
+  };
+}
