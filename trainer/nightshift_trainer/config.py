@@ -1,0 +1,126 @@
+"""run.json: what one night trains, from where, and how. Read once, strictly: an unknown key is an error."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nightshift_trainer.errors import ConfigError
+
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """No unknown keys, no coercion, no NaN, no assignment."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Located(Strict):
+    """A directory (relative to the run directory, or absolute) and the digest that identifies its content."""
+
+    path: Text
+    digest: Text
+
+
+class Lora(Strict):
+    """Shape of the adapter. `all-linear` is every linear layer but the output head."""
+
+    rank: Annotated[int, Field(ge=1, le=512)]
+    alpha: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    target_modules: Literal["all-linear"]
+
+
+class Optimizer(Strict):
+    """AdamW: constant rate after `warmup_steps` linear ones; gradients clipped to the global norm `clip_norm`."""
+
+    lr: Positive
+    weight_decay: NotNegative
+    clip_norm: Positive
+    warmup_steps: Annotated[int, Field(ge=0)]
+
+
+class Loss(Strict):
+    """`cispo` caps the ratio at `ratio_cap`; `grpo` clips it to [1 − clip_low, 1 + clip_high]; `kl_beta` weighs KL to base."""
+
+    kind: Literal["cispo", "grpo"]
+    ratio_cap: Positive
+    clip_low: Annotated[float, Field(gt=0, le=1)]
+    clip_high: Positive
+    kl_beta: NotNegative
+
+
+class Advantage(Strict):
+    """How a group's rewards become advantages."""
+
+    std_floor: Positive
+    normalization: Literal["group_std", "none"]
+
+
+class LogprobGate(Strict):
+    """A batch whose mean |trainer − sampler| logprob exceeds the bound is refused."""
+
+    max_mean_abs_delta: Positive
+
+
+class Probe(Strict):
+    """Least number of tokens in reference.json."""
+
+    min_tokens: Count
+
+
+class RunConfig(Strict):
+    """The whole of run.json."""
+
+    version: Literal[1]
+    run_id: Text
+    agent: Text
+    base_model: Located
+    start_adapter: Located | None
+    lora: Lora
+    optimizer: Optimizer
+    loss: Loss
+    advantage: Advantage
+    seed: Annotated[int, Field(ge=0, le=2**53 - 1)]
+    iterations: Count
+    minibatches_per_batch: Annotated[int, Field(ge=1, le=4)]
+    micro_batch_tokens: Count
+    checkpoint_every_steps: Count
+    batch_deadline_s: Positive
+    heartbeat_interval_s: Positive
+    logprob_gate: LogprobGate
+    dtype: Literal["float32", "bfloat16"]
+    threads: Count
+    probe: Probe
+    sabotage: Literal["shuffle_rewards", "invert_rewards"] | None = None
+
+
+def load_config(path: Path) -> tuple[Path, RunConfig]:
+    """(run directory, configuration) from a run directory or the path of its run.json. Raises ConfigError."""
+    file = path / "run.json" if path.is_dir() else path
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    try:
+        return file.resolve().parent, RunConfig.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigError(f"{file}: {first_problem(error)}") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """`path: what is wrong`, of the first problem, with the number of others."""
+    issues = error.errors(include_url=False, include_input=False)
+    first = issues[0]
+    path = ".".join(str(part) for part in first["loc"]) or "(root)"
+    more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
+    return f"{path}: {first['msg']}{more}"
+
+
+def located(directory: Path, location: Located) -> Path:
+    """The directory that a relative or absolute path of run.json means."""
+    return (directory / location.path).resolve()

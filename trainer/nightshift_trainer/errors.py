@@ -1,0 +1,42 @@
+"""What ends a run, and with which exit code. Every other exception is a crash that a restart may mend."""
+
+EXIT_CONFIG = 64
+"""The run's configuration is wrong: no restart can mend it."""
+EXIT_DATASET = 65
+"""A batch is wrong: no restart can mend it."""
+EXIT_RETRY = 75
+"""Nothing is wrong with the inputs; the same command may succeed later."""
+EXIT_TERMINATED = 143
+"""Stopped by SIGTERM or by the end of the parent, after a checkpoint: starting again goes on from there."""
+
+
+class RunError(Exception):
+    """Ends the run with `exit_code`; the message is for the operator."""
+
+    exit_code = EXIT_RETRY
+
+
+class ConfigError(RunError):
+    """run.json, the base model or the adapter to start from cannot be used."""
+
+    exit_code = EXIT_CONFIG
+
+
+class DatasetError(RunError):
+    """A batch cannot be trained on; the message names file and line."""
+
+    exit_code = EXIT_DATASET
+
+
+class Interrupted(RunError):
+    """SIGTERM arrived, or the parent is gone."""
+
+    exit_code = EXIT_TERMINATED
+
+
+class DeadlineError(RunError):
+    """The next batch did not come in time."""
+
+
+class LockedError(RunError):
+    """Another trainer owns the run directory."""

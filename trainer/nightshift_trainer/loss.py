@@ -1,0 +1,51 @@
+"""The token-level losses: tensors in, tensors out. `_T` runs over sampled tokens of any number of members.
+
+Both are sums over tokens divided by `tokens` = sampled tokens of *all* loss members of the optimiser batch, so the loss of
+micro-batches adds up to the loss of the batch however it is cut. The ratio is against the sampler's own logprob μ, which
+also corrects the numerical mismatch between sampler and trainer.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the loss needs of the sampled tokens, next to the policy's logprobs."""
+
+    sampler_logp_T: Tensor
+    advantage_T: Tensor
+    weight_T: Tensor
+    """The weight of each token's group."""
+
+
+def kl_shaped_advantage(advantage_T: Tensor, logp_T: Tensor, reference_logp_T: Tensor, beta: float) -> Tensor:
+    """Â = A − β·sg[logπ − logπ_ref]: KL to the base as a penalty in the advantage. Its gradient is the reverse KL's
+    (k1 in the reward), which k3 as a loss term is not."""
+    return advantage_T - beta * (logp_T.detach() - reference_logp_T)
+
+
+def cispo_loss(logp_T: Tensor, tokens: Tokens, normalizer: float, ratio_cap: float) -> Tensor:
+    """L = −1/N Σ w · sg[min(ρ, cap)] · Â · logπ, with ρ = π/μ (MiniMax-M1, arXiv 2506.13585).
+
+    The ratio only weighs the gradient; every token keeps one, which a clip takes from the tokens that moved most.
+    """
+    ratio_T = torch.exp(logp_T.detach() - tokens.sampler_logp_T).clamp(max=ratio_cap)
+    return -(tokens.weight_T * ratio_T * tokens.advantage_T * logp_T).sum() / normalizer
+
+
+def grpo_clip_loss(
+    logp_T: Tensor, tokens: Tokens, normalizer: float, clip_low: float, clip_high: float
+) -> Tensor:
+    """L = −1/N Σ w · min(ρ·Â, clip(ρ, 1 − low, 1 + high)·Â), with ρ = π/μ (PPO; asymmetric as in DAPO, arXiv 2503.14476)."""
+    ratio_T = torch.exp(logp_T - tokens.sampler_logp_T)
+    clipped_T = ratio_T.clamp(1 - clip_low, 1 + clip_high)
+    surrogate_T = torch.minimum(ratio_T * tokens.advantage_T, clipped_T * tokens.advantage_T)
+    return -(tokens.weight_T * surrogate_T).sum() / normalizer
+
+
+def k3(log_ratio_T: Tensor) -> Tensor:
+    """Per token ρ − 1 − log ρ: unbiased for KL(μ‖π) on tokens sampled from μ, and never negative (Schulman's k3)."""
+    return torch.expm1(log_ratio_T) - log_ratio_T

@@ -1,0 +1,90 @@
+"""What the outside sees of a run while it goes on: status.json, replaced whole, and metrics.jsonl, appended. No torch here."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nightshift_trainer.config import RunConfig
+from nightshift_trainer.handover import encode_json, write_atomically
+
+STATUS = "status.json"
+METRICS = "metrics.jsonl"
+
+
+class Status:
+    """The run's status file. Beats come from the main loop only, so that a stuck trainer looks stuck."""
+
+    def __init__(self, directory: Path, config: RunConfig) -> None:
+        self._file = directory / STATUS
+        self._interval_s = config.heartbeat_interval_s
+        self._written = 0.0
+        self._fields: dict[str, Any] = {
+            "version": 1,
+            "run_id": config.run_id,
+            "pid": os.getpid(),
+            "phase": "loading",
+            "iteration": 0,
+            "iterations": config.iterations,
+            "step": 0,
+            "resumed_from": None,
+            "metrics": METRICS,
+            "sabotage": config.sabotage,
+            "outcome": None,
+        }
+        self.update()
+
+    def update(self, **fields: Any) -> None:
+        """Changes fields (phase, iteration, step, resumed_from) and writes at once."""
+        self._fields.update(fields)
+        self._written = time.monotonic()
+        heartbeat = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        write_atomically(self._file, encode_json({**self._fields, "heartbeat": heartbeat}))
+
+    def beat(self) -> None:
+        """Renews the heartbeat when it is due."""
+        if time.monotonic() - self._written >= self._interval_s:
+            self.update()
+
+    def finish(self, status: str, exit_code: int, reason: str | None) -> None:
+        """The last word: completed, nothing_to_learn, interrupted or failed."""
+        outcome = {"status": status, "exit_code": exit_code, "reason": reason}
+        self.update(phase="ended", outcome=outcome)
+
+
+class Metrics:
+    """One JSON object per line: `type: "step"` per minibatch, `type: "iteration"` per published adapter."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / METRICS
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Adds one row."""
+        with self._file.open("ab") as file:
+            file.write(encode_json(row))
+
+    def rewind(self, iteration: int, minibatch: int) -> None:
+        """Forgets what a resumed run is about to do again (and a line that a crash cut off)."""
+        if not self._file.exists():
+            return
+        kept = [row for row in map(_parse, self._file.read_bytes().splitlines()) if row is not None]
+        kept = [
+            r for r in kept if (r["iteration"], r.get("minibatch", float("inf"))) < (iteration, minibatch)
+        ]
+        write_atomically(self._file, b"".join(map(encode_json, kept)))
+
+
+def say(line: str) -> None:
+    """A line of progress for a person, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

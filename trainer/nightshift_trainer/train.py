@@ -1,0 +1,238 @@
+"""The night, from the trainer's side: wait for batch k, learn from it, publish adapter k, wait for k + 1."""
+
+import math
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import torch
+from torch.optim import AdamW
+
+from nightshift_trainer import advantage
+from nightshift_trainer.batch import check_vocabulary, read_batch
+from nightshift_trainer.checkpoint import Progress, resume, save_checkpoint, seed_minibatch
+from nightshift_trainer.config import RunConfig
+from nightshift_trainer.errors import DatasetError, DeadlineError, Interrupted
+from nightshift_trainer.handover import MANIFEST, digest_of, encode_json, publish
+from nightshift_trainer.lora import load_policy
+from nightshift_trainer.reference import build_reference
+from nightshift_trainer.status import Metrics, Status
+from nightshift_trainer.step import StepReport, take_step
+from nightshift_trainer.types import Batch, Learning
+
+POLL_S = 0.1
+
+
+class Night:
+    """One run from where it stands to its end. The adapter only ever holds the weights of `progress`."""
+
+    def __init__(
+        self, directory: Path, config: RunConfig, status: Status, stop: Event, say: Callable[[str], None]
+    ) -> None:
+        torch.set_num_threads(config.threads)
+        self._directory, self._config, self._status, self._stop, self._say = (
+            directory,
+            config,
+            status,
+            stop,
+            say,
+        )
+        self._metrics = Metrics(directory)
+        self._policy = load_policy(directory, config)
+        self._optimizer = AdamW(
+            list(self._policy.parameters().values()),
+            lr=config.optimizer.lr,
+            weight_decay=config.optimizer.weight_decay,
+        )
+        resumed = resume(directory, config, self._policy, self._optimizer)
+        self.progress = resumed or Progress()
+        self._saved_step = self.progress.step if resumed else None
+        self._metrics.rewind(self.progress.iteration, self.progress.minibatch)
+        if resumed:
+            status.update(resumed_from=self.progress.step, step=self.progress.step)
+            say(f"resumed after step {self.progress.step}, in iteration {self.progress.iteration}")
+
+    def run(self) -> None:
+        """Trains every iteration. Raises RunError; on Interrupted a checkpoint of the last whole step is on disk."""
+        try:
+            while self.progress.iteration <= self._config.iterations:
+                batch = self._wait_for_batch()
+                check_vocabulary(batch, self._policy.vocabulary_size())
+                self._learn(batch)
+                self.progress = self.progress.next_iteration()
+        except Interrupted:
+            self._checkpoint()
+            raise
+
+    def _wait_for_batch(self) -> Batch:
+        iteration = self.progress.iteration
+        self._status.update(phase="waiting", iteration=iteration)
+        self._say(f"iteration {iteration}/{self._config.iterations}: waiting for its batch")
+        deadline = time.monotonic() + self._config.batch_deadline_s
+        while (batch := read_batch(self._directory, iteration)) is None:
+            if time.monotonic() > deadline:
+                raise DeadlineError(
+                    f"no batch-{iteration} with a whole manifest within {self._config.batch_deadline_s:g} s"
+                )
+            self._beat()
+            self._stop.wait(POLL_S)
+        return batch
+
+    def _learn(self, batch: Batch) -> None:
+        config = self._config
+        self._status.update(phase="training")
+        if config.sabotage is not None:
+            self._say(f"SABOTAGE {config.sabotage}: this adapter is made bad on purpose")
+            batch = advantage.sabotage(batch, config.sabotage, config.seed)
+        learning = advantage.learn_from(batch, config.advantage.std_floor, config.advantage.normalization)
+        parts = advantage.minibatches(
+            learning.groups, config.minibatches_per_batch, config.seed, self.progress.iteration
+        )
+        for index in range(self.progress.minibatch, len(parts)):
+            if self.progress.reports and self.progress.reports[-1].stopped is not None:
+                break
+            self._step(parts[index], batch.source, index)
+        self._checkpoint()
+        self._publish(batch, learning)
+
+    def _step(self, groups: Any, source: str, index: int) -> None:
+        seed_minibatch(self._config.seed, self.progress)
+        try:
+            report = take_step(
+                self._policy,
+                self._optimizer,
+                groups,
+                self._config,
+                step=self.progress.step + 1,
+                first_of_batch=index == 0,
+                beat=self._beat,
+            )
+        except DatasetError as error:
+            raise DatasetError(f"{source}: {error}") from error
+        self.progress = self.progress.after(report)
+        row = {
+            "type": "step",
+            "iteration": self.progress.iteration,
+            "minibatch": index,
+            "step": self.progress.step,
+        }
+        speed = {
+            "logical_tokens_per_s": report.logical_tokens / report.seconds,
+            "physical_tokens_per_s": report.physical_tokens / report.seconds,
+            "peak_memory_bytes": _peak_memory_bytes(),
+        }
+        self._metrics.append({**row, **asdict(report), **speed})
+        self._status.update(step=self.progress.step)
+        self._say(_step_line(self.progress.step, report))
+        if report.stopped is None and self.progress.step % self._config.checkpoint_every_steps == 0:
+            self._checkpoint()
+
+    def _publish(self, batch: Batch, learning: Learning) -> None:
+        config, iteration = self._config, self.progress.iteration
+        self._status.update(phase="publishing")
+        reference = build_reference(
+            self._policy, batch, config.probe.min_tokens, config.micro_batch_tokens, config.base_model.digest
+        )
+        files = self._policy.adapter_files(config.base_model.path) | {
+            "reference.json": encode_json(reference)
+        }
+        metrics = iteration_metrics(learning, self.progress.reports)
+        fields = {
+            "version": 1,
+            "run_id": config.run_id,
+            "agent": config.agent,
+            "iteration": iteration,
+            "step": self.progress.step,
+            "base_model_digest": config.base_model.digest,
+            "parent_adapter_digest": self._parent_digest(),
+            "batch_digest": digest_of((self._directory / f"batch-{iteration}" / MANIFEST).read_bytes()),
+            "lora": {"rank": config.lora.rank, "alpha": config.lora.alpha},
+            "sabotage": config.sabotage,
+            "metrics": metrics,
+        }
+        digest = publish(self._directory / f"adapter-{iteration}", files, fields)
+        self._metrics.append(
+            {"type": "iteration", "iteration": iteration, "adapter_digest": digest, **metrics}
+        )
+        self._say(_iteration_line(iteration, config.iterations, digest, metrics))
+
+    def _parent_digest(self) -> str | None:
+        before = self._directory / f"adapter-{self.progress.iteration - 1}" / MANIFEST
+        if self.progress.iteration > 1:
+            return digest_of(before.read_bytes())
+        return self._config.start_adapter.digest if self._config.start_adapter else None
+
+    def _checkpoint(self) -> None:
+        if self.progress.step != (self._saved_step or 0):
+            save_checkpoint(self._directory, self._config, self._policy, self._optimizer, self.progress)
+            self._saved_step = self.progress.step
+
+    def _beat(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted("asked to stop")
+        self._status.beat()
+
+
+def iteration_metrics(learning: Learning, reports: tuple[StepReport, ...]) -> dict[str, Any]:
+    """Rewards and groups of the batch, and its steps together: means weighted by sampled tokens, the largest p95, the first
+    step's agreement with the sampler. Nothing that depends on the clock, so that the same run gives the same manifest."""
+    tokens = sum(report.sampled_tokens for report in reports)
+
+    def mean(field: str) -> float | None:
+        values = [(getattr(r, field), r.sampled_tokens) for r in reports]
+        return (
+            math.fsum(v * n for v, n in values) / tokens
+            if tokens and all(v is not None for v, _ in values)
+            else None
+        )
+
+    return {
+        "reward_mean": learning.reward_mean,
+        "reward_spread": learning.reward_spread,
+        "groups_kept": len(learning.groups),
+        "groups_dropped": learning.dropped,
+        "members_in_loss": sum(len(group.members) for group in learning.groups),
+        "members_masked": learning.masked_members,
+        "members_excluded": learning.excluded_members,
+        "steps": sum(report.stopped is None for report in reports),
+        "stopped": next((report.stopped for report in reports if report.stopped), None),
+        "sampled_tokens": tokens,
+        "logical_tokens": sum(report.logical_tokens for report in reports),
+        "physical_tokens": sum(report.physical_tokens for report in reports),
+        **{
+            name: mean(name)
+            for name in ("ratio_mean", "clipped_share", "k3", "kl_to_base", "entropy", "grad_norm")
+        },
+        "ratio_p95": max((report.ratio_p95 for report in reports), default=None),
+        "logprob_mean_abs_delta": reports[0].logprob_mean_abs_delta if reports else None,
+        "logprob_correlation": reports[0].logprob_correlation if reports else None,
+    }
+
+
+def _peak_memory_bytes() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
+
+def _step_line(step: int, report: StepReport) -> str:
+    rate = report.logical_tokens / report.seconds
+    if report.stopped is not None:
+        return f"  batch stopped before step {step + 1}: {report.stopped}"
+    return (
+        f"  step {step}: loss {report.loss:+.4f}, grad norm {report.grad_norm:.3f}, ratio p95 {report.ratio_p95:.3f}, "
+        f"k3 {report.k3:.5f}, {report.sampled_tokens} sampled tokens, {rate:.0f} tokens/s"
+    )
+
+
+def _iteration_line(iteration: int, iterations: int, digest: str, metrics: dict[str, Any]) -> str:
+    dropped = ", ".join(f"{n} {reason}" for reason, n in metrics["groups_dropped"].items()) or "none"
+    reward = "none" if metrics["reward_mean"] is None else f"{metrics['reward_mean']:.3f}"
+    return (
+        f"iteration {iteration}/{iterations}: published adapter-{iteration} {digest[7:19]}, mean reward {reward}, "
+        f"kept {metrics['groups_kept']} groups, dropped {dropped}"
+    )

@@ -1,0 +1,97 @@
+"""The trainer's vocabulary: what a batch says, and what a step needs of it. No torch here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One model call as sampled: exact ids and the sampler's processed logprobs, one per completion token."""
+
+    prompt_token_ids: tuple[int, ...]
+    completion_token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: str
+    adapter_digest: str
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One rollout. `reward` is None exactly when it is masked."""
+
+    rollout_id: str
+    reward: float | None
+    excluded_from_loss: bool
+    staleness: int
+    calls: tuple[Call, ...]
+
+    @property
+    def masked(self) -> bool:
+        """Spoiled by the replay or the infrastructure: in no statistic."""
+        return self.reward is None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """G attempts at one scenario. `line` is its line in groups.jsonl, counted from 1."""
+
+    group_id: str
+    scenario_id: str
+    weight: float
+    members: tuple[Member, ...]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One iteration's groups, in file order; `source` names the file in messages."""
+
+    iteration: int
+    source: str
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One or more calls laid end to end. Only the sampled tokens are trained.
+
+    `positions` index the sampled tokens in `token_ids`, ascending and never 0; `sampler_logprobs` and
+    `temperatures` run along them.
+    """
+
+    token_ids: tuple[int, ...]
+    positions: tuple[int, ...]
+    sampler_logprobs: tuple[float, ...]
+    temperatures: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LossMember:
+    """A member that is trained on: its advantage and its sequences."""
+
+    rollout_id: str
+    advantage: float
+    staleness: int
+    sequences: tuple[Sequence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LearningGroup:
+    """A kept group with the members that enter the loss (never none)."""
+
+    group_id: str
+    weight: float
+    members: tuple[LossMember, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What a batch teaches, and what was left out and why. Rewards are over unmasked members."""
+
+    groups: tuple[LearningGroup, ...]
+    dropped: dict[str, int]
+    masked_members: int
+    excluded_members: int
+    reward_mean: float | None
+    reward_spread: float | None
+    """Mean over groups of the deviation (divisor n) inside the group."""
