@@ -61,11 +61,43 @@ const TABLE = {
     fix: "Start the newer version of Nightshift, or migrate back with it before you downgrade.",
     retryable: false,
   },
+  // artifact
+  artifact_corrupt: {
+    message: (a: { what: string; problem: string }) => `artifact ${a.what} is corrupt: ${a.problem}`,
+    fix: "Restore the artifact from a backup, or delete it and let it be made again; corrupt bytes are never handed out.",
+    retryable: false,
+  },
+  artifact_exists: {
+    message: (a: { name: string }) => `artifact ${a.name} is already published with other content`,
+    fix: "Publish under a new name: what was published is never changed.",
+    retryable: false,
+  },
+  artifact_name_invalid: {
+    message: (a: { name: string }) => `artifact name ${a.name} is not allowed`,
+    fix: "Use slash-separated segments of a-z, 0-9, dot, underscore and dash that do not start with a dot.",
+    retryable: false,
+  },
+  signing_key_invalid: {
+    message: (a: { file: string; problem: string }) => `the signing key ${a.file} cannot be used: ${a.problem}`,
+    fix: "Restore the ed25519 key (PEM, readable by this process only); a new key makes the agents refuse older adapters.",
+    retryable: false,
+  },
   // serving
   policy_server_unavailable: {
     message: (a: { url: string; problem: string }) => `policy server ${a.url} did not answer: ${a.problem}`,
     fix: "Check that the server runs and is reachable; the call is repeated on its own.",
     retryable: true,
+  },
+  policy_server_refused: {
+    message: (a: { url: string; path: string; status: number; problem: string }) =>
+      `policy server ${a.url} refused ${a.path} with HTTP ${a.status}: ${a.problem}`,
+    fix: "Read the reason: an unknown model means that the adapter is not loaded, a length means that max-model-len is too small for the conversation.",
+    retryable: false,
+  },
+  policy_server_answer_invalid: {
+    message: (a: { url: string; where: string }) => `policy server ${a.url} answered 200 with a body that cannot be used: ${a.where}`,
+    fix: "Serve with vLLM 0.10.2 or newer (for return_token_ids) and --logprobs-mode processed_logprobs, and point the url at it directly.",
+    retryable: false,
   },
   // training
   run_in_progress: {
@@ -79,7 +111,8 @@ const TABLE = {
     retryable: false,
   },
   trainer_failed: {
-    message: (a: { run: string; exitCode: number | null; detail: string }) => `the trainer of run ${a.run} ended with exit code ${a.exitCode ?? "none"}: ${a.detail}`,
+    message: (a: { run: string; exitCode: number | null; detail: string }) =>
+      `the trainer of run ${a.run} ended with exit code ${a.exitCode ?? "none"}: ${a.detail}`,
     fix: "64 is a bad config, 65 a bad batch: the detail names the place. Other codes are retried; read the trainer's log at level debug.",
     retryable: false,
   },
@@ -87,6 +120,12 @@ const TABLE = {
     message: (a: { run: string; silentMs: number }) => `the trainer of run ${a.run} gave no heartbeat for ${a.silentMs} ms`,
     fix: "The trainer is started again from its newest checkpoint; if it repeats, look at memory and disk.",
     retryable: true,
+  },
+  // rollout
+  replay_tenants_mixed: {
+    message: (a: { tenants: string }) => `tapes of several tenants in one replay pool: ${a.tenants}`,
+    fix: "Build one pool per tenant; tapes never answer across tenants.",
+    retryable: false,
   },
 } as const satisfies Record<string, Row>;
 

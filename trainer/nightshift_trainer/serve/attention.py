@@ -89,3 +89,13 @@ def use_slots(model: PreTrainedModel) -> None:
         )
     AttentionInterface.register(NAME, attend)
     model.set_attn_implementation(NAME)
+    _fuse_norms(model)
+
+
+def _fuse_norms(model: PreTrainedModel) -> None:
+    """transformers spells RMSNorm out in six tensor operations; at this size each costs as much as a product."""
+    for name, norm in list(model.named_modules()):
+        if type(norm).__name__.endswith("RMSNorm") and hasattr(norm, "variance_epsilon"):
+            fused = torch.nn.RMSNorm(norm.weight.shape, eps=float(norm.variance_epsilon))
+            fused.weight = norm.weight
+            model.set_submodule(name, fused)
