@@ -1,0 +1,76 @@
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomUUID } from "node:crypto";
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { nightshiftError } from "../errors.ts";
+
+export interface SigningKey {
+  privateKey: KeyObject;
+  publicKey: KeyObject;
+}
+
+/**
+ * The key that signs adapters: `adapter-signing.pem` in `dir` (mode 0600), made on first use, with the public half beside it for adapter agents.
+ * @throws NightshiftError `signing_key_invalid` when the file holds no ed25519 key
+ */
+export function loadSigningKey(dir: string): SigningKey {
+  const file = join(dir, "adapter-signing.pem");
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  makeOnce(file, () => generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString(), 0o600);
+  const privateKey = parse(file, createPrivateKey);
+  const publicKey = createPublicKey(privateKey);
+  makeOnce(join(dir, "adapter-signing.pub.pem"), () => publicKey.export({ type: "spki", format: "pem" }).toString(), 0o644);
+  return { privateKey, publicKey };
+}
+
+/** Public keys of a file: one or several PEM blocks (two while a key is rotated). @throws NightshiftError `signing_key_invalid` */
+export function loadPublicKeys(file: string): KeyObject[] {
+  return parse(file, (pem) => {
+    const blocks = pem.match(/-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/g);
+    if (blocks === null) throw new Error("no public key in PEM form");
+    return blocks.map((block) => createPublicKey(block));
+  });
+}
+
+/** First 16 hex digits of the public key's sha256. */
+export function keyId(publicKey: KeyObject): string {
+  return createHash("sha256")
+    .update(publicKey.export({ type: "spki", format: "der" }))
+    .digest("hex")
+    .slice(0, 16);
+}
+
+/** Links a complete file into place, so that two processes that start together end with one key. */
+function makeOnce(file: string, content: () => string, mode: number): void {
+  if (exists(file)) return;
+  const aside = `${file}.${randomUUID()}`;
+  writeFileSync(aside, content(), { mode, flag: "wx" });
+  try {
+    linkSync(aside, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  } finally {
+    rmSync(aside);
+  }
+}
+
+function exists(file: string): boolean {
+  try {
+    readFileSync(file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw nightshiftError("signing_key_invalid", { file, problem: "it cannot be read" }, { cause: error });
+  }
+}
+
+function parse<T extends KeyObject | KeyObject[]>(file: string, read: (pem: string) => T): T {
+  try {
+    const keys = read(readFileSync(file, "utf8"));
+    for (const key of [keys].flat())
+      if (key.asymmetricKeyType !== "ed25519") throw new Error(`it is ${key.asymmetricKeyType}, not ed25519`);
+    return keys;
+  } catch (cause) {
+    // OpenSSL's own message can quote key material; only what we said ourselves goes into the error.
+    throw nightshiftError("signing_key_invalid", { file, problem: "not an ed25519 key in PEM form" }, { cause });
+  }
+}

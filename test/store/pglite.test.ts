@@ -1,0 +1,88 @@
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { sql } from "kysely";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { silentLog } from "../../src/log.ts";
+import type { Database } from "../../src/store/database.ts";
+import { migrateBack } from "../../src/store/migrate.ts";
+import { createPglite } from "../../src/store/pglite.ts";
+import { describeDatabase } from "../conformance/database.ts";
+import { memoryDatabase } from "./memory-database.ts";
+
+const log = silentLog();
+
+describeDatabase("pglite in memory", () => createPglite({ dir: null, log }));
+
+describe("migrations", () => {
+  let database: Database;
+  beforeAll(async () => {
+    database = await memoryDatabase();
+  });
+  afterAll(() => database.close());
+
+  test("one step back removes every table, forward again restores them", async () => {
+    const tables = async () => (await database.kysely.introspection.getTables()).map(({ name }) => name).toSorted();
+    const before = await tables();
+    expect(before).toHaveLength(20);
+    expect(await migrateBack(database.kysely)).toBe("0001-initial");
+    expect(await tables()).toEqual([]);
+    await database.migrate();
+    expect(await tables()).toEqual(before);
+  });
+
+  test("a database of a newer version is refused", async () => {
+    await sql`insert into kysely_migration (name, timestamp) values ('0999-future', 'then')`.execute(database.kysely);
+    await expect(database.migrate()).rejects.toMatchObject({ code: "store_newer" });
+  });
+});
+
+describe("on disk", () => {
+  const dir = mkdtempSync(join(tmpdir(), "nightshift-store-"));
+  let writer: ChildProcess;
+  afterAll(() => {
+    writer.kill("SIGKILL");
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  test("acknowledged commits survive kill -9, again and again, and one process owns the directory", { timeout: 60_000 }, async () => {
+    const acknowledged: number[] = [];
+    for (const round of [0, 1, 2]) {
+      writer = fork(join(import.meta.dirname, "writer.ts"), [dir, String(round * 1_000_000)], { execArgv: [] });
+      const enough = Promise.withResolvers<void>();
+      let seen = 0;
+      writer.on("message", (id: number) => {
+        acknowledged.push(id);
+        if ((seen += 1) === 25) enough.resolve();
+      });
+      writer.on("exit", () => enough.reject(new Error("writer stopped by itself")));
+      await enough.promise;
+      if (round === 0)
+        await expect(createPglite({ dir, log })).rejects.toMatchObject({
+          code: "data_dir_locked",
+          message: expect.stringContaining(`${writer.pid}`),
+        });
+      const exited = once(writer, "exit");
+      writer.kill("SIGKILL");
+      await exited;
+    }
+    const database = await createPglite({ dir, log });
+    const rows = await database.kysely.selectFrom("spans").select("span_id").execute();
+    await database.close();
+    const stored = new Set(rows.map((row) => Number(row.span_id)));
+    expect(acknowledged.length).toBeGreaterThanOrEqual(75);
+    expect(acknowledged.filter((id) => !stored.has(id))).toEqual([]);
+  });
+
+  test("a second opening in the same process is refused until the first has closed", async () => {
+    const first = await createPglite({ dir, log });
+    await expect(createPglite({ dir, log })).rejects.toMatchObject({ code: "data_dir_locked" });
+    await first.close();
+    await first.close();
+    const second = await createPglite({ dir, log });
+    await second.close();
+    await expect(sql`select 1`.execute(second.kysely)).rejects.toThrow("destroyed");
+  });
+});
