@@ -71,6 +71,9 @@ export const configSchema = z.strictObject({
       maxKeys: z.int().positive().default(100_000).describe("Pinned assignments kept at once."),
       upstreamTimeoutMs: z.int().positive().default(120_000).describe("Longest wait for an upstream's first byte."),
       maxBodyBytes: bytes(16, "Largest request body from an agent."),
+      maxConcurrency: z.int().positive().default(256).describe("Calls in flight on one policy server."),
+      maxQueue: z.int().min(0).default(1_024).describe("Calls of one agent that wait for a free policy server; one more gets 429."),
+      queueTimeoutMs: z.int().positive().default(30_000).describe("Longest wait for a free policy server; then 503."),
       controlUrl: z.url().optional().describe("The control service, for `nightshift gateway` as its own process."),
       collectorUrl: z.url().optional().describe("Where the gateway's own GenAI spans go, for `nightshift gateway` as its own process."),
       key: z

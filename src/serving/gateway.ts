@@ -1,0 +1,137 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { SpanExporter } from "@opentelemetry/sdk-trace";
+import type { Config } from "../config.ts";
+import { nightshiftError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { createAssignmentPins } from "./assignment-pins.ts";
+import { createLiveHandler, passModels } from "./gateway/live.ts";
+import type { ServedAgent } from "./gateway/live-request.ts";
+import { sendRefusal } from "./gateway/refusal.ts";
+import { createFleet, type Upstream } from "./gateway/replicas.ts";
+import { handleRollout } from "./gateway/rollout.ts";
+import { endpointOf } from "./gateway/endpoint.ts";
+import { createCaptureSink } from "./gateway/span-export.ts";
+import type { RolloutSessions } from "./rollout-session.ts";
+import type { RouteTable } from "./route-table.ts";
+import type { RouteTarget } from "./routes.ts";
+
+/** One agent as the gateway serves it. */
+export interface GatewayAgent {
+  agent: string;
+  /** Public model name that the agent asks for; no two agents share one. */
+  model: string;
+  /** Served when no routes are known, and when the stable adapter is gone from every replica. */
+  base: RouteTarget;
+  upstreams: readonly Upstream[];
+  /** `service.name` and `gen_ai.agent.name` by which the agent's telemetry is matched. */
+  serviceName: string;
+  agentName?: string | undefined;
+}
+
+export interface GatewayDeps {
+  routes: RouteTable;
+  rollouts: RolloutSessions;
+  log: Logger;
+  /** Where spans of live calls go; null captures nothing. */
+  spanExporter: SpanExporter | null;
+  /** Milliseconds on a clock that never jumps. */
+  monotonicMs: () => number;
+}
+
+export interface Gateway {
+  /** Listens. @throws NightshiftError `port_taken` */
+  start(): Promise<{ port: number }>;
+  /** Refuses new calls, lets running ones end for a while, exports their spans. */
+  close(): Promise<void>;
+}
+
+const DRAIN_MS = 10_000;
+/** Longer than any client's or balancer's idle timeout, so that the client closes first and no request meets a closing socket. */
+const KEEP_ALIVE_MS = 75_000;
+
+/**
+ * The OpenAI-compatible gateway between agents and their policy servers. Whatever Nightshift's other parts do, a call is answered by the stable
+ * adapter (or the base) as long as one policy server answers.
+ */
+export function createGateway(config: { gateway: Config["gateway"]; agents: readonly GatewayAgent[] }, deps: GatewayDeps): Gateway {
+  const agents = createAgents(config, deps);
+  const sink = deps.spanExporter === null ? null : createCaptureSink(config.agents, { exporter: deps.spanExporter, log: deps.log });
+  const pins = createAssignmentPins(config.gateway, deps);
+  const live = createLiveHandler(config.gateway, { agents, pins, sink, routes: deps.routes, log: deps.log });
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const endpoint = endpointOf(request.method ?? "", request.url ?? "");
+    switch (endpoint.kind) {
+      case "live":
+        return live(request, response, endpoint);
+      case "models":
+        return passModels(request, response, agents);
+      case "rollout":
+        return handleRollout(request, response, {
+          sessions: deps.rollouts,
+          agents,
+          sessionId: endpoint.sessionId,
+          maxBodyBytes: config.gateway.maxBodyBytes,
+        });
+      case "refused":
+        return sendRefusal(response, endpoint.refusal);
+    }
+  }
+
+  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
+    handle(request, response).catch((cause: unknown) => {
+      // A client that went away is no fault; anything else that lands here is one of ours.
+      if (!response.destroyed) deps.log.error({ err: cause }, "call failed in the gateway");
+      sendRefusal(response, { status: 502, code: "gateway_error", message: "The gateway could not complete this call." });
+    });
+  });
+
+  return {
+    start: () => listen(server, config.gateway),
+    async close() {
+      const closed = new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+      server.closeIdleConnections();
+      const cut = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
+      await closed;
+      clearTimeout(cut);
+      await sink?.close();
+      await Promise.all([...agents.values()].map((agent) => agent.fleet.close()));
+    },
+  };
+}
+
+function createAgents(
+  config: { gateway: Config["gateway"]; agents: readonly GatewayAgent[] },
+  deps: GatewayDeps,
+): ReadonlyMap<string, ServedAgent> {
+  const { upstreamTimeoutMs: timeoutMs, maxConcurrency, maxQueue, queueTimeoutMs } = config.gateway;
+  const byModel = new Map<string, ServedAgent>();
+  for (const { agent, model, base, upstreams } of config.agents) {
+    if (byModel.has(model)) {
+      throw nightshiftError("config_invalid", {
+        path: `agents.${agent}.model`,
+        received: model,
+        problem: "another agent has this public model name",
+      });
+    }
+    byModel.set(model, {
+      agent,
+      model,
+      base,
+      fleet: createFleet({ upstreams, timeoutMs, maxConcurrency, maxQueue, queueTimeoutMs }, deps),
+    });
+  }
+  return byModel;
+}
+
+function listen(server: ReturnType<typeof createServer>, { host, port }: { host: string; port: number }): Promise<{ port: number }> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (cause: NodeJS.ErrnoException) => {
+      reject(cause.code === "EADDRINUSE" ? nightshiftError("port_taken", { what: "the gateway", host, port }, { cause }) : cause);
+    });
+    server.listen(port, host, () => resolve({ port: (server.address() as AddressInfo).port }));
+  });
+}

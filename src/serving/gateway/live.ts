@@ -1,0 +1,136 @@
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Config } from "../../config.ts";
+import type { Logger } from "../../log.ts";
+import { HEADER } from "../../telemetry.ts";
+import type { AssignmentPins } from "../assignment-pins.ts";
+import { assignmentKey, servedTarget, type EffectiveRoute } from "../assignment.ts";
+import type { RouteTable } from "../route-table.ts";
+import type { RouteTarget } from "../routes.ts";
+import { createAnswerReader } from "./answer-reader.ts";
+import { forward, type Forwarded } from "./forward.ts";
+import type { LiveApi } from "./live-api.ts";
+import { sendRefusal } from "./refusal.ts";
+import { relay, type RelayEnd } from "./relay.ts";
+import { openingOf, readCall, signalOf, upstreamHeaders, type ServedAgent } from "./live-request.ts";
+import type { CaptureSink } from "./span-export.ts";
+import { emitCallSpan, type LiveCall } from "./span.ts";
+
+const MAX_CAPTURED_BYTES = 4 * 1024 * 1024;
+
+/** Answers one live call: assigns it, sends it on with the target's model name, relays the answer, captures both sides. */
+export function createLiveHandler(
+  config: Config["gateway"],
+  deps: { agents: ReadonlyMap<string, ServedAgent>; pins: AssignmentPins; sink: CaptureSink | null; routes: RouteTable; log: Logger },
+) {
+  return async (request: IncomingMessage, response: ServerResponse, endpoint: { path: string; api: LiveApi }): Promise<void> => {
+    const startMs = nowMs();
+    const asked = await readCall(request, config.maxBodyBytes, deps.agents);
+    if ("refusal" in asked) return sendRefusal(response, asked.refusal);
+    const { agent, body, parsed } = asked;
+    const { api } = endpoint;
+    const route = deps.routes.effective(agent.agent) ?? baseOnly(agent);
+    const opening = () => openingOf(request.headers, parsed, api);
+    const assignment = deps.pins.assign(route, assignmentKey(request.headers, { traceparent: config.key.traceparent, opening }));
+    const target = servedTarget(route, assignment);
+    const requestId = randomUUID();
+    const forwarded = await forward(agent.fleet, {
+      method: "POST",
+      path: endpoint.path,
+      headers: upstreamHeaders(request.headers, requestId),
+      body,
+      idempotent: api.idempotent,
+      targets: targetsFrom(target, route.stable, agent.base),
+      isCandidate: target !== route.stable,
+      signal: signalOf(response),
+    });
+    const outcome = await answerCall(forwarded, response, { api, requestId, arm: assignment.arm, captures: deps.sink !== null });
+    if (deps.sink === null) return;
+    const facts = { agent: agent.agent, api, requestHeaders: request.headers, requestBody: parsed, publicModel: agent.model, assignment };
+    capture(deps.sink, { ...facts, ...outcome, startMs, endMs: nowMs() }, deps.log);
+  };
+}
+
+type Outcome = Pick<LiveCall, "target" | "fallback" | "answer" | "errorType" | "firstByteMs">;
+
+/** Hands the client its answer, or the reason why there is none, and says what happened. */
+async function answerCall(
+  forwarded: Forwarded,
+  response: ServerResponse,
+  call: { api: LiveApi; requestId: string; arm: string; captures: boolean },
+): Promise<Outcome> {
+  const nothing = { target: null, fallback: null, answer: null, firstByteMs: null };
+  if (forwarded.status === "aborted") return { ...nothing, errorType: "client_left" };
+  if (forwarded.status === "refused") {
+    sendRefusal(response, forwarded.refusal);
+    return { ...nothing, fallback: forwarded.fallback, errorType: forwarded.refusal.code };
+  }
+  const { answer, target, fallback } = forwarded;
+  const isEventStream = String(answer.headers["content-type"]).startsWith("text/event-stream");
+  const reader = call.captures ? createAnswerReader(call.api, { isEventStream, maxBytes: MAX_CAPTURED_BYTES }) : null;
+  let firstByteMs: number | null = null;
+  let end: RelayEnd = "upstream_broke";
+  try {
+    end = await relay(answer, response, {
+      headers: { "x-request-id": call.requestId, [HEADER.adapter]: target.digest, [HEADER.arm]: call.arm },
+      seen: (chunk) => {
+        firstByteMs ??= nowMs();
+        reader?.seen(chunk);
+      },
+    });
+  } finally {
+    forwarded.release(releaseOutcome(end));
+  }
+  const errorType = end !== "complete" ? end : answer.statusCode >= 400 ? String(answer.statusCode) : null;
+  return { target, fallback, answer: reader?.read() ?? null, errorType, firstByteMs };
+}
+
+function releaseOutcome(end: RelayEnd): "ok" | "failed" | "unknown" {
+  return end === "complete" ? "ok" : end === "upstream_broke" ? "failed" : "unknown";
+}
+
+/** `GET /v1/models`, as the first agent's policy server answers it. */
+export async function passModels(
+  request: IncomingMessage,
+  response: ServerResponse,
+  agents: ReadonlyMap<string, ServedAgent>,
+): Promise<void> {
+  const agent = agents.values().next().value;
+  if (agent === undefined) return sendRefusal(response, { status: 404, code: "no_agents", message: "No agent is configured." });
+  const requestId = randomUUID();
+  const forwarded = await forward(agent.fleet, {
+    method: "GET",
+    path: "/v1/models",
+    headers: upstreamHeaders(request.headers, requestId),
+    body: null,
+    idempotent: true,
+    targets: [agent.base],
+    isCandidate: false,
+    signal: signalOf(response),
+  });
+  if (forwarded.status === "refused") return sendRefusal(response, forwarded.refusal);
+  if (forwarded.status === "aborted") return;
+  const end = await relay(forwarded.answer, response, { headers: { "x-request-id": requestId }, seen: () => undefined });
+  forwarded.release(releaseOutcome(end));
+}
+
+function baseOnly({ agent, base }: ServedAgent): EffectiveRoute {
+  return { agent, stable: base, candidate: null, weight: 0, experimentId: null, salt: null, version: 0 };
+}
+
+function targetsFrom(first: RouteTarget, ...others: readonly RouteTarget[]): [RouteTarget, ...RouteTarget[]] {
+  const names = new Set([first.name]);
+  return [first, ...others.filter(({ name }) => !names.has(name) && names.add(name))];
+}
+
+function capture(sink: CaptureSink, call: LiveCall, log: Logger): void {
+  try {
+    emitCallSpan(sink, call);
+  } catch (cause) {
+    log.error({ err: cause }, "live call not captured");
+  }
+}
+
+function nowMs(): number {
+  return performance.timeOrigin + performance.now();
+}

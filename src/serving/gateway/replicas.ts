@@ -1,0 +1,170 @@
+import { Pool } from "undici";
+
+/** One policy server of an agent. `apiKey` replaces the caller's `authorization`; it is never logged. */
+export interface Upstream {
+  url: string;
+  apiKey?: string | undefined;
+}
+
+export interface Replica {
+  readonly pool: Pool;
+  /** Path of the upstream's base URL, without a trailing slash. */
+  readonly basePath: string;
+  readonly apiKey: string | undefined;
+}
+
+export type Acquired =
+  /** `release` must be called exactly once; "failed" counts towards ejection, "unknown" says nothing about the replica's health. */
+  | { status: "acquired"; replica: Replica; release: (outcome: "ok" | "failed" | "unknown") => void }
+  /** As many calls wait as may. */
+  | { status: "queue_full" }
+  | { status: "queue_timeout" }
+  /** Every replica is ejected. */
+  | { status: "unavailable"; retryAfterMs: number };
+
+/** The replicas of one agent: round robin, passive ejection with a circuit breaker per replica, bounded concurrency and queue. */
+export interface Fleet {
+  readonly size: number;
+  /** Takes a slot, on a replica outside `avoid` where one is healthy. */
+  acquire(avoid: ReadonlySet<Replica>): Promise<Acquired>;
+  close(): Promise<void>;
+}
+
+export interface FleetConfig {
+  upstreams: readonly Upstream[];
+  timeoutMs: number;
+  maxConcurrency: number;
+  maxQueue: number;
+  queueTimeoutMs: number;
+}
+
+const FAILURES_TO_EJECT = 3;
+const FIRST_EJECTION_MS = 500;
+const LONGEST_EJECTION_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 2_000;
+
+interface Member extends Replica {
+  inFlight: number;
+  failures: number;
+  ejectedUntilMs: number;
+}
+
+interface Waiter {
+  avoid: ReadonlySet<Replica>;
+  resolve: (acquired: Acquired) => void;
+}
+
+export function createFleet(config: FleetConfig, deps: { monotonicMs: () => number }): Fleet {
+  const members = config.upstreams.map((upstream) => createMember(upstream, config.timeoutMs));
+  const waiters: Waiter[] = [];
+  const isOpen = (member: Member) => isCircuitOpen(member, deps.monotonicMs());
+  const pick = createRoundRobin(members, (member) => !isOpen(member) && member.inFlight < config.maxConcurrency);
+
+  function take(member: Member): Acquired {
+    member.inFlight++;
+    let isReleased = false;
+    return {
+      status: "acquired",
+      replica: member,
+      release(outcome) {
+        if (isReleased) return;
+        isReleased = true;
+        member.inFlight--;
+        settle(member, outcome, deps.monotonicMs());
+        wake();
+      },
+    };
+  }
+
+  function tryNow(avoid: ReadonlySet<Replica>): Acquired | null {
+    const member = pick(avoid);
+    if (member !== null) return take(member);
+    if (!members.every(isOpen)) return null;
+    const soonestMs = Math.min(...members.map((each) => each.ejectedUntilMs)) - deps.monotonicMs();
+    return { status: "unavailable", retryAfterMs: Number.isFinite(soonestMs) ? Math.max(0, soonestMs) : LONGEST_EJECTION_MS };
+  }
+
+  function wake(): void {
+    for (let waiter = waiters[0]; waiter !== undefined; waiter = waiters[0]) {
+      const acquired = tryNow(waiter.avoid);
+      if (acquired === null) return;
+      waiters.shift();
+      waiter.resolve(acquired);
+    }
+  }
+
+  return {
+    size: members.length,
+    acquire(avoid) {
+      const acquired = waiters.length === 0 ? tryNow(avoid) : null;
+      if (acquired !== null) return Promise.resolve(acquired);
+      if (waiters.length >= config.maxQueue) return Promise.resolve({ status: "queue_full" });
+      return enqueue(waiters, avoid, config.queueTimeoutMs);
+    },
+    async close() {
+      await Promise.all(members.map((member) => member.pool.destroy()));
+    },
+  };
+}
+
+/** After its ejection a replica gets one call as a probe (half-open) until that call's outcome is known. */
+function isCircuitOpen(member: Member, nowMs: number): boolean {
+  return nowMs < member.ejectedUntilMs || (member.failures >= FAILURES_TO_EJECT && member.inFlight > 0);
+}
+
+/** Picks the next free member in turn; one of `avoid` only where no other is free. */
+function createRoundRobin(members: readonly Member[], isFree: (member: Member) => boolean) {
+  let next = 0;
+  return (avoid: ReadonlySet<Replica>): Member | null => {
+    let second: Member | null = null;
+    for (let step = 0; step < members.length; step++) {
+      const member = members[(next + step) % members.length];
+      if (member === undefined || !isFree(member)) continue;
+      if (avoid.has(member)) {
+        second ??= member;
+        continue;
+      }
+      next = (next + step + 1) % members.length;
+      return member;
+    }
+    return second;
+  };
+}
+
+function createMember(upstream: Upstream, timeoutMs: number): Member {
+  const url = new URL(upstream.url);
+  return {
+    pool: new Pool(url.origin, { connect: { timeout: CONNECT_TIMEOUT_MS }, headersTimeout: timeoutMs, bodyTimeout: timeoutMs }),
+    basePath: url.pathname.replace(/\/+$/, "").replace(/\/v1$/, ""),
+    apiKey: upstream.apiKey,
+    inFlight: 0,
+    failures: 0,
+    ejectedUntilMs: -Infinity,
+  };
+}
+
+function settle(member: Member, outcome: "ok" | "failed" | "unknown", nowMs: number): void {
+  if (outcome === "ok") member.failures = 0;
+  if (outcome !== "failed") return;
+  member.failures++;
+  if (member.failures < FAILURES_TO_EJECT) return;
+  const doubled = FIRST_EJECTION_MS * 2 ** Math.min(10, member.failures - FAILURES_TO_EJECT);
+  member.ejectedUntilMs = nowMs + Math.min(LONGEST_EJECTION_MS, doubled);
+}
+
+function enqueue(waiters: Waiter[], avoid: ReadonlySet<Replica>, timeoutMs: number): Promise<Acquired> {
+  return new Promise((resolve) => {
+    const waiter: Waiter = {
+      avoid,
+      resolve(acquired) {
+        clearTimeout(timer);
+        resolve(acquired);
+      },
+    };
+    const timer = setTimeout(() => {
+      waiters.splice(waiters.indexOf(waiter), 1);
+      resolve({ status: "queue_timeout" });
+    }, timeoutMs);
+    waiters.push(waiter);
+  });
+}

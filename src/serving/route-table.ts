@@ -1,0 +1,114 @@
+import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+import { z } from "zod";
+import type { Logger } from "../log.ts";
+import type { EffectiveRoute } from "./assignment.ts";
+import { createLease } from "./lease.ts";
+import { routesSchema, type Routes } from "./routes.ts";
+
+/** The gateway's view of what the control plane last said. */
+export interface RouteTable {
+  /** Takes routes over unless they are older than what is known. Routes that are known already renew the candidate's lease. */
+  receive(routes: Routes): "applied" | "renewed" | "ignored";
+  /** The control plane confirmed that `version` is still the newest: renews the lease if this table has just that version. */
+  confirm(agent: string, version: number): void;
+  /** What is in force now; null when nothing was ever received. */
+  effective(agent: string): EffectiveRoute | null;
+  /** Newest known version, 0 when none. */
+  version(agent: string): number;
+  /** Resolves when everything received is on disk (or could not be written, which is logged). */
+  flush(): Promise<void>;
+}
+
+const fileSchema = z.strictObject({ routes: z.array(routesSchema) });
+
+/**
+ * Reads the persisted table, if any, and keeps it up to date. Routes from disk start with the candidate at 0: whether it may still serve is known
+ * only to a control plane that answers. The candidate's weight also falls to 0 when the control plane was silent for `leaseMs`.
+ * `file` unset: nothing is persisted.
+ */
+export async function createRouteTable(
+  config: { leaseMs: number; file?: string | undefined },
+  deps: { monotonicMs: () => number; log: Logger },
+): Promise<RouteTable> {
+  const known = new Map<string, Routes>();
+  for (const routes of await readPersisted(config.file, deps.log)) known.set(routes.agent, routes);
+  const lease = createLease({ leaseMs: config.leaseMs }, deps);
+  const persist = createPersister(config.file, deps.log);
+
+  return {
+    receive(routes) {
+      const current = known.get(routes.agent);
+      if (current !== undefined && (routes.version < current.version || routes.generation < current.generation)) return "ignored";
+      const isKnown = current !== undefined && routes.version === current.version && routes.generation === current.generation;
+      lease.renew(routes.agent);
+      if (isKnown) return "renewed";
+      known.set(routes.agent, routes);
+      persist.write([...known.values()]);
+      return "applied";
+    },
+    confirm(agent, version) {
+      if (known.get(agent)?.version === version) lease.renew(agent);
+    },
+    effective(agent) {
+      const routes = known.get(agent);
+      if (routes === undefined) return null;
+      const { stable, candidate, experimentId, salt, version } = routes;
+      return {
+        agent,
+        stable,
+        candidate: candidate === null ? null : { name: candidate.name, digest: candidate.digest },
+        weight: candidate !== null && lease.held(agent) ? candidate.weight : 0,
+        experimentId,
+        salt,
+        version,
+      };
+    },
+    version: (agent) => known.get(agent)?.version ?? 0,
+    flush: () => persist.settled(),
+  };
+}
+
+async function readPersisted(file: string | undefined, log: Logger): Promise<readonly Routes[]> {
+  if (file === undefined) return [];
+  try {
+    return fileSchema.parse(JSON.parse(await readFile(file, "utf8"))).routes;
+  } catch (cause) {
+    // A lost table costs the candidate's share until the control plane answers; it must not keep the gateway from starting.
+    if ((cause as NodeJS.ErrnoException).code !== "ENOENT") log.warn({ file, err: cause }, "persisted routes not readable");
+    return [];
+  }
+}
+
+/** One write at a time, always of the newest state: written aside, synced, renamed. */
+function createPersister(file: string | undefined, log: Logger) {
+  let newest: readonly Routes[] | null = null;
+  let running: Promise<void> = Promise.resolve();
+  async function drain(target: string): Promise<void> {
+    while (newest !== null) {
+      const routes = newest;
+      newest = null;
+      try {
+        await mkdir(dirname(target), { recursive: true });
+        const handle = await open(`${target}.new`, "w", 0o600);
+        try {
+          await handle.writeFile(JSON.stringify({ routes }));
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+        await rename(`${target}.new`, target);
+      } catch (cause) {
+        log.error({ file: target, err: cause }, "routes not persisted");
+      }
+    }
+  }
+  return {
+    write(routes: readonly Routes[]) {
+      if (file === undefined) return;
+      newest = routes;
+      running = running.then(() => drain(file));
+    },
+    settled: () => running,
+  };
+}

@@ -1,0 +1,74 @@
+import { InMemorySpanExporter } from "@opentelemetry/sdk-trace";
+import { parseConfig } from "../../src/config.ts";
+import { silentLog } from "../../src/log.ts";
+import { createGateway } from "../../src/serving/gateway.ts";
+import { createRolloutSessions } from "../../src/serving/rollout-session.ts";
+import { createRouteTable } from "../../src/serving/route-table.ts";
+import type { Routes } from "../../src/serving/routes.ts";
+import type { Config } from "../../src/config.ts";
+
+export const BASE = { name: "base", digest: "sha256:base" };
+export const STABLE = { name: "shop-1-aaaaaaaaaaaa", digest: "sha256:aaaa" };
+export const CANDIDATE = { name: "shop-2-bbbbbbbbbbbb", digest: "sha256:bbbb" };
+
+/** Routes of an experiment with the candidate at `weight`. */
+export function experiment(weight: number, changes: Partial<Routes> = {}): Routes {
+  return {
+    agent: "shop",
+    model: "shop-model",
+    version: 1,
+    generation: 1,
+    stable: STABLE,
+    candidate: { ...CANDIDATE, weight },
+    experimentId: "exp-1",
+    salt: "salt-1",
+    ...changes,
+  };
+}
+
+/** A started gateway of one agent, `shop`, whose public model name is `shop-model`. Closes with `await using`. */
+export async function startGateway(options: {
+  upstreams: readonly { url: string; apiKey?: string }[];
+  gateway?: Partial<Config["gateway"]>;
+  routes?: Routes;
+  monotonicMs?: () => number;
+}) {
+  const config = { ...parseConfig({}).gateway, port: 0, ...options.gateway };
+  const monotonicMs = options.monotonicMs ?? (() => performance.now());
+  const log = silentLog();
+  const routes = await createRouteTable({ leaseMs: config.leaseMs }, { monotonicMs, log });
+  if (options.routes !== undefined) routes.receive(options.routes);
+  const rollouts = createRolloutSessions();
+  const exporter = new InMemorySpanExporter();
+  // The exporter forgets its spans at shutdown, which is just when a test wants to read them.
+  exporter.shutdown = () => Promise.resolve();
+  const gateway = createGateway(
+    {
+      gateway: config,
+      agents: [{ agent: "shop", model: "shop-model", base: BASE, upstreams: options.upstreams, serviceName: "shop-agent" }],
+    },
+    { routes, rollouts, log, spanExporter: exporter, monotonicMs },
+  );
+  const { port } = await gateway.start();
+  let closed: Promise<void> | null = null;
+  const close = () => (closed ??= gateway.close());
+  return {
+    url: `http://127.0.0.1:${port}`,
+    routes,
+    rollouts,
+    close,
+    /** Closes the gateway, which exports what it captured. */
+    async spans() {
+      await close();
+      return exporter.getFinishedSpans();
+    },
+    /** A chat of the agent; `x-trajectory-id` is the assignment key. */
+    chat: (key: string, body: Record<string, unknown> = {}, headers: Record<string, string> = {}) =>
+      fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json", "x-trajectory-id": key, ...headers },
+        body: JSON.stringify({ model: "shop-model", messages: [{ role: "user", content: "hi" }], ...body }),
+      }),
+    [Symbol.asyncDispose]: close,
+  };
+}
