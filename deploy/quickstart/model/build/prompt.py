@@ -1,0 +1,38 @@
+"""The production prompt, read from the agent's own source of truth (`deploy/quickstart/tools.ts`)."""
+
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+QUICKSTART = Path(__file__).resolve().parents[2]
+MODEL = QUICKSTART / "model"
+NODE = QUICKSTART.parents[1] / "node_modules" / ".bin" / "node"
+
+
+@cache
+def production_prompt() -> tuple[str, list[dict[str, Any]]]:
+    """The agent's system prompt and its tool definitions."""
+    script = "import('./tools.ts').then((m) => console.log(JSON.stringify([m.systemPrompt, m.tools])))"
+    shown = subprocess.run(
+        [NODE, "--input-type=module", "-e", script],
+        cwd=QUICKSTART,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    prompt, tools = json.loads(shown.stdout)
+    return prompt, tools
+
+
+def demonstrations(seed: int, count: int, noise: str) -> list[dict[str, Any]]:
+    """`count` conversations of the scripted agent, `noise` is `clean` or `noisy`; see demonstrations.ts."""
+    script = QUICKSTART / "demonstrations.ts"
+    shown = subprocess.run(
+        [NODE, script, "--seed", str(seed), "--count", str(count), "--noise", noise],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return [json.loads(line) for line in shown.stdout.splitlines()]
