@@ -6,6 +6,10 @@ export const tenantSchema = z.strictObject({
     .enum(["allow", "deny"])
     .default("allow")
     .describe("Consent for training where a conversation carries no `nightshift.consent`."),
+  collectorTokenHashes: z
+    .array(z.string().regex(/^[0-9a-f]{64}$/))
+    .default([])
+    .describe("SHA-256 (hex) of the bearer tokens that name this tenant to the collector; two are valid at once for rotation."),
   redactionKeyFile: z
     .string()
     .optional()

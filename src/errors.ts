@@ -127,6 +127,52 @@ const TABLE = {
     fix: "Build one pool per tenant; tapes never answer across tenants.",
     retryable: false,
   },
+  // reward
+  judge_unavailable: {
+    message: (a: { model: string; problem: string }) => `judge ${a.model} did not answer: ${a.problem}`,
+    fix: "Check the judge's base URL, key and quota; the group is judged again later, and nothing is scored zero meanwhile.",
+    retryable: true,
+  },
+  judge_refused: {
+    message: (a: { model: string; status: number; problem: string }) =>
+      `judge ${a.model} refused the request with HTTP ${a.status}: ${a.problem}`,
+    fix: "Read the reason: a wrong key, an unknown model, or a context window too small for maxPromptTokens.",
+    retryable: false,
+  },
+  judge_reply_invalid: {
+    message: (a: { model: string; asks: number; problem: string }) =>
+      `judge ${a.model} gave no usable reply in ${a.asks} asks: ${a.problem}`,
+    fix: "Use a judge that follows a JSON schema; the group counts as unjudged and is not trained on.",
+    retryable: false,
+  },
+  judge_budget_spent: {
+    message: (a: { model: string; spent: number; budget: number }) =>
+      `judge ${a.model} has used ${a.spent} of ${a.budget} tokens of this run`,
+    fix: "The run goes on with what is scored; raise judge.maxTokensPerRun to score more.",
+    retryable: false,
+  },
+  judge_key_unreadable: {
+    message: (a: { source: string; problem: string }) => `the judge's API key cannot be read from ${a.source}: ${a.problem}`,
+    fix: "Point judge.apiKeyFile at a readable file or judge.apiKeyEnv at a variable that is set.",
+    retryable: false,
+  },
+  judge_module_invalid: {
+    message: (a: { module: string; problem: string }) => `scripted judge ${a.module}: ${a.problem}`,
+    fix: "The module exports scoreGroup(members, tools), one number in 0..1 per member, and comparePair(first, second), 'first', 'second' or 'tie'.",
+    retryable: false,
+  },
+  // promotion
+  experiment_unknown: {
+    message: (a: { id: string }) => `there is no experiment ${a.id}`,
+    fix: "`nightshift status` lists the experiments with their ids.",
+    retryable: false,
+  },
+  action_refused: {
+    message: (a: { action: string; id: string; state: string; why: string }) =>
+      `cannot ${a.action} experiment ${a.id} in state ${a.state}: ${a.why}`,
+    fix: "Read the experiment's state with `nightshift status`; only a running canary can be promoted or paused.",
+    retryable: false,
+  },
 } as const satisfies Record<string, Row>;
 
 // oxlint-disable-next-line typescript/no-explicit-any -- each row names its own arguments; the call is checked by ErrorArgs

@@ -48,6 +48,8 @@ export interface LogEvent {
   /** LogRecord.event_name, or the attribute `event.name` where the emitter used that. */
   eventName: string;
   timeNs: bigint;
+  /** Order of arrival, once stored: SDKs stamp all events of one call with the same millisecond. */
+  sequence?: bigint;
   body: AttributeValue;
   attributes: Attributes;
   scope: Scope;

@@ -1,0 +1,107 @@
+import type { IncomingMessage } from "node:http";
+import { pipeline } from "node:stream/promises";
+import { createGunzip, createZstdDecompress } from "node:zlib";
+import { nightshiftError } from "../src/errors.ts";
+import { Refusal, unavailable } from "./reply.ts";
+
+export type Encoding = "identity" | "gzip" | "zstd";
+
+export interface Body {
+  /** As it came. */
+  wire: Uint8Array;
+  encoding: Encoding;
+  /** Decompressed; the same array as `wire` when nothing was compressed. */
+  bytes: Uint8Array;
+}
+
+/** Bytes of request bodies held at once, over all requests. Requests differ a thousandfold in size, so counting requests would bound nothing. */
+export interface Budget {
+  /** @throws Refusal 503 when the bytes do not fit. */
+  take(bytes: number): void;
+  release(bytes: number): void;
+  readonly held: number;
+}
+
+/** A budget of `maxBytes`. */
+export function createBudget(maxBytes: number): Budget {
+  let held = 0;
+  return {
+    take(bytes) {
+      if (held + bytes > maxBytes) throw unavailable("too many bytes in flight", 1_000);
+      held += bytes;
+    },
+    release(bytes) {
+      held -= bytes;
+    },
+    get held() {
+      return held;
+    },
+  };
+}
+
+/**
+ * Reads and decompresses a body. The limit holds for the compressed and for the decompressed size; a bomb is stopped at the first byte over it.
+ * `lease` counts what this request holds, so that the caller can give it back however the request ends.
+ * @throws Refusal 413, 415, 400 or 503
+ */
+export async function readBody(
+  request: IncomingMessage,
+  limits: { maxBytes: number; budget: Budget },
+  lease: { bytes: number },
+): Promise<Body> {
+  const encoding = encodingOf(request);
+  if (Number(request.headers["content-length"] ?? 0) > limits.maxBytes) throw tooLarge(limits.maxBytes);
+  const collector = collectInto(limits, lease);
+  for await (const chunk of request) collector.add(chunk as Uint8Array);
+  const wire = collector.finish();
+  if (encoding === "identity") return { wire, encoding, bytes: wire };
+  return { wire, encoding, bytes: await inflate(wire, encoding, limits, lease) };
+}
+
+async function inflate(
+  wire: Uint8Array,
+  encoding: "gzip" | "zstd",
+  limits: { maxBytes: number; budget: Budget },
+  lease: { bytes: number },
+): Promise<Uint8Array> {
+  // An empty compressed body is an empty request to some exporters, a truncated stream to zlib.
+  if (wire.length === 0) return wire;
+  const collector = collectInto(limits, lease);
+  const stream = encoding === "gzip" ? createGunzip() : createZstdDecompress();
+  try {
+    await pipeline([wire], stream, async (source: AsyncIterable<Uint8Array>) => {
+      for await (const chunk of source) collector.add(chunk);
+    });
+  } catch (cause) {
+    if (cause instanceof Refusal) throw cause;
+    throw new Refusal(400, `the body is not valid ${encoding}`);
+  }
+  return collector.finish();
+}
+
+function collectInto(limits: { maxBytes: number; budget: Budget }, lease: { bytes: number }) {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  return {
+    add(chunk: Uint8Array): void {
+      size += chunk.length;
+      if (size > limits.maxBytes) throw tooLarge(limits.maxBytes);
+      limits.budget.take(chunk.length);
+      lease.bytes += chunk.length;
+      chunks.push(chunk);
+    },
+    finish(): Uint8Array {
+      return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+    },
+  };
+}
+
+function encodingOf(request: IncomingMessage): Encoding {
+  const named = (request.headers["content-encoding"] ?? "identity").trim().toLowerCase();
+  if (named === "identity" || named === "gzip" || named === "zstd") return named;
+  throw new Refusal(415, "content-encoding must be identity, gzip or zstd", { "accept-encoding": "identity, gzip, zstd" });
+}
+
+function tooLarge(maxBytes: number): Refusal {
+  return new Refusal(413, nightshiftError("body_too_large", { maxBytes }).message);
+}

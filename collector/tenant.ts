@@ -1,0 +1,33 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { Config } from "../src/config.ts";
+import { nightshiftError } from "../src/errors.ts";
+
+/** Answers the tenant that a request's `authorization` header stands for, or null. The payload never names a tenant. */
+export type TenantOf = (authorization: string | undefined) => string | null;
+
+const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
+
+/**
+ * Tenants by bearer token. Without any token configured, everybody on loopback is the tenant `default` (or the only tenant that there is).
+ * @throws NightshiftError `collector_open` when anybody on the network could write
+ */
+export function createTenantOf(config: Config): TenantOf {
+  const known = Object.entries(config.tenants).flatMap(([tenant, { collectorTokenHashes }]) =>
+    collectorTokenHashes.map((hash) => ({ tenant, hash: Buffer.from(hash, "hex") })),
+  );
+  if (known.length > 0) return (authorization) => matchToken(known, authorization);
+  if (!LOOPBACK.has(config.collector.host)) throw nightshiftError("collector_open", { host: config.collector.host });
+  const slugs = Object.keys(config.tenants);
+  const only = slugs.length === 1 ? slugs[0] : "default";
+  return () => only ?? null;
+}
+
+function matchToken(known: readonly { tenant: string; hash: Buffer }[], authorization: string | undefined): string | null {
+  const token = /^bearer +(\S+)$/i.exec(authorization ?? "")?.[1];
+  if (token === undefined) return null;
+  const presented = createHash("sha256").update(token).digest();
+  let tenant: string | null = null;
+  // Every hash is compared, whichever matches: the time taken tells nothing about which exist.
+  for (const candidate of known) if (timingSafeEqual(candidate.hash, presented)) tenant = candidate.tenant;
+  return tenant;
+}

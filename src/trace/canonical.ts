@@ -1,0 +1,91 @@
+import { isRecord, payloadOf } from "./json.ts";
+import type { Message, Part, ToolDefinition } from "./message.ts";
+
+/**
+ * Messages in whatever form SDKs put them into telemetry, as canonical ones: `{role, parts}` of the GenAI conventions with its known deviations, or
+ * `{role, content, tool_calls, tool_call_id}` of OpenAI's API. Entries that are neither are left out.
+ */
+export function canonicalMessages(value: unknown): Message[] {
+  const list = Array.isArray(value) ? value : [value];
+  return list.filter(isRecord).map((raw) => canonicalMessage(raw));
+}
+
+export function canonicalMessage(raw: Record<string, unknown>): Message {
+  const role = typeof raw["role"] === "string" ? raw["role"] : "user";
+  const named = typeof raw["name"] === "string" ? { name: raw["name"] } : {};
+  if (Array.isArray(raw["parts"])) return { role, parts: raw["parts"].filter(isRecord).map(canonicalPart), ...named };
+  const callId = raw["tool_call_id"] ?? (role === "tool" ? raw["id"] : undefined);
+  if (role === "tool") return { role, parts: [responsePart(callId, raw["content"])], ...named };
+  return { role, parts: [...contentParts(raw["content"]), ...toolCallParts(raw["tool_calls"])], ...named };
+}
+
+/** System instructions: a bare string, text parts, or messages. Null when there are none. */
+export function systemMessage(value: unknown): Message | null {
+  const parts = contentParts(value);
+  return parts.length === 0 ? null : { role: "system", parts };
+}
+
+/** Tool definitions: OpenAI's nested form, the flat form, or JSON strings of either; names alone are kept. */
+export function canonicalTools(value: unknown): ToolDefinition[] {
+  const list = Array.isArray(value) ? value : [value];
+  return list.flatMap((raw) => {
+    const item = payloadOf(raw);
+    if (!isRecord(item)) return typeof item === "string" && item !== "" ? [{ name: item }] : [];
+    const definition = isRecord(item["function"]) ? item["function"] : item;
+    if (typeof definition["name"] !== "string") return [];
+    const schema =
+      definition["parameters"] ?? definition["inputSchema"] ?? definition["input_schema"] ?? definition["parameters_json_schema"];
+    const parameters = payloadOf(schema);
+    return [
+      {
+        name: definition["name"],
+        ...(typeof definition["description"] === "string" ? { description: definition["description"] } : {}),
+        ...(isRecord(parameters) ? { parameters: isRecord(parameters["json"]) ? parameters["json"] : parameters } : {}),
+      },
+    ];
+  });
+}
+
+function canonicalPart(raw: Record<string, unknown>): Part {
+  const type = typeof raw["type"] === "string" ? raw["type"] : "unknown";
+  if (type === "text") return { ...raw, type: "text", content: textOf(raw["content"] ?? raw["text"]) };
+  if (type === "reasoning" || type === "thinking") return { ...raw, type: "reasoning", content: textOf(raw["content"]) };
+  if (type === "tool_call") return callPart(raw["id"], raw["name"], raw["arguments"]);
+  if (type === "tool_call_response") return responsePart(raw["id"], raw["response"] ?? raw["result"]);
+  return { ...raw, type };
+}
+
+function contentParts(content: unknown): Part[] {
+  if (typeof content === "string") return content === "" ? [] : [{ type: "text", content }];
+  if (!Array.isArray(content)) return [];
+  return content.flatMap((item: unknown): Part[] => {
+    if (typeof item === "string") return [{ type: "text", content: item }];
+    if (!isRecord(item)) return [];
+    if (Array.isArray(item["parts"])) return item["parts"].filter(isRecord).map(canonicalPart);
+    return [canonicalPart(item)];
+  });
+}
+
+function toolCallParts(calls: unknown): Part[] {
+  if (!Array.isArray(calls)) return [];
+  return calls.filter(isRecord).map((call) => {
+    const target = isRecord(call["function"]) ? call["function"] : call;
+    return callPart(call["id"], target["name"], target["arguments"]);
+  });
+}
+
+export function callPart(id: unknown, name: unknown, args: unknown): Part {
+  return { type: "tool_call", ...idOf(id), name: textOf(name), arguments: payloadOf(args) ?? {} };
+}
+
+export function responsePart(id: unknown, response: unknown): Part {
+  return { type: "tool_call_response", ...idOf(id), response: payloadOf(response) ?? null };
+}
+
+function idOf(id: unknown): { id?: string } {
+  return typeof id === "string" && id !== "" ? { id } : {};
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : value === undefined || value === null ? "" : JSON.stringify(value);
+}

@@ -1,0 +1,129 @@
+import { findPii, isCardNumber } from "./pii.ts";
+import { pseudonym, PSEUDONYM, type PiiKind } from "./pseudonym.ts";
+import { findSecrets, SECRET_HINT } from "./secrets.ts";
+
+/** Content that cannot be read for redaction, and therefore must not be stored. */
+export class Unredactable extends Error {
+  constructor(problem: string) {
+    super(`content cannot be redacted: ${problem}`);
+    this.name = "Unredactable";
+  }
+}
+
+/** JSON inside a JSON string inside a JSON string…: each level doubles the escapes, so nothing real is deeper. */
+const MAX_JSON_DEPTH = 6;
+/** A replacement may bring two neighbours together that then match; the second or third round finds nothing more. */
+const MAX_ROUNDS = 5;
+
+/**
+ * Takes secrets and personal data out of `text`; each is replaced by its pseudonym under `key`. Clean text comes back as the same string.
+ * Text that is JSON is redacted string by string, with its escapes undone, and stays valid JSON; all other characters stay as they were.
+ * Idempotent; time linear in the text.
+ * @throws Unredactable
+ */
+export async function redactText(text: string, key: Uint8Array): Promise<string> {
+  return redactAt(text, key, 0);
+}
+
+/** Whether `text` could hold anything to redact; a false alarm costs time only. */
+export function mayNeedRedaction(text: string): boolean {
+  return /@|\\u00|\d[\d ().\-/]{5,40}\d|\d\.\d{1,3}\.\d|:[0-9a-fA-F]{0,4}:|[A-Z]{2}\d{2} ?[A-Z0-9]{4}/.test(text) || SECRET_HINT.test(text);
+}
+
+async function redactAt(text: string, key: Uint8Array, depth: number): Promise<string> {
+  if (!mayNeedRedaction(text)) return text;
+  if (/^\s*[[{"]/.test(text)) {
+    if (isJson(text)) return redactJson(text, key, depth);
+    // Cut off in the middle by an SDK's length limit: the escapes hide what they spell, so it cannot be searched.
+    if (/^\s*[[{]\s*["{[]/.test(text) && /\\u00[2-7]/.test(text)) throw new Unredactable("truncated JSON with escaped characters");
+  }
+  return redactPlain(text, key);
+}
+
+async function redactPlain(text: string, key: Uint8Array): Promise<string> {
+  let current = text;
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const next = redactPii(await redactSecrets(current, key), key);
+    if (next === current) return current;
+    current = next;
+  }
+  throw new Unredactable("replacements do not settle");
+}
+
+async function redactSecrets(text: string, key: Uint8Array): Promise<string> {
+  const hits = await findSecrets(text);
+  const fresh = hits.filter((hit) => !PSEUDONYM.test(text.slice(hit.start, hit.end)));
+  return replace(
+    text,
+    fresh.map((hit) => ({ ...hit, kind: "secret", value: text.slice(hit.start, hit.end) })),
+    key,
+  );
+}
+
+function redactPii(text: string, key: Uint8Array): string {
+  return replace(text, findPii(text), key);
+}
+
+function replace(text: string, hits: readonly { start: number; end: number; kind: PiiKind; value: string }[], key: Uint8Array): string {
+  if (hits.length === 0) return text;
+  const parts: string[] = [];
+  let from = 0;
+  for (const hit of hits) {
+    parts.push(text.slice(from, hit.start), pseudonym(hit.kind, hit.value, key));
+    from = hit.end;
+  }
+  parts.push(text.slice(from));
+  return parts.join("");
+}
+
+/** Redacts the strings and numbers of valid JSON in place: whitespace, key order and number spellings stay as they came. */
+async function redactJson(text: string, key: Uint8Array, depth: number): Promise<string> {
+  if (depth >= MAX_JSON_DEPTH) throw new Unredactable("JSON strings are nested too deeply");
+  const parts: string[] = [];
+  let from = 0;
+  for (const token of jsonTokens(text)) {
+    const source = text.slice(token.start, token.end);
+    const redacted = source.startsWith('"') ? await redactLiteral(source, key, depth) : redactNumber(source, key);
+    if (redacted === source) continue;
+    parts.push(text.slice(from, token.start), redacted);
+    from = token.end;
+  }
+  parts.push(text.slice(from));
+  return parts.length === 1 ? text : parts.join("");
+}
+
+async function redactLiteral(literal: string, key: Uint8Array, depth: number): Promise<string> {
+  const value = JSON.parse(literal) as string;
+  const redacted = await redactAt(value, key, depth + 1);
+  return redacted === value ? literal : JSON.stringify(redacted);
+}
+
+function redactNumber(source: string, key: Uint8Array): string {
+  return isCardNumber(source) ? JSON.stringify(pseudonym("card", source, key)) : source;
+}
+
+/** Ranges of the string literals and long numbers of valid JSON. */
+function* jsonTokens(text: string): Generator<{ start: number; end: number }> {
+  const interesting = /"|\d{13,19}(?![\d.eE])/g;
+  for (let match = interesting.exec(text); match !== null; match = interesting.exec(text)) {
+    const start = match.index;
+    const end = match[0] === '"' ? literalEnd(text, start) : start + match[0].length;
+    yield { start, end };
+    interesting.lastIndex = end;
+  }
+}
+
+function literalEnd(text: string, start: number): number {
+  let position = start + 1;
+  while (text[position] !== '"') position += text[position] === "\\" ? 2 : 1;
+  return position + 1;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

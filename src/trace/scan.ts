@@ -1,0 +1,46 @@
+import { listRecords, type RecordRange } from "./records.ts";
+import { checkMessage, eachField, SHAPE, type Signal } from "./wire.ts";
+
+/** What the receiver must know of a request, without decoding it. */
+export interface Scan {
+  /** Spans or log records that can be stored. */
+  accepted: number;
+  /** Spans or log records whose ids are missing, of the wrong length or all zero. */
+  rejected: number;
+  /** One line for the sender about the rejected ones; empty when there are none. */
+  problem: string;
+}
+
+const ID_FIELDS = { traces: { trace: 1, span: 2, required: true }, logs: { trace: 9, span: 10, required: false } } as const;
+
+/**
+ * Checks that the request is well-formed down to the last attribute and counts its records by whether their ids are usable.
+ * A log record may come without ids, but not with broken ones.
+ * @throws NightshiftError `otlp_malformed`
+ */
+export function scanRequest(bytes: Uint8Array, signal: Signal): Scan {
+  checkMessage(bytes, SHAPE[signal].request);
+  const ranges = listRecords(bytes, signal);
+  const rejected = ranges.filter((range) => !hasUsableIds(bytes, range, signal)).length;
+  const what = signal === "traces" ? "spans" : "log records";
+  const problem =
+    rejected === 0 ? "" : `${rejected} ${what} rejected: trace id (16 bytes) or span id (8 bytes) missing, all zero or of another length`;
+  return { accepted: ranges.length - rejected, rejected, problem };
+}
+
+/** Whether the record's ids have the right length and are not all zero. */
+export function hasUsableIds(bytes: Uint8Array, range: RecordRange, signal: Signal): boolean {
+  const wanted = ID_FIELDS[signal];
+  let trace: Uint8Array | undefined;
+  let span: Uint8Array | undefined;
+  eachField(bytes, range.valueStart, range.end, SHAPE[signal].item, (field) => {
+    if (field.number === wanted.trace) trace = bytes.subarray(field.valueStart, field.end);
+    if (field.number === wanted.span) span = bytes.subarray(field.valueStart, field.end);
+  });
+  return isUsable(trace, 16, wanted.required) && isUsable(span, 8, wanted.required);
+}
+
+function isUsable(id: Uint8Array | undefined, length: number, required: boolean): boolean {
+  if (id === undefined || id.length === 0) return !required;
+  return id.length === length && id.some((byte) => byte !== 0);
+}

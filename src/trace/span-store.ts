@@ -1,0 +1,146 @@
+import { createHash } from "node:crypto";
+import { gunzipSync, zstdDecompressSync } from "node:zlib";
+import { sql, type Kysely } from "kysely";
+import { nightshiftError } from "../errors.ts";
+import type { Tables } from "../store/tables.ts";
+import { SCOPE } from "../telemetry.ts";
+import type { TransportRecord } from "../transport/transport.ts";
+import { decodeLogs, decodeSpans, decodeStoredLog, decodeStoredSpan, withSequence, type Decoded } from "./decode.ts";
+import { redactRequest } from "./redact-request.ts";
+import { scanRequest } from "./scan.ts";
+import type { LogEvent, Span } from "./span.ts";
+
+export interface Captured {
+  spans: Span[];
+  logs: LogEvent[];
+}
+
+/** Rows of one insert: Postgres takes 65,535 parameters in a statement, a row has at most six. */
+const ROWS_PER_INSERT = 5_000;
+/** A record from a foreign producer may be a bomb too. */
+const MAX_INFLATED_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Stores one transported record: decodes it once, takes secrets and personal data out if the edge has not, leaves out Nightshift's own spans and upserts the
+ * rest, spans by (tenant, trace id, span id), logs by hash. Resolves to the records that are new or changed: a duplicate delivery resolves to none.
+ * @throws NightshiftError `otlp_malformed` for bytes that are not OTLP
+ */
+export async function storeRecord(trx: Kysely<Tables>, record: TransportRecord, options: { redactionKey: Uint8Array }): Promise<Captured> {
+  const inflated = inflate(record);
+  // The receiver has checked its own records; a topic may hold others.
+  scanRequest(inflated, record.signal);
+  const bytes = record.redacted ? inflated : await redactRequest(inflated, record.signal, options.redactionKey);
+  if (record.signal === "traces") return { spans: await storeSpans(trx, record, decodeSpans(bytes)), logs: [] };
+  return { spans: [], logs: await storeLogs(trx, record, decodeLogs(bytes)) };
+}
+
+/** All stored spans and log events of the traces, in no particular order. */
+export async function loadTraces(db: Kysely<Tables>, tenant: string, traceIds: readonly string[]): Promise<Captured> {
+  if (traceIds.length === 0) return { spans: [], logs: [] };
+  const spans = await db.selectFrom("spans").select("raw").where("tenant", "=", tenant).where("trace_id", "in", traceIds).execute();
+  const logs = await db.selectFrom("log_events").select("raw").where("tenant", "=", tenant).where("trace_id", "in", traceIds).execute();
+  return {
+    spans: spans.map((row) => decodeStoredSpan(row.raw)).filter((span) => span !== null),
+    logs: logs.map((row) => decodeStoredLog(row.raw)).filter((log) => log !== null),
+  };
+}
+
+async function storeSpans(trx: Kysely<Tables>, record: TransportRecord, decoded: readonly Decoded<Span>[]): Promise<Span[]> {
+  // A batch may hold a span twice (an exporter that retried half of it); one statement must not touch a row twice.
+  const byId = new Map(
+    decoded.filter(({ value }) => isCapture(value.scope.name)).map((item) => [spanKey(item.value.traceId, item.value.spanId), item]),
+  );
+  const changed: Span[] = [];
+  for (const chunk of chunks([...byId.values()])) {
+    const rows = chunk.map(({ value, raw }) => ({
+      tenant: record.tenant,
+      trace_id: value.traceId,
+      span_id: value.spanId,
+      raw,
+      received_at_ms: record.receivedAtMs,
+    }));
+    const stored = await trx
+      .insertInto("spans")
+      .values(rows)
+      .onConflict((conflict) =>
+        conflict
+          .columns(["tenant", "trace_id", "span_id"])
+          .doUpdateSet({ raw: sql`excluded.raw` })
+          .where(sql<boolean>`spans.raw is distinct from excluded.raw`),
+      )
+      .returning(["trace_id", "span_id"])
+      .execute();
+    for (const row of stored) {
+      const item = byId.get(spanKey(row.trace_id, row.span_id));
+      if (item !== undefined) changed.push(item.value);
+    }
+  }
+  return changed;
+}
+
+async function storeLogs(trx: Kysely<Tables>, record: TransportRecord, decoded: readonly Decoded<LogEvent>[]): Promise<LogEvent[]> {
+  const byHash = new Map<string, Decoded<LogEvent>>();
+  for (const [index, item] of decoded.entries()) {
+    if (!isCapture(item.value.scope.name)) continue;
+    const sequence = (BigInt(record.receivedAtMs) << 20n) + BigInt(index);
+    byHash.set(logHash(item, byHash), { value: { ...item.value, sequence }, raw: withSequence(item.raw, sequence) });
+  }
+  const fresh: LogEvent[] = [];
+  for (const chunk of chunks([...byHash])) {
+    const rows = chunk.map(([hash, { value, raw }]) => ({
+      tenant: record.tenant,
+      hash,
+      trace_id: value.traceId,
+      span_id: value.spanId,
+      raw,
+      received_at_ms: record.receivedAtMs,
+    }));
+    const stored = await trx
+      .insertInto("log_events")
+      .values(rows)
+      .onConflict((conflict) => conflict.columns(["tenant", "hash"]).doNothing())
+      .returning("hash")
+      .execute();
+    for (const row of stored) {
+      const item = byHash.get(row.hash);
+      if (item !== undefined) fresh.push(item.value);
+    }
+  }
+  return fresh;
+}
+
+function inflate(record: TransportRecord): Uint8Array {
+  const limits = { maxOutputLength: MAX_INFLATED_BYTES };
+  try {
+    if (record.encoding === "gzip" && record.body.length > 0) return gunzipSync(record.body, limits);
+    if (record.encoding === "zstd" && record.body.length > 0) return zstdDecompressSync(record.body, limits);
+    return record.body;
+  } catch (cause) {
+    throw nightshiftError("otlp_malformed", { where: "record", problem: `it is not valid ${record.encoding}` }, { cause });
+  }
+}
+
+/** Nightshift's own telemetry never becomes training data; the gateway's capture of live calls does. */
+function isCapture(scope: string): boolean {
+  return !scope.startsWith("nightshift.") || scope === SCOPE.gateway;
+}
+
+function spanKey(traceId: string, spanId: string): string {
+  return `${traceId}/${spanId}`;
+}
+
+/**
+ * Over the record as it came, with its resource and scope. One call's history may hold the same message twice in the same millisecond ("yes", … "yes"):
+ * the second of two equal records in a request gets a hash of its own, and a repeated delivery gives the same two.
+ */
+function logHash(item: Decoded<LogEvent>, taken: ReadonlyMap<string, unknown>): string {
+  for (let occurrence = 0; ; occurrence++) {
+    const hash = createHash("sha256").update(item.raw).update(String(occurrence)).digest("hex");
+    if (!taken.has(hash)) return hash;
+  }
+}
+
+function chunks<T>(items: readonly T[]): T[][] {
+  const count = Math.ceil(items.length / ROWS_PER_INSERT);
+  return Array.from({ length: count }, (_, index) => items.slice(index * ROWS_PER_INSERT, (index + 1) * ROWS_PER_INSERT));
+}
