@@ -1,7 +1,9 @@
-"""`python -m tests.tiny_model DIR`: a random tiny Qwen3 with its own tokenizer, template and adapters, for tests.
+"""`python -m tests.tiny_model DIR`: a random tiny Qwen3 with its own tokenizer, template and adapters, for
+tests.
 
-Writes DIR/model, DIR/adapters/{good,other,noop,wide,foreign,misnamed,truncated} and, last, DIR/manifest.json (their
-paths). The same bytes every time. The model talks nonsense, but likes to end, so that completions stay short.
+Writes DIR/model, DIR/adapters/{good,other,noop,wide,foreign,misnamed,truncated} and, last,
+DIR/manifest.json (their paths). The same bytes every time. The model talks nonsense, but likes to end, so
+that completions stay short.
 """
 
 import json
@@ -17,8 +19,9 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 TEMPLATE = (
     "{%- if messages[0].role == 'system' or tools %}<|im_start|>system\n"
-    "{%- if messages[0].role == 'system' %}{{ messages[0].content }}\n{% endif %}"
-    "{%- if tools %}<tools>\n{% for tool in tools %}{{ tool.function | tojson }}\n{% endfor %}</tools>{% endif %}"
+    "{% if messages[0].role == 'system' %}{{ messages[0].content }}\n{% endif %}"
+    "{%- if tools %}<tools>\n{% for tool in tools %}{{ tool.function | tojson }}\n{% endfor %}</tools>"
+    "{% endif %}"
     "<|im_end|>\n{% endif %}"
     "{%- for message in messages if message.role != 'system' %}"
     "<|im_start|>{{ message.role }}\n{{ message.content }}"
@@ -116,7 +119,7 @@ def write_adapter(base: Qwen3ForCausalLM, directory: Path, rank: int, scale: flo
     for name, parameter in wrapped.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(0, scale) if scale else parameter.data.zero_()
-    wrapped.save_pretrained(directory)
+    wrapped.save_pretrained(str(directory))
     config_file = directory / "adapter_config.json"
     config_file.write_text(
         json.dumps({**json.loads(config_file.read_text()), "base_model_name_or_path": "tiny"})

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -51,13 +50,13 @@ def create_app(service: Service) -> Starlette:
     async def load(request: Request) -> Response:
         body = await _body(request, LoadBody)
         await asyncio.to_thread(service.models.load, body.lora_name, body.lora_path)
-        log.info("adapter loaded", extra={"fields": {"lora_name": body.lora_name}})
+        log.info("adapter loaded", extra={"lora_name": body.lora_name})
         return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' added successfully.")
 
     async def unload(request: Request) -> Response:
         body = await _body(request, UnloadBody)
         service.engine.forget(service.models.unload(body.lora_name))
-        log.info("adapter unloaded", extra={"fields": {"lora_name": body.lora_name}})
+        log.info("adapter unloaded", extra={"lora_name": body.lora_name})
         return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' removed successfully.")
 
     async def tokenize(request: Request) -> Response:
@@ -169,7 +168,5 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    log.error(
-        "request failed", exc_info=error, extra={"fields": {"path": request.url.path, "at": time.time()}}
-    )
+    log.error("request failed", exc_info=error, extra={"path": request.url.path})
     return _json(ApiError(500, "internal error", "InternalServerError").body, 500)

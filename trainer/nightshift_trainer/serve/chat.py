@@ -51,7 +51,8 @@ async def complete(service: Service, body: ChatBody, receive: Receive) -> Json:
 
 
 async def stream(service: Service, body: ChatBody, row: Row, progress: asyncio.Event) -> AsyncIterator[str]:
-    """The same answer in pieces: content as it comes; tool calls when they are complete, in one piece each."""
+    """The same answer in pieces: content as it comes; tool calls when they are complete, in one piece
+    each."""
     base: Json = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion.chunk",
@@ -104,7 +105,8 @@ def _text(service: Service, body: ChatBody, row: Row, token_ids: list[int]) -> s
 
 
 def _certain(service: Service, body: ChatBody, row: Row, count: int) -> str | None:
-    """The text of the first `count` tokens that nothing to come can change; None while a character is incomplete."""
+    """The text of the first `count` tokens that nothing to come can change; None while a character is
+    incomplete."""
     text = service.template.decode(row.token_ids[:count], keep_special=_parses_tools(body))
     if text.endswith("\ufffd"):
         return None

@@ -18,6 +18,9 @@ from nightshift_trainer.serve.sampling import sample
 
 log = logging.getLogger("nightshift.serve")
 
+MAX_BLOCK_BYTES = 128 * 2**20
+MAX_PREFIX_BYTES = 32 * 2**20
+
 
 @dataclass
 class Counters:
@@ -52,8 +55,8 @@ class Engine:
         decode: Callable[[list[int]], str],
     ) -> None:
         self.counters = Counters()
-        self.blocks = BlockCache(max_entries=8192)
-        self._prefixes = BlockCache(max_entries=32)
+        self.blocks = BlockCache(MAX_BLOCK_BYTES)
+        self._prefixes = BlockCache(MAX_PREFIX_BYTES)
         self._shape, self._slots, self._threads = shape, slots, threads
         self._eos_ids, self._decode = eos_ids, decode
         self._inbox: queue.SimpleQueue[Row | Weights | None] = queue.SimpleQueue()
@@ -127,7 +130,8 @@ class Engine:
             if row.cancelled.is_set():
                 self._end(row, "abort")
 
-    # Prompts ------------------------------------------------------------------------------------------------------
+    # Prompts
+    # ------------------------------------------------------------------------------------------------------
 
     def _reuse_blocks(self, row: Row) -> None:
         """Takes the full blocks that are known. The last block is always computed: its logits are needed."""
@@ -170,7 +174,8 @@ class Engine:
         self._first_tokens(done)
 
     def _prefix(self, row: Row) -> Tensor | None:
-        """The shared prefix [2, L, K, P, D], by the same block pass, alone in it: found or computed, the same bytes."""
+        """The shared prefix [2, L, K, P, D], by the same block pass, alone in it: found or computed, the
+        same bytes."""
         if row.prefix_length == 0:
             return None
         prefix = self._prefixes.get(row.group)
@@ -197,7 +202,8 @@ class Engine:
                 self._place(row, torch.cat(row.blocks, dim=3))
                 row.blocks = []
 
-    # Decoding -----------------------------------------------------------------------------------------------------
+    # Decoding
+    # -----------------------------------------------------------------------------------------------------
 
     def _place(self, row: Row, cached: Tensor) -> None:
         """Gives the row a slot among those of its group and length."""

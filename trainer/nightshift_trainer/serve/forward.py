@@ -1,7 +1,7 @@
 """The two forward passes, each of a fixed shape: a block of prompt tokens, and one decoding step.
 
-A pass always has the same number of rows, filled up with empty ones: on one machine a row's bytes depend on the shape
-of the batch, never on what the other rows hold. So the shape may depend only on the row itself.
+A pass always has the same number of rows, filled up with empty ones: on one machine a row's bytes depend
+on the shape of the batch, never on what the other rows hold. So the shape may depend only on the row itself.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ def suffix_places(block_index: int) -> int:
 def run_blocks(
     weights: Weights, shape: CacheShape, prefix: Tensor | None, jobs: list[BlockJob], places: int
 ) -> tuple[Tensor, list[Tensor]]:
-    """Logits [PREFILL_ROWS, BLOCK, V] and each job's new block [2, L, K, BLOCK, D]. At most PREFILL_ROWS jobs."""
+    """Logits [PREFILL_ROWS, BLOCK, V] and each job's new block [2, L, K, BLOCK, D]. At most PREFILL_ROWS
+    jobs."""
     cache = shape.zeros(PREFILL_ROWS, places)
     token_ids = torch.zeros(PREFILL_ROWS, BLOCK, dtype=torch.long)
     starts = torch.zeros(PREFILL_ROWS, 1, dtype=torch.long)
@@ -50,7 +51,8 @@ def run_blocks(
 
 
 class Slots:
-    """A fixed batch of rows in decoding: one cache, one suffix length, one prefix. Free slots are computed and ignored."""
+    """A fixed batch of rows in decoding: one cache, one suffix length, one prefix. Free slots are computed
+    and ignored."""
 
     def __init__(
         self, shape: CacheShape, weights: Weights, prefix: Tensor | None, count: int, places: int
@@ -80,13 +82,13 @@ def _forward(
     weights: Weights, cache: Tensor, prefix: Tensor | None, token_ids_BT: Tensor, places_BT: Tensor
 ) -> Tensor:
     slots = SlotPass(
-        keys_LBKSD=cache[0],
-        values_LBKSD=cache[1],
-        prefix_keys_LKPD=None if prefix is None else prefix[0],
-        prefix_values_LKPD=None if prefix is None else prefix[1],
-        rows_B1=torch.arange(token_ids_BT.shape[0]).unsqueeze(-1),
-        places_BT=places_BT,
-        mask_BTS=causal_mask(places_BT, cache.shape[4]),
+        keys=cache[0],
+        values=cache[1],
+        prefix_keys=None if prefix is None else prefix[0],
+        prefix_values=None if prefix is None else prefix[1],
+        rows=torch.arange(token_ids_BT.shape[0]).unsqueeze(-1),
+        places=places_BT,
+        mask=causal_mask(places_BT, cache.shape[4]),
     )
     offset = 0 if prefix is None else prefix.shape[3]
     return weights.model(

@@ -1,8 +1,10 @@
-"""Where keys and values live: blocks of prompt tokens that are kept, and slots of rows that are being decoded.
+"""Where keys and values live: blocks of prompt tokens that are kept, and slots of rows that are being
+decoded.
 
-Prompt tokens are computed in blocks of `BLOCK`, always by the same pass, whose shape depends on the block's place in
-its own prompt only. A full block is therefore a pure function of the weights and of the ids up to its end: kept or
-computed anew, it has the same bytes. Blocks hold prompt tokens only; sampled tokens are never kept.
+Prompt tokens are computed in blocks of `BLOCK`, always by the same pass, whose shape depends on the
+block's place in its own prompt only. A full block is therefore a pure function of the weights and of the
+ids up to its end: kept or computed anew, it has the same bytes. Blocks hold prompt tokens only; sampled
+tokens are never kept.
 """
 
 from collections import OrderedDict
@@ -24,7 +26,8 @@ class CacheShape:
     head_size: int
 
     def zeros(self, rows: int, places: int) -> Tensor:
-        """An empty cache [2, L, B, K, S, D]; index 0 keys, 1 values. Zeros, because 0 · NaN of stale memory is NaN."""
+        """An empty cache [2, L, B, K, S, D]; index 0 keys, 1 values. Zeros, because 0 · NaN of stale
+        memory is NaN."""
         return torch.zeros(2, self.layers, rows, self.key_heads, places, self.head_size)
 
 
@@ -39,8 +42,9 @@ def bucket(places: int) -> int:
 class BlockCache:
     """Blocks (or whole prefixes) [2, L, K, n, D] by key, least recently used out first. One thread only."""
 
-    def __init__(self, max_entries: int) -> None:
-        self._max_entries = max_entries
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._entries: OrderedDict[Hashable, Tensor] = OrderedDict()
         self.hits = 0
         self.queries = 0
@@ -55,12 +59,19 @@ class BlockCache:
         return found
 
     def put(self, key: Hashable, block: Tensor) -> None:
-        """Keeps the block; the oldest goes when the cache is full."""
+        """Keeps the block; the least recently used go when the cache is full."""
+        self._drop(key)
         self._entries[key] = block
-        if len(self._entries) > self._max_entries:
-            self._entries.popitem(last=False)
+        self._bytes += block.nbytes
+        while self._bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
 
     def forget(self, owner: Hashable) -> None:
         """Drops every entry whose key is a tuple that starts with `owner`: the weights that are unloaded."""
         for key in [k for k in self._entries if isinstance(k, tuple) and k[0] == owner]:
-            del self._entries[key]
+            self._drop(key)
+
+    def _drop(self, key: Hashable) -> None:
+        block = self._entries.pop(key, None)
+        if block is not None:
+            self._bytes -= block.nbytes

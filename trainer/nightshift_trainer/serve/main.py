@@ -8,10 +8,12 @@ import os
 import socket
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import torch
 import uvicorn
+from transformers.utils.logging import disable_progress_bar
 
 from nightshift_trainer.serve.app import create_app
 from nightshift_trainer.serve.engine import Engine
@@ -21,8 +23,8 @@ from nightshift_trainer.serve.template import ChatTemplate
 
 log = logging.getLogger("nightshift.serve")
 
-# The HTTP thread and the engine's thread share one interpreter lock, and a tiny model's operations take microseconds:
-# at the default 5 ms the engine would wait for the lock far longer than it computes.
+# The HTTP thread and the engine's thread share one interpreter lock, and a tiny model's operations take
+# microseconds: at the default 5 ms the engine would wait for the lock far longer than it computes.
 SWITCH_INTERVAL_S = 1e-4
 
 
@@ -48,9 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serves until a signal (or the end of stdin); prints one JSON line when it listens."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    _log_json()
     log.warning(
         "embedded policy server: for the quickstart and for tests, not for production; use vLLM there"
     )
@@ -82,6 +82,33 @@ def create_service(args: argparse.Namespace) -> Service:
     limit = getattr(models.base.model.config, "max_position_embeddings", args.max_model_len)
     engine = Engine(models.cache_shape, args.slots, args.threads, template.eos_ids, template.decode)
     return Service(models, engine, template, min(args.max_model_len, limit))
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line; what a call passes as `extra` becomes fields."""
+
+    _own = frozenset(vars(logging.makeLogRecord({})))
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {key: value for key, value in vars(record).items() if key not in self._own}
+        line = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "msg": record.getMessage(),
+        }
+        if record.exc_info:
+            line["err"] = self.formatException(record.exc_info)
+        return json.dumps({**line, **fields}, default=str)
+
+
+def _log_json() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    log.setLevel(logging.INFO)
+    # PEFT warns that an adapter's base has another path here: it always has.
+    warnings.filterwarnings("ignore", module=r"peft|transformers")
+    disable_progress_bar()
 
 
 def _follow_stdin(server: uvicorn.Server) -> None:

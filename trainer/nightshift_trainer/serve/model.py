@@ -1,7 +1,8 @@
 """The base model and its adapters: which names are served, by which weights.
 
-An adapter is merged into its own copy of the weights. That costs memory (one model per adapter) and buys speed (no
-extra products per layer): right for a model that fits a laptop, wrong for production, where vLLM keeps them apart.
+An adapter is merged into its own copy of the weights. That costs memory (one model per adapter) and buys
+speed (no extra products per layer): right for a model that fits a laptop, wrong for production, where vLLM
+keeps them apart.
 """
 
 import copy
@@ -78,12 +79,13 @@ class Models:
         return found
 
     def load(self, name: str, path: str) -> None:
-        """Reads, checks and merges an adapter. Raises ApiError 400 with the reason; then nothing has changed."""
+        """Reads, checks and merges an adapter. Raises ApiError 400 with the reason; then nothing has
+        changed."""
         with self._lock:
             if name == self._base.name or name in self._adapters:
                 raise _refused(
-                    f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, "
-                    "set 'load_inplace' to True."
+                    f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in "
+                    "place, set 'load_inplace' to True."
                 )
             if len(self._adapters) >= self._max_loras:
                 raise _refused(
@@ -93,7 +95,8 @@ class Models:
             self._adapters[name] = Weights(name, path, self._base.name, merged)
 
     def unload(self, name: str) -> Weights:
-        """Takes the name away; requests in flight finish on the weights that they started with. ApiError 404."""
+        """Takes the name away; requests in flight finish on the weights that they started with. ApiError
+        404."""
         with self._lock:
             found = self._adapters.pop(name, None)
         if found is None:
@@ -125,7 +128,8 @@ def _merge(base: PreTrainedModel, directory: Path, max_rank: int) -> PreTrainedM
         raise _refused(
             f"the adapter's tensors do not match its modules: {(result.unexpected_keys or missing)[:3]}"
         )
-    merged = wrapped.merge_and_unload().eval()
+    merged = wrapped.merge_and_unload().eval()  # pyright: ignore[reportCallIssue]
+    assert isinstance(merged, PreTrainedModel)
     if not all(bool(torch.isfinite(parameter).all()) for parameter in merged.parameters()):
         raise _refused("the adapter's weights are not finite")
     return merged

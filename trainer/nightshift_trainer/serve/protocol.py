@@ -1,16 +1,16 @@
 """vLLM's request bodies, as far as this server serves them, and its error body.
 
-Fields that nobody here knows are ignored, as vLLM does; known ones that would change the sampling and that this
-server does not implement are refused, so that nobody trains on a distribution other than the one asked for.
+Fields that nobody here knows are ignored, as vLLM does; known ones that would change the sampling and that
+this server does not implement are refused, so that nobody trains on a distribution other than the one
+asked for.
 """
 
-import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 TokenIds = Annotated[list[Annotated[int, Field(strict=True, ge=0)]], Field(min_length=1)]
-_INT64 = {"ge": -(2**63), "le": 2**63 - 1}
+Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 
 class ApiError(Exception):
@@ -35,7 +35,7 @@ class SamplingBody(_Body):
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int | None = Field(default=None, **_INT64)
+    seed: Int64 | None = None
     stop: list[str] = Field(default_factory=list)
     n: Literal[1] = 1
     stream: bool = False
@@ -72,9 +72,9 @@ class SamplingBody(_Body):
 
     @field_validator("temperature")
     @classmethod
-    def _finite(cls, value: float) -> float:
-        # Like vLLM: a temperature too small to divide by is greedy or lifted, never an overflow.
-        return 0.0 if value == 0 else max(value, 0.01) if math.isfinite(value) else value
+    def _divisible(cls, value: float) -> float:
+        # As in vLLM: 0 is greedy, and what is too small to divide by is lifted.
+        return value if value == 0 else max(value, 0.01)
 
     @property
     def include_usage(self) -> bool:

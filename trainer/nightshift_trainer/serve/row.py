@@ -26,7 +26,8 @@ class PromptLogprob:
 
 @dataclass(eq=False)
 class Row:
-    """A request. The engine's thread writes; others read after `notify` has told them, and set `cancelled`."""
+    """A request. The engine's thread writes; others read after `notify` has told them, and set
+    `cancelled`."""
 
     weights: Weights
     prompt_ids: list[int]
@@ -66,7 +67,8 @@ class Row:
         return len(self.prompt_ids) - self.prefix_length + len(self.token_ids)
 
     def key(self, end: int, prefix_length: int) -> tuple[Weights, str | None, int, bytes]:
-        """The cache key of what the prompt's ids up to `end` decide, computed behind a prefix of this length."""
+        """The cache key of what the prompt's ids up to `end` decide, computed behind a prefix of this
+        length."""
         return (self.weights, self.cache_salt, prefix_length, self._bytes[: 8 * end])
 
     @property

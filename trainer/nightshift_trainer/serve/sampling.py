@@ -1,7 +1,7 @@
 """Seeded sampling, one row independent of the others.
 
-A request's random numbers are a counter-based stream (Philox) of its seed: number t decides token t. Nothing of it
-depends on the batch, so a seed gives the same tokens alone and in company.
+A request's random numbers are a counter-based stream (Philox) of its seed: number t decides token t.
+Nothing of it depends on the batch, so a seed gives the same tokens alone and in company.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """How one request samples. temperature 0 is greedy; its logprobs are then those of temperature 1, as in vLLM."""
+    """How one request samples. temperature 0 is greedy; its logprobs are then those of temperature 1, as
+    in vLLM."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -28,7 +29,8 @@ def uniforms(seed: int, count: int) -> list[float]:
 def sample(
     logits_BV: Tensor, temperature_B: list[float], top_p_B: list[float], uniform_B: list[float]
 ) -> tuple[list[int], list[float]]:
-    """One token per row by inverse transform, with its *processed* logprob (after temperature and top-p), in fp32."""
+    """One token per row by inverse transform, with its *processed* logprob (after temperature and top-p),
+    in fp32."""
     temperature = torch.tensor(temperature_B)
     greedy = temperature == 0
     logprobs = torch.log_softmax(logits_BV.float() / temperature.masked_fill(greedy, 1.0).unsqueeze(-1), -1)
@@ -42,8 +44,9 @@ def sample(
 
 
 def _nucleus(logprobs_BV: Tensor, top_p_B: Tensor) -> Tensor:
-    """Keeps the smallest set of tokens whose mass reaches top_p, renormalised. Rows with top_p 1 come back unchanged."""
-    ordered, order = logprobs_BV.sort(-1, descending=True, stable=True)
+    """Keeps the smallest set of tokens whose mass reaches top_p, renormalised. Rows with top_p 1 come back
+    unchanged."""
+    ordered, order = torch.sort(logprobs_BV, dim=-1, descending=True, stable=True)
     mass_before = ordered.exp().cumsum(-1) - ordered.exp()
     dropped = mass_before >= top_p_B.unsqueeze(-1)
     dropped[:, 0] = False

@@ -29,17 +29,16 @@ class Service:
     def row(
         self, body: SamplingBody, prompt: Prompt, max_tokens: int | None, prompt_logprobs: int | None = None
     ) -> tuple[Row, asyncio.Event]:
-        """A row and the event that its progress sets. Raises ApiError for an unknown model or a prompt too long."""
+        """A row and the event that its progress sets. Raises ApiError for an unknown model or a prompt too
+        long."""
         weights = self.models.get(body.model)
         room = self.max_model_len - len(prompt.ids)
         if room < 1 or (max_tokens or 1) > room:
-            asked = f"{len(prompt.ids)} input tokens" + (
-                f" and {max_tokens} output tokens" if max_tokens else ""
-            )
             raise ApiError(
                 400,
-                f"This model's maximum context length is {self.max_model_len} tokens. However, your request has "
-                f"{asked}. Please reduce the length of the input messages or max_tokens.",
+                f"This model's maximum context length is {self.max_model_len} tokens. However, your request "
+                f"has {len(prompt.ids)} input tokens and asks for {max_tokens or 1} output tokens or more. "
+                "Please reduce the length of the input messages or max_tokens.",
             )
         if max(prompt.ids) >= self.models.base.model.config.vocab_size:
             raise ApiError(400, f"Token id {max(prompt.ids)} is out of vocabulary", param="prompt")
@@ -78,7 +77,8 @@ class Service:
         return checked(row)
 
     async def steps(self, row: Row, progress: asyncio.Event) -> AsyncIterator[int]:
-        """Runs a row, yielding how many tokens it has whenever there are more; closing the iterator aborts it."""
+        """Runs a row, yielding how many tokens it has whenever there are more; closing the iterator aborts
+        it."""
         self.engine.submit(row)
         try:
             while True:
@@ -101,10 +101,9 @@ def checked(row: Row) -> Row:
     return row
 
 
-def usage(row: Row, sampled: int | None = None) -> dict[str, int]:
+def usage(row: Row) -> dict[str, int]:
     """OpenAI's usage block."""
-    completion = len(row.token_ids) if sampled is None else sampled
-    prompt = len(row.prompt_ids)
+    prompt, completion = len(row.prompt_ids), len(row.token_ids)
     return {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
 
 

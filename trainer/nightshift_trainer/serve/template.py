@@ -14,7 +14,8 @@ from nightshift_trainer.serve.protocol import ApiError, Message
 
 @dataclass(frozen=True)
 class Prompt:
-    """A rendered chat. The first `head_length` ids are the system prompt and the tools, equal for a whole agent."""
+    """A rendered chat. The first `head_length` ids are the system prompt and the tools, equal for a whole
+    agent."""
 
     ids: list[int]
     head_length: int
@@ -27,7 +28,8 @@ class _Head:
 
 
 class ChatTemplate:
-    """Renders and tokenises. The head (system prompt and tools) is rendered and tokenised once and remembered."""
+    """Renders and tokenises. The head (system prompt and tools) is rendered and tokenised once and
+    remembered."""
 
     def __init__(self, directory: Path, eos_ids: frozenset[int]) -> None:
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(directory)
@@ -35,7 +37,7 @@ class ChatTemplate:
             raise ValueError(f"{directory} has no chat template")
         own = self.tokenizer.eos_token_id
         self.eos_ids = eos_ids | ({own} if isinstance(own, int) else frozenset())
-        self._added = tuple(self.tokenizer.get_added_vocab())
+        self._added = tuple(token.content for token in self.tokenizer.added_tokens_decoder.values())
         self._tokens: dict[int, str] = {}
         self._heads: dict[Hashable, _Head | None] = {}
 
@@ -105,7 +107,8 @@ class ChatTemplate:
         return self._heads[key]
 
     def _render_head(self, system: list[dict[str, Any]], tools: Any, extra: dict[str, Any]) -> _Head | None:
-        """What two renderings with different first words have in common: works for templates that demand a user turn."""
+        """What two renderings with different first words have in common: works for templates that demand a
+        user turn."""
         try:
             texts = [
                 self._text([*system, {"role": "user", "content": c}], tools, extra, False)

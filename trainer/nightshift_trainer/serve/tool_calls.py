@@ -1,4 +1,5 @@
-"""Hermes tool calls: `<tool_call>{"name": …, "arguments": {…}}</tool_call>` in the text ↔ OpenAI `tool_calls`."""
+"""Hermes tool calls: `<tool_call>{"name": …, "arguments": {…}}</tool_call>` in the text ↔ OpenAI
+`tool_calls`."""
 
 import hashlib
 import json
@@ -20,8 +21,8 @@ class ParsedText:
 def parse(text: str, id_seed: str) -> ParsedText:
     """One malformed call makes the whole text content, as in vLLM's hermes parser.
 
-    Call ids are derived from `id_seed` (what was asked and sampled) and the call's index, so that the same seed gives
-    the same bytes; vLLM draws them at random.
+    Call ids are derived from `id_seed` (what was asked and sampled) and the call's index, so that the same
+    seed gives the same bytes; vLLM draws them at random.
     """
     if OPEN not in text:
         return ParsedText(text)
@@ -45,7 +46,8 @@ def parse(text: str, id_seed: str) -> ParsedText:
 
 
 def streamable(text: str) -> str:
-    """The part of a growing text that is content for certain: up to the first tag, or what might become one."""
+    """The part of a growing text that is content for certain: up to the first tag, or what might become
+    one."""
     at = text.find(OPEN)
     if at >= 0:
         return text[:at]
