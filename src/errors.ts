@@ -99,6 +99,11 @@ const TABLE = {
     fix: "Serve with vLLM 0.10.2 or newer (for return_token_ids) and --logprobs-mode processed_logprobs, and point the url at it directly.",
     retryable: false,
   },
+  artifact_missing: {
+    message: (a: { what: string }) => `${a.what} is not in the artifact store`,
+    fix: "Restore the artifact store together with the database: `nightshift doctor` compares the two.",
+    retryable: false,
+  },
   // training
   run_in_progress: {
     message: (a: { agent: string; run: string }) => `agent ${a.agent} already has a run in progress: ${a.run}`,
@@ -120,6 +125,16 @@ const TABLE = {
     message: (a: { run: string; silentMs: number }) => `the trainer of run ${a.run} gave no heartbeat for ${a.silentMs} ms`,
     fix: "The trainer is started again from its newest checkpoint; if it repeats, look at memory and disk.",
     retryable: true,
+  },
+  batch_invalid: {
+    message: (a: { group: string; line: number; problem: string }) => `group ${a.group} (line ${a.line}) is not trainable: ${a.problem}`,
+    fix: "Rollouts must carry token ids and processed logprobs, sampled with top_p 1, top_k off and min_p 0; check the policy server's flags.",
+    retryable: false,
+  },
+  batch_exists: {
+    message: (a: { directory: string; found: string }) => `${a.directory} already holds another batch (${a.found})`,
+    fix: "A run directory belongs to one run: start the night again under a new run id.",
+    retryable: false,
   },
   // rollout
   replay_tenants_mixed: {
