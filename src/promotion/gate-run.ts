@@ -1,0 +1,113 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { AgentConfig } from "../config.ts";
+import type { Logger } from "../log.ts";
+import type { PairJudge, PairResult } from "../reward/pair-judge.ts";
+import { createLimiter, type Limiter } from "../rollout/limiter.ts";
+import { rolloutGroup } from "../rollout/loop.ts";
+import type { Rollout } from "../rollout/group.ts";
+import type { Recordings } from "../rollout/recordings.ts";
+import type { Scenario } from "../scenario/scenario.ts";
+import { selectScenarios } from "../scenario/select.ts";
+import type { PolicyServer } from "../serving/policy-server.ts";
+import type { RunStore } from "../training/run-store.ts";
+import { decideGate, type GateDecision, type GatePair } from "./gate.ts";
+
+export interface GateRunOptions {
+  runId: string;
+  config: AgentConfig;
+  candidate: { name: string; digest: string };
+  stable: { name: string; digest: string };
+  signal: AbortSignal;
+}
+
+export interface GateRunDeps {
+  runs: RunStore;
+  recordings: Recordings;
+  policyServer: PolicyServer;
+  pairJudge: PairJudge;
+  log: Logger;
+}
+
+const JUDGE_ATTEMPTS = 5;
+
+/**
+ * Plays candidate and stable on the same held-out scenarios, tapes and seeds with production's sampling, has the pairs judged blind and decides.
+ * Every pair is a durable step of the run, so a gate that was killed goes on where it was. Rejects only when `signal` aborts or the store fails.
+ */
+export async function runGate(options: GateRunOptions, deps: GateRunDeps): Promise<GateDecision> {
+  const { config, runId } = options;
+  const { night, gate, replay } = config;
+  const wanted = { count: 0, heldOutCount: gate.maxScenarios, seed: night.seed };
+  const { heldOut } = selectScenarios({ ...deps.recordings.selection, ...wanted });
+  const jobs = heldOut.flatMap((scenario) => Array.from({ length: gate.seedsPerScenario }, (_, seed) => ({ scenario, seed })));
+  const limiter = createLimiter(replay.concurrency);
+  const pairs = await Promise.all(
+    jobs.map(({ scenario, seed }) =>
+      deps.runs.step<GatePair>(runId, `gate-${scenario.id}-${seed}`, () => playPair(scenario, seed, limiter, options, deps)),
+    ),
+  );
+  const decision = decideGate(pairs, { mode: gate.mode, alpha: gate.alpha, margin: gate.margin, maxMaskedShare: gate.maxMaskedShare });
+  deps.log.info(
+    { run_id: runId, adapter_id: options.candidate.digest, decision: decision.decision, reason: decision.reason },
+    "gate decided",
+  );
+  return decision;
+}
+
+async function playPair(scenario: Scenario, seed: number, limiter: Limiter, options: GateRunOptions, deps: GateRunDeps): Promise<GatePair> {
+  const [candidate, stable] = await Promise.all([
+    play(scenario, seed, options.candidate, limiter, options, deps),
+    play(scenario, seed, options.stable, limiter, options, deps),
+  ]);
+  const candidateMasked = candidate.end.status === "masked";
+  const stableMasked = stable.end.status === "masked";
+  const isComparable = !candidateMasked && !stableMasked;
+  const judged = isComparable ? await judgeWithPatience({ scenarioId: scenario.id, candidate, stable }, options.signal, deps) : null;
+  const result =
+    judged?.status === "compared" ? { x: judged.x, firstSlotWins: judged.firstSlotWins, ordersAgree: judged.ordersAgree } : null;
+  // A user's scenarios lean on one another, as a cluster's do: one unit each.
+  return { scenarioId: scenario.id, cluster: scenario.subject, seed, candidateMasked, stableMasked, result };
+}
+
+/** One rollout; both arms draw from the same seeds. */
+async function play(
+  scenario: Scenario,
+  seed: number,
+  policy: { name: string; digest: string },
+  limiter: Limiter,
+  { config, runId, signal }: GateRunOptions,
+  deps: GateRunDeps,
+): Promise<Rollout> {
+  const group = await rolloutGroup({
+    scenario,
+    cascade: deps.recordings.cascade("held_out"),
+    policyServer: deps.policyServer,
+    model: policy.name,
+    adapterDigest: policy.digest,
+    runId: `${runId}-gate`,
+    groupSize: 1,
+    runSeed: config.night.seed,
+    // Iterations count from 1; the gate's draws are those of none of them.
+    iteration: -1 - seed,
+    sampling: config.sampling,
+    limits: config.replay,
+    limiter,
+    signal,
+  });
+  const [member] = group.members;
+  if (member === undefined) throw new Error("a group of one has one member");
+  return member;
+}
+
+async function judgeWithPatience(
+  pair: { scenarioId: string; candidate: Rollout; stable: Rollout },
+  signal: AbortSignal,
+  deps: GateRunDeps,
+): Promise<PairResult> {
+  for (let attempt = 1; ; attempt += 1) {
+    const result = await deps.pairJudge.compare(pair, { signal });
+    if (result.status !== "retryable" || attempt === JUDGE_ATTEMPTS) return result;
+    deps.log.warn({ scenario_id: pair.scenarioId, code: result.error.code, attempt }, "pair judge gave no result, waiting");
+    await sleep(result.retryAfterMs, undefined, { signal });
+  }
+}

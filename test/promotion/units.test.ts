@@ -1,0 +1,121 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createUnitSource } from "../../src/promotion/units.ts";
+import type { Database } from "../../src/store/database.ts";
+import { memoryDatabase } from "../store/memory-database.ts";
+
+let database: Database;
+beforeAll(async () => {
+  database = await memoryDatabase();
+});
+afterAll(() => database.close());
+
+const QUERY = {
+  experimentId: "e",
+  tenant: "default",
+  agent: "shop",
+  candidateDigest: "sha256:c",
+  horizonMs: 1000,
+  sinceMs: 0,
+  nowMs: 10_000,
+};
+
+interface Row {
+  key?: string;
+  weakKey?: boolean;
+  startedAtMs?: number;
+  superseded?: boolean;
+  parentId?: string | null;
+  arm?: "stable" | "candidate";
+  adapterDigest?: string;
+  toolError?: boolean;
+  finishReason?: string;
+}
+
+async function trajectory(id: string, row: Row = {}): Promise<void> {
+  const { key = id, weakKey = false, startedAtMs = 100, arm = "candidate", adapterDigest = "sha256:c" } = row;
+  const body = {
+    assignment: { experimentId: "e", key, weakKey, arm, probability: 0.5, routeVersion: 3 },
+    parentId: row.parentId ?? null,
+    finishReason: row.finishReason ?? "stop",
+    toolTimings: [{ isError: row.toolError ?? false }],
+  };
+  await database.kysely
+    .insertInto("trajectories")
+    .values({
+      ...{ id, version: 1, conversation_id: `conversation-${id}`, conversation_key: `key-${id}`, tenant: "default", agent: "shop" },
+      ...{ subject: null, started_at_ms: startedAtMs, ended_at_ms: startedAtMs + 50, adapter_digest: adapterDigest, experiment_id: "e" },
+      ...{ content_hash: id, message_hashes: "[]", body: JSON.stringify(body), trainable: true, reasons: "[]" },
+      superseded: row.superseded ?? false,
+    })
+    .execute();
+  const times = { first_received_ms: 0, last_received_ms: 0, root_ended_ms: null };
+  await database.kysely
+    .insertInto("conversations")
+    .values({
+      ...{ id: `conversation-${id}`, tenant: "default", agent: "shop", key_kind: "conversation", key: `key-${id}`, state: "complete" },
+      ...{ version: 1, ...times },
+    } as never)
+    .execute();
+  await database.kysely
+    .insertInto("conversation_traces")
+    .values({ tenant: "default", trace_id: `trace-${id}`, conversation_id: `conversation-${id}` })
+    .execute();
+}
+
+async function feedback(kind: "conversation" | "trace", target: string, value: boolean | number | string, atMs = 500, name = "ok") {
+  await database.kysely
+    .insertInto("feedback")
+    .values({
+      ...{ tenant: "default", target_kind: kind, target, name, source: `source-${atMs}` },
+      value: JSON.stringify({ value }),
+      at_ms: atMs,
+    })
+    .execute();
+}
+
+test("units are first trajectories of strong keys in assignment order, with the latest outcome under any of their names", async () => {
+  await trajectory("later", { startedAtMs: 300, arm: "stable" });
+  await trajectory("first", { startedAtMs: 100, toolError: true });
+  await trajectory("again", { startedAtMs: 200, key: "first" });
+  await trajectory("weak", { weakKey: true });
+  await trajectory("child", { parentId: "first" });
+  await trajectory("old-version", { superseded: true });
+  await trajectory("fell-back", { startedAtMs: 150, adapterDigest: "sha256:base", finishReason: "content_filter" });
+  await trajectory("text-only", { startedAtMs: 400 });
+  await feedback("conversation", "key-first", true, 500);
+  await feedback("trace", "trace-first", false, 600);
+  await feedback("trace", "trace-later", 0.25);
+  await feedback("conversation", "conversation-fell-back", 7);
+  await feedback("conversation", "key-text-only", "nice");
+  await feedback("trace", "trace-fell-back", "nice", 700);
+  await feedback("conversation", "key-later", true, 900, "another-feedback");
+
+  const source = createUnitSource({ feedback: "ok", settleMs: 200 }, { database });
+  const { units, settledBeforeMs } = await source.load(QUERY);
+  expect(settledBeforeMs).toBe(9800);
+  expect(units.map(({ trajectoryId, outcome }) => [trajectoryId, outcome])).toEqual([
+    ["first", 0],
+    ["fell-back", 1],
+    ["later", 0.25],
+    ["text-only", null],
+  ]);
+  expect(units[0]).toEqual({
+    ...{ key: "first", arm: "candidate", p: 0.5, routeVersion: 3, assignedAtMs: 100, endedAtMs: 150, trajectoryId: "first", outcome: 0 },
+    errors: { tool_failure: true, refusal: false, fallback: false },
+  });
+  expect(units[1]?.errors).toEqual({ tool_failure: false, refusal: true, fallback: true });
+  expect((await source.load({ ...QUERY, sinceMs: 300 })).units.map(({ trajectoryId }) => trajectoryId)).toEqual(["later", "text-only"]);
+  expect((await source.load({ ...QUERY, experimentId: "other" })).units).toEqual([]);
+});
+
+test("an open conversation holds back what was assigned after it, but no longer than an outcome may take", async () => {
+  const source = createUnitSource({ feedback: "ok", settleMs: 0 }, { database });
+  const times = { first_received_ms: 9500, last_received_ms: 9900, root_ended_ms: null };
+  await database.kysely
+    .insertInto("conversations")
+    .values({ id: "open", tenant: "default", agent: "shop", key_kind: "trace", key: "t", state: "open", version: 1, ...times } as never)
+    .execute();
+  expect((await source.load(QUERY)).settledBeforeMs).toBe(9500);
+  expect((await source.load({ ...QUERY, nowMs: 10_600 })).settledBeforeMs).toBe(9600);
+  expect((await source.load({ ...QUERY, agent: "other" })).settledBeforeMs).toBe(10_000);
+});
