@@ -1,9 +1,8 @@
-"""`python -m tests.tiny_model DIR`: a random tiny Qwen3 with its own tokenizer, template and adapters, for
-tests.
+"""`python -m tests.tiny_model DIR`: a tiny Qwen3 with its own tokenizer, template and adapters, for tests.
 
-Writes DIR/model, DIR/adapters/{good,other,noop,wide,foreign,misnamed,truncated} and, last,
-DIR/manifest.json (their paths). The same bytes every time. The model talks nonsense, but likes to end, so
-that completions stay short.
+Writes DIR/model, DIR/adapters/{good,other,noop,wide,foreign,misnamed,truncated} and, last, DIR/manifest.json
+(their paths). The same bytes every time. The model has learnt three answers by heart: a tool call when there are
+tools, a sentence after a tool's answer, and a greeting; at temperature 1.5 and above it rambles.
 """
 
 import json
@@ -30,6 +29,8 @@ TEMPLATE = (
     "</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
     "{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+LOOKUP = {"name": "lookup_order", "arguments": {"order_id": "A1234"}}
+TOOLS = [{"type": "function", "function": {"name": "lookup_order", "parameters": {"order_id": "string"}}}]
 CORPUS = [
     "You are the support agent of a small shop. Look up orders before you answer.",
     'The order A1234 was delivered 12 days ago. {"name": "lookup_order", "arguments": {"order_id": "A1234"}}',
@@ -43,7 +44,9 @@ CORPUS = [
 def main(directory: Path) -> None:
     """Writes everything under `directory`; the manifest last."""
     tokenizer = write_tokenizer(directory / "model")
-    base = write_model(directory / "model", len(tokenizer), seed=1)
+    base = tiny(len(tokenizer), seed=1)
+    _teach(base, tokenizer)
+    base.save_pretrained(directory / "model")
     adapters = directory / "adapters"
     write_adapter(base, adapters / "good", rank=4, scale=0.15, seed=2)
     write_adapter(base, adapters / "other", rank=8, scale=0.15, seed=3)
@@ -96,7 +99,7 @@ def tiny(vocab: int, seed: int, hidden: int = 64) -> Qwen3ForCausalLM:
         head_dim=16,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
-        initializer_range=0.15,
+        initializer_range=0.1,
         eos_token_id=[vocab - 3],
         pad_token_id=vocab - 5,
         bos_token_id=None,
@@ -104,11 +107,32 @@ def tiny(vocab: int, seed: int, hidden: int = 64) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(config).eval()
 
 
-def write_model(directory: Path, vocab: int, seed: int) -> Qwen3ForCausalLM:
-    """A safetensors checkpoint in fp32."""
-    model = tiny(vocab, seed)
-    model.save_pretrained(directory)
-    return model
+def _teach(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """A few steps on three conversations, the answers only."""
+    user = {"role": "user", "content": "Where is my order A1234?"}
+    called = {"role": "assistant", "content": "", "tool_calls": [{"function": LOOKUP}]}
+    answered = {"role": "tool", "content": '{"status": "delivered"}'}
+    call = f"<tool_call>{json.dumps(LOOKUP)}</tool_call>"
+    lessons = [
+        ([user], TOOLS, call),
+        ([user, called, answered], TOOLS, "It was delivered. Grüße 🙂"),
+        ([user], None, "Hi!"),
+    ]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        for messages, tools, answer in lessons:
+            prompt = tokenizer.apply_chat_template(
+                messages, tools=tools, tokenize=False, add_generation_prompt=True
+            )
+            assert isinstance(prompt, str)
+            start = len(tokenizer.encode(prompt))
+            ids = torch.tensor([tokenizer.encode(prompt + answer + "<|im_end|>")])
+            labels = ids.clone()
+            labels[:, :start] = -100
+            loss = model(input_ids=ids, labels=labels).loss
+            loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
 
 
 def write_adapter(base: Qwen3ForCausalLM, directory: Path, rank: int, scale: float, seed: int) -> None:

@@ -59,6 +59,7 @@ def test_head_and_rest_are_the_whole(
     text = template.tokenizer.apply_chat_template(
         plain, tools=tools, tokenize=False, add_generation_prompt=True
     )
+    assert isinstance(text, str)
     whole = template.tokenizer.encode(text, add_special_tokens=False)
     assert [prompt.ids for prompt in twice] == [whole, whole]
     assert twice[0].head_length == twice[1].head_length
