@@ -67,6 +67,8 @@ interface ConversationTable {
   not_before_ms: number;
   /** Grows when a completed conversation gets a late span. */
   version: number;
+  /** Counts deliveries: what was assembled from an older count may not be saved. */
+  arrivals: number;
 }
 
 interface ConversationTraceTable {

@@ -73,6 +73,8 @@ export const trajectorySchema = z.object({
   finishReason: z.string().nullable(),
   dialects: z.array(z.string()),
   spans: z.array(z.object({ traceId: z.string(), spanId: z.string() })),
+  /** Response ids of its model calls: feedback may name one. */
+  responseIds: z.array(z.string()).optional(),
   /** sha256 of what it teaches: messages, tools, model; equal content means nothing new was learned by a late span. */
   contentHash: z.string(),
   verdict: z.object({ trainable: z.boolean(), reasons: z.array(reasonSchema) }),

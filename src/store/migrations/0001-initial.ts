@@ -13,7 +13,7 @@ create index log_events_of_trace on log_events (tenant, trace_id);
 create table conversations (
   id text primary key, tenant text not null, agent text not null, key_kind text not null, key text not null, state text not null,
   first_received_ms bigint not null, last_received_ms bigint not null, root_ended_ms bigint, not_before_ms bigint not null default 0,
-  version bigint not null);
+  version bigint not null, arrivals bigint not null default 1);
 create index conversations_open on conversations (last_received_ms) where state = 'open';
 create index conversations_of_agent on conversations (tenant, agent, last_received_ms);
 create index conversations_by_key on conversations (tenant, key);

@@ -1,0 +1,157 @@
+import { createHash } from "node:crypto";
+import type { Call, Damage, ToolCall } from "../trace/call.ts";
+import type { Message } from "../trace/message.ts";
+import { type Branch, branchesOf } from "./assembly/branches.ts";
+import { authorOf, createItemReader } from "./assembly/items.ts";
+import { byStart, indexSpans, type MergedCall, mergeCalls } from "./assembly/merge.ts";
+import { type Pairing, pairToolCalls } from "./assembly/pairing.ts";
+import { createRenumbering } from "./assembly/pseudonyms.ts";
+import { linkSegments } from "./assembly/segments.ts";
+import { type Agents, matchAgent, UNKNOWN_AGENT } from "./match-agent.ts";
+import type { Trajectory } from "./trajectory.ts";
+
+/** A trajectory before it is judged, with what the verdict needs to know. */
+export interface Draft {
+  trajectory: Omit<Trajectory, "version" | "contentHash" | "verdict">;
+  evidence: {
+    /** False when any span of the conversation said no, null when none said anything. */
+    consent: boolean | null;
+    damage: readonly Damage[];
+    pairingGuessed: boolean;
+    unanswered: readonly string[];
+    compactedUnlinked: boolean;
+    /** Another answer to the same request took its place. */
+    abandoned: boolean;
+    /** Absent tools or system message are known to be absent. */
+    fromGateway: boolean;
+  };
+}
+
+export interface ConversationIdentity {
+  id: string;
+  key: string;
+  tenant: string;
+  /** Matched when its spans arrived; stands where a trajectory's own spans match no agent. */
+  agent: string;
+}
+
+/**
+ * Rebuilds the trajectories of one conversation from its calls: the longest transcript, and every branch (retry, fork, sub-agent, segment after compaction) as a
+ * trajectory of its own with its parent. Pure; order and duplicates of `calls` do not matter.
+ */
+export function assemble(conversation: ConversationIdentity, calls: readonly Call[], agents: Agents): Draft[] {
+  const spans = indexSpans(calls);
+  const unique = [...spans.values()].toSorted(byStart);
+  const read = createItemReader();
+  const branches = branchesOf(mergeCalls(unique, spans, read), read).toSorted((a, b) => byStart(a.calls[0], b.calls[0]));
+  const tools = unique.filter((call) => call.kind === "tool");
+  const pairings = new Map(branches.map((branch) => [branch, pairToolCalls(transcriptOf(branch), tools)]));
+  const links = linkSegments(branches);
+  const ids = new Map(branches.map((branch) => [branch, idOf(conversation.id, branch)]));
+  const renumber = createRenumbering();
+  const whole = { subject: firstOf(unique, (call) => call.subject), consent: consentOf(unique) };
+  return branches.map((branch): Draft => {
+    const pairing = pairings.get(branch) as Pairing;
+    const parent = branch.main ?? parentOf(branch, pairings) ?? links.get(branch)?.parent ?? null;
+    const fields = { ...timesOf(branch), ...servingOf(branch), ...recordingOf(branch, pairing.executions) };
+    return {
+      trajectory: {
+        id: ids.get(branch) ?? "",
+        conversationId: conversation.id,
+        conversationKey: conversation.key,
+        tenant: conversation.tenant,
+        agent: agentOf(branch, conversation, agents),
+        parentId: parent === null ? null : (ids.get(parent) ?? null),
+        subject: firstOf(branch.calls, (call) => call.subject) ?? whole.subject,
+        ...fields,
+        messages: renumber(transcriptOf(branch)),
+        tools: branch.calls.findLast((call) => call.tools !== null)?.tools?.slice() ?? null,
+        toolTimings: pairing.timings,
+      },
+      evidence: {
+        consent: whole.consent,
+        damage: [...new Set([...branch.calls, ...pairing.executions].flatMap((call) => call.damage))].toSorted(),
+        pairingGuessed: pairing.guessed,
+        unanswered: pairing.unanswered,
+        compactedUnlinked: links.get(branch)?.unlinked === true,
+        abandoned: branch.kind === "retry",
+        fromGateway: branch.leaf.fromGateway,
+      },
+    };
+  });
+}
+
+/** The system message first, then input and output as the last call of the branch saw and wrote them. */
+function transcriptOf(branch: Branch): Message[] {
+  const messages = [...branch.leaf.input, ...branch.leaf.output];
+  const isSystem = (message: Message) => authorOf(message.role) === "system";
+  return [...messages.filter(isSystem), ...messages.filter((message) => !isSystem(message))];
+}
+
+function idOf(conversationId: string, branch: Branch): string {
+  return createHash("sha256").update(`${conversationId}\n${branch.rootKey}`).digest("hex").slice(0, 32);
+}
+
+/** A sub-agent's parent is the trajectory that made the tool call which it ran in. */
+function parentOf(branch: Branch, pairings: ReadonlyMap<Branch, Pairing>): Branch | null {
+  const tool = branch.calls[0]?.insideTool;
+  if (tool === undefined || tool === null) return null;
+  for (const [other, { executions }] of pairings) if (other !== branch && executions.includes(tool)) return other;
+  return null;
+}
+
+function agentOf(branch: Branch, conversation: ConversationIdentity, agents: Agents): string {
+  for (const call of branch.calls) {
+    const slug = matchAgent(agents, conversation.tenant, call);
+    if (slug !== UNKNOWN_AGENT) return slug;
+  }
+  return conversation.agent;
+}
+
+function timesOf(branch: Branch): { startedAtMs: number; endedAtMs: number } {
+  const end = branch.calls.reduce((latest, call) => (call.endNs > latest ? call.endNs : latest), 0n);
+  return { startedAtMs: Number((branch.calls[0]?.startNs ?? 0n) / 1_000_000n), endedAtMs: Number(end / 1_000_000n) };
+}
+
+function servingOf(branch: Branch) {
+  const { leaf, calls } = branch;
+  const { temperature, topP, maxTokens } = leaf.sampling;
+  return {
+    model: leaf.requestModel ?? leaf.responseModel,
+    adapterDigest: calls.findLast((call) => call.adapterDigest !== null)?.adapterDigest ?? null,
+    assignment: firstOf(calls, (call) => call.assignment),
+    sampling: {
+      ...(temperature === undefined ? {} : { temperature }),
+      ...(topP === undefined ? {} : { topP }),
+      ...(maxTokens === undefined ? {} : { maxTokens }),
+    },
+    finishReason: leaf.finishReasons[0] ?? null,
+  };
+}
+
+function recordingOf(branch: Branch, executions: readonly ToolCall[]) {
+  const { calls } = branch;
+  return {
+    usage: {
+      inputTokens: sum(calls, (call) => call.usage.inputTokens),
+      outputTokens: sum(calls, (call) => call.usage.outputTokens),
+      calls: calls.length,
+    },
+    dialects: [...new Set(calls.flatMap((call) => call.dialects))].toSorted(),
+    spans: [...calls.flatMap((call) => call.recordedBy), ...executions.map(({ traceId, spanId }) => ({ traceId, spanId }))],
+    responseIds: [...new Set(calls.flatMap((call) => call.responseId ?? []))],
+  };
+}
+
+function sum(calls: readonly MergedCall[], pick: (call: MergedCall) => number | undefined): number {
+  return calls.reduce((total, call) => total + (pick(call) ?? 0), 0);
+}
+
+function consentOf(calls: readonly Call[]): boolean | null {
+  if (calls.some((call) => call.consent === false)) return false;
+  return calls.some((call) => call.consent === true) ? true : null;
+}
+
+function firstOf<C, T>(calls: readonly C[], pick: (call: C) => T | null): T | null {
+  return calls.map(pick).find((value) => value !== null) ?? null;
+}

@@ -1,0 +1,169 @@
+import { type Kysely, type Selectable, sql } from "kysely";
+import type { Config } from "../config.ts";
+import type { Logger } from "../log.ts";
+import type { Database } from "../store/database.ts";
+import type { Tables } from "../store/tables.ts";
+import type { Call } from "../trace/call.ts";
+import { normalise } from "../trace/normalise.ts";
+import { loadTraces } from "../trace/span-store.ts";
+import type { LogEvent } from "../trace/span.ts";
+import { assemble, type Draft } from "./assemble.ts";
+import { completionOf, toolCallDangles } from "./complete.ts";
+import { closeConversations, type Judged, saveTrajectories } from "./save-trajectories.ts";
+import { learnToolSchemas, loadToolRegistries, withKnownTools } from "./tool-registry.ts";
+import type { Trajectory } from "./trajectory.ts";
+import { verdictOf } from "./verdict.ts";
+
+export interface Assembler {
+  /**
+   * Assembles, judges and saves every conversation that is complete at `nowMs`, in batches of bounded size. Resolves to the trajectory versions that are new.
+   * Idempotent; a conversation that gets another delivery meanwhile is left for the next sweep. Rejects when `signal` aborts, between two batches.
+   */
+  sweep(nowMs: number, options?: { signal?: AbortSignal }): Promise<Trajectory[]>;
+}
+
+type Conversation = Selectable<Tables["conversations"]>;
+interface Loaded {
+  conversation: Conversation;
+  calls: readonly Call[];
+}
+
+const BATCH_CONVERSATIONS = 100;
+/** Stored bytes of spans that are decoded at once; one larger conversation is a batch of its own. */
+const BATCH_BYTES = 32 * 1024 * 1024;
+
+/** Turns complete conversations into trajectories. Config and store are its only state: any number of sweeps, in any process, give the same. */
+export function createAssembler(deps: { database: Database; config: Config; log: Logger }): Assembler {
+  const { database, config, log } = deps;
+  const assembleBatch = async (batch: readonly Conversation[], nowMs: number): Promise<Trajectory[]> => {
+    const loaded = await loadCalls(database.kysely, batch);
+    const due: Loaded[] = [];
+    const waiting: { id: string; arrivals: number; untilMs: number }[] = [];
+    for (const item of loaded) {
+      const completion = completionOf(stateOf(item), config.capture, nowMs);
+      if (completion.state === "complete") due.push(item);
+      else waiting.push({ id: item.conversation.id, arrivals: item.conversation.arrivals, untilMs: completion.recheckAtMs });
+    }
+    const drafts = new Map(due.map((item) => [item.conversation.id, draftsOf(item, config)]));
+    return database.kysely.transaction().execute(async (trx) => {
+      await postpone(trx, waiting);
+      const closed = await closeConversations(
+        trx,
+        due.map(({ conversation }) => closing(conversation, drafts.get(conversation.id) ?? [])),
+      );
+      const kept = [...closed].flatMap((id) => drafts.get(id) ?? []);
+      await learnToolSchemas(trx, kept);
+      return saveTrajectories(trx, [...closed], await judge(trx, kept, config));
+    });
+  };
+  return {
+    sweep: async (nowMs, { signal } = {}) => {
+      const created: Trajectory[] = [];
+      let after = "";
+      for (let more = true; more;) {
+        signal?.throwIfAborted();
+        const candidates = await dueConversations(database.kysely, config.capture, nowMs, after);
+        after = candidates.at(-1)?.id ?? "";
+        for (const batch of batches(candidates)) created.push(...(await assembleBatch(batch, nowMs)));
+        more = candidates.length === BATCH_CONVERSATIONS;
+      }
+      if (created.length > 0)
+        log.info(
+          { trajectories: created.length, trainable: created.filter(({ verdict }) => verdict.trainable).length },
+          "conversations assembled",
+        );
+      return created;
+    },
+  };
+}
+
+/** The cheap part of `completionOf`, in SQL: whether a tool call dangles shows only in the spans. */
+async function dueConversations(db: Kysely<Tables>, limits: Config["capture"], nowMs: number, after: string) {
+  const rows = await sql<Conversation & { bytes: number | null }>`
+    select c.*, (
+      select sum(octet_length(s.raw))::bigint from conversation_traces t join spans s on s.tenant = t.tenant and s.trace_id = t.trace_id
+      where t.conversation_id = c.id) as bytes
+    from conversations c
+    where c.state = 'open' and c.not_before_ms <= ${nowMs} and c.id > ${after} and (
+      greatest(c.root_ended_ms, c.last_received_ms) <= case when c.root_ended_ms is null then -1 else ${nowMs - limits.graceMs}::bigint end
+      or c.last_received_ms <= ${nowMs - limits.idleMs} or c.first_received_ms <= ${nowMs - limits.maxAgeMs})
+    order by c.id limit ${BATCH_CONVERSATIONS}`.execute(db);
+  return rows.rows;
+}
+
+function batches(candidates: readonly (Conversation & { bytes: number | null })[]): Conversation[][] {
+  const result: Conversation[][] = [];
+  let room = 0;
+  for (const candidate of candidates) {
+    const bytes = candidate.bytes ?? 0;
+    if (result.length === 0 || bytes > room) {
+      result.push([]);
+      room = BATCH_BYTES;
+    }
+    result.at(-1)?.push(candidate);
+    room -= bytes;
+  }
+  return result;
+}
+
+async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[]): Promise<Loaded[]> {
+  const traces = await db
+    .selectFrom("conversation_traces")
+    .select(["tenant", "trace_id", "conversation_id"])
+    .where(
+      "conversation_id",
+      "in",
+      batch.map(({ id }) => id),
+    )
+    .execute();
+  const byConversation = new Map<string, Call[]>(batch.map(({ id }) => [id, []]));
+  for (const tenant of new Set(traces.map((trace) => trace.tenant))) {
+    const own = new Map(traces.filter((trace) => trace.tenant === tenant).map((trace) => [trace.trace_id, trace.conversation_id]));
+    const { spans, logs } = await loadTraces(db, tenant, [...own.keys()]);
+    const logsBySpan = Map.groupBy(logs, (entry: LogEvent) => `${entry.traceId}/${entry.spanId}`);
+    for (const span of spans) {
+      const call = normalise(span, logsBySpan.get(`${span.traceId}/${span.spanId}`) ?? []);
+      byConversation.get(own.get(span.traceId) ?? "")?.push(call);
+    }
+  }
+  return batch.map((conversation) => ({ conversation, calls: byConversation.get(conversation.id) ?? [] }));
+}
+
+function stateOf({ conversation, calls }: Loaded) {
+  return {
+    firstReceivedMs: conversation.first_received_ms,
+    lastReceivedMs: conversation.last_received_ms,
+    rootEndedMs: conversation.root_ended_ms,
+    toolCallDangles: toolCallDangles(calls),
+  };
+}
+
+function draftsOf({ conversation, calls }: Loaded, config: Config): Draft[] {
+  const { id, key, tenant, agent } = conversation;
+  return assemble({ id, key, tenant, agent }, calls, config.agents);
+}
+
+/** The conversation belongs to the agent of its first trajectory: sub-agents may be agents of their own. */
+function closing({ id, arrivals, agent }: Conversation, drafts: readonly Draft[]) {
+  return { id, arrivals, agent: drafts.find((draft) => draft.trajectory.parentId === null)?.trajectory.agent ?? agent };
+}
+
+async function postpone(trx: Kysely<Tables>, waiting: readonly { id: string; arrivals: number; untilMs: number }[]): Promise<void> {
+  for (const { id, arrivals, untilMs } of waiting) {
+    await trx.updateTable("conversations").set({ not_before_ms: untilMs }).where("id", "=", id).where("arrivals", "=", arrivals).execute();
+  }
+}
+
+async function judge(trx: Kysely<Tables>, drafts: readonly Draft[], config: Config): Promise<Judged[]> {
+  const judged: Judged[] = [];
+  for (const [tenant, own] of Map.groupBy(drafts, (draft) => draft.trajectory.tenant)) {
+    const agents = [...new Set(own.map((draft) => draft.trajectory.agent))];
+    const registries = await loadToolRegistries(trx, tenant, agents);
+    const trainingConsent = config.tenants[tenant]?.trainingConsent ?? "deny";
+    for (const draft of own) {
+      const filled = withKnownTools(draft, registries.get(draft.trajectory.agent) ?? new Map());
+      judged.push({ ...filled.trajectory, verdict: verdictOf(filled, { trainingConsent }) });
+    }
+  }
+  return judged;
+}

@@ -1,0 +1,82 @@
+import { createHash } from "node:crypto";
+import { storableText } from "../store/storable.ts";
+import type { Attributes, LogEvent, Span } from "../trace/span.ts";
+import type { AgentTraits } from "./match-agent.ts";
+
+export type KeyKind = "conversation" | "session" | "trace";
+export interface ConversationKey {
+  kind: KeyKind;
+  key: string;
+}
+
+/** Where SDKs write the id of a conversation, and of a session, which may hold several. */
+const CONVERSATION_ATTRIBUTES = [
+  "gen_ai.conversation.id",
+  "conversation.id",
+  "thread.id",
+  "langsmith.metadata.thread_id",
+  "langsmith.metadata.conversation_id",
+  "traceloop.association.properties.conversation_id",
+  "traceloop.association.properties.thread_id",
+  "ai.telemetry.metadata.conversationId",
+  "ai.telemetry.metadata.threadId",
+];
+const SESSION_ATTRIBUTES = [
+  "session.id",
+  "langsmith.metadata.session_id",
+  "langsmith.trace.session_id",
+  "traceloop.association.properties.session_id",
+  "ai.telemetry.metadata.sessionId",
+  "gcp.vertex.agent.session_id",
+];
+const AGENT_NAME_ATTRIBUTES = ["gen_ai.agent.name", "agent.name", "graph.node.id"];
+const RANK: Readonly<Record<KeyKind, number>> = { conversation: 0, session: 1, trace: 2 };
+const MAX_KEY_LENGTH = 512;
+
+/** Stable across processes and versions: it is in every lineage. */
+export function conversationId(tenant: string, key: ConversationKey): string {
+  return createHash("sha256").update([tenant, key.kind, key.key].join("\n")).digest("hex").slice(0, 32);
+}
+
+/** The conversation or session id that a span or log event carries; null when it carries none. */
+export function keyOf(record: Span | LogEvent): ConversationKey | null {
+  const conversation = textOf(record, CONVERSATION_ATTRIBUTES);
+  if (conversation !== null) return { kind: "conversation", key: conversation };
+  const session = textOf(record, SESSION_ATTRIBUTES);
+  return session === null ? null : { kind: "session", key: session };
+}
+
+/** Which of two keys of one trace names its conversation: the more telling kind, then the smaller text, so that the order of arrival never decides. */
+export function betterKey(one: ConversationKey, other: ConversationKey): ConversationKey {
+  if (one.kind !== other.kind) return RANK[one.kind] < RANK[other.kind] ? one : other;
+  return one.key <= other.key ? one : other;
+}
+
+/** What agents are matched by. */
+export function traitsOf(record: Span | LogEvent): AgentTraits {
+  return { serviceName: textIn(record.resource, "service.name"), agentName: textOf(record, AGENT_NAME_ATTRIBUTES) };
+}
+
+/** A span that nothing above it will follow: no parent, or one in another service (a server or consumer span is the app's own root). */
+export function isRoot(span: Span): boolean {
+  return span.parentSpanId === null || span.kind === SPAN_KIND_SERVER || span.kind === SPAN_KIND_CONSUMER;
+}
+
+const SPAN_KIND_SERVER = 2;
+const SPAN_KIND_CONSUMER = 5;
+
+function textOf(record: { attributes: Attributes; resource: Attributes }, names: readonly string[]): string | null {
+  for (const name of names) {
+    const found = textIn(record.attributes, name) ?? textIn(record.resource, name);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+/** Postgres refuses NUL in text; an id that long is somebody's mistake or attack. */
+function textIn(attributes: Attributes, name: string): string | null {
+  const value = attributes[name];
+  if (typeof value !== "string" && typeof value !== "number") return null;
+  const text = storableText(String(value)).trim().slice(0, MAX_KEY_LENGTH);
+  return text === "" ? null : text;
+}

@@ -1,0 +1,86 @@
+import { type Kysely, sql } from "kysely";
+import { storableJson } from "../store/storable.ts";
+import type { Tables } from "../store/tables.ts";
+
+/** What somebody or something said about a conversation, a trace, a span (`trace id/span id`) or a model's response. */
+export interface Feedback {
+  tenant: string;
+  targetKind: "conversation" | "trace" | "span" | "response";
+  target: string;
+  /** What is judged: `task_success`, `thumbs`. */
+  name: string;
+  /** Who judged: `user`, `api`, a judge's name. */
+  source: string;
+  value: boolean | number | string;
+  explanation?: string;
+  atMs: number;
+}
+
+const MAX_TEXT_LENGTH = 16_384;
+
+/** Records feedback. Idempotent; of several on one (target, name, source) the latest by `atMs` stays, whatever the order of arrival. */
+export async function recordFeedback(trx: Kysely<Tables>, feedback: readonly Feedback[]): Promise<void> {
+  // One statement must not touch a row twice.
+  const latest = new Map<string, Feedback>();
+  for (const item of feedback.toSorted((a, b) => a.atMs - b.atMs)) {
+    latest.set(JSON.stringify([item.tenant, item.targetKind, item.target, item.name, item.source]), item);
+  }
+  if (latest.size === 0) return;
+  await trx
+    .insertInto("feedback")
+    .values(
+      [...latest.values()].map((item) => ({
+        tenant: item.tenant,
+        target_kind: item.targetKind,
+        target: item.target,
+        name: item.name,
+        source: item.source,
+        value: storableJson({
+          value: typeof item.value === "string" ? item.value.slice(0, MAX_TEXT_LENGTH) : item.value,
+          ...(item.explanation === undefined ? {} : { explanation: item.explanation.slice(0, MAX_TEXT_LENGTH) }),
+        }),
+        at_ms: item.atMs,
+      })),
+    )
+    .onConflict((conflict) =>
+      conflict
+        .columns(["tenant", "target_kind", "target", "name", "source"])
+        .doUpdateSet((eb) => ({ value: eb.ref("excluded.value"), at_ms: eb.ref("excluded.at_ms") }))
+        .whereRef("feedback.at_ms", "<=", "excluded.at_ms"),
+    )
+    .execute();
+}
+
+/**
+ * All feedback on these conversations, by conversation id, oldest first: what names the conversation (by id or key), one of its traces, one of its spans or one
+ * of its responses. Joined when asked, because feedback is late by days.
+ */
+export async function feedbackOf(db: Kysely<Tables>, tenant: string, conversationIds: readonly string[]): Promise<Map<string, Feedback[]>> {
+  const byConversation = new Map(conversationIds.map((id) => [id, [] as Feedback[]]));
+  if (conversationIds.length === 0) return byConversation;
+  const rows = await sql<Tables["feedback"] & { conversation_id: string; value: { value: Feedback["value"]; explanation?: string } }>`
+    with asked as (select id, key from conversations where tenant = ${tenant} and id = any(${conversationIds}::text[])),
+    targets as (
+      select id as conversation_id, 'conversation' as kind, id as target from asked
+      union select id, 'conversation', key from asked
+      union select t.conversation_id, 'trace', t.trace_id from conversation_traces t join asked on asked.id = t.conversation_id
+      union select t.conversation_id, 'span', t.trace_id || '/' || s.span_id from conversation_traces t
+        join asked on asked.id = t.conversation_id join spans s on s.tenant = t.tenant and s.trace_id = t.trace_id
+      union select j.conversation_id, 'response', r.value from trajectories j join asked on asked.id = j.conversation_id,
+        json_array_elements_text(j.body -> 'responseIds') as r(value) where not j.superseded)
+    select targets.conversation_id, f.* from feedback f
+    join targets on f.target_kind = targets.kind and f.target = targets.target
+    where f.tenant = ${tenant} order by f.at_ms, f.name, f.source`.execute(db);
+  for (const row of rows.rows) {
+    byConversation.get(row.conversation_id)?.push({
+      tenant: row.tenant,
+      targetKind: row.target_kind,
+      target: row.target,
+      name: row.name,
+      source: row.source,
+      atMs: row.at_ms,
+      ...row.value,
+    });
+  }
+  return byConversation;
+}

@@ -1,0 +1,62 @@
+import type { Reason } from "./trajectory.ts";
+
+const CAPTURE_CONTENT =
+  "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true in the agent's environment and send /v1/logs to the collector too.";
+const GATEWAY = "Route the agent's model calls through the Nightshift gateway, which records requests whole.";
+
+/** What an operator does about a reason; `else` where no dialect has a mend of its own. Dialects as `Call.dialect` names them. */
+const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, string>>>> = {
+  truncated_json: {
+    else: "Raise OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT (or leave it unset): a message attribute was cut in the middle.",
+    openinference:
+      "Unset OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT and OPENINFERENCE_BASE64_IMAGE_MAX_LENGTH, or trace fewer attributes: JSON was cut.",
+  },
+  dropped_attributes: {
+    else: "Raise OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT: the SDK dropped attributes of a long conversation.",
+    openinference:
+      "Set OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=4096: OpenInference writes several attributes per message, and the default of 128 drops the rest.",
+  },
+  dropped_events: {
+    else: "Raise OTEL_SPAN_EVENT_COUNT_LIMIT: messages travel as span events here, and the default of 128 drops the rest.",
+  },
+  tool_definitions_missing: {
+    else: `The SDK records no tool schemas. ${GATEWAY}`,
+    genai: `Turn on the opt-in attribute gen_ai.tool.definitions with parameters, if the SDK has it. Otherwise: ${GATEWAY}`,
+    "openai-log-events": `The official OpenAI instrumentation records no tool schemas at all. ${GATEWAY}`,
+  },
+  tool_result_missing: {
+    else: "Export the tool spans of the agent (gen_ai.tool.call.id and gen_ai.tool.call.result), or let it send results back with their call ids.",
+    genai: "Turn on the opt-in attributes gen_ai.tool.call.arguments and gen_ai.tool.call.result on execute_tool spans.",
+  },
+  system_missing: {
+    else: `No system message was recorded. If the agent has one, its SDK drops it. ${GATEWAY}`,
+    genai: `Record gen_ai.system_instructions (message content capture). ${GATEWAY}`,
+  },
+  output_missing: {
+    else: `The last answer was not recorded. ${CAPTURE_CONTENT}`,
+    genai: CAPTURE_CONTENT,
+    "openai-log-events": CAPTURE_CONTENT,
+    openinference:
+      "Unset OPENINFERENCE_HIDE_OUTPUTS and OPENINFERENCE_HIDE_OUTPUT_MESSAGES; if the call failed or was cancelled, nothing is to be mended.",
+  },
+  pairing_guessed: { else: `Parallel tool calls carry no ids, so their results were told apart by order only. ${GATEWAY}` },
+  compacted_unlinked: {
+    else: "The history was compacted or cut before the first recorded call. Send the same gen_ai.conversation.id on every call of a conversation.",
+  },
+  no_consent: { else: "Set nightshift.consent=true on the agent's spans, or tenants.<slug>.trainingConsent: allow, if you may." },
+  pii_unredacted: {
+    else: "Some content could not be parsed for redaction and was dropped. Send messages as JSON or structured attributes.",
+  },
+  superseded: { else: "Nothing to mend: another answer, or a newer version of the conversation, took its place." },
+  served_by_rolled_back: { else: "Nothing to mend: an adapter that was rolled back for harm wrote it." },
+  candidate_undecided: { else: "Nothing to mend: it waits for the canary's decision." },
+  unknown_agent: { else: "Add an agent to the config whose match rule fits service.name or gen_ai.agent.name of these spans." },
+};
+
+/** The mend of a reason for telemetry of these dialects: the first dialect with a mend of its own decides. */
+export function mendOf(reason: Reason, dialects: readonly string[]): string {
+  const names = dialects.flatMap((dialect) => dialect.split("+"));
+  const mends = MENDS[reason];
+  const own = names.find((name) => name !== "else" && Object.hasOwn(mends, name));
+  return (own === undefined ? undefined : mends[own]) ?? mends.else;
+}

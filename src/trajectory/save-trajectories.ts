@@ -1,0 +1,136 @@
+import { createHash } from "node:crypto";
+import { type Insertable, type Kysely, sql } from "kysely";
+import { storableJson, storableText } from "../store/storable.ts";
+import type { Tables } from "../store/tables.ts";
+import type { Message } from "../trace/message.ts";
+import { canonicalJson } from "./canonical-arguments.ts";
+import type { Trajectory, Verdict } from "./trajectory.ts";
+
+export type Judged = Omit<Trajectory, "version" | "contentHash">;
+
+/** Rows of one insert, well below Postgres' 65,535 parameters. */
+const ROWS_PER_INSERT = 2_000;
+
+/**
+ * Saves what conversations now consist of, all of them with everything they have. A trajectory whose content is new becomes its next version and older ones are
+ * superseded; with the same content the row only takes over what else changed (verdict, timings). What is no longer part of its conversation is superseded.
+ * Resolves to the new versions. Call it inside a transaction.
+ */
+export async function saveTrajectories(
+  trx: Kysely<Tables>,
+  conversationIds: readonly string[],
+  judged: readonly Judged[],
+): Promise<Trajectory[]> {
+  if (conversationIds.length === 0) return [];
+  const latest = await latestVersions(trx, conversationIds);
+  const created: Trajectory[] = [];
+  const unchanged: Trajectory[] = [];
+  for (const draft of judged) {
+    const contentHash = contentHashOf(draft);
+    const known = latest.get(draft.id);
+    const same = known !== undefined && known.contentHash === contentHash;
+    const version = same ? known.version : (known?.version ?? 0) + 1;
+    (same ? unchanged : created).push({ ...draft, version, contentHash });
+  }
+  await supersede(trx, conversationIds, unchanged);
+  await insertMessages(trx, created);
+  for (const chunk of chunks(created)) await trx.insertInto("trajectories").values(chunk.map(rowOf)).execute();
+  for (const trajectory of unchanged) {
+    const { id, version, ...columns } = rowOf(trajectory);
+    await trx.updateTable("trajectories").set(columns).where("id", "=", id).where("version", "=", version).execute();
+  }
+  return created;
+}
+
+/** Address of a message in its tenant: equal texts of two tenants stay two rows, or one could learn that the other has it. */
+export function messageHashOf(tenant: string, message: Message): string {
+  return createHash("sha256")
+    .update(`${tenant}\n${storableJson(message)}`)
+    .digest("hex");
+}
+
+/** What a trajectory teaches. Times, ids of spans and the verdict are no part of it. */
+function contentHashOf({ messages, tools, model }: Judged): string {
+  return createHash("sha256").update(canonicalJson({ messages, tools, model })).digest("hex");
+}
+
+async function latestVersions(trx: Kysely<Tables>, conversationIds: readonly string[]) {
+  const rows = await trx
+    .selectFrom("trajectories")
+    .select(["id", "version", "content_hash"])
+    .where("conversation_id", "in", conversationIds)
+    .orderBy("version")
+    .execute();
+  return new Map(rows.map((row) => [row.id, { version: row.version, contentHash: row.content_hash }]));
+}
+
+async function supersede(trx: Kysely<Tables>, conversationIds: readonly string[], kept: readonly Trajectory[]): Promise<void> {
+  const keptRefs = new Set(kept.map(({ id, version }) => `${id}@${version}`));
+  const live = await trx
+    .selectFrom("trajectories")
+    .select(["id", "version"])
+    .where("conversation_id", "in", conversationIds)
+    .where("superseded", "=", false)
+    .execute();
+  for (const { id, version } of live.filter((row) => !keptRefs.has(`${row.id}@${row.version}`))) {
+    await trx.updateTable("trajectories").set({ superseded: true }).where("id", "=", id).where("version", "=", version).execute();
+  }
+}
+
+async function insertMessages(trx: Kysely<Tables>, trajectories: readonly Trajectory[]): Promise<void> {
+  const bodies = new Map<string, string>();
+  for (const { tenant, messages } of trajectories) {
+    for (const message of messages) bodies.set(messageHashOf(tenant, message), storableJson(message));
+  }
+  const rows = [...bodies].map(([hash, body]) => ({ hash, body })).toSorted((a, b) => (a.hash < b.hash ? -1 : 1));
+  for (const chunk of chunks(rows)) {
+    await trx
+      .insertInto("messages")
+      .values(chunk)
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+  }
+}
+
+function rowOf(trajectory: Trajectory): Insertable<Tables["trajectories"]> {
+  const { messages, ...body } = trajectory;
+  return {
+    id: trajectory.id,
+    version: trajectory.version,
+    conversation_id: trajectory.conversationId,
+    conversation_key: storableText(trajectory.conversationKey),
+    tenant: trajectory.tenant,
+    agent: trajectory.agent,
+    subject: trajectory.subject === null ? null : storableText(trajectory.subject),
+    started_at_ms: trajectory.startedAtMs,
+    ended_at_ms: trajectory.endedAtMs,
+    adapter_digest: trajectory.adapterDigest === null ? null : storableText(trajectory.adapterDigest),
+    experiment_id: trajectory.assignment?.experimentId ? storableText(trajectory.assignment.experimentId) : null,
+    content_hash: trajectory.contentHash,
+    message_hashes: JSON.stringify(messages.map((message) => messageHashOf(trajectory.tenant, message))),
+    body: storableJson(body),
+    trainable: trajectory.verdict.trainable,
+    reasons: JSON.stringify(trajectory.verdict.reasons satisfies Verdict["reasons"]),
+    superseded: false,
+  };
+}
+
+/** Marks conversations as assembled; those that got another delivery since they were read stay open and are left out of the answer. */
+export async function closeConversations(
+  trx: Kysely<Tables>,
+  read: readonly { id: string; arrivals: number; agent: string }[],
+): Promise<Set<string>> {
+  if (read.length === 0) return new Set();
+  const closed = await sql<{ id: string }>`
+    update conversations set state = 'complete', agent = seen.agent
+    from unnest(${read.map(({ id }) => id)}::text[], ${read.map(({ arrivals }) => arrivals)}::bigint[], ${read.map(({ agent }) => agent)}::text[])
+      as seen(id, arrivals, agent)
+    where conversations.id = seen.id and conversations.arrivals = seen.arrivals
+    returning conversations.id`.execute(trx);
+  return new Set(closed.rows.map(({ id }) => id));
+}
+
+function chunks<T>(items: readonly T[]): T[][] {
+  const count = Math.ceil(items.length / ROWS_PER_INSERT);
+  return Array.from({ length: count }, (_, index) => items.slice(index * ROWS_PER_INSERT, (index + 1) * ROWS_PER_INSERT));
+}
