@@ -1,5 +1,6 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { SpanExporter } from "@opentelemetry/sdk-trace";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
@@ -79,7 +80,15 @@ export function createGateway(config: { gateway: Config["gateway"]; agents: read
     }
   }
 
+  const running = new Set<Promise<void>>();
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
+    const over = new Promise<void>((resolve) => {
+      response.once("close", () => {
+        running.delete(over);
+        resolve();
+      });
+    });
+    running.add(over);
     handle(request, response).catch((cause: unknown) => {
       // A client that went away is no fault; anything else that lands here is one of ours.
       if (!response.destroyed) deps.log.error({ err: cause }, "call failed in the gateway");
@@ -90,17 +99,23 @@ export function createGateway(config: { gateway: Config["gateway"]; agents: read
   return {
     start: () => listen(server, config.gateway),
     async close() {
-      const closed = new Promise<void>((resolve) => {
-        server.close(() => resolve());
-      });
-      server.closeIdleConnections();
-      const cut = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
-      await closed;
-      clearTimeout(cut);
+      await drain(server, running);
       await sink?.close();
       await Promise.all([...agents.values()].map((agent) => agent.fleet.close()));
     },
   };
+}
+
+/** Stops listening, lets running calls end, then cuts what is left: to Node, a connection that never carried a request is not idle. */
+async function drain(server: Server, running: ReadonlySet<Promise<void>>): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+  const isOver = new AbortController();
+  await Promise.race([Promise.all(running), sleep(DRAIN_MS, undefined, { signal: isOver.signal }).catch(() => undefined)]);
+  isOver.abort();
+  server.closeAllConnections();
+  await closed;
 }
 
 function createAgents(
@@ -127,7 +142,7 @@ function createAgents(
   return byModel;
 }
 
-function listen(server: ReturnType<typeof createServer>, { host, port }: { host: string; port: number }): Promise<{ port: number }> {
+function listen(server: Server, { host, port }: { host: string; port: number }): Promise<{ port: number }> {
   return new Promise((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {
       reject(cause.code === "EADDRINUSE" ? nightshiftError("port_taken", { what: "the gateway", host, port }, { cause }) : cause);

@@ -1,4 +1,4 @@
-import { InMemorySpanExporter } from "@opentelemetry/sdk-trace";
+import { InMemorySpanExporter, type SpanExporter } from "@opentelemetry/sdk-trace";
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createGateway } from "../../src/serving/gateway.ts";
@@ -32,6 +32,7 @@ export async function startGateway(options: {
   gateway?: Partial<Config["gateway"]>;
   routes?: Routes;
   monotonicMs?: () => number;
+  exporter?: SpanExporter;
 }) {
   const config = { ...parseConfig({}).gateway, port: 0, ...options.gateway };
   const monotonicMs = options.monotonicMs ?? (() => performance.now());
@@ -47,7 +48,7 @@ export async function startGateway(options: {
       gateway: config,
       agents: [{ agent: "shop", model: "shop-model", base: BASE, upstreams: options.upstreams, serviceName: "shop-agent" }],
     },
-    { routes, rollouts, log, spanExporter: exporter, monotonicMs },
+    { routes, rollouts, log, spanExporter: options.exporter ?? exporter, monotonicMs },
   );
   const { port } = await gateway.start();
   let closed: Promise<void> | null = null;
@@ -63,10 +64,11 @@ export async function startGateway(options: {
       return exporter.getFinishedSpans();
     },
     /** A chat of the agent; `x-trajectory-id` is the assignment key. */
-    chat: (key: string, body: Record<string, unknown> = {}, headers: Record<string, string> = {}) =>
+    chat: (key: string, body: Record<string, unknown> = {}, headers: Record<string, string> = {}, signal?: AbortSignal) =>
       fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
         method: "POST",
         headers: { "content-type": "application/json", "x-trajectory-id": key, ...headers },
+        ...(signal === undefined ? {} : { signal }),
         body: JSON.stringify({ model: "shop-model", messages: [{ role: "user", content: "hi" }], ...body }),
       }),
     [Symbol.asyncDispose]: close,

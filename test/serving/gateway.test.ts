@@ -1,3 +1,4 @@
+import type { SpanExporter } from "@opentelemetry/sdk-trace";
 import { expect, test } from "vitest";
 import { echo, sendJson, startUpstream } from "./fake-upstream.ts";
 import { BASE, CANDIDATE, experiment, STABLE, startGateway } from "./gateway-fixture.ts";
@@ -137,5 +138,19 @@ test("a compressed request body is refused, since its model name cannot be seen"
   const upstream = await startUpstream(echo);
   await using gateway = await startGateway({ upstreams: [upstream] });
   expect((await gateway.chat("key", {}, { "content-encoding": "gzip" })).status).toBe(415);
+  await upstream.close();
+});
+
+test("an exporter that fails costs no call", async () => {
+  const upstream = await startUpstream(echo);
+  const exporter: SpanExporter = {
+    export: () => {
+      throw new Error("down");
+    },
+    shutdown: () => Promise.reject(new Error("down")),
+  };
+  await using gateway = await startGateway({ upstreams: [upstream], exporter });
+  for (let call = 0; call < 3; call++) expect((await gateway.chat(`key-${call}`)).status).toBe(200);
+  await gateway.close();
   await upstream.close();
 });

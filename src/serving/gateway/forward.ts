@@ -52,7 +52,8 @@ export async function forward(fleet: Fleet, call: UpstreamCall): Promise<Forward
   let targetIndex = 0;
   for (let attempt = 1; ; attempt++) {
     const target = call.targets[targetIndex] ?? call.targets[0];
-    const slot = await fleet.acquire(tried);
+    const slot = await fleet.acquire(tried, call);
+    if (call.signal.aborted && slot.status !== "acquired") return { status: "aborted" };
     if (slot.status !== "acquired") return { status: "refused", refusal: refusalOf(slot), fallback };
     const sent = await send(slot.replica, call, target);
     if (sent.status === "aborted") {

@@ -25,8 +25,8 @@ export type Acquired =
 /** The replicas of one agent: round robin, passive ejection with a circuit breaker per replica, bounded concurrency and queue. */
 export interface Fleet {
   readonly size: number;
-  /** Takes a slot, on a replica outside `avoid` where one is healthy. */
-  acquire(avoid: ReadonlySet<Replica>): Promise<Acquired>;
+  /** Takes a slot, on a replica outside `avoid` where one is healthy. An aborted `signal` leaves the queue, as if its time were over. */
+  acquire(avoid: ReadonlySet<Replica>, options: { signal: AbortSignal }): Promise<Acquired>;
   close(): Promise<void>;
 }
 
@@ -95,11 +95,11 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
 
   return {
     size: members.length,
-    acquire(avoid) {
+    acquire(avoid, { signal }) {
       const acquired = waiters.length === 0 ? tryNow(avoid) : null;
       if (acquired !== null) return Promise.resolve(acquired);
       if (waiters.length >= config.maxQueue) return Promise.resolve({ status: "queue_full" });
-      return enqueue(waiters, avoid, config.queueTimeoutMs);
+      return enqueue(waiters, avoid, AbortSignal.any([signal, AbortSignal.timeout(config.queueTimeoutMs)]));
     },
     async close() {
       await Promise.all(members.map((member) => member.pool.destroy()));
@@ -152,19 +152,20 @@ function settle(member: Member, outcome: "ok" | "failed" | "unknown", nowMs: num
   member.ejectedUntilMs = nowMs + Math.min(LONGEST_EJECTION_MS, doubled);
 }
 
-function enqueue(waiters: Waiter[], avoid: ReadonlySet<Replica>, timeoutMs: number): Promise<Acquired> {
+function enqueue(waiters: Waiter[], avoid: ReadonlySet<Replica>, signal: AbortSignal): Promise<Acquired> {
   return new Promise((resolve) => {
+    const leave = () => {
+      waiters.splice(waiters.indexOf(waiter), 1);
+      resolve({ status: "queue_timeout" });
+    };
     const waiter: Waiter = {
       avoid,
       resolve(acquired) {
-        clearTimeout(timer);
+        signal.removeEventListener("abort", leave);
         resolve(acquired);
       },
     };
-    const timer = setTimeout(() => {
-      waiters.splice(waiters.indexOf(waiter), 1);
-      resolve({ status: "queue_timeout" });
-    }, timeoutMs);
     waiters.push(waiter);
+    signal.addEventListener("abort", leave, { once: true });
   });
 }

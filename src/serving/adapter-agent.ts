@@ -1,0 +1,159 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Logger } from "../log.ts";
+import { bringUp, type BringUpDeps, type BringUpResult, type DesiredAdapter } from "./adapter-bring-up.ts";
+import { createReportOutbox, type AdapterReport } from "./adapter-report.ts";
+import type { ModelCard } from "./policy-server.ts";
+
+export interface AdapterAgentDeps extends BringUpDeps {
+  /** Identity of the server's process (start time, restart count); null when it cannot be told now. */
+  instance(options: { signal?: AbortSignal }): Promise<string | null>;
+  /** Hands a report to the control plane; one that fails is repeated. */
+  publish(report: AdapterReport, options: { signal?: AbortSignal }): Promise<void>;
+  /** Wall clock, for reports. */
+  now: () => number;
+  monotonicMs: () => number;
+  log: Logger;
+}
+
+export interface AdapterAgentConfig {
+  replica: string;
+  /** Pause between passes; a restart is noticed within it. */
+  intervalMs: number;
+  /** Pause before something that failed is tried again. */
+  retryMs: number;
+}
+
+/** Keeps one replica's adapters as the control plane wants them. */
+export interface AdapterAgent {
+  /** Replaces the desired set and starts a pass. It must hold every adapter that a route, a pin or the last known good names. */
+  want(desired: readonly DesiredAdapter[]): void;
+  /** One pass: afterwards everything that could be done now is done. Passes never overlap. */
+  reconcile(options?: { signal?: AbortSignal }): Promise<void>;
+  /** Passes until `signal` aborts, which resolves it. */
+  run(options: { signal: AbortSignal }): Promise<void>;
+  /** True while this adapter is proven active on the running server process. */
+  isAttested(name: string): boolean;
+}
+
+type Known = { status: "attested" } | { status: "refused" } | { status: "waiting"; notBeforeMs: number };
+
+interface Memory {
+  instance: string;
+  known: Map<string, Known>;
+}
+
+type Options = { signal?: AbortSignal };
+
+/** A name that Nightshift gave: the agent only ever unloads these, an operator's own adapters stay. */
+const OUR_NAME = /^[a-z0-9-]{1,40}-\d+-[0-9a-f]{12}$/;
+
+/**
+ * Reconciles by looking, not by remembering: every pass asks the server what it serves and which process it is, and loads, proves and reports what is
+ * missing. So a crash of either side anywhere converges, and a server that restarted and forgot everything is whole again after one pass.
+ */
+export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgentDeps): AdapterAgent {
+  const memory: Memory = { instance: "unknown", known: new Map() };
+  const outbox = createReportOutbox(config, deps);
+  let desired: readonly DesiredAdapter[] | null = null;
+  let passes: Promise<void> = Promise.resolve();
+  let wake = new AbortController();
+
+  async function pass(options: Options): Promise<void> {
+    const wanted = desired;
+    // Before the first desired set nothing is known about what must stay.
+    const cards = wanted === null ? null : await deps.policyServer.models(options);
+    if (wanted === null || cards === null) return;
+    const lost = notice(memory, cards, wanted, await deps.instance(options));
+    for (const adapter of lost) outbox.add(adapter, memory.instance, { status: "lost" });
+    await unloadOthers(memory, cards, wanted, { ...deps, replica: config.replica }, options);
+    for (const adapter of wanted.filter(({ name }) => isDue(memory.known.get(name), deps.monotonicMs()))) {
+      const isLoaded = cards.some(({ id }) => id === adapter.name);
+      const result = await attempt(adapter, isLoaded, deps, options);
+      if (result.status === "retry") {
+        memory.known.set(adapter.name, { status: "waiting", notBeforeMs: deps.monotonicMs() + config.retryMs });
+        deps.log.warn({ adapter_id: adapter.digest, replica: config.replica, problem: result.problem }, "adapter not up yet");
+        continue;
+      }
+      memory.known.set(adapter.name, { status: result.status === "active" ? "attested" : "refused" });
+      outbox.add(adapter, memory.instance, result.status === "active" ? { status: "attested", figures: result.figures } : result);
+    }
+    await outbox.flush(options);
+  }
+
+  function reconcile(options: Options = {}): Promise<void> {
+    const next = passes.then(() => pass(options));
+    passes = next.catch(() => undefined);
+    return next;
+  }
+
+  return {
+    want(next) {
+      desired = next;
+      wake.abort();
+    },
+    reconcile,
+    async run({ signal }) {
+      while (!signal.aborted) {
+        wake = new AbortController();
+        try {
+          await reconcile({ signal });
+        } catch (cause) {
+          if (!signal.aborted) deps.log.error({ replica: config.replica, err: cause }, "adapter pass failed");
+        }
+        await sleep(config.intervalMs, undefined, { signal: AbortSignal.any([signal, wake.signal]) }).catch(() => undefined);
+      }
+    },
+    isAttested: (name) => memory.known.get(name)?.status === "attested",
+  };
+}
+
+function isDue(state: Known | undefined, nowMs: number): boolean {
+  return state === undefined || (state.status === "waiting" && nowMs >= state.notBeforeMs);
+}
+
+/**
+ * Forgets what was known of adapters that the server does not have any more, and of all of them when it is another process now: even a refusal may have
+ * been that process's fault. Returns the attested ones among them.
+ */
+function notice(
+  memory: Memory,
+  cards: readonly ModelCard[],
+  wanted: readonly DesiredAdapter[],
+  instance: string | null,
+): readonly DesiredAdapter[] {
+  const isRestarted = instance !== null && memory.instance !== "unknown" && instance !== memory.instance;
+  const forgotten = wanted.filter(({ name }) => {
+    const isGone = memory.known.get(name)?.status === "attested" && !cards.some(({ id }) => id === name);
+    return memory.known.has(name) && (isRestarted || isGone);
+  });
+  const lost = forgotten.filter(({ name }) => memory.known.get(name)?.status === "attested");
+  for (const { name } of forgotten) memory.known.delete(name);
+  memory.instance = instance ?? memory.instance;
+  return lost;
+}
+
+async function unloadOthers(
+  memory: Memory,
+  cards: readonly ModelCard[],
+  wanted: readonly DesiredAdapter[],
+  deps: Pick<AdapterAgentDeps, "policyServer" | "log"> & { replica: string },
+  options: Options,
+): Promise<void> {
+  const names = new Set(wanted.map(({ name }) => name));
+  for (const { id } of cards) {
+    if (!OUR_NAME.test(id) || names.has(id)) continue;
+    await deps.policyServer.unloadAdapter(id, options);
+    deps.log.info({ adapter: id, replica: deps.replica }, "adapter unloaded");
+  }
+  for (const name of memory.known.keys()) if (!names.has(name)) memory.known.delete(name);
+}
+
+async function attempt(adapter: DesiredAdapter, isLoaded: boolean, deps: AdapterAgentDeps, options: Options): Promise<BringUpResult> {
+  try {
+    return await bringUp(adapter, isLoaded, deps, options);
+  } catch (cause) {
+    if (options.signal?.aborted === true) throw cause;
+    // One adapter's trouble (a full disk, an unreadable store) must not keep the others from coming up.
+    return { status: "retry", problem: cause instanceof Error ? cause.message : "unknown problem" };
+  }
+}

@@ -1,0 +1,282 @@
+import { createServer } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, test } from "vitest";
+import { silentLog } from "../../src/log.ts";
+import { pollRoutes } from "../../src/serving/route-poll.ts";
+import { completion, echo, sendJson, sendUnknownModel, startUpstream, type Answerer } from "./fake-upstream.ts";
+import { BASE, CANDIDATE, experiment, STABLE, startGateway } from "./gateway-fixture.ts";
+
+/** Answers as `faults` says for the models that it names, otherwise with a completion. */
+function faulty(faults: Record<string, "not_found" | "error" | "unavailable" | "reset">): Answerer {
+  return (request, response) => {
+    const model = String(request.body["model"]);
+    switch (faults[model]) {
+      case "not_found":
+        return sendUnknownModel(response, model);
+      case "error":
+        return sendJson(response, { error: { message: "CUDA error" } }, 500);
+      case "unavailable":
+        return sendJson(response, { error: { message: "starting" } }, 503);
+      case "reset":
+        return void response.socket?.destroy();
+      case undefined:
+        return sendJson(response, completion(model));
+    }
+  };
+}
+
+describe("a candidate that fails before its first byte", () => {
+  test.each([
+    { fault: "not_found", fallback: "candidate_not_found" },
+    { fault: "error", fallback: "candidate_server_error" },
+    { fault: "unavailable", fallback: "candidate_server_error" },
+    { fault: "reset", fallback: "candidate_unreachable" },
+  ] as const)("with $fault is answered by stable, and its unit stays in its arm", async ({ fault, fallback }) => {
+    const upstream = await startUpstream(faulty({ [CANDIDATE.name]: fault }));
+    await using gateway = await startGateway({ upstreams: [upstream], routes: experiment(1) });
+    const answer = await gateway.chat("key");
+    expect(answer.status).toBe(200);
+    expect(await answer.json()).toMatchObject({ model: STABLE.name });
+    expect(answer.headers.get("x-nightshift-arm")).toBe("candidate");
+    expect(answer.headers.get("x-nightshift-adapter")).toBe(STABLE.digest);
+    const spans = await gateway.spans();
+    expect(spans.length).toBe(1);
+    expect(spans[0]?.attributes).toMatchObject({
+      "nightshift.assignment.arm": "candidate",
+      "nightshift.adapter": STABLE.digest,
+      "nightshift.fallback": fallback,
+    });
+    await upstream.close();
+  });
+
+  test("by never answering is answered by stable when the time is over", async () => {
+    const upstream = await startUpstream((request, response) => {
+      if (request.body["model"] !== CANDIDATE.name) sendJson(response, completion(String(request.body["model"])));
+    });
+    await using gateway = await startGateway({ upstreams: [upstream], routes: experiment(1), gateway: { upstreamTimeoutMs: 1_000 } });
+    expect(await (await gateway.chat("key")).json()).toMatchObject({ model: STABLE.name });
+    await upstream.close();
+  });
+});
+
+describe("stable", () => {
+  test.each([
+    { what: "evicted everywhere, is answered by the base", first: "not_found", second: "not_found", status: 200, model: BASE.name },
+    { what: "evicted on one replica, is answered by another", first: "not_found", second: undefined, status: 200, model: STABLE.name },
+    {
+      what: "unavailable on one replica, is answered by another",
+      first: "unavailable",
+      second: undefined,
+      status: 200,
+      model: STABLE.name,
+    },
+    { what: "reset by one replica, is answered by another", first: "reset", second: undefined, status: 200, model: STABLE.name },
+    {
+      what: "failing with 500, which may be the request's fault, is not repeated",
+      first: "error",
+      second: "error",
+      status: 500,
+      model: undefined,
+    },
+    { what: "unavailable everywhere, passes the 503 on", first: "unavailable", second: "unavailable", status: 503, model: undefined },
+  ] as const)("$what", async ({ first, second, status, model }) => {
+    const upstreams = await Promise.all(
+      [first, second].map((fault) => startUpstream(faulty(fault === undefined ? {} : { [STABLE.name]: fault }))),
+    );
+    await using gateway = await startGateway({ upstreams, routes: experiment(0) });
+    const answer = await gateway.chat("key");
+    expect(answer.status).toBe(status);
+    if (model !== undefined) expect(await answer.json()).toMatchObject({ model });
+    if (status === 500) expect(upstreams.flatMap(({ seen }) => seen).length).toBe(1);
+    await Promise.all(upstreams.map((each) => each.close()));
+  });
+
+  test("is not asked twice for a response that a server may have stored", async () => {
+    const upstreams = await Promise.all([1, 2].map(() => startUpstream(faulty({ [STABLE.name]: "reset" }))));
+    await using gateway = await startGateway({ upstreams, routes: experiment(0) });
+    const answer = await fetch(`${gateway.url}/v1/responses`, { method: "POST", body: `{"model":"shop-model","input":"hi"}` });
+    expect(answer.status).toBe(503);
+    expect(upstreams.flatMap(({ seen }) => seen).length).toBe(1);
+    await Promise.all(upstreams.map((each) => each.close()));
+  });
+});
+
+describe("replicas", () => {
+  test("take turns", async () => {
+    const upstreams = await Promise.all([1, 2, 3].map(() => startUpstream(echo)));
+    await using gateway = await startGateway({ upstreams });
+    for (let call = 0; call < 9; call++) await (await gateway.chat("key")).arrayBuffer();
+    expect(upstreams.map(({ seen }) => seen.length)).toEqual([3, 3, 3]);
+    await Promise.all(upstreams.map((each) => each.close()));
+  });
+
+  test("that keep failing are left out, probed later, and back when they are well", async () => {
+    let nowMs = 0;
+    let isDown = true;
+    const [good, bad] = await Promise.all([
+      startUpstream(echo),
+      startUpstream((request, response) => (isDown ? sendJson(response, {}, 503) : echo(request, response))),
+    ]);
+    await using gateway = await startGateway({ upstreams: [good, bad], monotonicMs: () => nowMs });
+    const calls = async (times: number) => {
+      const before = bad.seen.length;
+      for (let call = 0; call < times; call++) expect((await gateway.chat("key")).status).toBe(200);
+      return bad.seen.length - before;
+    };
+    expect(await calls(12)).toBe(3);
+    expect(await calls(6)).toBe(0);
+    nowMs += 600;
+    expect(await calls(6)).toBe(1);
+    isDown = false;
+    nowMs += 1_100;
+    expect(await calls(6)).toBe(3);
+    await Promise.all([good.close(), bad.close()]);
+  });
+
+  test("that are all gone give 503 with Retry-After, at once when the circuit is open", async () => {
+    const upstream = await startUpstream(echo);
+    await upstream.close();
+    await using gateway = await startGateway({ upstreams: [upstream], monotonicMs: () => 0 });
+    for (let call = 0; call < 3; call++) {
+      const answer = await gateway.chat("key");
+      expect(answer.status).toBe(503);
+      expect(Number(answer.headers.get("retry-after"))).toBeGreaterThanOrEqual(1);
+      expect(await answer.json()).toMatchObject({ error: { code: "upstream_unavailable", type: "api_error" } });
+    }
+  });
+
+  test("that are busy let a bounded number wait: the next gets 429, one that waits too long 503", async () => {
+    const { promise: release, resolve: onRelease } = Promise.withResolvers<void>();
+    const { promise: asked, resolve: onAsked } = Promise.withResolvers<void>();
+    const upstream = await startUpstream(async (request, response) => {
+      onAsked();
+      await release;
+      await echo(request, response);
+    });
+    await using gateway = await startGateway({ upstreams: [upstream], gateway: { maxConcurrency: 1, maxQueue: 1, queueTimeoutMs: 200 } });
+    const running = gateway.chat("a");
+    await asked;
+    const others = await Promise.all([gateway.chat("b"), gateway.chat("c")]);
+    expect(others.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([429, 503]);
+    expect(others.every(({ headers }) => headers.has("retry-after"))).toBe(true);
+    onRelease();
+    expect((await running).status).toBe(200);
+    expect((await gateway.chat("d")).status).toBe(200);
+    await upstream.close();
+  });
+});
+
+test("a client that leaves the queue leaves its place to the next", async () => {
+  const { promise: release, resolve: onRelease } = Promise.withResolvers<void>();
+  const { promise: asked, resolve: onAsked } = Promise.withResolvers<void>();
+  const upstream = await startUpstream(async (request, response) => {
+    onAsked();
+    await release;
+    await echo(request, response);
+  });
+  await using gateway = await startGateway({ upstreams: [upstream], gateway: { maxConcurrency: 1, maxQueue: 1 } });
+  const running = gateway.chat("a");
+  await asked;
+  // A call that gets no answer for a while waits in the queue; one that finds it full is answered at once.
+  const isQueued = (call: Promise<unknown>) => Promise.race([call.then(() => false), sleep(50, true)]);
+  const leaving = new AbortController();
+  const left = gateway.chat("b", {}, {}, leaving.signal).catch(() => "left");
+  while (await isQueued(gateway.chat("c", {}, {}, AbortSignal.timeout(100)).catch(() => null)));
+  leaving.abort();
+  expect(await left).toBe("left");
+  let next = gateway.chat("d");
+  while (!(await isQueued(next))) next = gateway.chat("d");
+  onRelease();
+  expect((await running).status).toBe(200);
+  expect((await next).status).toBe(200);
+  expect(upstream.seen.length).toBe(2);
+  await upstream.close();
+});
+
+describe("the control plane", () => {
+  test("killed in the middle of an experiment: the candidate's lease lapses, stable keeps being answered", async () => {
+    let nowMs = 0;
+    const upstream = await startUpstream(echo);
+    const { promise: polledTwice, resolve: onPolledTwice } = Promise.withResolvers<void>();
+    const control = createServer((request, response) => {
+      const version = new URL(request.url ?? "", "http://x").searchParams.get("version");
+      if (version === "0") sendJson(response, experiment(1));
+      else onPolledTwice();
+    });
+    await new Promise<void>((resolve) => {
+      control.listen(0, "127.0.0.1", resolve);
+    });
+    const address = control.address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
+    await using gateway = await startGateway({ upstreams: [upstream], monotonicMs: () => nowMs });
+    const stop = new AbortController();
+    const polling = pollRoutes(
+      { controlUrl: `http://127.0.0.1:${port}`, agents: ["shop"], waitMs: 5_000 },
+      { table: gateway.routes, log: silentLog() },
+      { signal: stop.signal },
+    );
+    await polledTwice;
+    const modelOf = async (key: string) => ((await (await gateway.chat(key)).json()) as { model: string }).model;
+    expect(await modelOf("open")).toBe(CANDIDATE.name);
+    control.closeAllConnections();
+    control.close();
+    nowMs = 15_000;
+    expect(await modelOf("open")).toBe(STABLE.name);
+    expect(await modelOf("new")).toBe(STABLE.name);
+    stop.abort();
+    await polling;
+    const spans = await gateway.spans();
+    expect(
+      spans.map(({ attributes }) => [attributes["nightshift.assignment.key"], attributes["nightshift.assignment.probability"]]),
+    ).toEqual([
+      ["open", 1],
+      ["open", 1],
+      ["new", 0],
+    ]);
+    await upstream.close();
+  });
+
+  test("that says nothing is new renews the lease; one that answers an error does not", async () => {
+    let nowMs = 0;
+    let status = 204;
+    const answered: (() => void)[] = [];
+    const control = createServer((request, response) => {
+      const version = new URL(request.url ?? "", "http://x").searchParams.get("version");
+      if (version === "0") return sendJson(response, experiment(1));
+      answered.push(() => response.writeHead(status).end());
+      onPolled();
+    });
+    let onPolled: () => void = () => undefined;
+    const polled = () =>
+      new Promise<void>((resolve) => {
+        onPolled = resolve;
+      });
+    await new Promise<void>((resolve) => {
+      control.listen(0, "127.0.0.1", resolve);
+    });
+    const address = control.address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
+    await using gateway = await startGateway({ upstreams: [], monotonicMs: () => nowMs });
+    const stop = new AbortController();
+    const config = { controlUrl: `http://127.0.0.1:${port}/`, agents: ["shop"], waitMs: 5_000, token: "role-token" };
+    const first = polled();
+    const polling = pollRoutes(config, { table: gateway.routes, log: silentLog() }, { signal: stop.signal });
+    await first;
+    nowMs = 10_000;
+    const second = polled();
+    answered.shift()?.();
+    await second;
+    nowMs = 20_000;
+    expect(gateway.routes.effective("shop")?.weight).toBe(1);
+    status = 500;
+    const third = polled();
+    answered.shift()?.();
+    await third;
+    nowMs = 25_000;
+    expect(gateway.routes.effective("shop")?.weight).toBe(0);
+    stop.abort();
+    await polling;
+    control.closeAllConnections();
+    control.close();
+  });
+});
