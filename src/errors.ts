@@ -104,6 +104,16 @@ const TABLE = {
     fix: "Restore the artifact store together with the database: `nightshift doctor` compares the two.",
     retryable: false,
   },
+  adapter_refused: {
+    message: (a: { adapter: string; replica: string; reason: string }) => `replica ${a.replica} refused adapter ${a.adapter}: ${a.reason}`,
+    fix: "`nightshift adapters show` has the figures of the proof; `nightshift doctor` compares the replica's base model and flags.",
+    retryable: false,
+  },
+  tenant_unknown: {
+    message: (a: { tenant: string }) => `no tenant ${a.tenant} is configured`,
+    fix: "Add it under tenants in the config, or point the sender at the right credential.",
+    retryable: false,
+  },
   // training
   run_in_progress: {
     message: (a: { agent: string; run: string }) => `agent ${a.agent} already has a run in progress: ${a.run}`,

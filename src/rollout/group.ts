@@ -8,8 +8,10 @@ export interface JournalEntry {
   tool: string;
   callKey: string;
   rung: Rung;
-  /** Tape id and entry index for R1–R3. */
+  /** Tape id and entry index for R0–R3. */
   servedFrom?: { tape: string; entry: number };
+  /** When the served answer was recorded, for R0–R3. */
+  recordedAtMs?: number;
   confidence: number;
   stateBefore: string;
   stateAfter: string;
@@ -46,15 +48,23 @@ export interface Rollout {
   seed: number;
 }
 
+/** How faithful a group's tool answers were; a group without tool calls is faithful. Shares are of all calls of all members. */
 export interface FidelityReport {
   callsByRung: Readonly<Partial<Record<Rung, number>>>;
+  /** Share answered at R0–R4, or as the agent's own mistake. */
   coverage: number;
+  /** Share answered with recorded bytes: R0–R3. */
   realShare: number;
+  /** Share answered at R5. */
   simulatedShare: number;
+  /** First call of any member, from 0, that its scenario's own tape did not answer in its own state; null when there was none. */
   divergenceStep: number | null;
+  /** Largest distance in time between a served recording and the scenario. */
   stalenessMs: number;
-  /** Per group: the geometric mean per served call, averaged over members. */
+  /** Per group: the geometric mean of the confidences per served call, averaged over unmasked members. (Weights per member would break ΣA = 0.) */
   weight: number;
+  /** Members that are not masked. */
+  unmasked: number;
   decision: "train" | "downweight" | "drop";
 }
 

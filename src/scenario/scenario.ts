@@ -22,7 +22,7 @@ export const scenarioSchema = z.object({
     ),
     clockMs: z.number(),
   }),
-  /** Tape ids that may answer: its own first, then the pool of its split. */
+  /** Its own tape first, then those of the same task and split. Any tape of the tenant and split may answer; the run pins which there are. */
   tapes: z.array(z.string()),
   mode: z.enum(["loop", "agent", "step"]),
   split: z.enum(["train", "held_out"]),

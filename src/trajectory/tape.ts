@@ -1,11 +1,13 @@
 /** One recorded tool call with its answer. A tape is the event log of one trajectory version. */
 export interface TapeEntry {
   tool: string;
-  /** Hash of tool + canonical arguments. */
+  /** Hash of tool + canonical arguments, clocks and nonces left out. */
   callKey: string;
   /** RFC 8785 canonical JSON of the arguments: schema defaults dropped, coerced by schema, trimmed, NFC. */
   argumentsCanonical: string;
   argumentsRaw: unknown;
+  /** Hash of the tool's name and argument schema as the conversation knew them. */
+  schemaHash: string;
   /** The answer exactly as the agent's next request carried it. */
   result: string;
   isError: boolean;
@@ -16,13 +18,21 @@ export interface TapeEntry {
   /** Assistant turn that made the call, from 0, and its place among that turn's parallel calls. */
   turn: number;
   parallelIndex: number;
+  /** Entities by arguments and by result; `*` is the whole state. Sorted. */
   entitiesTouched: readonly string[];
+  /** What a successful write adds to the state; null for reads, failed writes and tools without state. */
+  writeKey: string | null;
   /** Hash of the ordered successful writes on this tape before this call. */
   writePrefix: string;
   /** Per touched entity: hash of the writes to it, on this tape, before this call. */
   entityVersion: Readonly<Record<string, string>>;
-  /** Per touched entity: how many successful writes to it any tape of the tenant recorded before this call. */
+  /**
+   * Per touched entity: how many successful writes to it any tape of the tenant recorded before this call; −1 where a write of another
+   * conversation overlapped the call, so that nobody can say.
+   */
   entityEra: Readonly<Record<string, number>>;
+  /** Set when a parallel call of the same turn wrote what this one touches (or the other way round): the turn's set of calls, as a hash. */
+  raced: string | null;
 }
 
 /** Tapes belong to one trajectory version. `split` and `tenant` are walls: a held-out tape never answers training. */

@@ -1,0 +1,60 @@
+import { EVERYTHING, entitiesOfCall, isScalar } from "../trajectory/entities.ts";
+import { valueAtPath } from "../trajectory/canonical-arguments.ts";
+import { profileOf } from "../trajectory/tool-profile.ts";
+import type { PreparedCall } from "./prepare.ts";
+import { renderLike } from "./render.ts";
+import type { Situation } from "./situation.ts";
+import type { PooledEntry, TapePool } from "./tape-pool.ts";
+
+/** The agent's own mistakes: answered with the tool's recorded error, or a stated generic one, and never a reason to mask. */
+export type Mistake = { kind: "unknown_tool" } | { kind: "invalid_arguments"; problem: string } | { kind: "unknown_key" };
+
+/** A tool that the scenario does not have, or arguments that break its schema; null otherwise. */
+export function malformed(call: PreparedCall): Mistake | null {
+  if (call.schema === null) return { kind: "unknown_tool" };
+  const problem = call.schema.problemOf(call.args);
+  return problem === null ? null : { kind: "invalid_arguments", problem };
+}
+
+/**
+ * A key that nobody of the tenant ever showed, that the conversation never mentioned and that no write of this rollout made: the agent invented it.
+ * A key out of the conversation that no tape knows is no mistake but a miss.
+ */
+export function inventedKey({ pool, start, overlay }: Situation, call: PreparedCall): Mistake | null {
+  const made = (value: string): boolean =>
+    overlay.writes.some(({ views }) => [...views.values()].some((view) => [...view.values()].some((shown) => String(shown) === value)));
+  const invented = unseenKeys(pool, call).filter((value) => !start.toldText.includes(value) && !made(value));
+  return invented.length === 0 ? null : { kind: "unknown_key" };
+}
+
+/** The mistake's answer: the newest recorded one of its kind with this call's values, else a generic error that says what is wrong. */
+export function mistakeAnswer({ pool }: Situation, call: PreparedCall, mistake: Mistake): string {
+  const example = pool.ofTool(call.tool).find((seen) => seen.entry.isError && errorKind(pool, call, seen) === mistake.kind);
+  if (example === undefined) return JSON.stringify({ error: genericText(call, mistake) });
+  const recorded = { result: example.entry.result, parsed: example.parsed, args: example.args };
+  return renderLike({ recorded, args: call.args, views: { recorded: null, here: null }, volatilePaths: [], seed: [] });
+}
+
+/** Which mistake a recorded error answered; null for one that the world's state caused. */
+export function errorKind(pool: TapePool, call: Pick<PreparedCall, "schema">, seen: PooledEntry): Mistake["kind"] | null {
+  if (call.schema === null) return "unknown_tool";
+  if (call.schema.problemOf(seen.args) !== null) return "invalid_arguments";
+  const profile = profileOf(pool.profiles, seen.entry.tool);
+  return unseenKeys(pool, { profile, args: seen.args }).length > 0 ? "unknown_key" : null;
+}
+
+/** Key arguments of a call whose value no successful call of the tenant showed, neither under their name nor as the entity they name. */
+function unseenKeys(pool: TapePool, call: Pick<PreparedCall, "profile" | "args">): readonly string[] {
+  const entities = entitiesOfCall(call.profile, call.args).filter((entity) => entity !== EVERYTHING);
+  if (entities.length > 0 && entities.every((entity) => pool.knowsEntity(entity))) return [];
+  return Object.entries(call.profile.argumentRoles).flatMap(([path, role]) => {
+    const value = role === "key" ? valueAtPath(call.args, path) : undefined;
+    if (!isScalar(value) || value === null || value === "") return [];
+    return pool.knowsKey(path.split(".").at(-1) ?? path, value) ? [] : [String(value)];
+  });
+}
+
+function genericText(call: PreparedCall, mistake: Mistake): string {
+  if (mistake.kind === "unknown_tool") return `unknown tool: ${call.tool.slice(0, 100)}`;
+  return mistake.kind === "unknown_key" ? "not found" : `invalid arguments: ${mistake.problem.slice(0, 300)}`;
+}

@@ -1,0 +1,166 @@
+import { EVERYTHING, entitiesTouched, viewsOf } from "../trajectory/entities.ts";
+import { parseResult, showsError } from "../trajectory/record-tape.ts";
+import { isStateless, mayWrite } from "../trajectory/tool-profile.ts";
+import { versionOf } from "../trajectory/write-state.ts";
+import { inventedKey, malformed, mistakeAnswer, type Mistake } from "./agent-error.ts";
+import { checkDerivations, deriveRead, type DerivationRecord } from "./derive.ts";
+import type { Rung } from "./group.ts";
+import { withEpochs, withOccurrence, withWrite, type Overlay } from "./overlay.ts";
+import { prepareCall, type PreparedCall } from "./prepare.ts";
+import { sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
+import type { PooledEntry, TapePool } from "./tape-pool.ts";
+import { createToolSchemas } from "./tool-schemas.ts";
+import { answerWrite, learnWrites, type WriteModel } from "./write-model.ts";
+
+/** One tool answer; `result` is null at R7, where nothing honest can be said. */
+export interface Answer {
+  rung: Rung;
+  result: string | null;
+  isError: boolean;
+  confidence: number;
+  servedFrom: { tape: string; entry: number } | null;
+  /** When the answer was recorded; null for R4 and above. */
+  recordedAtMs: number | null;
+  /** Epochs that an answer of the own tape showed (epochs.ts); null for others. */
+  epochs: Readonly<Record<string, number>> | null;
+}
+
+/** Answers tool calls from tapes. Made once per run: it keeps what it learned of each tool. */
+export interface Cascade {
+  pool: TapePool;
+  /** The call in canonical form. */
+  prepare(start: ReplayStart, tool: string, rawArguments: unknown): PreparedCall;
+  /**
+   * The answer to one call. R1 and R2 depend also on how often the call was repeated; everything else is a function of tapes, state and call, with
+   * `seed` for what is drawn. `turn` is the hash of all calls of the turn (`turnHashOf`): raced answers are served only to the same block.
+   */
+  answer(situation: Situation, call: PreparedCall, options: { seed: readonly (string | number)[]; turn: string }): Answer;
+  /** The overlay after an answer: successful writes change the state, answers from the own tape count as used. */
+  advance(overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay;
+}
+
+/** The cascade over one pool. */
+export function createCascade(pool: TapePool, tapeIds: readonly string[]): Cascade {
+  const schemas = createToolSchemas();
+  const models = new Map<string, WriteModel>();
+  const derivations = checkDerivations(pool, tapeIds);
+  const modelOf = (call: PreparedCall): WriteModel => {
+    const key = `${call.tool}|${call.schema?.schemaHash}`;
+    const model = models.get(key) ?? learnWrites(pool, call);
+    models.set(key, model);
+    return model;
+  };
+  return {
+    pool,
+    prepare(start, tool, rawArguments) {
+      const definition = start.tools.find(({ name }) => name === tool);
+      return prepareCall(pool.profiles, definition === undefined ? null : schemas.of(definition), tool, rawArguments);
+    },
+    answer(situation, call, { seed, turn }) {
+      const recorded = fromOwnTape(situation, call, turn);
+      if (recorded !== null) return recorded;
+      const mistake = malformed(call);
+      if (mistake !== null) return answeredMistake(situation, call, mistake);
+      const pooled = isStateless(call.profile) ? fromAnyTape(pool, call) : fromOtherTapes(situation, call);
+      if (pooled !== null) return pooled;
+      const invented = inventedKey(situation, call);
+      if (invented !== null) return answeredMistake(situation, call, invented);
+      return madeUp(situation, call, { derivations, modelOf, seed });
+    },
+    advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
+  };
+}
+
+const miss: Answer = { rung: "R7", result: null, isError: false, confidence: 0, servedFrom: null, recordedAtMs: null, epochs: null };
+
+/** R1: same tape, call and ordered writes, the n-th time the n-th answer, then the last again. R2: same tape and call, equal entity versions. */
+function fromOwnTape(situation: Situation, call: PreparedCall, turn: string): Answer | null {
+  const { pool, start, overlay } = situation;
+  const candidates = pool
+    .ofTapeCall(start.tapeId, call.callKey)
+    .filter((seen) => (seen.entry.raced === null || seen.entry.raced === turn) && sameVersions(situation, seen));
+  if (isStateless(call.profile)) return servedOwn(nth(situation, candidates, call.callKey), "R0");
+  const exact = candidates.filter(({ entry }) => entry.writePrefix === overlay.prefix);
+  const [first] = candidates;
+  return (
+    servedOwn(nth(situation, exact, `${call.callKey}|${overlay.prefix}`), "R1") ??
+    (first === undefined ? null : servedOwn(nth(situation, candidates, `${call.callKey}|${versionKey(overlay, first)}`), "R2"))
+  );
+}
+
+/** The answer to the n-th asking, or the first later one that is not from before what the rollout has seen; then the last again. */
+function nth(situation: Situation, candidates: readonly PooledEntry[], key: string): PooledEntry | undefined {
+  const asked = situation.overlay.occurrences.get(key) ?? 0;
+  return candidates.slice(Math.min(asked, candidates.length - 1)).find((seen) => stillTrue(situation, seen));
+}
+
+function servedOwn(seen: PooledEntry | undefined, rung: Rung): Answer | null {
+  return seen === undefined ? null : { ...served(seen, rung, 1), epochs: seen.epochs };
+}
+
+function versionKey(overlay: Overlay, { entry }: PooledEntry): string {
+  return Object.keys(entry.entityVersion)
+    .map((entity) => versionOf(overlay.writes, entity))
+    .join(",");
+}
+
+/** R0: a tool without state answers the same everywhere; one whose arguments are all free text and whose answer never varied answers that. */
+function fromAnyTape(pool: TapePool, call: PreparedCall): Answer | null {
+  const [newest] = pool.ofCall(call.callKey).filter(({ entry }) => entry.schemaHash === call.schema?.schemaHash);
+  if (newest !== undefined) return served(newest, "R0", 1);
+  const roles = Object.values(call.profile.argumentRoles);
+  const [example, ...others] = pool.ofTool(call.tool).filter(({ entry }) => !entry.isError);
+  const meaningless = roles.length > 0 && roles.every((role) => role === "freeText" || role === "clock" || role === "nonce");
+  if (example === undefined || !meaningless || others.some(({ entry }) => entry.result !== example.entry.result)) return null;
+  return served(example, "R0", 1);
+}
+
+/** R3: another tape that saw the same world, newest first. Never for writes: a write's answer carries ids of its own. */
+function fromOtherTapes(situation: Situation, call: PreparedCall): Answer | null {
+  if (mayWrite(call.profile)) return null;
+  const seen = situation.pool
+    .ofCall(call.callKey)
+    .find((other) => other.entry.schemaHash === call.schema?.schemaHash && sameWorld(situation, other));
+  return seen === undefined ? null : served(seen, "R3", 0.97);
+}
+
+function madeUp(
+  situation: Situation,
+  call: PreparedCall,
+  learned: { derivations: DerivationRecord; modelOf: (call: PreparedCall) => WriteModel; seed: readonly (string | number)[] },
+): Answer {
+  if (isStateless(call.profile)) return miss;
+  if (!mayWrite(call.profile)) {
+    const derived = deriveRead(situation, call, learned.derivations);
+    return derived === null ? miss : { ...miss, rung: "R4", ...derived };
+  }
+  const seed = [...learned.seed, situation.start.scenarioId, call.callKey, situation.overlay.prefix];
+  const written = answerWrite(situation, call, learned.modelOf(call), seed);
+  return written === null ? miss : { ...miss, ...written };
+}
+
+function answeredMistake(situation: Situation, call: PreparedCall, mistake: Mistake): Answer {
+  return { ...miss, rung: "agent_error", result: mistakeAnswer(situation, call, mistake), isError: true, confidence: 0.97 };
+}
+
+function served(seen: PooledEntry, rung: Rung, confidence: number): Answer {
+  const { entry, tape, index } = seen;
+  const servedFrom = { tape: tape.id, entry: index };
+  return { rung, result: entry.result, isError: entry.isError, confidence, servedFrom, recordedAtMs: entry.startedAtMs, epochs: null };
+}
+
+function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay {
+  if (answer.result === null) return overlay;
+  const parsed = parseResult(answer.result);
+  const touched = entitiesTouched(call.profile, call.args, parsed, pool.templates);
+  const versions = touched.map((entity) => versionOf(overlay.writes, entity)).join(",");
+  const used = withOccurrence(withEpochs(overlay, answer.epochs ?? {}), [
+    call.callKey,
+    `${call.callKey}|${overlay.prefix}`,
+    `${call.callKey}|${versions}`,
+  ]);
+  const failed = answer.isError || showsError(call.profile, parsed);
+  if (!mayWrite(call.profile) || failed) return used;
+  const entities = touched.length === 0 ? [EVERYTHING] : touched;
+  return withWrite(used, { tool: call.tool, writeKey: call.writeKey, entities, views: viewsOf(parsed, pool.templates) });
+}

@@ -1,0 +1,122 @@
+import { EVERYTHING, entitiesOfCall, isScalar, type EntityView } from "../trajectory/entities.ts";
+import { isStateless, mayWrite, profileOf } from "../trajectory/tool-profile.ts";
+import type { PreparedCall } from "./prepare.ts";
+import { formatLike } from "./render.ts";
+import { atStart, sameWorld, stillTrue, type Situation } from "./situation.ts";
+import type { PooledEntry, TapePool } from "./tape-pool.ts";
+
+export interface Derived {
+  result: string;
+  /** 0.95 where tapes confirm that this read shows these writes so, 0.85 where none tells. */
+  confidence: number;
+}
+
+/** How often the rule, applied to what the tapes show, gave what they recorded. By read tool and write tool. */
+export type DerivationRecord = ReadonlyMap<string, { agreed: number; disagreed: number }>;
+
+/**
+ * The answer to a read of E after writes of E (R4): the last known answer with the fields that the writes returned, or, for an entity that a write of
+ * this rollout created, those fields in the shape of another such read. Null where nothing can be said: no known answer, a write that showed no
+ * field of the read, or a pair of tools for which a tape contradicts the rule.
+ */
+export function deriveRead(situation: Situation, call: PreparedCall, record: DerivationRecord): Derived | null {
+  const { pool, overlay } = situation;
+  const entity = onlyEntity(pool, call);
+  if (entity === null) return null;
+  const writes = overlay.writes.filter((write) => write.entities.includes(entity) || write.entities.includes(EVERYTHING));
+  if (writes.length === 0) return null;
+  const records = writes.map((write) => record.get(pairKey(call.tool, write.tool)) ?? { agreed: 0, disagreed: 0 });
+  if (records.some((counts) => counts.disagreed > 0)) return null;
+  const views = writes.map((write) => write.views.get(entity) ?? new Map());
+  const base = baseAnswer(situation, call);
+  const result = base === null ? created(pool, call, entity, views) : applied(base, entity, views);
+  if (result === null) return null;
+  return { result, confidence: records.every((counts) => counts.agreed > 0) ? 0.95 : 0.85 };
+}
+
+/** Tries the rule on every read, write, same read of every tape. */
+export function checkDerivations(pool: TapePool, tapeIds: readonly string[]): DerivationRecord {
+  const record = new Map<string, { agreed: number; disagreed: number }>();
+  for (const tapeId of tapeIds) {
+    const entries = pool.ofTape(tapeId);
+    for (const [index, later] of entries.entries()) checkOne(pool, entries.slice(0, index), later, record);
+  }
+  return record;
+}
+
+function checkOne(
+  pool: TapePool,
+  before: readonly PooledEntry[],
+  later: PooledEntry,
+  record: Map<string, { agreed: number; disagreed: number }>,
+): void {
+  const entity = onlyEntity(pool, { tool: later.entry.tool, args: later.args });
+  if (entity === null || later.entry.entityVersion[entity] === "") return;
+  const base = before.findLast(
+    ({ entry }) => entry.callKey === later.entry.callKey && entry.entityVersion[entity] === "" && !entry.isError,
+  );
+  if (base === undefined) return;
+  const writes = before.filter(({ entry }) => entry.writeKey !== null && entry.entitiesTouched.includes(entity));
+  // Another conversation's write in between would be blamed on the rule.
+  const [eraBefore, eraAfter] = [base.entry.entityEra[entity] ?? 0, later.entry.entityEra[entity] ?? 0];
+  if (eraBefore < 0 || eraAfter - eraBefore !== writes.length) return;
+  const derived = applied(
+    base,
+    entity,
+    writes.map(({ views }) => views.get(entity) ?? new Map()),
+  );
+  if (derived === null) return;
+  for (const { entry } of writes) {
+    const key = pairKey(later.entry.tool, entry.tool);
+    const counts = record.get(key) ?? { agreed: 0, disagreed: 0 };
+    if (derived === later.entry.result) counts.agreed += 1;
+    else counts.disagreed += 1;
+    record.set(key, counts);
+  }
+}
+
+function pairKey(readTool: string, writeTool: string): string {
+  return `${readTool}\n${writeTool}`;
+}
+
+/** The one entity that a read with entity scope names; null for anything else. */
+function onlyEntity(pool: TapePool, call: { tool: string; args: unknown }): string | null {
+  const profile = profileOf(pool.profiles, call.tool);
+  if (mayWrite(profile) || isStateless(profile)) return null;
+  const [entity, ...others] = entitiesOfCall(profile, call.args);
+  return entity === undefined || entity === EVERYTHING || others.length > 0 ? null : entity;
+}
+
+/** What the tapes answered to this call before the rollout wrote. */
+function baseAnswer(situation: Situation, call: PreparedCall): PooledEntry | null {
+  const before = atStart(situation);
+  const own = situation.pool
+    .ofTapeCall(situation.start.tapeId, call.callKey)
+    .find((seen) => seen.entry.raced === null && !seen.entry.isError && stillTrue(before, seen));
+  if (own !== undefined) return own;
+  return situation.pool.ofCall(call.callKey).find((seen) => !seen.entry.isError && sameWorld(before, seen)) ?? null;
+}
+
+/** The known answer with the writes' fields; null when some write changes none of them: then its effect is not in what it returned. */
+function applied(base: PooledEntry, entity: string, views: readonly EntityView[]): string | null {
+  const { parsed } = base;
+  if (parsed === null || typeof parsed !== "object" || Array.isArray(parsed)) return null;
+  const fields = new Map(Object.entries(parsed) as [string, unknown][]);
+  for (const view of views) {
+    const changed = [...view].filter(([name, value]) => fields.has(name) && isScalar(fields.get(name)) && fields.get(name) !== value);
+    if (changed.length === 0) return null;
+    for (const [name, value] of changed) fields.set(name, value);
+  }
+  return formatLike(base.entry.result, parsed, Object.fromEntries(fields));
+}
+
+/** The answer for an entity that only this rollout's writes know; null unless they returned every field that such reads show. */
+function created(pool: TapePool, call: PreparedCall, entity: string, views: readonly EntityView[]): string | null {
+  if (pool.knowsEntity(entity)) return null;
+  const example = pool.ofTool(call.tool).find(({ entry }) => !entry.isError);
+  if (example === undefined || example.parsed === null || typeof example.parsed !== "object" || Array.isArray(example.parsed)) return null;
+  const known = new Map(views.flatMap((view) => [...view]));
+  const names = Object.keys(example.parsed);
+  if (!names.every((name) => known.has(name))) return null;
+  return formatLike(example.entry.result, example.parsed, Object.fromEntries(names.map((name) => [name, known.get(name)])));
+}

@@ -1,0 +1,46 @@
+import { fidelityOf } from "./fidelity.ts";
+import type { TrajectoryGroup } from "./group.ts";
+import { playMember } from "./member.ts";
+import type { GroupPlan, MemberPlan } from "./plan.ts";
+import { seededId, seededInteger } from "./seed.ts";
+import { startOf } from "./start.ts";
+
+/** Identity of a group. */
+export function groupIdOf(runId: string, iteration: number, scenarioId: string): string {
+  return seededId("group", runId, iteration, scenarioId);
+}
+
+/**
+ * Plays one scenario `groupSize` times against the policy, with tool calls answered from tapes; nothing is executed. The same plan with a policy server
+ * that is a function of its request gives the same bytes (`encodeGroup`), however many members run at once. Rejects only when `signal` aborts.
+ */
+export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
+  const { scenario, runId, iteration, runSeed } = plan;
+  const groupId = groupIdOf(runId, iteration, scenario.id);
+  const start = startOf(scenario);
+  const members = await Promise.all(
+    Array.from({ length: plan.groupSize }, (_, index) => {
+      const member: MemberPlan = {
+        ...plan,
+        start,
+        rolloutId: seededId("rollout", groupId, index),
+        seed: seededInteger("member", runSeed, iteration, scenario.id, index),
+      };
+      return plan.limiter(() => playMember(member));
+    }),
+  );
+  return {
+    groupId,
+    runId,
+    iteration,
+    scenarioId: scenario.id,
+    adapterDigest: plan.adapterDigest,
+    tools: scenario.start.tools.map(({ name, description, parameters }) => ({
+      name,
+      ...(description === undefined ? {} : { description }),
+      ...(parameters === undefined ? {} : { parameters }),
+    })),
+    members,
+    fidelity: fidelityOf(members, scenario.recordedAtMs),
+  };
+}

@@ -1,0 +1,141 @@
+import { setTimeout as wait } from "node:timers/promises";
+import type { ChatMessage, ChatRequest, ChatResult } from "../serving/policy-server.ts";
+import { turnHashOf } from "../trajectory/record-tape.ts";
+import type { Answer } from "./cascade.ts";
+import { fromChatMessage, toChatMessages, toChatTools, withStableIds } from "./chat-messages.ts";
+import { simulatedShareOf } from "./fidelity.ts";
+import type { JournalEntry, Rollout, RolloutEnd, SampledCall } from "./group.ts";
+import { emptyOverlay, type Overlay } from "./overlay.ts";
+import type { MemberPlan } from "./plan.ts";
+import type { PreparedCall } from "./prepare.ts";
+import { seededInteger } from "./seed.ts";
+
+/** The same call in the same state this often is a loop. */
+const LOOP = 3;
+const MAX_WAIT_MS = 30_000;
+
+/** What a member has so far; `messages` go to the server as they are, so that every request extends the one before. */
+interface Progress {
+  messages: ChatMessage[];
+  calls: SampledCall[];
+  journal: JournalEntry[];
+  overlay: Overlay;
+  userTurns: ChatMessage[];
+}
+
+/** Plays one member to its end. Rejects only when `signal` aborts. */
+export async function playMember(plan: MemberPlan): Promise<Rollout> {
+  const progress: Progress = {
+    messages: [...toChatMessages(plan.scenario.start.messages)],
+    calls: [],
+    journal: [],
+    overlay: emptyOverlay(),
+    userTurns: [...toChatMessages(plan.scenario.start.userTurns)],
+  };
+  let end: RolloutEnd | null = null;
+  while (end === null) end = overLimit(plan, progress) ?? (await playTurn(plan, progress));
+  // The agent's own end or not: answers that were mostly made up teach nothing about the world.
+  if (end.status !== "masked" && simulatedShareOf(progress.journal) > plan.limits.maxSimulatedShare) {
+    end = { status: "masked", cause: "simulated_share" };
+  }
+  return {
+    rolloutId: plan.rolloutId,
+    scenarioId: plan.scenario.id,
+    messages: progress.messages.map(fromChatMessage),
+    calls: progress.calls,
+    journal: progress.journal,
+    end,
+    seed: plan.seed,
+  };
+}
+
+function overLimit(plan: MemberPlan, progress: Progress): RolloutEnd | null {
+  const { recordedCalls } = plan.scenario;
+  if (progress.calls.length >= Math.max(1.5 * recordedCalls, recordedCalls + 6)) return { status: "masked", cause: "too_many_calls" };
+  return progress.calls.length >= plan.limits.maxCalls ? { status: "truncated", cause: "max_calls" } : null;
+}
+
+/** One model call and the answers to its tool calls; the end, or null to go on. */
+async function playTurn(plan: MemberPlan, progress: Progress): Promise<RolloutEnd | null> {
+  const turn = progress.calls.length;
+  const request: ChatRequest = {
+    model: plan.model,
+    messages: [...progress.messages],
+    tools: toChatTools(plan.scenario.start.tools),
+    sampling: { ...plan.sampling, seed: seededInteger("call", plan.seed, turn) },
+  };
+  const result = await chat(plan, request);
+  if (result === null) return { status: "masked", cause: "infrastructure" };
+  const message = withStableIds(result.message, turn);
+  progress.messages.push(message);
+  progress.calls.push(sampled(plan, request, result));
+  if (result.finishReason === "length") return { status: "truncated", cause: "length" };
+  const toolCalls = message.tool_calls ?? [];
+  if (toolCalls.length > 0) return answerCalls(plan, progress, toolCalls);
+  const next = progress.userTurns.shift();
+  if (next === undefined) return { status: "completed" };
+  progress.messages.push(next);
+  return null;
+}
+
+function sampled(plan: MemberPlan, request: ChatRequest, result: Completed): SampledCall {
+  return {
+    promptTokenIds: result.promptTokenIds,
+    completionTokenIds: result.completionTokenIds,
+    logprobs: result.logprobs,
+    finishReason: result.finishReason,
+    adapterDigest: plan.adapterDigest,
+    sampling: { temperature: request.sampling.temperature, topP: request.sampling.topP, topK: 0, minP: 0, seed: request.sampling.seed },
+  };
+}
+
+type Completed = Extract<ChatResult, { status: "completed" }>;
+
+/** The server's reply, after as many tries as the limits allow; null when it gave none. */
+async function chat(plan: MemberPlan, request: ChatRequest): Promise<Completed | null> {
+  const options = plan.signal === undefined ? {} : { signal: plan.signal };
+  for (let attempt = 1; attempt <= plan.limits.maxAttempts; attempt += 1) {
+    const result = await plan.policyServer.chat(request, options);
+    if (result.status === "completed") return result;
+    if (result.status === "rejected") return null;
+    if (attempt < plan.limits.maxAttempts) await wait(Math.min(result.retryAfterMs * 2 ** (attempt - 1), MAX_WAIT_MS), undefined, options);
+  }
+  return null;
+}
+
+function answerCalls(plan: MemberPlan, progress: Progress, toolCalls: NonNullable<ChatMessage["tool_calls"]>): RolloutEnd | null {
+  const { cascade, start } = plan;
+  const prepared = toolCalls.map(({ function: { name, arguments: text } }) => cascade.prepare(start, name, text));
+  const turn = turnHashOf(prepared.map(({ callKey }) => callKey));
+  for (const [index, call] of prepared.entries()) {
+    if (isLoop(progress, call)) return { status: "truncated", cause: "loop" };
+    const situation = { pool: cascade.pool, start, overlay: progress.overlay };
+    const answer = cascade.answer(situation, call, { seed: [plan.runSeed, plan.iteration], turn });
+    const after = cascade.advance(progress.overlay, call, answer);
+    progress.journal.push(journalled(progress, call, answer, after));
+    progress.overlay = after;
+    if (answer.result === null) return { status: "masked", cause: "replay_miss" };
+    progress.messages.push({ role: "tool", tool_call_id: toolCalls[index]?.id ?? "", content: answer.result });
+  }
+  return null;
+}
+
+function isLoop(progress: Progress, call: PreparedCall): boolean {
+  const before = progress.journal.filter((entry) => entry.callKey === call.callKey && entry.stateBefore === progress.overlay.prefix);
+  return before.length >= LOOP - 1;
+}
+
+function journalled(progress: Progress, call: PreparedCall, answer: Answer, after: Overlay): JournalEntry {
+  return {
+    step: progress.journal.length,
+    tool: call.tool,
+    callKey: call.callKey,
+    rung: answer.rung,
+    ...(answer.servedFrom === null ? {} : { servedFrom: answer.servedFrom }),
+    ...(answer.recordedAtMs === null ? {} : { recordedAtMs: answer.recordedAtMs }),
+    confidence: answer.confidence,
+    stateBefore: progress.overlay.prefix,
+    stateAfter: after.prefix,
+    isError: answer.isError,
+  };
+}

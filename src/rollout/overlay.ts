@@ -1,0 +1,42 @@
+import type { EntityView } from "../trajectory/entities.ts";
+import { extendPrefix, type WriteEvent } from "../trajectory/write-state.ts";
+
+/** A write that replay answered and never executed, with what its answer said of each entity. */
+export interface OverlayWrite extends WriteEvent {
+  tool: string;
+  views: ReadonlyMap<string, EntityView>;
+}
+
+/** The state of one rollout: what was written so far, on top of the world as its scenario found it. Immutable. */
+export interface Overlay {
+  writes: readonly OverlayWrite[];
+  /** Identity of the state: hash of the ordered writes. */
+  prefix: string;
+  /** Per entity: the latest epoch of the own tape that the rollout was shown (epochs.ts). Part of the state: others wrote. */
+  seen: ReadonlyMap<string, number>;
+  /** How often each call was answered from the own tape in each state: the n-th repetition gets the n-th recorded answer. */
+  occurrences: ReadonlyMap<string, number>;
+}
+
+export function emptyOverlay(): Overlay {
+  return { writes: [], prefix: "", seen: new Map(), occurrences: new Map() };
+}
+
+/** The overlay after a successful write. */
+export function withWrite(overlay: Overlay, write: OverlayWrite): Overlay {
+  return { ...overlay, writes: [...overlay.writes, write], prefix: extendPrefix(overlay.prefix, write) };
+}
+
+/** The overlay after one more answer under each of `keys`. */
+export function withOccurrence(overlay: Overlay, keys: readonly string[]): Overlay {
+  const occurrences = new Map(overlay.occurrences);
+  for (const key of keys) occurrences.set(key, (occurrences.get(key) ?? 0) + 1);
+  return { ...overlay, occurrences };
+}
+
+/** The overlay after an answer of the own tape that showed its entities at these epochs. */
+export function withEpochs(overlay: Overlay, epochs: Readonly<Record<string, number>>): Overlay {
+  const seen = new Map(overlay.seen);
+  for (const [entity, epoch] of Object.entries(epochs)) seen.set(entity, Math.max(epoch, seen.get(entity) ?? 0));
+  return { ...overlay, seen };
+}

@@ -1,0 +1,40 @@
+import type { Scenario } from "../scenario/scenario.ts";
+import type { PolicyServer } from "../serving/policy-server.ts";
+import type { Cascade } from "./cascade.ts";
+import type { Limiter } from "./limiter.ts";
+import type { ReplayStart } from "./situation.ts";
+
+export interface RolloutLimits {
+  /** The agent's own production limit of model calls: reaching it is its fault, and scored. */
+  maxCalls: number;
+  /** Above this share of simulated answers a member is masked. */
+  maxSimulatedShare: number;
+  /** Tries of one model call before the member is masked as `infrastructure`. */
+  maxAttempts: number;
+}
+
+export interface GroupPlan {
+  scenario: Scenario;
+  /** Over the run's tapes of the scenario's split. */
+  cascade: Cascade;
+  policyServer: PolicyServer;
+  /** Served model name. */
+  model: string;
+  adapterDigest: string;
+  runId: string;
+  groupSize: number;
+  runSeed: number;
+  iteration: number;
+  sampling: { temperature: number; topP: number; maxTokens: number };
+  limits: RolloutLimits;
+  /** Shared by all groups of a run; members wait here for their turn. */
+  limiter: Limiter;
+  signal?: AbortSignal;
+}
+
+/** One member of a group. */
+export interface MemberPlan extends Omit<GroupPlan, "limiter"> {
+  start: ReplayStart;
+  rolloutId: string;
+  seed: number;
+}

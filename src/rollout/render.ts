@@ -1,0 +1,98 @@
+import { isScalar, type EntityView, type Scalar } from "../trajectory/entities.ts";
+import { seededLike } from "./seed.ts";
+
+/** How a recorded answer becomes the answer to another call. */
+export interface Rendering {
+  /** The recorded answer: text, its parsed form, and the arguments that it answered. */
+  recorded: { result: string; parsed: unknown; args: unknown };
+  args: unknown;
+  /** What was known of the entity there, and what is known of it here: a field that repeats the former is given the latter. */
+  views: { recorded: EntityView | null; here: EntityView | null };
+  /** Result paths that differ from call to call; ids among them are drawn anew. `*` stands for any key. */
+  volatilePaths: readonly string[];
+  seed: readonly (string | number)[];
+}
+
+/**
+ * The recorded answer with this call's values in place of the recorded call's, and with new ids at the volatile paths. Keeps the recorded key order
+ * and spacing.
+ */
+export function renderLike(rendering: Rendering): string {
+  const { recorded } = rendering;
+  const values = replacements(recorded.args, rendering.args);
+  if (recorded.parsed === recorded.result) return replaceInText(recorded.result, values);
+  return formatLike(
+    recorded.result,
+    recorded.parsed,
+    mapLeaves(recorded.parsed, [], (leaf, path) => renderLeaf(rendering, values, leaf, path)),
+  );
+}
+
+/** JSON of `value` in the style of the recorded text: compact, or with Python's spaces after colons and commas. */
+export function formatLike(recorded: string, parsed: unknown, value: unknown): string {
+  return recorded !== JSON.stringify(parsed) && recorded === spaced(parsed) ? spaced(value) : JSON.stringify(value);
+}
+
+function renderLeaf(rendering: Rendering, values: ReadonlyMap<Scalar, Scalar>, leaf: unknown, path: readonly string[]): unknown {
+  if (!isScalar(leaf)) return leaf;
+  const name = path.at(-1) ?? "";
+  if (rendering.volatilePaths.some((pattern) => matchesPath(pattern, path)) && (typeof leaf === "string" || typeof leaf === "number")) {
+    return seededLike(leaf, ...rendering.seed, path.join("."));
+  }
+  if (values.has(leaf)) return values.get(leaf);
+  const { recorded, here } = rendering.views;
+  const known = here?.get(name);
+  if (known !== undefined && recorded?.get(name) === leaf) return known;
+  return typeof leaf === "string" ? replaceInText(leaf, values) : leaf;
+}
+
+/** Recorded argument value → this call's, for scalar arguments of the same name. */
+function replacements(recorded: unknown, here: unknown): ReadonlyMap<Scalar, Scalar> {
+  const values = new Map<Scalar, Scalar>();
+  if (!isRecord(recorded) || !isRecord(here)) return values;
+  for (const [name, before] of Object.entries(recorded)) {
+    const after = Object.hasOwn(here, name) ? here[name] : undefined;
+    // Booleans and small numbers occur in answers by chance.
+    const telling = (typeof before === "string" && before !== "") || (typeof before === "number" && Math.abs(before) >= 100);
+    if (telling && isScalar(after)) values.set(before, after);
+  }
+  return values;
+}
+
+function replaceInText(text: string, values: ReadonlyMap<Scalar, Scalar>): string {
+  const found = [...values.keys()].map(String).filter((value) => value.length >= 2 && text.includes(value));
+  if (found.length === 0) return text;
+  const byText = new Map([...values].map(([before, after]) => [String(before), String(after)]));
+  const pattern = found
+    .sort((a, b) => b.length - a.length)
+    .map((value) => value.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
+    .join("|");
+  return text.replace(new RegExp(`(?<![A-Za-z0-9])(?:${pattern})(?![A-Za-z0-9])`, "g"), (match) => byText.get(match) ?? match);
+}
+
+function mapLeaves(node: unknown, path: readonly string[], map: (leaf: unknown, path: readonly string[]) => unknown): unknown {
+  if (path.length > 32 || !isRecordOrArray(node)) return map(node, path);
+  if (Array.isArray(node)) return node.map((item: unknown, index) => mapLeaves(item, [...path, String(index)], map));
+  return Object.fromEntries(Object.entries(node).map(([name, item]) => [name, mapLeaves(item, [...path, name], map)]));
+}
+
+function matchesPath(pattern: string, path: readonly string[]): boolean {
+  const parts = pattern.split(".");
+  return parts.length === path.length && parts.every((part, index) => part === "*" || part === path[index]);
+}
+
+function spaced(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
+  if (!isRecord(value)) return JSON.stringify(value);
+  return `{${Object.entries(value)
+    .map(([name, item]) => `${JSON.stringify(name)}: ${spaced(item)}`)
+    .join(", ")}}`;
+}
+
+function isRecordOrArray(value: unknown): value is object {
+  return value !== null && typeof value === "object";
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return isRecordOrArray(value) && !Array.isArray(value);
+}

@@ -1,0 +1,111 @@
+import { EVERYTHING, type EntityView, type Scalar } from "../trajectory/entities.ts";
+import { UNKNOWN_ERA } from "../trajectory/era.ts";
+import type { ToolShape } from "../trajectory/record-tape.ts";
+import { profileOf } from "../trajectory/tool-profile.ts";
+import { countOf, versionOf } from "../trajectory/write-state.ts";
+import type { Overlay } from "./overlay.ts";
+import type { PooledEntry, TapePool } from "./tape-pool.ts";
+
+/** Where a rollout starts: what the cascade needs to know of a scenario. */
+export interface ReplayStart {
+  scenarioId: string;
+  /** The scenario's own tape. */
+  tapeId: string;
+  clockMs: number;
+  tools: readonly ToolShape[];
+  /** Everything the agent was told in the conversation's recorded messages: a key in there is no invention of the agent. */
+  toldText: string;
+}
+
+/** The world as one rollout sees it at one moment. Everything that decides an answer is in here or in the call. */
+export interface Situation {
+  pool: TapePool;
+  start: ReplayStart;
+  overlay: Overlay;
+}
+
+/** Whether the writes to every entity that the entry touched are, on its tape before it, exactly those of the rollout so far. */
+export function sameVersions({ overlay }: Situation, { entry }: PooledEntry): boolean {
+  return Object.entries(entry.entityVersion).every(([entity, version]) => versionOf(overlay.writes, entity) === version);
+}
+
+/** Whether an entry of the own tape may be served now: same versions, and not from before a change by others that the rollout has seen. */
+export function stillTrue(situation: Situation, own: PooledEntry): boolean {
+  const { seen } = situation.overlay;
+  return sameVersions(situation, own) && Object.entries(own.epochs).every(([entity, epoch]) => epoch >= (seen.get(entity) ?? 0));
+}
+
+/**
+ * Whether an entry of another tape saw the world that this rollout is in (R3): equal versions, equal eras (no conversation wrote in between), fresh
+ * enough, and no field of a touched entity that both tapes show differs.
+ */
+export function sameWorld(situation: Situation, other: PooledEntry): boolean {
+  const { pool, start } = situation;
+  if (other.tape.id === start.tapeId || other.entry.raced !== null) return false;
+  const { freshnessMs } = profileOf(pool.profiles, other.entry.tool);
+  if (freshnessMs !== null && Math.abs(other.entry.startedAtMs - start.clockMs) > freshnessMs) return false;
+  if (!sameVersions(situation, other) || !other.entry.entitiesTouched.every((entity) => sameEra(situation, other, entity))) return false;
+  return other.entry.entitiesTouched.every((entity) => entity === EVERYTHING || !contradicts(situation, other, entity));
+}
+
+/** What the tapes and the rollout's own writes say of an entity now; null when nobody has seen it. A function of tapes, start and overlay. */
+export function knownView(situation: Situation, entity: string): EntityView | null {
+  const now = observedView(situation, entity);
+  if (now !== null) return now;
+  const written = situation.overlay.writes.filter((write) => write.views.has(entity));
+  if (written.length === 0) return null;
+  const before = observedView(atStart(situation), entity);
+  return mergedViews([before, ...written.map((write) => write.views.get(entity))]);
+}
+
+/** The situation before the rollout wrote anything. */
+export function atStart(situation: Situation): Situation {
+  return { ...situation, overlay: { ...situation.overlay, writes: [], prefix: "" } };
+}
+
+/** One view of several; later ones win. */
+export function mergedViews(views: readonly (EntityView | null | undefined)[]): EntityView {
+  return new Map(views.flatMap((view) => [...(view ?? [])]));
+}
+
+function observedView(situation: Situation, entity: string): EntityView | null {
+  const { pool, start } = situation;
+  const own = pool.aboutOn(start.tapeId, entity).filter((seen) => seen.entry.writeKey === null && stillTrue(situation, seen));
+  // The earliest observation is nearest to the scenario's start, so it wins.
+  if (own.length > 0) return mergedViews(own.map(({ views }) => views.get(entity)).reverse());
+  const other = pool.about(entity).find((seen) => seen.entry.writeKey === null && !seen.entry.isError && sameWorld(situation, seen));
+  return other?.views.get(entity) ?? null;
+}
+
+function sameEra({ pool, start, overlay }: Situation, { entry }: PooledEntry, entity: string): boolean {
+  const era = entry.entityEra[entity] ?? UNKNOWN_ERA;
+  // The rollout has seen a change by others: which of their states it is in now, no other tape can say.
+  if (era === UNKNOWN_ERA || (overlay.seen.get(entity) ?? 0) > 0) return false;
+  const atStart = pool.eras.before(entity, { fromMs: start.clockMs, toMs: start.clockMs }, start.tapeId);
+  return atStart !== UNKNOWN_ERA && atStart + countOf(overlay.writes, entity) === era;
+}
+
+function contradicts(situation: Situation, other: PooledEntry, entity: string): boolean {
+  const { pool, start } = situation;
+  const version = other.entry.entityVersion[entity];
+  const sameTime = (seen: PooledEntry): boolean => seen.entry.writeKey === null && seen.entry.entityVersion[entity] === version;
+  const own = pool.aboutOn(start.tapeId, entity).filter(sameTime);
+  if (own.length === 0) return false;
+  const theirs = pool
+    .aboutOn(other.tape.id, entity)
+    .filter((seen) => sameTime(seen) && seen.entry.entityEra[entity] === other.entry.entityEra[entity]);
+  const volatile = new Set([other, ...own].flatMap(({ entry }) => profileOf(pool.profiles, entry.tool).volatileResultPaths));
+  const [ours, seen] = [valuesOf(own, entity), valuesOf(theirs, entity)];
+  return [...ours].some(([field, values]) => {
+    const others = seen.get(field);
+    return others !== undefined && !volatile.has(field) && ![...values].some((value) => others.has(value));
+  });
+}
+
+function valuesOf(entries: readonly PooledEntry[], entity: string): Map<string, Set<Scalar>> {
+  const values = new Map<string, Set<Scalar>>();
+  for (const { views } of entries) {
+    for (const [field, value] of views.get(entity) ?? []) values.set(field, (values.get(field) ?? new Set()).add(value));
+  }
+  return values;
+}

@@ -1,0 +1,125 @@
+import { nightshiftError } from "../errors.ts";
+import { createEraIndex, type EraIndex } from "../trajectory/era.ts";
+import { epochsOf } from "./epochs.ts";
+import { isScalar, templatesOf, viewsOf, type EntityView } from "../trajectory/entities.ts";
+import { parseResult } from "../trajectory/record-tape.ts";
+import type { Tape, TapeEntry } from "../trajectory/tape.ts";
+import type { ToolProfiles } from "../trajectory/tool-profile.ts";
+
+/** One tape entry, with what replay needs of it parsed once. */
+export interface PooledEntry {
+  tape: Tape;
+  index: number;
+  entry: TapeEntry;
+  args: unknown;
+  /** The answer parsed, or its text. */
+  parsed: unknown;
+  /** What the answer says of each entity that it names. */
+  views: ReadonlyMap<string, EntityView>;
+  /** Per touched entity: how often somebody else had changed it since the conversation began, as far as its tape shows. */
+  epochs: Readonly<Record<string, number>>;
+}
+
+/** The tapes that may answer one run, indexed. Immutable; one per run and split. */
+export interface TapePool {
+  profiles: ToolProfiles;
+  templates: readonly string[];
+  eras: EraIndex;
+  /** Entries of one tape, in order. */
+  ofTape(tapeId: string): readonly PooledEntry[];
+  /** A tape's entries for one call, in order. */
+  ofTapeCall(tapeId: string, callKey: string): readonly PooledEntry[];
+  /** All entries for one call, newest first. */
+  ofCall(callKey: string): readonly PooledEntry[];
+  /** All entries of one tool, newest first. */
+  ofTool(tool: string): readonly PooledEntry[];
+  /** All entries whose answer says something of the entity, newest first. */
+  about(entity: string): readonly PooledEntry[];
+  /** A tape's entries whose answer says something of the entity, in order. */
+  aboutOn(tapeId: string, entity: string): readonly PooledEntry[];
+  /** Whether any successful call of the tenant showed this value under this name. */
+  knowsKey(name: string, value: unknown): boolean;
+  /** Whether any successful call of the tenant touched this entity. */
+  knowsEntity(entity: string): boolean;
+}
+
+/**
+ * Indexes tapes (with eras) for replay. Only tapes of `split` answer; those of the other split lend nothing but which keys exist and how many writes
+ * there were: without that, a key that only they know would be declared an invention of the agent.
+ * @throws NightshiftError `replay_tenants_mixed`
+ */
+export function createTapePool(tapes: readonly Tape[], options: { profiles: ToolProfiles; split: Tape["split"] }): TapePool {
+  const tenants = [...new Set(tapes.map((tape) => tape.tenant))];
+  if (tenants.length > 1) throw nightshiftError("replay_tenants_mixed", { tenants: tenants.join(", ") });
+  const templates = templatesOf(options.profiles);
+  const eras = createEraIndex(tapes);
+  const all = tapes.flatMap((tape) => {
+    const epochs = epochsOf(tape, eras);
+    return tape.entries.map((entry, index) => pooled({ tape, entry, index, epochs: epochs[index] ?? {} }, templates));
+  });
+  const answering = all.filter(({ tape }) => tape.split === options.split);
+  const newestFirst = [...answering].sort(byAge);
+  const byTape = Map.groupBy(answering, ({ tape }) => tape.id);
+  const byTapeCall = Map.groupBy(answering, ({ tape, entry }) => `${tape.id}|${entry.callKey}`);
+  const byCall = Map.groupBy(newestFirst, ({ entry }) => entry.callKey);
+  const byTool = Map.groupBy(newestFirst, ({ entry }) => entry.tool);
+  const byEntity = groupByEach(newestFirst, ({ views }) => [...views.keys()]);
+  const byTapeEntity = groupByEach(answering, ({ tape, views }) => [...views.keys()].map((entity) => `${tape.id}|${entity}`));
+  const known = knownKeys(all);
+  return {
+    profiles: options.profiles,
+    templates,
+    eras,
+    ofTape: (tapeId) => byTape.get(tapeId) ?? [],
+    ofTapeCall: (tapeId, callKey) => byTapeCall.get(`${tapeId}|${callKey}`) ?? [],
+    ofCall: (callKey) => byCall.get(callKey) ?? [],
+    ofTool: (tool) => byTool.get(tool) ?? [],
+    about: (entity) => byEntity.get(entity) ?? [],
+    aboutOn: (tapeId, entity) => byTapeEntity.get(`${tapeId}|${entity}`) ?? [],
+    knowsKey: (name, value) => known.values.get(name)?.has(String(value)) ?? false,
+    knowsEntity: (entity) => known.entities.has(entity),
+  };
+}
+
+function pooled(recorded: Pick<PooledEntry, "tape" | "index" | "entry" | "epochs">, templates: readonly string[]): PooledEntry {
+  const parsed = parseResult(recorded.entry.result);
+  return { ...recorded, args: parseResult(recorded.entry.argumentsCanonical), parsed, views: viewsOf(parsed, templates) };
+}
+
+/** Newest first; ties by tape and place, so that the order never depends on how the tapes were read. */
+function byAge(a: PooledEntry, b: PooledEntry): number {
+  const age = b.entry.startedAtMs - a.entry.startedAtMs;
+  if (age !== 0) return age;
+  return a.tape.id === b.tape.id ? b.index - a.index : a.tape.id < b.tape.id ? -1 : 1;
+}
+
+function groupByEach(entries: readonly PooledEntry[], keysOf: (entry: PooledEntry) => readonly string[]): Map<string, PooledEntry[]> {
+  const groups = new Map<string, PooledEntry[]>();
+  for (const entry of entries) {
+    for (const key of keysOf(entry)) {
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [entry]);
+      else group.push(entry);
+    }
+  }
+  return groups;
+}
+
+function knownKeys(all: readonly PooledEntry[]): { values: Map<string, Set<string>>; entities: Set<string> } {
+  const values = new Map<string, Set<string>>();
+  const entities = new Set<string>();
+  const collect = (node: unknown, depth: number): void => {
+    if (node === null || typeof node !== "object" || depth > 16) return;
+    for (const [name, value] of Object.entries(node)) {
+      if (!isScalar(value)) collect(value, depth + 1);
+      else if (!values.get(name)?.add(String(value))) values.set(name, new Set([String(value)]));
+    }
+  };
+  for (const { entry, args, parsed } of all) {
+    if (entry.isError) continue;
+    collect(args, 0);
+    collect(parsed, 0);
+    for (const entity of entry.entitiesTouched) entities.add(entity);
+  }
+  return { values, entities };
+}

@@ -1,0 +1,168 @@
+import { EVERYTHING, entityByPath, isScalar, type EntityView, type Scalar } from "../trajectory/entities.ts";
+import { errorKind } from "./agent-error.ts";
+import type { PreparedCall } from "./prepare.ts";
+import { renderLike } from "./render.ts";
+import { seededUnit } from "./seed.ts";
+import { knownView, mergedViews, sameWorld, type Situation } from "./situation.ts";
+import type { PooledEntry, TapePool } from "./tape-pool.ts";
+
+/** What was known when a write was made: `again` (this tool had already written this entity), and each field of each entity by its template. */
+type Features = ReadonlyMap<string, Scalar>;
+
+interface Sample {
+  seen: PooledEntry;
+  features: Features;
+  views: readonly (EntityView | null)[];
+}
+
+/** What the tapes teach about one write tool. Errors for the agent's own mistakes are left out: those are decided before. */
+export interface WriteModel {
+  samples: readonly Sample[];
+  errorRate: number;
+  /** Features of which each recorded value always had the same outcome: value → whether it was an error. */
+  preconditions: ReadonlyMap<string, ReadonlyMap<Scalar, boolean>>;
+}
+
+export interface WriteAnswer {
+  rung: "R4" | "R5";
+  result: string;
+  isError: boolean;
+  confidence: number;
+}
+
+/** A feature with more values than this is a measurement or an id, no precondition. */
+const MAX_FEATURE_VALUES = 8;
+/** Recorded outcomes of each kind before a feature counts as precondition, and successes before "never fails" does. */
+const MIN_EACH = 2;
+const MIN_SUCCESSES = 3;
+/** Examples that are compared when the nearest is looked for. */
+const MAX_EXAMPLES = 200;
+
+/** Learns a write tool's outcomes from the pool. */
+export function learnWrites(pool: TapePool, call: Pick<PreparedCall, "tool" | "schema">): WriteModel {
+  const seen = pool.ofTool(call.tool).filter((entry) => !entry.entry.isError || errorKind(pool, call, entry) === null);
+  const samples = seen.map((entry) => sampleOf(pool, entry));
+  const errors = samples.filter((sample) => sample.seen.entry.isError).length;
+  return { samples, errorRate: samples.length === 0 ? 0 : errors / samples.length, preconditions: preconditionsOf(samples) };
+}
+
+/**
+ * Answers a write that no tape holds in this state; nothing is executed. Decide, then render: R4 where the tapes decide the outcome (the same write
+ * in the same world, a precondition that never failed, a tool that never failed), R5 where only the recorded error rate does, drawn with `seed`. The
+ * body is the nearest recorded one with this call's values and new ids. Null where the tapes hold no example of the outcome.
+ */
+export function answerWrite(
+  situation: Situation,
+  call: PreparedCall,
+  model: WriteModel,
+  seed: readonly (string | number)[],
+): WriteAnswer | null {
+  const views = entityByPath(call.profile, call.args).map((entity) => (entity === null ? null : knownView(situation, entity)));
+  const again = situation.overlay.writes.some((write) => write.tool === call.tool && sharesEntity(write.entities, call));
+  const features = featuresOf(views, again);
+  const decision = decide(situation, call, model, features, seed);
+  const example = decision === null ? undefined : nearest(situation, call, model, features, decision.isError);
+  if (decision === null || example === undefined) return null;
+  const { seen } = example;
+  const result = renderLike({
+    recorded: { result: seen.entry.result, parsed: seen.parsed, args: seen.args },
+    args: call.args,
+    views: { recorded: mergedViews(example.views), here: mergedViews(views) },
+    volatilePaths: call.profile.volatileResultPaths,
+    seed,
+  });
+  return { ...decision, result };
+}
+
+type Decision = Omit<WriteAnswer, "result">;
+
+function decide(
+  situation: Situation,
+  call: PreparedCall,
+  model: WriteModel,
+  features: Features,
+  seed: readonly (string | number)[],
+): Decision | null {
+  if (model.samples.length === 0) return null;
+  const same = model.samples.find(({ seen }) => seen.entry.callKey === call.callKey && sameWorld(situation, seen));
+  if (same !== undefined) return { rung: "R4", isError: same.seen.entry.isError, confidence: 0.95 };
+  const outcomes = new Set(
+    [...model.preconditions].flatMap(([name, outcomeOf]) => {
+      const value = features.get(name);
+      const isError = value === undefined ? undefined : outcomeOf.get(value);
+      return isError === undefined ? [] : [isError];
+    }),
+  );
+  const [decided] = outcomes;
+  if (decided !== undefined && outcomes.size === 1) return { rung: "R4", isError: decided, confidence: 0.9 };
+  if (model.errorRate === 0 && model.samples.length >= MIN_SUCCESSES) return { rung: "R4", isError: false, confidence: 0.85 };
+  return { rung: "R5", isError: seededUnit(...seed, "outcome") < model.errorRate, confidence: 0.6 };
+}
+
+function preconditionsOf(samples: readonly Sample[]): ReadonlyMap<string, ReadonlyMap<Scalar, boolean>> {
+  const names = new Set(samples.flatMap(({ features }) => [...features.keys()]));
+  const rules = new Map<string, ReadonlyMap<Scalar, boolean>>();
+  for (const name of names) {
+    const having = samples.filter(({ features }) => features.has(name));
+    const errors = having.filter(({ seen }) => seen.entry.isError).length;
+    if (errors < MIN_EACH || having.length - errors < MIN_EACH) continue;
+    const outcomeOf = new Map<Scalar, boolean>();
+    const pure = having.every(({ seen, features }) => {
+      const value = features.get(name) as Scalar;
+      const before = outcomeOf.get(value);
+      outcomeOf.set(value, seen.entry.isError);
+      return before === undefined || before === seen.entry.isError;
+    });
+    if (pure && outcomeOf.size <= MAX_FEATURE_VALUES) rules.set(name, outcomeOf);
+  }
+  return rules;
+}
+
+/** The recorded write of this outcome that is most like this call: same preconditions first, then equal arguments, own tape, newest. */
+function nearest(situation: Situation, call: PreparedCall, model: WriteModel, features: Features, isError: boolean): Sample | undefined {
+  let best: Sample | undefined;
+  let bestScore = -1;
+  for (const sample of model.samples.filter(({ seen }) => seen.entry.isError === isError).slice(0, MAX_EXAMPLES)) {
+    const alike = [...model.preconditions.keys()].filter((name) => features.has(name) && features.get(name) === sample.features.get(name));
+    const own = sample.seen.tape.id === situation.start.tapeId ? 1 : 0;
+    const score = alike.length * 100 + equalArguments(sample.seen.args, call.args) * 2 + own;
+    if (score > bestScore) [best, bestScore] = [sample, score];
+  }
+  return best;
+}
+
+function equalArguments(one: unknown, other: unknown): number {
+  if (one === null || other === null || typeof one !== "object" || typeof other !== "object") return 0;
+  const values = new Map(Object.entries(other) as [string, unknown][]);
+  return Object.entries(one).filter(([name, value]) => isScalar(value) && values.get(name) === value).length;
+}
+
+function sampleOf(pool: TapePool, seen: PooledEntry): Sample {
+  const profile = seen.entry.tool;
+  const before = pool.ofTape(seen.tape.id).slice(0, seen.index);
+  const entities = entityByPath(pool.profiles.get(profile) ?? { entityPaths: [] }, seen.args);
+  const views = entities.map((entity) => (entity === null ? null : viewBefore(before, entity)));
+  const again = before.some(
+    ({ entry }) => entry.tool === seen.entry.tool && entry.writeKey !== null && touchesAny(entry.entitiesTouched, entities),
+  );
+  return { seen, features: featuresOf(views, again), views };
+}
+
+/** What the tape had shown of the entity by then: the newest read of it, and the writes since. */
+function viewBefore(before: readonly PooledEntry[], entity: string): EntityView | null {
+  const about = before.filter(({ views, entry }) => views.has(entity) && !entry.isError);
+  return about.length === 0 ? null : mergedViews(about.map(({ views }) => views.get(entity)));
+}
+
+function featuresOf(views: readonly (EntityView | null)[], again: boolean): Features {
+  const fields = views.flatMap((view, path) => [...(view ?? [])].map(([name, value]): [string, Scalar] => [`${path}.${name}`, value]));
+  return new Map<string, Scalar>([["again", again], ...fields]);
+}
+
+function sharesEntity(written: readonly string[], call: PreparedCall): boolean {
+  return touchesAny(written, entityByPath(call.profile, call.args));
+}
+
+function touchesAny(written: readonly string[], named: readonly (string | null)[]): boolean {
+  return written.some((entity) => entity !== EVERYTHING && named.includes(entity));
+}

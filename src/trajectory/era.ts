@@ -1,0 +1,101 @@
+import { EVERYTHING } from "./entities.ts";
+import type { Tape, TapeEntry } from "./tape.ts";
+import { countOf, type WriteEvent } from "./write-state.ts";
+
+/** Nobody can say how many writes came before: one overlapped. Equal to no era, not even to itself. */
+export const UNKNOWN_ERA = -1;
+
+/** Counts recorded successful writes by entity and time, over all tapes of one tenant. */
+export interface EraIndex {
+  /**
+   * Writes of other tapes than `exceptTape` to `entity` that had ended by `fromMs`; `UNKNOWN_ERA` when another one was under way between `fromMs`
+   * and `toMs`.
+   */
+  before(entity: string, span: { fromMs: number; toMs: number }, exceptTape: string): number;
+}
+
+/** Index over the tapes of one tenant, whatever their split: eras count writes, they show no content. */
+export function createEraIndex(tapes: readonly Tape[]): EraIndex {
+  const all = tapes.flatMap((tape) => tape.entries.filter((entry) => entry.writeKey !== null).map((entry) => windowOf(tape, entry)));
+  const wide = all.filter((window) => window.entities.includes(EVERYTHING));
+  const narrow = new Map<string, Window[]>();
+  for (const window of all) {
+    if (window.entities.includes(EVERYTHING)) continue;
+    for (const entity of window.entities) {
+      const windows = narrow.get(entity) ?? [];
+      windows.push(window);
+      narrow.set(entity, windows);
+    }
+  }
+  const timelines = new Map([...narrow].map(([entity, windows]) => [entity, timelineOf([...windows, ...wide])]));
+  const everything = timelineOf(all);
+  const unnamed = timelineOf(wide);
+  return {
+    before(entity, span, exceptTape) {
+      const timeline = entity === EVERYTHING ? everything : (timelines.get(entity) ?? unnamed);
+      const own = timeline.byTape.get(exceptTape) ?? [];
+      const ended = below(timeline.ends, span.fromMs, true) - own.filter((window) => window.endMs <= span.fromMs).length;
+      const started = below(timeline.starts, span.toMs, false) - own.filter((window) => window.startMs < span.toMs).length;
+      return ended === started ? ended : UNKNOWN_ERA;
+    },
+  };
+}
+
+/** The tapes with `entityEra` filled in, counted over all of them. Tenants do not mix. */
+export function withEras(tapes: readonly Tape[]): Tape[] {
+  const byTenant = Map.groupBy(tapes, (tape) => tape.tenant);
+  const indices = new Map([...byTenant].map(([tenant, own]) => [tenant, createEraIndex(own)]));
+  return tapes.map((tape) => {
+    const index = indices.get(tape.tenant);
+    const writes: WriteEvent[] = [];
+    const entries = tape.entries.map((entry) => {
+      const span = { fromMs: entry.startedAtMs, toMs: entry.startedAtMs + entry.latencyMs };
+      const eraOf = (entity: string): number => {
+        const foreign = index?.before(entity, span, tape.id) ?? 0;
+        return foreign === UNKNOWN_ERA ? UNKNOWN_ERA : foreign + countOf(writes, entity);
+      };
+      const withEra = { ...entry, entityEra: Object.fromEntries(entry.entitiesTouched.map((entity) => [entity, eraOf(entity)])) };
+      if (entry.writeKey !== null) writes.push({ writeKey: entry.writeKey, entities: entry.entitiesTouched });
+      return withEra;
+    });
+    return { ...tape, entries };
+  });
+}
+
+interface Window {
+  tape: string;
+  entities: readonly string[];
+  startMs: number;
+  endMs: number;
+}
+
+interface Timeline {
+  starts: readonly number[];
+  ends: readonly number[];
+  byTape: ReadonlyMap<string, readonly Window[]>;
+}
+
+function windowOf(tape: Tape, entry: TapeEntry): Window {
+  return { tape: tape.id, entities: entry.entitiesTouched, startMs: entry.startedAtMs, endMs: entry.startedAtMs + entry.latencyMs };
+}
+
+function timelineOf(windows: readonly Window[]): Timeline {
+  return {
+    starts: windows.map((window) => window.startMs).sort((a, b) => a - b),
+    ends: windows.map((window) => window.endMs).sort((a, b) => a - b),
+    byTape: Map.groupBy(windows, (window) => window.tape),
+  };
+}
+
+/** How many of the ascending numbers are below `limit`, or equal where `inclusive`. Binary search. */
+function below(sorted: readonly number[], limit: number, inclusive: boolean): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const value = sorted[middle] as number;
+    if (value < limit || (inclusive && value === limit)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
