@@ -137,13 +137,13 @@ async function upsertConversations(
     .execute();
 }
 
-/** A conversation's root has ended when that of each of its traces has: in a chat every turn is often a trace. */
+/** A conversation's root has ended when that of each of its traces has (in a chat every turn is often a trace); without any trace left it has, too. */
 async function noteRootEnds(trx: Kysely<Tables>, ids: readonly string[]): Promise<void> {
   await trx
     .updateTable("conversations")
     .set({
       root_ended_ms: sql<number | null>`(
-        select case when bool_and(t.root_ended_ms is not null) then max(t.root_ended_ms) end
+        select case when bool_and(t.root_ended_ms is not null) is not false then coalesce(max(t.root_ended_ms), conversations.last_received_ms) end
         from conversation_traces t where t.conversation_id = conversations.id)`,
     })
     .where("id", "in", ids)
