@@ -17,6 +17,8 @@ export interface AdapterAgentDeps extends BringUpDeps {
 
 export interface AdapterAgentConfig {
   replica: string;
+  /** Slugs of the agents whose adapters this one manages; on a fleet that several share, each adapter agent must be told its own. Unset: all. */
+  agents?: readonly string[];
   /** Pause between passes; a restart is noticed within it. */
   intervalMs: number;
   /** Pause before something that failed is tried again. */
@@ -44,8 +46,8 @@ interface Memory {
 
 type Options = { signal?: AbortSignal };
 
-/** A name that Nightshift gave: the agent only ever unloads these, an operator's own adapters stay. */
-const OUR_NAME = /^[a-z0-9-]{1,40}-\d+-[0-9a-f]{12}$/;
+/** A name that Nightshift gave, by agent: only these are ever unloaded, an operator's own adapters stay. */
+const OUR_NAME = /^([a-z0-9-]{1,40})-\d+-[0-9a-f]{12}$/;
 
 /**
  * Reconciles by looking, not by remembering: every pass asks the server what it serves and which process it is, and loads, proves and reports what is
@@ -65,7 +67,7 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
     if (wanted === null || cards === null) return;
     const lost = notice(memory, cards, wanted, await deps.instance(options));
     for (const adapter of lost) outbox.add(adapter, memory.instance, { status: "lost" });
-    await unloadOthers(memory, cards, wanted, { ...deps, replica: config.replica }, options);
+    await unloadOthers(memory, cards, wanted, { config, ...deps }, options);
     for (const adapter of wanted.filter(({ name }) => isDue(memory.known.get(name), deps.monotonicMs()))) {
       const isLoaded = cards.some(({ id }) => id === adapter.name);
       const result = await attempt(adapter, isLoaded, deps, options);
@@ -136,14 +138,15 @@ async function unloadOthers(
   memory: Memory,
   cards: readonly ModelCard[],
   wanted: readonly DesiredAdapter[],
-  deps: Pick<AdapterAgentDeps, "policyServer" | "log"> & { replica: string },
+  { config, policyServer, log }: Pick<AdapterAgentDeps, "policyServer" | "log"> & { config: AdapterAgentConfig },
   options: Options,
 ): Promise<void> {
   const names = new Set(wanted.map(({ name }) => name));
   for (const { id } of cards) {
-    if (!OUR_NAME.test(id) || names.has(id)) continue;
-    await deps.policyServer.unloadAdapter(id, options);
-    deps.log.info({ adapter: id, replica: deps.replica }, "adapter unloaded");
+    const agent = OUR_NAME.exec(id)?.[1];
+    if (agent === undefined || names.has(id) || config.agents?.includes(agent) === false) continue;
+    await policyServer.unloadAdapter(id, options);
+    log.info({ adapter: id, replica: config.replica }, "adapter unloaded");
   }
   for (const name of memory.known.keys()) if (!names.has(name)) memory.known.delete(name);
 }

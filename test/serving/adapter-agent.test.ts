@@ -48,7 +48,7 @@ function createReplica() {
   });
 }
 
-function createFixture() {
+function createFixture(agents?: readonly string[]) {
   const replica = createReplica();
   const reports: AdapterReport[] = [];
   const fixture = {
@@ -65,7 +65,7 @@ function createFixture() {
       ),
   };
   const agent = createAdapterAgent(
-    { replica: "replica-1", intervalMs: 60_000, retryMs: 1_000 },
+    { replica: "replica-1", intervalMs: 60_000, retryMs: 1_000, ...(agents === undefined ? {} : { agents }) },
     {
       policyServer: replica.server,
       fetchAdapter: (adapter) => Promise.resolve(fixture.isStored ? { directory: `/adapters/${adapter.name}` } : null),
@@ -129,6 +129,15 @@ describe("the adapter agent", () => {
     await agent.reconcile();
     expect(replica.log).toEqual([`unload ${A.name}`]);
     expect(agent.isAttested(A.name)).toBe(false);
+  });
+
+  test("leaves the adapters of other agents on a shared replica alone", async () => {
+    const { agent, replica } = createFixture(["shop"]);
+    for (const name of ["shop-1-aaaaaaaaaaaa", "shop-2-3-aaaaaaaaaaaa", "desk-1-aaaaaaaaaaaa"])
+      await replica.server.loadAdapter({ name, path: "" });
+    agent.want([]);
+    await agent.reconcile();
+    expect(replica.served()).toEqual(["shop-2-3-aaaaaaaaaaaa", "desk-1-aaaaaaaaaaaa"]);
   });
 
   test("heals a restarted server in one pass, with a new proof for the new process", async () => {

@@ -1,3 +1,6 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import type { SpanExporter } from "@opentelemetry/sdk-trace";
 import { expect, test } from "vitest";
 import { echo, sendJson, startUpstream } from "./fake-upstream.ts";
@@ -152,5 +155,27 @@ test("an exporter that fails costs no call", async () => {
   await using gateway = await startGateway({ upstreams: [upstream], exporter });
   for (let call = 0; call < 3; call++) expect((await gateway.chat(`key-${call}`)).status).toBe(200);
   await gateway.close();
+  await upstream.close();
+});
+
+test("captured calls reach the collector's OTLP endpoint, at the latest when the gateway closes", async () => {
+  const upstream = await startUpstream(echo);
+  const bodies: Buffer[] = [];
+  const collector = createServer((request, response) => {
+    request.on("data", (chunk: Buffer) => bodies.push(chunk));
+    request.on("end", () => response.writeHead(request.url === "/v1/traces" ? 200 : 404).end());
+  });
+  await new Promise<void>((resolve) => {
+    collector.listen(0, "127.0.0.1", resolve);
+  });
+  const { port } = collector.address() as AddressInfo;
+  const exporter = new OTLPTraceExporter({ url: `http://127.0.0.1:${port}/v1/traces` });
+  await using gateway = await startGateway({ upstreams: [upstream], exporter });
+  await gateway.chat("a-key-to-find");
+  await gateway.close();
+  const sent = Buffer.concat(bodies).toString("latin1");
+  for (const word of ["nightshift.gateway", "shop-agent", "a-key-to-find", "gen_ai.output.messages"]) expect(sent).toContain(word);
+  collector.closeAllConnections();
+  collector.close();
   await upstream.close();
 });
