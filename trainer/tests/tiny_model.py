@@ -1,8 +1,8 @@
 """`python -m tests.tiny_model DIR`: a tiny Qwen3 with its own tokenizer, template and adapters, for tests.
 
 Writes DIR/model, DIR/adapters/{good,other,noop,wide,foreign,misnamed,truncated} and, last, DIR/manifest.json
-(their paths). The same bytes every time. The model has learnt three answers by heart: a tool call when there are
-tools, a sentence after a tool's answer, and a greeting; at temperature 1.5 and above it rambles.
+(their paths). The same bytes every time. The model has learnt three answers by heart: a tool call when there
+are tools, a sentence after an answer of a tool, and a greeting; at temperature 1.5 and above it rambles.
 """
 
 import json
