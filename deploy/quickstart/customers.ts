@@ -91,17 +91,17 @@ function createCustomer(random: Random, pool: number[]): Customer {
   return { userId, orders, visits };
 }
 
-/** Half of the orders are within their window. Ages stay below 100 so that they have at most two digits. */
+/** Half of the orders are within their window. Ages have two digits, so that a tiny model can compare them. */
 export function createOrder(random: Random, orderId: string): Order {
   const item = random.pick(items);
   const days = refundDays[item]!;
-  const ageDays = random.chance(0.5) ? random.integer(1, days) : random.integer(days + 1, Math.min(99, days + 40));
+  const ageDays = random.chance(0.5) ? random.integer(10, days) : random.integer(days + 1, Math.min(99, days + 40));
   return { orderId, item, status: random.pick(statuses), ageDays, refunded: false };
 }
 
-/** What a customer says, and how: terse and pushy people are as common as polite ones. */
+/** What a customer says: two in ten are polite, four in ten terse, four in ten pushy. */
 export function speak(random: Random, kind: Contact["kind"], orderId: string): { tone: Tone; message: string } {
-  const tone = random.pick(tones);
+  const tone = random.pick(["plain", "plain", "terse", "terse", "terse", "terse", "pushy", "pushy", "pushy", "pushy"] as const);
   return { tone, message: random.pick(phrases[kind][tone]).replace("#", orderId) };
 }
 

@@ -5,17 +5,19 @@ every contact is served eight times, and the share of contacts with mixed outcom
 """
 
 import argparse
+import hashlib
 import json
 import math
 import re
 import subprocess
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from prompt import MODEL, NODE, production_prompt
+from train import BATCH, PHASES, SEED
 from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 MAX_MODEL_CALLS = 6
@@ -190,6 +192,21 @@ def report(episodes: list[Episode], members: int) -> dict[str, Any]:
     return figures
 
 
+def write_provenance(seed: int, figures: list[dict[str, Any]]) -> None:
+    """How the shipped weights were made and what they can do, beside them."""
+    weights = (MODEL / "model.safetensors").read_bytes()
+    provenance = {
+        "license": "Apache-2.0",
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "seed": SEED,
+        "batch": BATCH,
+        "phases": [asdict(phase) for phase in PHASES],
+        "evaluation_seed": seed,
+        "evaluation": figures,
+    }
+    (MODEL / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, default=MODEL)
@@ -207,10 +224,12 @@ def main() -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(MODEL)
     model = Qwen3ForCausalLM.from_pretrained(arguments.model, dtype=torch.float32).eval()
     bridge = Bridge()
+    figures: list[dict[str, Any]] = []
     for temperature in arguments.temperatures:
         start = {"seed": arguments.seed, "customers": arguments.customers, "members": arguments.members}
         episodes = play(model, tokenizer, bridge, temperature, start)
-        print(json.dumps({"temperature": temperature} | report(episodes, arguments.members)), flush=True)
+        figures.append({"temperature": temperature} | report(episodes, arguments.members))
+        print(json.dumps(figures[-1]), flush=True)
         if arguments.transcripts:
             with arguments.transcripts.open("a") as file:
                 for episode in episodes:
@@ -220,6 +239,8 @@ def main() -> None:
                         + "\n"
                     )
     bridge.close()
+    if arguments.provenance:
+        write_provenance(arguments.seed, figures)
 
 
 if __name__ == "__main__":
