@@ -58,6 +58,7 @@ const judgeSchema = z.discriminatedUnion("driver", [
 const replaySchema = z.strictObject({
   maxSimulatedShare: z.number().min(0).max(1).default(0.4).describe("A member whose answers are simulated above this share is masked."),
   maxCalls: z.int().positive().default(16).describe("Model calls of one rollout at most."),
+  maxAttempts: z.int().positive().default(5).describe("Tries of one model call before the member is masked as infrastructure."),
   concurrency: z.int().positive().default(64).describe("Rollouts in flight."),
 });
 

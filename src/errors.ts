@@ -161,13 +161,19 @@ const TABLE = {
   judge_refused: {
     message: (a: { model: string; status: number; problem: string }) =>
       `judge ${a.model} refused the request with HTTP ${a.status}: ${a.problem}`,
-    fix: "Read the reason: a wrong key, an unknown model, or a context window too small for maxPromptTokens.",
+    fix: "Read the reason: a wrong key, an unknown model, or a context window smaller than the prompt.",
     retryable: false,
   },
   judge_reply_invalid: {
     message: (a: { model: string; asks: number; problem: string }) =>
       `judge ${a.model} gave no usable reply in ${a.asks} asks: ${a.problem}`,
     fix: "Use a judge that follows a JSON schema; the group counts as unjudged and is not trained on.",
+    retryable: false,
+  },
+  judge_input_too_large: {
+    message: (a: { group: string; maxTokens: number }) =>
+      `${a.group} does not fit a judge's prompt of ${a.maxTokens} tokens, however much is cut`,
+    fix: "Fewer members (night.groupSize) or shorter rollouts (replay.maxCalls) make a smaller prompt.",
     retryable: false,
   },
   judge_budget_spent: {
@@ -183,7 +189,7 @@ const TABLE = {
   },
   judge_module_invalid: {
     message: (a: { module: string; problem: string }) => `scripted judge ${a.module}: ${a.problem}`,
-    fix: "The module exports scoreGroup(members, tools), one number in 0..1 per member, and comparePair(first, second), 'first', 'second' or 'tie'.",
+    fix: "The module exports scoreGroup(members), one number in 0..1 per member, and comparePair(first, second): 1, 0 or 0.5.",
     retryable: false,
   },
   // promotion
@@ -196,6 +202,27 @@ const TABLE = {
     message: (a: { action: string; id: string; state: string; why: string }) =>
       `cannot ${a.action} experiment ${a.id} in state ${a.state}: ${a.why}`,
     fix: "Read the experiment's state with `nightshift status`; only a running canary can be promoted or paused.",
+    retryable: false,
+  },
+  // api
+  not_found: {
+    message: (a: { what: string }) => `there is no ${a.what}`,
+    fix: "List what there is: `nightshift runs|adapters|trajectories|groups list`.",
+    retryable: false,
+  },
+  request_invalid: {
+    message: (a: { problem: string }) => `the request is not valid: ${a.problem}`,
+    fix: "Correct the named part of the request; README.md shows the API's requests.",
+    retryable: false,
+  },
+  not_authorised: {
+    message: (_: Record<string, never>) => "the request carries no valid operator credential, or comes from another site",
+    fix: "Send the operator token as a bearer token; without one configured, use a loopback address as host.",
+    retryable: false,
+  },
+  api_open: {
+    message: (a: { host: string }) => `the API would listen on ${a.host} without a credential`,
+    fix: "Set api.operatorTokenFile, or keep api.host on loopback.",
     retryable: false,
   },
 } as const satisfies Record<string, Row>;

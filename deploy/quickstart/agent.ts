@@ -33,7 +33,7 @@ app.post("/conversations", async (context) => {
 });
 
 const server = serve({ fetch: app.fetch, hostname: "127.0.0.1", port: Number(environment["PORT"] ?? "8080") }, ({ port }) => {
-  process.stdout.write(`${JSON.stringify({ listening: `http://127.0.0.1:${port}` })}\n`);
+  process.stdout.write(`${JSON.stringify({ event: "ready", url: `http://127.0.0.1:${port}` })}\n`);
 });
 
 /** Answers what is under way, then sends the last spans. */

@@ -26,9 +26,9 @@ export const tools: readonly ToolDefinition[] = [
  * and how an error result looks. `{…}` is filled from the call's arguments.
  */
 export const toolProfiles = {
-  lookup_order: { class: "read", argumentRoles: { order_id: "key" }, entityPaths: ["order:{order_id}"], errorWhen: "result.error" },
-  refund_policy: { class: "constant", argumentRoles: { item: "key" }, entityPaths: [], errorWhen: "result.error" },
-  issue_refund: { class: "write", argumentRoles: { order_id: "key" }, entityPaths: ["order:{order_id}"], errorWhen: "result.error" },
+  lookup_order: { class: "read", argumentRoles: { order_id: "key" }, entityPaths: ["order:{order_id}"], errorPath: "error" },
+  refund_policy: { class: "constant", argumentRoles: { item: "key" }, entityPaths: [], errorPath: "error" },
+  issue_refund: { class: "write", argumentRoles: { order_id: "key" }, entityPaths: ["order:{order_id}"], errorPath: "error" },
 } as const;
 
 function defineTool(name: ToolName, argument: string, description: string): ToolDefinition {

@@ -1,0 +1,83 @@
+/** The few calls of Nightshift's HTTP API that the quickstart makes, as any client would. */
+export interface Status {
+  agents: {
+    agent: string;
+    funnel: { captured: number; complete: number; trainable: number; reasons: Record<string, number> };
+    stable: { name: string; digest: string };
+    run: RunView | null;
+    experiment: ExperimentView | null;
+  }[];
+}
+
+export interface RunView {
+  id: string;
+  state: "running" | "finished" | "failed" | "cancelled";
+  startedAtMs: number;
+  finishedAtMs: number | null;
+  outcome: { kind: string; adapterName?: string; adapterDigest?: string; reason?: string; message?: string } | null;
+  steps: { step: string; startedAtMs: number; finishedAtMs: number | null; output: Record<string, unknown> | null }[];
+}
+
+export interface ExperimentView {
+  id: string;
+  state: string;
+  step: number;
+  weight: number;
+  candidate: { name: string; digest: string };
+  stable: { name: string; digest: string };
+  gate: {
+    decision: string;
+    reason: string;
+    units: number;
+    wins: number;
+    losses: number;
+    ties: number;
+    kPromote: number;
+    kHarm: number;
+    threshold: number;
+  } | null;
+  conclusion: { action: string; reason: string; detail: string } | null;
+  numbers: Record<string, unknown> | null;
+}
+
+export interface Control {
+  status(): Promise<Status["agents"][number]>;
+  run(id: string): Promise<RunView>;
+  startRun(): Promise<string>;
+  feedback(items: readonly { conversationId: string; success: boolean }[]): Promise<void>;
+  lineage(reference: string): Promise<Record<string, unknown>>;
+}
+
+export function createControl(apiUrl: string, agent: string): Control {
+  const call = async (method: "GET" | "POST", path: string, body?: unknown): Promise<unknown> => {
+    const response = await fetch(new URL(path, apiUrl), {
+      method,
+      ...(body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text.slice(0, 500)}`);
+    return text === "" ? null : (JSON.parse(text) as unknown);
+  };
+  return {
+    async status() {
+      const { agents } = (await call("GET", "/v1/status")) as Status;
+      const own = agents.find((one) => one.agent === agent);
+      if (own === undefined) throw new Error(`the status has no agent ${agent}`);
+      return own;
+    },
+    run: async (id) => (await call("GET", `/v1/runs/${id}`)) as RunView,
+    startRun: async () => ((await call("POST", "/v1/runs", { agent })) as { runId: string }).runId,
+    async feedback(items) {
+      await call("POST", "/v1/feedback", {
+        agent,
+        items: items.map(({ conversationId, success }) => ({
+          target: { kind: "conversation", id: conversationId },
+          name: "task_success",
+          source: "shop",
+          value: success,
+        })),
+      });
+    },
+    lineage: async (reference) => (await call("GET", `/v1/lineage/${encodeURIComponent(reference)}`)) as Record<string, unknown>,
+  };
+}

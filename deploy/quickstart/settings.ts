@@ -1,0 +1,69 @@
+import { join } from "node:path";
+import { toolProfiles } from "./tools.ts";
+
+export const AGENT = "shop-support";
+export const PRODUCTION_TEMPERATURE = 0.6;
+/** Seconds between batches of the agent's telemetry; its SDK's default of 5 s would only make the newcomer wait. */
+export const TELEMETRY_DELAY_MS = 200;
+
+export type Sabotage = "gate" | "canary";
+
+/** The configuration of the quickstart: what a user would write, with small numbers. */
+export function quickstartConfig(options: {
+  root: string;
+  dataDir: string;
+  seed: number;
+  sabotage: Sabotage | null;
+}): Record<string, unknown> {
+  const { root, dataDir, seed, sabotage } = options;
+  const judge = { driver: "scripted", module: join(root, "deploy/quickstart/judge.ts") };
+  return {
+    dataDir,
+    python: join(root, ".venv/bin/python"),
+    logLevel: "info",
+    collector: { port: 0 },
+    gateway: { port: 0 },
+    api: { port: 0 },
+    // Twice the agent's batch delay, rounded up.
+    capture: { graceMs: 2 * TELEMETRY_DELAY_MS + 100, sweepMs: 200 },
+    agents: {
+      [AGENT]: {
+        match: { agentName: AGENT },
+        model: AGENT,
+        baseModel: join(root, "deploy/quickstart/model"),
+        sampling: { temperature: PRODUCTION_TEMPERATURE, maxTokens: 64 },
+        outcome: { feedback: "task_success", horizonMs: 20_000 },
+        tools: toolProfiles,
+        judge,
+        pairJudge: judge,
+        // The scripted judges read the shop's own rules: there is nothing to calibrate. The output says so.
+        requireCalibration: false,
+        scenario: { heldOutShare: 0.35, quarantineMs: 0, maxPerCluster: 1_000, minUsersPerCluster: 1, maxShareOfRunPerUser: 0.05 },
+        replay: { maxCalls: 6, concurrency: 160 },
+        night: {
+          iterations: 8,
+          scenarios: 20,
+          groupSize: 8,
+          seed,
+          lora: { rank: 8, alpha: 32 },
+          learningRate: 1e-3,
+          klBeta: 1e-3,
+          minibatches: 2,
+          ...(sabotage === null ? {} : { sabotage: sabotage === "gate" ? "shuffle_rewards" : "invert_rewards" }),
+        },
+        gate: { enabled: sabotage !== "canary", maxScenarios: 120 },
+        canary: {
+          mode: "improve",
+          delta: 0,
+          lambda0: 0.18,
+          ramp: [{ weight: 0.1, untilUnits: 40 }, { weight: 0.5 }],
+          maxUnits: 300,
+          lookEvery: 5,
+          dwellMs: 0,
+          deadlineMs: 120_000,
+          minCandidateUnits: 20,
+        },
+      },
+    },
+  };
+}

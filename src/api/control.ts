@@ -1,0 +1,37 @@
+import type { ArtifactStore } from "../artifact/artifact-store.ts";
+import type { AgentConfig } from "../config.ts";
+import type { Logger } from "../log.ts";
+import type { TrafficRouter } from "../promotion/traffic-router.ts";
+import type { Recordings } from "../rollout/recordings.ts";
+import type { Routes } from "../serving/routes.ts";
+import type { Database } from "../store/database.ts";
+import type { DryRun } from "../training/dry-run.ts";
+import type { RunStore } from "../training/run-store.ts";
+
+/** What the API can ask of one running agent; everything else it reads from the store. */
+export interface AgentControl {
+  agent: string;
+  config: AgentConfig;
+  /** Digest of the base model; stable has it until a first promotion. */
+  baseDigest: string;
+  /** @throws NightshiftError `run_in_progress`, `run_refused` */
+  startRun(): Promise<{ runId: string }>;
+  dryRun(): Promise<DryRun>;
+  recordings(): Promise<Recordings>;
+  /** Replicas and the adapters that each lists now; null where it does not answer. */
+  replicas(): Promise<{ name: string; url: string; models: readonly string[] | null }[]>;
+  /** An operator acted: look now. */
+  wake(): void;
+}
+
+export interface ApiDeps {
+  database: Database;
+  artifacts: ArtifactStore;
+  runs: RunStore;
+  router: TrafficRouter & { subscribe(listener: (routes: Routes) => void): () => void };
+  agents: ReadonlyMap<string, AgentControl>;
+  /** Directory of runs: trainer status and metrics are read from `<runsDirectory>/<runId>`. */
+  runsDirectory: string;
+  log: Logger;
+  now: () => number;
+}

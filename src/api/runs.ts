@@ -1,0 +1,29 @@
+import { Hono } from "hono";
+import { z } from "zod";
+import { nightshiftError } from "../errors.ts";
+import type { ApiDeps } from "./control.ts";
+import { agentOf, limitSchema, readBody, readQuery } from "./request.ts";
+import { runView } from "./views.ts";
+
+const startSchema = z.strictObject({ agent: z.string(), dryRun: z.boolean().default(false) });
+const listSchema = z.strictObject({ agent: z.string().optional(), limit: limitSchema });
+
+/** `POST /runs` starts a night (or says what one would do), `GET /runs`, `GET /runs/:id`. */
+export function runRoutes(deps: ApiDeps): Hono {
+  const app = new Hono();
+  app.post("/runs", async (context) => {
+    const { agent, dryRun } = await readBody(context, startSchema);
+    const control = agentOf(deps, agent);
+    return dryRun ? context.json(await control.dryRun()) : context.json(await control.startRun(), 202);
+  });
+  app.get("/runs", async (context) => {
+    const { agent, limit } = readQuery(context, listSchema);
+    return context.json({ runs: await deps.runs.list({ limit, ...(agent === undefined ? {} : { agent }) }) });
+  });
+  app.get("/runs/:id", async (context) => {
+    const run = await deps.runs.get(context.req.param("id"));
+    if (run === null) throw nightshiftError("not_found", { what: `run ${context.req.param("id")}` });
+    return context.json(await runView(run, deps));
+  });
+  return app;
+}

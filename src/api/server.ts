@@ -1,0 +1,87 @@
+import { serve, type ServerType } from "@hono/node-server";
+import { Hono, type Context } from "hono";
+import type { AddressInfo } from "node:net";
+import type { Config } from "../config.ts";
+import { NightshiftError, nightshiftError } from "../errors.ts";
+import { requireOperator } from "./auth.ts";
+import type { ApiDeps } from "./control.ts";
+import { feedbackRoutes } from "./feedback.ts";
+import { pageRoutes } from "./page.ts";
+import { promotionRoutes } from "./promotions.ts";
+import { resourceRoutes } from "./resources.ts";
+import { runRoutes } from "./runs.ts";
+import { agentView } from "./views.ts";
+
+/** The HTTP API and the page of `serve` and `up`. */
+export interface Api {
+  /** Listens. @throws NightshiftError `port_taken`, `api_open` */
+  start(): Promise<{ port: number }>;
+  close(): Promise<void>;
+}
+
+/** HTTP status by error code; everything that is not listed is a 500, or 503 where a retry may help. */
+const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 404 | 409 | 422>> = {
+  not_found: 404,
+  experiment_unknown: 404,
+  request_invalid: 400,
+  not_authorised: 401,
+  run_in_progress: 409,
+  run_refused: 422,
+  action_refused: 409,
+};
+
+export function createApi(config: Config["api"], deps: ApiDeps): Api {
+  const app = new Hono();
+  app.onError((error, context) => answerError(error, context, deps));
+  app.notFound((context) =>
+    context.json(
+      { error: { code: "not_found", message: `no such path: ${context.req.path}`, fix: "See ARCHITECTURE.md for the paths." } },
+      404,
+    ),
+  );
+  app.get("/health", (context) => context.json({ status: "ok" }));
+  app.use("/v1/*", requireOperator(config));
+  app.get("/v1/status", async (context) =>
+    context.json({ agents: await Promise.all([...deps.agents.values()].map((agent) => agentView(agent, deps))) }),
+  );
+  app.route("/v1", runRoutes(deps));
+  app.route("/v1", promotionRoutes(deps));
+  app.route("/v1", resourceRoutes(deps));
+  app.route("/v1", feedbackRoutes(deps));
+  app.route("/", pageRoutes());
+  let server: ServerType | null = null;
+  return {
+    start: () =>
+      new Promise((resolve, reject) => {
+        const listening = serve({ fetch: app.fetch, hostname: config.host, port: config.port }, () =>
+          resolve({ port: (listening.address() as AddressInfo).port }),
+        );
+        listening.on("error", (cause: NodeJS.ErrnoException) => {
+          reject(
+            cause.code === "EADDRINUSE"
+              ? nightshiftError("port_taken", { what: "the API", host: config.host, port: config.port }, { cause })
+              : cause,
+          );
+        });
+        server = listening;
+      }),
+    close: () =>
+      new Promise((resolve) => {
+        if (server === null) return resolve();
+        server.close(() => resolve());
+        if ("closeAllConnections" in server) server.closeAllConnections();
+      }),
+  };
+}
+
+function answerError(error: unknown, context: Context, deps: ApiDeps): Response {
+  if (!(error instanceof NightshiftError)) {
+    deps.log.error({ err: error, path: context.req.path }, "request failed");
+    return context.json(
+      { error: { code: "internal", message: "the request could not be completed", fix: "Read the log of this process." } },
+      500,
+    );
+  }
+  const { code, message, fix, retryable } = error;
+  return context.json({ error: { code, message, fix } }, STATUS[code] ?? (retryable ? 503 : 500));
+}

@@ -1,0 +1,143 @@
+import type { Digest } from "../artifact/artifact-store.ts";
+import type { AgentConfig } from "../config.ts";
+import type { Logger } from "../log.ts";
+import { createPromotionController, type PromotionController } from "../promotion/controller.ts";
+import { createExperimentStore } from "../promotion/experiment-store.ts";
+import { isEnded } from "../promotion/promotion.ts";
+import type { TrafficRouter } from "../promotion/traffic-router.ts";
+import { createUnitSource } from "../promotion/units.ts";
+import type { DesiredAdapter } from "../serving/adapter-bring-up.ts";
+import type { Routes } from "../serving/routes.ts";
+import type { Database } from "../store/database.ts";
+import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
+import type { Fleet } from "../training/night-context.ts";
+import type { AgentFleet } from "./fleet.ts";
+import { startLoop, type Loop } from "./loop.ts";
+import { createNightShift, type NightShift, type NightShiftDeps } from "./night-shift.ts";
+
+export interface AgentRuntimeOptions {
+  agent: string;
+  config: AgentConfig;
+  baseDigest: Digest;
+  runsDirectory: string;
+  /** How long a finished call's span may be on its way to the store. */
+  settleMs: number;
+}
+
+export interface AgentRuntimeDeps extends Omit<NightShiftDeps, "fleet"> {
+  fleet: AgentFleet;
+  router: TrafficRouter;
+  /** Called with the newest routes on every turn: the gateways' lease lives on it. */
+  publishRoutes: (routes: Routes) => void;
+}
+
+/** Everything that runs for one agent: its nights, its promotion, and which adapters its replicas must hold. */
+export interface AgentRuntime {
+  agent: string;
+  config: AgentConfig;
+  baseDigest: Digest;
+  nightShift: NightShift;
+  fleet: AgentFleet;
+  /** There is something to do now: a run was started, an operator acted. */
+  wake(): void;
+  close(): Promise<void>;
+}
+
+const PROMOTION_EVERY_MS = 250;
+const NIGHT_EVERY_MS = 1_000;
+
+export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRuntimeDeps): AgentRuntime {
+  const { agent, config, baseDigest } = options;
+  const log = deps.log.child({ agent });
+  const experiments = createExperimentStore(deps);
+  let tonight: DesiredAdapter | null = null;
+
+  const refreshDesired = async (): Promise<void> => {
+    const routes = await deps.router.routes(agent);
+    const open = (await experiments.list(agent)).filter(({ state }) => !isEnded(state));
+    const named = [routes?.stable, routes?.candidate, tonight, ...open.map(({ candidate }) => candidate)];
+    const wanted = new Map(
+      named.flatMap((target) => (target == null || target.digest === baseDigest ? [] : [[target.name, target] as const])),
+    );
+    deps.fleet.want([...wanted.values()].map(({ name, digest }) => ({ name, digest })));
+  };
+
+  const fleet: Fleet = {
+    policyServer: deps.fleet.policyServer,
+    baseDigest,
+    stable: () => stableOf(options, deps),
+    async ensureServed(adapter, signal) {
+      tonight = { name: adapter.name, digest: adapter.digest };
+      await refreshDesired();
+      await deps.fleet.awaitServed(tonight, signal);
+    },
+    release: () => {
+      tonight = null;
+    },
+  };
+  const nightShift = createNightShift({ agent, config, runsDirectory: options.runsDirectory }, { ...deps, log, fleet });
+  const controller = controllerOf(options, deps, log);
+
+  const promotion = startLoop({ name: "promotion", everyMs: PROMOTION_EVERY_MS, log }, async () => {
+    await ensureRoutes(options, deps.router);
+    await controller.reconcile(agent);
+    await refreshDesired();
+    const routes = await deps.router.routes(agent);
+    if (routes !== null) deps.publishRoutes(routes);
+  });
+  const night = startLoop({ name: "night", everyMs: NIGHT_EVERY_MS, log }, (signal) => nightShift.work(signal));
+  const loops: Loop[] = [promotion, night];
+  return {
+    agent,
+    config,
+    baseDigest,
+    nightShift,
+    fleet: deps.fleet,
+    wake: () => loops.forEach((loop) => loop.wake()),
+    async close() {
+      await Promise.all(loops.map((loop) => loop.stop()));
+      await deps.fleet.close();
+    },
+  };
+}
+
+function controllerOf({ config, settleMs }: AgentRuntimeOptions, deps: AgentRuntimeDeps, log: Logger): PromotionController {
+  return createPromotionController({
+    database: deps.database,
+    router: deps.router,
+    attestations: {
+      async replicas(_agent, adapter) {
+        const reports = new Map((await deps.fleet.attestations.list(adapter.digest)).map((report) => [report.replica, report]));
+        return deps.fleet.replicas.map(({ name }) => ({ replica: name, attested: reports.get(name)?.status === "attested" }));
+      },
+    },
+    units: createUnitSource({ feedback: config.outcome.feedback, settleMs }, deps),
+    log,
+    now: deps.now,
+  });
+}
+
+/** First night: stable is the base model, under the public name. */
+async function ensureRoutes({ agent, config, baseDigest }: AgentRuntimeOptions, router: TrafficRouter): Promise<void> {
+  if ((await router.routes(agent)) !== null) return;
+  const stable = { name: config.model, digest: baseDigest };
+  await router.setRoutes({
+    agent,
+    model: config.model,
+    version: 1,
+    generation: 0,
+    stable,
+    candidate: null,
+    experimentId: null,
+    salt: null,
+  });
+}
+
+async function stableOf(
+  { config, agent, baseDigest }: AgentRuntimeOptions,
+  deps: { router: TrafficRouter; database: Database },
+): Promise<{ name: string; digest: string; adapter: RegisteredAdapter | null }> {
+  const routes = await deps.router.routes(agent);
+  const stable = routes?.stable ?? { name: config.model, digest: baseDigest };
+  return { ...stable, adapter: stable.digest === baseDigest ? null : await findAdapter(deps.database, stable.digest) };
+}

@@ -1,0 +1,45 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Logger } from "../log.ts";
+
+const LONGEST_PAUSE_MS = 30_000;
+
+/** Something that runs until it is stopped. */
+export interface Loop {
+  /** Ends the current pause. */
+  wake(): void;
+  /** Resolves when the turn under way is over and no other follows. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Calls `turn` again and again with a pause between. A turn that rejects is logged and repeated after a growing pause: a loop of the control plane never
+ * ends because its database blinked.
+ */
+export function startLoop(options: { name: string; everyMs: number; log: Logger }, turn: (signal: AbortSignal) => Promise<unknown>): Loop {
+  const stopping = new AbortController();
+  let pause = new AbortController();
+  const run = async (): Promise<void> => {
+    let failures = 0;
+    while (!stopping.signal.aborted) {
+      try {
+        await turn(stopping.signal);
+        failures = 0;
+      } catch (error) {
+        if (stopping.signal.aborted) return;
+        failures += 1;
+        options.log.error({ err: error, loop: options.name, failures }, "loop turn failed");
+      }
+      const pauseMs = Math.min(LONGEST_PAUSE_MS, options.everyMs * 2 ** Math.min(failures, 10));
+      pause = new AbortController();
+      await sleep(pauseMs, undefined, { signal: AbortSignal.any([stopping.signal, pause.signal]) }).catch(() => undefined);
+    }
+  };
+  const running = run();
+  return {
+    wake: () => pause.abort(),
+    stop: () => {
+      stopping.abort();
+      return running;
+    },
+  };
+}

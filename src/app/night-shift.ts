@@ -1,0 +1,124 @@
+import { createHash, randomUUID } from "node:crypto";
+import type { AgentConfig } from "../config.ts";
+import { nightshiftError } from "../errors.ts";
+import { createExperimentStore, type ExperimentStore } from "../promotion/experiment-store.ts";
+import { runGate } from "../promotion/gate-run.ts";
+import type { GateDecision } from "../promotion/gate.ts";
+import type { PairJudge } from "../reward/pair-judge.ts";
+import { selectScenarios } from "../scenario/select.ts";
+import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
+import type { NightDeps } from "../training/night-context.ts";
+import type { DryRun } from "../training/dry-run.ts";
+import { recordingsOfRun } from "../training/night-start.ts";
+import { runNight } from "../training/night.ts";
+import type { Run } from "../training/run-store.ts";
+
+export interface NightShiftOptions {
+  agent: string;
+  config: AgentConfig;
+  runsDirectory: string;
+}
+
+export interface NightShiftDeps extends NightDeps {
+  pairJudge: PairJudge | null;
+}
+
+/** One agent's nights: starts them, continues what was killed, gates what they learned and submits it for promotion. */
+export interface NightShift {
+  /** Registers a run; `work` carries it out. @throws NightshiftError `run_in_progress`, `run_refused` */
+  start(): Promise<{ runId: string }>;
+  dryRun(): Promise<DryRun>;
+  /** Carries out what is unfinished: a running night, then the gate of a finished one. Safe to call after a kill at any point. */
+  work(signal: AbortSignal): Promise<void>;
+}
+
+export function createNightShift(options: NightShiftOptions, deps: NightShiftDeps): NightShift {
+  const experiments = createExperimentStore(deps);
+  const { agent, config } = options;
+  return {
+    async start() {
+      for (const key of config.gate.enabled ? (["judge", "pairJudge"] as const) : (["judge"] as const)) {
+        if (config[key] === undefined) throw nightshiftError("run_refused", { agent, problem: `agents.${agent}.${key} is not configured` });
+      }
+      const runId = randomUUID();
+      const plan = { iterations: config.night.iterations, scenarios: config.night.scenarios, seed: config.night.seed };
+      await deps.runs.create({ id: runId, tenant: config.tenant, agent, plan, nowMs: deps.now() });
+      return { runId };
+    },
+
+    async dryRun() {
+      const recordings = await deps.recordings({ nowMs: deps.now() });
+      const { night } = config;
+      const wanted = { count: night.scenarios, heldOutCount: config.gate.maxScenarios, seed: night.seed + 1 };
+      const { train, heldOut, funnel } = selectScenarios({ ...recordings.selection, ...wanted });
+      const rollouts = train.length * night.groupSize * night.iterations;
+      return {
+        agent,
+        conversations: recordings.trajectories.length,
+        trainScenarios: train.length,
+        heldOutScenarios: heldOut.length,
+        leftOut: { ...funnel.leftOut },
+        iterations: night.iterations,
+        rollouts,
+        maxModelCalls: rollouts * config.replay.maxCalls,
+        judgeCalls: train.length * night.iterations,
+      };
+    },
+
+    async work(signal) {
+      const [running] = await deps.runs.list({ agent, state: "running", limit: 1 });
+      if (running !== undefined) await carryOut(running, options, deps, signal);
+      const [finished] = await deps.runs.list({ agent, state: "finished", limit: 1 });
+      if (finished !== undefined) await gateAndSubmit(finished, options, deps, experiments, signal);
+    },
+  };
+}
+
+async function carryOut(run: Run, options: NightShiftOptions, deps: NightShiftDeps, signal: AbortSignal): Promise<void> {
+  const { agent, config, runsDirectory } = options;
+  await runNight({ runId: run.id, agent, config, runsDirectory, signal }, deps);
+}
+
+/** A finished run with a candidate and no experiment is one whose gate has not ended. */
+async function gateAndSubmit(
+  run: Run,
+  { agent, config }: NightShiftOptions,
+  deps: NightShiftDeps,
+  experiments: ExperimentStore,
+  signal: AbortSignal,
+): Promise<void> {
+  if (run.outcome?.kind !== "candidate" || (await experiments.get(run.id)) !== null) return;
+  const candidate = await findAdapter(deps.database, run.outcome.adapterDigest);
+  if (candidate === null) throw nightshiftError("artifact_missing", { what: `adapter ${run.outcome.adapterName}` });
+  const stable = await deps.fleet.stable();
+  const gate = config.gate.enabled ? await decide(run.id, candidate, stable, { agent, config, deps, signal }) : null;
+  await experiments.submit({
+    id: run.id,
+    tenant: config.tenant,
+    agent,
+    model: config.model,
+    runId: run.id,
+    candidate: { name: candidate.name, digest: candidate.digest },
+    stable: { name: stable.name, digest: stable.digest },
+    salt: createHash("sha256").update(`salt|${run.id}`).digest("hex"),
+    canary: config.canary,
+    horizonMs: config.outcome.horizonMs,
+    gate,
+    automatic: !config.requireCalibration,
+  });
+  deps.fleet.release();
+}
+
+async function decide(
+  runId: string,
+  candidate: RegisteredAdapter,
+  stable: { name: string; digest: string },
+  { agent, config, deps, signal }: { agent: string; config: AgentConfig; deps: NightShiftDeps; signal: AbortSignal },
+): Promise<GateDecision> {
+  if (deps.pairJudge === null) throw nightshiftError("run_refused", { agent, problem: `agents.${agent}.pairJudge is not configured` });
+  const recordings = await recordingsOfRun(runId, deps);
+  if (recordings === null) throw nightshiftError("artifact_missing", { what: `selection of run ${runId}` });
+  await deps.fleet.ensureServed(candidate, signal);
+  const { policyServer } = deps.fleet;
+  return runGate({ runId, config, candidate, stable, signal }, { ...deps, recordings, policyServer, pairJudge: deps.pairJudge });
+}

@@ -1,0 +1,58 @@
+import type { AgentConfig } from "../config.ts";
+import type { ConversationFeedback } from "../scenario/rank.ts";
+import type { SelectionInput } from "../scenario/select.ts";
+import { splitOf, subjectOf } from "../scenario/split.ts";
+import type { Split } from "../scenario/scenario.ts";
+import { withEras } from "../trajectory/era.ts";
+import { learnProfiles } from "../trajectory/learn-profiles.ts";
+import { tapeOf } from "../trajectory/record-tape.ts";
+import type { Trajectory } from "../trajectory/trajectory.ts";
+import type { ToolProfiles } from "../trajectory/tool-profile.ts";
+import { createCascade, type Cascade } from "./cascade.ts";
+import { createTapePool } from "./tape-pool.ts";
+
+/** An agent's captured conversations, ready to be selected from and replayed. */
+export interface Recordings {
+  trajectories: readonly Trajectory[];
+  profiles: ToolProfiles;
+  /** What `selectScenarios` needs, but for seed, count and history. */
+  selection: Pick<SelectionInput, "trajectories" | "tapes" | "feedback" | "config" | "nowMs">;
+  /** Answers tool calls from the tapes of one split; made on first use. */
+  cascade(split: Split): Cascade;
+}
+
+/** Makes tapes of trajectories: what was recorded is split by user, so that a held-out tape never answers training. Pure. */
+export function createRecordings(options: {
+  trajectories: readonly Trajectory[];
+  feedback: readonly ConversationFeedback[];
+  config: AgentConfig;
+  nowMs: number;
+}): Recordings {
+  const { trajectories, feedback, config, nowMs } = options;
+  const usable = trajectories.filter(({ verdict }) => verdict.trainable);
+  const profiles = learnProfiles(config.tools, usable);
+  const tapes = withEras(
+    usable.map((trajectory) => {
+      const { subject } = subjectOf(trajectory);
+      return tapeOf(trajectory, {
+        profiles,
+        split: splitOf(subject, { salt: trajectory.tenant, heldOutShare: config.scenario.heldOutShare }),
+      });
+    }),
+  );
+  const cascades = new Map<Split, Cascade>();
+  return {
+    trajectories,
+    profiles,
+    selection: { trajectories, tapes, feedback, config: config.scenario, nowMs },
+    cascade(split) {
+      const known = cascades.get(split);
+      if (known !== undefined) return known;
+      const pool = createTapePool(tapes, { profiles, split });
+      const ids = tapes.filter((tape) => tape.split === split).map((tape) => tape.id);
+      const cascade = createCascade(pool, ids);
+      cascades.set(split, cascade);
+      return cascade;
+    },
+  };
+}

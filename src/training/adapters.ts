@@ -1,0 +1,139 @@
+import { readFile, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Digest, ArtifactStore } from "../artifact/artifact-store.ts";
+import { adapterDigest, adapterName, MANIFEST_FILE, SIGNATURE_FILE, signManifest, type AdapterManifest } from "../artifact/adapter.ts";
+import { digestOf } from "../artifact/digest.ts";
+import type { SigningKey } from "../artifact/signing-key.ts";
+import type { Database } from "../store/database.ts";
+
+/** One adapter of an agent as the control plane knows it. `directory` is a verified local copy. */
+export interface RegisteredAdapter {
+  digest: Digest;
+  name: string;
+  number: number;
+  runId: string;
+  iteration: number;
+  manifest: AdapterManifest;
+}
+
+/** Name below which an adapter's files are published. */
+export function adapterArtifact(name: string): string {
+  return `adapters/${name}`;
+}
+
+/**
+ * Takes an adapter that the trainer published into the artifact store: signs its manifest, publishes files and manifest under the immutable name,
+ * records it. Registering the same iteration again (after a crash) gives the same adapter.
+ * @param directory The trainer's adapter directory, whose own manifest has been verified by the reader of the hand-over.
+ */
+export async function registerAdapter(
+  options: {
+    directory: string;
+    tenant: string;
+    agent: string;
+    runId: string;
+    iteration: number;
+    rank: number;
+    baseDigest: Digest;
+    parentDigest: Digest | null;
+    lineage: Uint8Array;
+    nowMs: number;
+  },
+  deps: { database: Database; artifacts: ArtifactStore; key: SigningKey },
+): Promise<RegisteredAdapter> {
+  const db = deps.database.kysely;
+  const known = await db
+    .selectFrom("adapters")
+    .selectAll()
+    .where("run_id", "=", options.runId)
+    .where("iteration", "=", options.iteration)
+    .executeTakeFirst();
+  if (known !== undefined) return toAdapter(known);
+
+  const files = await readAdapterFiles(options.directory);
+  const lineage = await deps.artifacts.put(options.lineage);
+  const latest = await db
+    .selectFrom("adapters")
+    .select((eb) => eb.fn.max("number").as("number"))
+    .where("tenant", "=", options.tenant)
+    .where("agent", "=", options.agent)
+    .executeTakeFirst();
+  const manifest: AdapterManifest = {
+    format: "nightshift-adapter/1",
+    tenant: options.tenant,
+    agent: options.agent,
+    number: Number(latest?.number ?? 0) + 1,
+    baseDigest: options.baseDigest,
+    rank: options.rank,
+    runId: options.runId,
+    iteration: options.iteration,
+    parentDigest: options.parentDigest,
+    lineageDigest: lineage.digest,
+    createdAtMs: options.nowMs,
+    files: [...files]
+      .map(([path, bytes]) => ({ path, bytes: bytes.byteLength, digest: digestOf(bytes) }))
+      .toSorted((a, b) => (a.path < b.path ? -1 : 1)),
+  };
+  const name = adapterName(manifest);
+  const encode = (value: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`);
+  await deps.artifacts.publish(
+    adapterArtifact(name),
+    new Map([...files, [SIGNATURE_FILE, encode(signManifest(manifest, deps.key))], [MANIFEST_FILE, encode(manifest)]]),
+  );
+  const row = {
+    digest: adapterDigest(manifest),
+    name,
+    number: manifest.number,
+    tenant: manifest.tenant,
+    agent: manifest.agent,
+    run_id: manifest.runId,
+    iteration: manifest.iteration,
+    parent_digest: manifest.parentDigest,
+    created_at_ms: manifest.createdAtMs,
+  };
+  await db
+    .insertInto("adapters")
+    .values({ ...row, manifest: JSON.stringify(manifest) })
+    .execute();
+  return toAdapter({ ...row, manifest });
+}
+
+/** The adapter of a digest, or null. */
+export async function findAdapter(database: Database, digest: string): Promise<RegisteredAdapter | null> {
+  const row = await database.kysely.selectFrom("adapters").selectAll().where("digest", "=", digest).executeTakeFirst();
+  return row === undefined ? null : toAdapter(row);
+}
+
+/** An agent's adapters, newest first. */
+export async function listAdapters(
+  database: Database,
+  filter: { agent?: string; runId?: string; limit: number },
+): Promise<RegisteredAdapter[]> {
+  let query = database.kysely.selectFrom("adapters").selectAll().orderBy("created_at_ms", "desc").limit(filter.limit);
+  if (filter.agent !== undefined) query = query.where("agent", "=", filter.agent);
+  if (filter.runId !== undefined) query = query.where("run_id", "=", filter.runId);
+  return (await query.execute()).map(toAdapter);
+}
+
+function toAdapter(row: {
+  digest: string;
+  name: string;
+  number: number;
+  run_id: string;
+  iteration: number;
+  manifest: object;
+}): RegisteredAdapter {
+  return {
+    digest: row.digest as Digest,
+    name: row.name,
+    number: row.number,
+    runId: row.run_id,
+    iteration: row.iteration,
+    manifest: row.manifest as AdapterManifest,
+  };
+}
+
+async function readAdapterFiles(directory: string): Promise<Map<string, Uint8Array>> {
+  const names = (await readdir(directory)).filter((name) => name !== MANIFEST_FILE).toSorted();
+  return new Map(await Promise.all(names.map(async (name) => [name, await readFile(join(directory, name))] as const)));
+}

@@ -1,0 +1,48 @@
+import type { ArtifactStore, Digest } from "../artifact/artifact-store.ts";
+import type { SigningKey } from "../artifact/signing-key.ts";
+import type { AgentConfig } from "../config.ts";
+import type { Logger } from "../log.ts";
+import type { Judge } from "../reward/judge.ts";
+import type { Recordings } from "../rollout/recordings.ts";
+import type { PolicyServer } from "../serving/policy-server.ts";
+import type { Database } from "../store/database.ts";
+import type { RegisteredAdapter } from "./adapters.ts";
+import type { JobRunner } from "./job-runner.ts";
+import type { RunStore } from "./run-store.ts";
+
+/** What one agent's run may use of its fleet. */
+export interface Fleet {
+  /** What stable traffic is served with: the start of the night. `adapter` is null on the base model. */
+  stable(): Promise<{ name: string; digest: string; adapter: RegisteredAdapter | null }>;
+  /** Resolves when every replica has the adapter loaded and proven active. @throws NightshiftError when one refuses it */
+  ensureServed(adapter: RegisteredAdapter, signal: AbortSignal): Promise<void>;
+  /** The night is over: what it had loaded and no route or experiment names may go. */
+  release(): void;
+  /** Rollouts go here; it spreads calls over the replicas. */
+  policyServer: PolicyServer;
+  baseDigest: Digest;
+}
+
+export interface NightDeps {
+  database: Database;
+  artifacts: ArtifactStore;
+  jobRunner: JobRunner;
+  runs: RunStore;
+  judge: Judge;
+  fleet: Fleet;
+  key: SigningKey;
+  /** Captured conversations of the agent as of `nowMs`; with `pins`, exactly those versions. */
+  recordings: (options: { nowMs: number; pins?: ReadonlyMap<string, number> }) => Promise<Recordings>;
+  log: Logger;
+  now: () => number;
+  monotonicMs: () => number;
+}
+
+export interface NightOptions {
+  runId: string;
+  agent: string;
+  config: AgentConfig;
+  /** Directory of all runs; this one works in `<runsDirectory>/<runId>`. */
+  runsDirectory: string;
+  signal: AbortSignal;
+}

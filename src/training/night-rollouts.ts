@@ -1,0 +1,88 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { createLimiter } from "../rollout/limiter.ts";
+import { rolloutGroup } from "../rollout/loop.ts";
+import type { Recordings } from "../rollout/recordings.ts";
+import type { Scenario } from "../scenario/scenario.ts";
+import { selectScenarios } from "../scenario/select.ts";
+import type { Database } from "../store/database.ts";
+import { loadGroups, runIteration, type StoredGroup } from "./iteration.ts";
+import type { NightDeps, NightOptions } from "./night-context.ts";
+import type { Policy } from "./night-start.ts";
+import { scenarioHistory } from "./scenario-history.ts";
+
+/** One iteration's groups, judged. Durable steps `scenarios-k` and `groups-k`, and every group by itself. */
+export async function rollOutAndJudge(
+  options: NightOptions,
+  deps: NightDeps,
+  at: { iteration: number; policy: Policy; recordings: Recordings; startedAtMs: number },
+): Promise<StoredGroup[]> {
+  const { runId, config, signal } = options;
+  const { iteration, policy, recordings } = at;
+  const { scenarios } = await deps.runs.step(runId, `scenarios-${iteration}`, async () => {
+    const chosen = await chooseScenarios(options, deps, at);
+    await saveScenarios(deps.database, runId, chosen);
+    return { scenarios: chosen };
+  });
+  await deps.runs.step(runId, `groups-${iteration}`, async () => {
+    const limiter = createLimiter(config.replay.concurrency);
+    await runIteration(
+      { runId, iteration, scenarios, config, signal },
+      {
+        ...deps,
+        sleep: (ms, aborted) => sleep(ms, undefined, { signal: aborted }),
+        rollOut: (scenario) =>
+          rolloutGroup({
+            scenario,
+            cascade: recordings.cascade("train"),
+            policyServer: deps.fleet.policyServer,
+            model: policy.name,
+            adapterDigest: policy.digest,
+            runId,
+            groupSize: config.night.groupSize,
+            runSeed: config.night.seed,
+            iteration,
+            sampling: { temperature: 1, topP: 1, maxTokens: config.sampling.maxTokens },
+            limits: config.replay,
+            limiter,
+            signal,
+          }),
+      },
+    );
+    return tally(await loadGroups(deps.database, runId, iteration));
+  });
+  return loadGroups(deps.database, runId, iteration);
+}
+
+/** Each iteration looks again: what had no signal before tonight, or an iteration ago, comes last. */
+async function chooseScenarios(
+  options: NightOptions,
+  deps: NightDeps,
+  at: { iteration: number; recordings: Recordings; startedAtMs: number },
+): Promise<readonly Scenario[]> {
+  const { night } = options.config;
+  const history = await scenarioHistory(deps.database, options.agent);
+  const wanted = { count: night.scenarios, heldOutCount: 0, seed: night.seed + at.iteration, history };
+  return selectScenarios({ ...at.recordings.selection, ...wanted }).train;
+}
+
+async function saveScenarios(database: Database, runId: string, scenarios: readonly Scenario[]): Promise<void> {
+  if (scenarios.length === 0) return;
+  await database.kysely
+    .insertInto("scenarios")
+    .values(scenarios.map((scenario) => ({ run_id: runId, id: scenario.id, split: scenario.split, body: JSON.stringify(scenario) })))
+    .onConflict((conflict) => conflict.columns(["run_id", "id"]).doNothing())
+    .execute();
+}
+
+function tally(groups: readonly StoredGroup[]): {
+  groups: number;
+  kept: number;
+  verdicts: Record<string, number>;
+  meanReward: number | null;
+} {
+  const verdicts: Record<string, number> = {};
+  for (const { summary } of groups) verdicts[summary.verdict] = (verdicts[summary.verdict] ?? 0) + 1;
+  const means = groups.map((group) => group.summary.mean).filter((mean) => mean !== null);
+  const meanReward = means.length === 0 ? null : means.reduce((sum, mean) => sum + mean, 0) / means.length;
+  return { groups: groups.length, kept: verdicts["kept"] ?? 0, verdicts, meanReward };
+}

@@ -1,0 +1,78 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Digest } from "../artifact/artifact-store.ts";
+import { writeSynced } from "../artifact/durable-file.ts";
+import { nightshiftError } from "../errors.ts";
+import type { Recordings } from "../rollout/recordings.ts";
+import { selectScenarios, type Selection } from "../scenario/select.ts";
+import { adapterArtifact, type RegisteredAdapter } from "./adapters.ts";
+import type { NightDeps, NightOptions } from "./night-context.ts";
+import { trainerConfig } from "./run-config.ts";
+
+/** A served model: its name and the digest that its answers are recorded with. */
+export interface Policy {
+  name: string;
+  digest: string;
+}
+
+interface Pins {
+  trajectories: { id: string; version: number }[];
+  trainScenarios: number;
+  heldOutScenarios: number;
+  funnel: Selection["funnel"];
+}
+
+/** The training set of a night is pinned once, by (id, version): what arrives later belongs to tomorrow. Durable step `select`. */
+export async function pinRecordings(
+  options: NightOptions,
+  deps: NightDeps,
+  startedAtMs: number,
+): Promise<{ recordings: Recordings; trainScenarios: number }> {
+  const pins = await deps.runs.step<Pins>(options.runId, "select", async () => {
+    const recordings = await deps.recordings({ nowMs: startedAtMs });
+    const everything = { count: Number.MAX_SAFE_INTEGER, heldOutCount: Number.MAX_SAFE_INTEGER, seed: options.config.night.seed };
+    const { train, heldOut, funnel } = selectScenarios({ ...recordings.selection, ...everything });
+    return {
+      trajectories: recordings.trajectories.map(({ id, version }) => ({ id, version })),
+      trainScenarios: train.length,
+      heldOutScenarios: heldOut.length,
+      funnel,
+    };
+  });
+  return { recordings: await pinnedRecordings(pins, deps, startedAtMs), trainScenarios: pins.trainScenarios };
+}
+
+/** The recordings of a run whose `select` step is done: for its gate, and for whoever looks at it later. */
+export async function recordingsOfRun(runId: string, deps: Pick<NightDeps, "runs" | "recordings">): Promise<Recordings | null> {
+  const run = await deps.runs.get(runId);
+  const select = (await deps.runs.steps(runId)).find(({ step }) => step === "select");
+  if (run === null || select?.output == null) return null;
+  return pinnedRecordings(select.output as unknown as Pins, deps, run.startedAtMs);
+}
+
+function pinnedRecordings(pins: Pins, deps: Pick<NightDeps, "recordings">, nowMs: number): Promise<Recordings> {
+  return deps.recordings({ nowMs, pins: new Map(pins.trajectories.map(({ id, version }) => [id, version])) });
+}
+
+/** Fixes what the night starts from and writes run.json. Durable step `prepare`. */
+export function prepareRun(
+  options: NightOptions,
+  deps: NightDeps,
+  runDirectory: string,
+): Promise<Policy & { adapterDigest: Digest | null }> {
+  return deps.runs.step(options.runId, "prepare", async () => {
+    const stable = await deps.fleet.stable();
+    const start = stable.adapter === null ? null : await checkout(stable.adapter, deps);
+    const base = { path: options.config.baseModel, digest: deps.fleet.baseDigest };
+    await mkdir(runDirectory, { recursive: true });
+    const run = trainerConfig({ runId: options.runId, agent: options.agent, config: options.config, base, start });
+    await writeSynced(join(runDirectory, "run.json"), new TextEncoder().encode(`${JSON.stringify(run, null, 2)}\n`));
+    return { name: stable.name, digest: stable.digest, adapterDigest: stable.adapter?.digest ?? null };
+  });
+}
+
+async function checkout(adapter: RegisteredAdapter, deps: NightDeps): Promise<{ path: string; digest: string }> {
+  const found = await deps.artifacts.checkout(adapterArtifact(adapter.name));
+  if (found === null) throw nightshiftError("artifact_missing", { what: `adapter ${adapter.name}` });
+  return { path: found.directory, digest: adapter.digest };
+}

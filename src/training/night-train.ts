@@ -1,0 +1,86 @@
+import type { Digest } from "../artifact/artifact-store.ts";
+import { nightshiftError } from "../errors.ts";
+import { decodeGroup } from "../rollout/encode-group.ts";
+import type { Scenario } from "../scenario/scenario.ts";
+import type { Database } from "../store/database.ts";
+import { findAdapter, registerAdapter, type RegisteredAdapter } from "./adapters.ts";
+import { writeBatch, type GroupLine } from "./batch.ts";
+import { groupLine } from "./group-lines.ts";
+import { loadGroups, type StoredGroup } from "./iteration.ts";
+import type { NightDeps, NightOptions } from "./night-context.ts";
+import { awaitAdapter } from "./trainer-output.ts";
+
+interface Training {
+  iteration: number;
+  kept: readonly StoredGroup[];
+  runDirectory: string;
+  parentDigest: Digest | null;
+}
+
+/** Hands the kept groups to the trainer and registers what it publishes. Durable steps `batch-k` and `train-k`. */
+export async function trainIteration(options: NightOptions, deps: NightDeps, at: Training): Promise<RegisteredAdapter> {
+  const { runId } = options;
+  await deps.runs.step(runId, `batch-${at.iteration}`, async () => {
+    const lines = await groupLines(at.kept, options, deps);
+    await writeBatch(at.runDirectory, at.iteration, lines);
+    return { groups: lines.length, members: lines.reduce((sum, line) => sum + line.members.length, 0) };
+  });
+  const { digest } = await deps.runs.step(runId, `train-${at.iteration}`, async () => {
+    const adapter = await awaitAndRegister(options, deps, at);
+    return { digest: adapter.digest, name: adapter.name };
+  });
+  const adapter = await findAdapter(deps.database, digest);
+  if (adapter === null) throw nightshiftError("artifact_missing", { what: `adapter ${digest}` });
+  return adapter;
+}
+
+async function groupLines(kept: readonly StoredGroup[], options: NightOptions, deps: NightDeps): Promise<GroupLine[]> {
+  const lines: GroupLine[] = [];
+  for (const group of kept) {
+    const body = await deps.artifacts.get(group.bodyDigest, { signal: options.signal });
+    if (body === null) throw nightshiftError("artifact_missing", { what: `group ${group.id}` });
+    lines.push(groupLine(decodeGroup(body), group.summary.rewards));
+  }
+  return lines;
+}
+
+async function awaitAndRegister(options: NightOptions, deps: NightDeps, at: Training): Promise<RegisteredAdapter> {
+  const { runId, config, signal } = options;
+  const { iteration, runDirectory } = at;
+  const { heartbeatTimeoutMs, lora } = config.night;
+  const directory = await awaitAdapter({ runId, runDirectory, iteration, heartbeatTimeoutMs, signal }, deps);
+  return registerAdapter(
+    {
+      directory,
+      tenant: config.tenant,
+      agent: options.agent,
+      runId,
+      iteration,
+      rank: lora.rank,
+      baseDigest: deps.fleet.baseDigest,
+      parentDigest: at.parentDigest,
+      lineage: await lineageOf(deps.database, runId),
+      nowMs: deps.now(),
+    },
+    deps,
+  );
+}
+
+/** What an adapter learned from so far: kept groups with their scenario's trajectory versions. */
+async function lineageOf(database: Database, runId: string): Promise<Uint8Array> {
+  const groups = (await loadGroups(database, runId)).filter((group) => group.summary.verdict === "kept");
+  const rows = await database.kysely.selectFrom("scenarios").select(["id", "body"]).where("run_id", "=", runId).execute();
+  const scenarios = new Map(rows.map((row) => [row.id, row.body as unknown as Scenario]));
+  const learned = groups.map((group) => {
+    const scenario = scenarios.get(group.scenarioId);
+    return {
+      group_id: group.id,
+      iteration: group.iteration,
+      scenario_id: group.scenarioId,
+      trajectory_id: scenario?.trajectoryId ?? null,
+      trajectory_version: scenario?.trajectoryVersion ?? null,
+      conversation_id: scenario?.conversationId ?? null,
+    };
+  });
+  return new TextEncoder().encode(JSON.stringify({ run_id: runId, groups: learned }));
+}

@@ -1,0 +1,62 @@
+import { join } from "node:path";
+import { NightshiftError } from "../errors.ts";
+import type { RegisteredAdapter } from "./adapters.ts";
+import type { NightDeps, NightOptions } from "./night-context.ts";
+import { rollOutAndJudge } from "./night-rollouts.ts";
+import { pinRecordings, prepareRun, type Policy } from "./night-start.ts";
+import { trainIteration } from "./night-train.ts";
+import type { RunOutcome } from "./run-store.ts";
+
+/**
+ * One night for one agent: (select → roll out → judge → batch → train) × iterations. Every step is durable, so calling it again with the same run
+ * continues where it was killed. Resolves to the outcome; the run's row is finished by then. Rejects only when `signal` aborts or for a defect.
+ */
+export async function runNight(options: NightOptions, deps: NightDeps): Promise<RunOutcome> {
+  const log = deps.log.child({ run_id: options.runId, agent: options.agent });
+  try {
+    const outcome = await learn(options, { ...deps, log });
+    await deps.runs.finish(options.runId, "finished", outcome, deps.now());
+    log.info({ outcome: outcome.kind }, "run finished");
+    return outcome;
+  } catch (error) {
+    if (options.signal.aborted || !(error instanceof NightshiftError)) throw error;
+    const outcome: RunOutcome = { kind: "failed", code: error.code, message: error.message, fix: error.fix };
+    await deps.runs.finish(options.runId, "failed", outcome, deps.now());
+    log.error({ err: error, code: error.code }, "run failed");
+    return outcome;
+  } finally {
+    await deps.jobRunner.cancel(options.runId);
+  }
+}
+
+async function learn(options: NightOptions, deps: NightDeps): Promise<RunOutcome> {
+  const { runId, config } = options;
+  const startedAtMs = (await deps.runs.get(runId))?.startedAtMs ?? deps.now();
+  const pinned = await pinRecordings(options, deps, startedAtMs);
+  if (pinned.trainScenarios === 0) return { kind: "nothing_to_learn", reason: "no trainable conversation passed selection" };
+
+  const runDirectory = join(options.runsDirectory, runId);
+  const start = await prepareRun(options, deps, runDirectory);
+  await deps.jobRunner.start({ runId, runDirectory }, { signal: options.signal });
+
+  let policy: Policy = start;
+  let candidate: RegisteredAdapter | null = null;
+  for (let iteration = 1; iteration <= config.night.iterations; iteration += 1) {
+    if (candidate !== null) await deps.fleet.ensureServed(candidate, options.signal);
+    const groups = await rollOutAndJudge(options, deps, { iteration, policy, recordings: pinned.recordings, startedAtMs });
+    const kept = groups.filter((group) => group.summary.verdict === "kept");
+    if (kept.length === 0) {
+      if (candidate === null) return { kind: "nothing_to_learn", reason: `none of ${groups.length} groups had signal` };
+      break;
+    }
+    candidate = await trainIteration(options, deps, {
+      iteration,
+      kept,
+      runDirectory,
+      parentDigest: candidate?.digest ?? start.adapterDigest,
+    });
+    policy = candidate;
+  }
+  if (candidate === null) return { kind: "nothing_to_learn", reason: "no iteration was configured" };
+  return { kind: "candidate", adapterDigest: candidate.digest, adapterName: candidate.name };
+}

@@ -1,0 +1,39 @@
+import type { AgentConfig } from "../config.ts";
+import type { TrainerConfig } from "./batch.ts";
+
+/**
+ * run.json of one night. Pure.
+ * @param start The adapter the night continues from, null on the base model.
+ */
+export function trainerConfig(options: {
+  runId: string;
+  agent: string;
+  config: AgentConfig;
+  base: { path: string; digest: string };
+  start: { path: string; digest: string } | null;
+}): TrainerConfig {
+  const { night } = options.config;
+  return {
+    version: 1,
+    run_id: options.runId,
+    agent: options.agent,
+    base_model: options.base,
+    start_adapter: options.start,
+    lora: { rank: night.lora.rank, alpha: night.lora.alpha, dropout: 0, target_modules: "all-linear" },
+    optimizer: { lr: night.learningRate, weight_decay: 0, clip_norm: 1, warmup_steps: 0 },
+    loss: { kind: night.loss, ratio_cap: night.ratioCap, clip_low: 0.2, clip_high: 0.28, kl_beta: night.klBeta },
+    advantage: { std_floor: 0.1, normalization: "group_std" },
+    seed: night.seed,
+    iterations: night.iterations,
+    minibatches_per_batch: night.minibatches,
+    micro_batch_tokens: 16_384,
+    checkpoint_every_steps: night.minibatches,
+    batch_deadline_s: night.batchDeadlineMs / 1_000,
+    heartbeat_interval_s: Math.min(5, night.heartbeatTimeoutMs / 4_000),
+    logprob_gate: { max_mean_abs_delta: night.maxLogprobDelta },
+    dtype: "float32",
+    threads: night.threads,
+    probe: { min_tokens: 256 },
+    sabotage: night.sabotage ?? null,
+  };
+}
