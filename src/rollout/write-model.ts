@@ -17,10 +17,13 @@ interface Sample {
 
 /** What the tapes teach about one write tool. Errors for the agent's own mistakes are left out: those are decided before. */
 export interface WriteModel {
-  samples: readonly Sample[];
+  samples: number;
+  /** Newest first, as many of each outcome as are compared when the nearest is looked for. */
+  examples: { succeeded: readonly Sample[]; failed: readonly Sample[] };
+  byCall: ReadonlyMap<string, readonly Sample[]>;
   errorRate: number;
-  /** Features of which each recorded value always had the same outcome: value → whether it was an error. */
-  preconditions: ReadonlyMap<string, ReadonlyMap<Scalar, boolean>>;
+  /** Features of which each recorded value always had the same outcome, and some value an error. */
+  preconditions: ReadonlyMap<string, ReadonlyMap<Scalar, { isError: boolean; count: number }>>;
 }
 
 export interface WriteAnswer {
@@ -32,18 +35,24 @@ export interface WriteAnswer {
 
 /** A feature with more values than this is a measurement or an id, no precondition. */
 const MAX_FEATURE_VALUES = 8;
-/** Recorded outcomes of each kind before a feature counts as precondition, and successes before "never fails" does. */
-const MIN_EACH = 2;
+/** Recorded outcomes of a value before it decides anything, and successes before "never fails" does. */
+const MIN_OUTCOMES = 2;
 const MIN_SUCCESSES = 3;
-/** Examples that are compared when the nearest is looked for. */
-const MAX_EXAMPLES = 200;
+const MAX_EXAMPLES = 50;
 
 /** Learns a write tool's outcomes from the pool. */
 export function learnWrites(pool: TapePool, call: Pick<PreparedCall, "tool" | "schema">): WriteModel {
   const seen = pool.ofTool(call.tool).filter((entry) => !entry.entry.isError || errorKind(pool, call, entry) === null);
   const samples = seen.map((entry) => sampleOf(pool, entry));
-  const errors = samples.filter((sample) => sample.seen.entry.isError).length;
-  return { samples, errorRate: samples.length === 0 ? 0 : errors / samples.length, preconditions: preconditionsOf(samples) };
+  const failed = samples.filter((sample) => sample.seen.entry.isError);
+  const succeeded = samples.filter((sample) => !sample.seen.entry.isError);
+  return {
+    samples: samples.length,
+    examples: { succeeded: succeeded.slice(0, MAX_EXAMPLES), failed: failed.slice(0, MAX_EXAMPLES) },
+    byCall: Map.groupBy(samples, (sample) => sample.seen.entry.callKey),
+    errorRate: samples.length === 0 ? 0 : failed.length / samples.length,
+    preconditions: preconditionsOf(samples),
+  };
 }
 
 /**
@@ -83,37 +92,36 @@ function decide(
   features: Features,
   seed: readonly (string | number)[],
 ): Decision | null {
-  if (model.samples.length === 0) return null;
-  const same = model.samples.find(({ seen }) => seen.entry.callKey === call.callKey && sameWorld(situation, seen));
+  if (model.samples === 0) return null;
+  const same = model.byCall.get(call.callKey)?.find(({ seen }) => sameWorld(situation, seen));
   if (same !== undefined) return { rung: "R4", isError: same.seen.entry.isError, confidence: 0.95 };
   const outcomes = new Set(
     [...model.preconditions].flatMap(([name, outcomeOf]) => {
       const value = features.get(name);
-      const isError = value === undefined ? undefined : outcomeOf.get(value);
-      return isError === undefined ? [] : [isError];
+      const outcome = value === undefined ? undefined : outcomeOf.get(value);
+      return outcome === undefined || outcome.count < MIN_OUTCOMES ? [] : [outcome.isError];
     }),
   );
   const [decided] = outcomes;
   if (decided !== undefined && outcomes.size === 1) return { rung: "R4", isError: decided, confidence: 0.9 };
-  if (model.errorRate === 0 && model.samples.length >= MIN_SUCCESSES) return { rung: "R4", isError: false, confidence: 0.85 };
+  if (model.errorRate === 0 && model.samples >= MIN_SUCCESSES) return { rung: "R4", isError: false, confidence: 0.85 };
   return { rung: "R5", isError: seededUnit(...seed, "outcome") < model.errorRate, confidence: 0.6 };
 }
 
-function preconditionsOf(samples: readonly Sample[]): ReadonlyMap<string, ReadonlyMap<Scalar, boolean>> {
+function preconditionsOf(samples: readonly Sample[]): WriteModel["preconditions"] {
   const names = new Set(samples.flatMap(({ features }) => [...features.keys()]));
-  const rules = new Map<string, ReadonlyMap<Scalar, boolean>>();
+  const rules = new Map<string, ReadonlyMap<Scalar, { isError: boolean; count: number }>>();
   for (const name of names) {
     const having = samples.filter(({ features }) => features.has(name));
-    const errors = having.filter(({ seen }) => seen.entry.isError).length;
-    if (errors < MIN_EACH || having.length - errors < MIN_EACH) continue;
-    const outcomeOf = new Map<Scalar, boolean>();
+    const outcomeOf = new Map<Scalar, { isError: boolean; count: number }>();
     const pure = having.every(({ seen, features }) => {
       const value = features.get(name) as Scalar;
-      const before = outcomeOf.get(value);
-      outcomeOf.set(value, seen.entry.isError);
-      return before === undefined || before === seen.entry.isError;
+      const before = outcomeOf.get(value) ?? { isError: seen.entry.isError, count: 0 };
+      outcomeOf.set(value, { ...before, count: before.count + 1 });
+      return before.isError === seen.entry.isError;
     });
-    if (pure && outcomeOf.size <= MAX_FEATURE_VALUES) rules.set(name, outcomeOf);
+    const explainsErrors = having.some(({ seen }) => seen.entry.isError);
+    if (pure && explainsErrors && outcomeOf.size <= MAX_FEATURE_VALUES) rules.set(name, outcomeOf);
   }
   return rules;
 }
@@ -122,7 +130,7 @@ function preconditionsOf(samples: readonly Sample[]): ReadonlyMap<string, Readon
 function nearest(situation: Situation, call: PreparedCall, model: WriteModel, features: Features, isError: boolean): Sample | undefined {
   let best: Sample | undefined;
   let bestScore = -1;
-  for (const sample of model.samples.filter(({ seen }) => seen.entry.isError === isError).slice(0, MAX_EXAMPLES)) {
+  for (const sample of isError ? model.examples.failed : model.examples.succeeded) {
     const alike = [...model.preconditions.keys()].filter((name) => features.has(name) && features.get(name) === sample.features.get(name));
     const own = sample.seen.tape.id === situation.start.tapeId ? 1 : 0;
     const score = alike.length * 100 + equalArguments(sample.seen.args, call.args) * 2 + own;

@@ -58,7 +58,7 @@ export function tapeOf(trajectory: Trajectory, options: { profiles: ToolProfiles
     trajectory,
     profiles: options.profiles,
     templates: templatesOf(options.profiles),
-    tools: new Map((trajectory.tools ?? []).map((tool) => [tool.name, tool])),
+    tools: new Map((trajectory.tools ?? []).map((tool) => [tool.name, { parameters: tool.parameters, schemaHash: schemaHashOf(tool) }])),
     timings: new Map(trajectory.toolTimings.map((timing) => [timing.callId, timing])),
   };
   const writes: WriteEvent[] = [];
@@ -89,7 +89,7 @@ interface Context {
   trajectory: Trajectory;
   profiles: ToolProfiles;
   templates: readonly string[];
-  tools: ReadonlyMap<string, ToolShape>;
+  tools: ReadonlyMap<string, { parameters: ToolShape["parameters"]; schemaHash: string }>;
   timings: ReadonlyMap<string, Trajectory["toolTimings"][number]>;
 }
 
@@ -158,7 +158,7 @@ function entryOf(context: Context, turn: number, call: RecordedCall, parallelInd
     callKey: callKeyOf(profile.tool, args.value, profile.argumentRoles),
     argumentsCanonical: args.json,
     argumentsRaw: call.part.arguments ?? null,
-    schemaHash: schemaHashOf(tool ?? { name: call.part.name }),
+    schemaHash: tool?.schemaHash ?? schemaHashOf({ name: call.part.name }),
     result: call.result,
     isError,
     // Without a span of its own, a call lies somewhere in its conversation.

@@ -1,0 +1,54 @@
+import { createRandom, type Random } from "../../deploy/quickstart/random.ts";
+import { nightshiftError } from "../../src/errors.ts";
+import type { ChatRequest, ChatResult, PolicyServer } from "../../src/serving/policy-server.ts";
+
+/** What a scripted policy does in one turn: calls, or a reply. */
+export type Move = { calls: readonly { tool: string; args: unknown }[] } | { reply: string } | { result: ChatResult };
+
+/**
+ * A policy server whose reply is a function of the request alone (messages and seed), with tool-call ids as random as real servers' are. Replies take
+ * a while that differs from call to call, so that concurrent members finish out of order.
+ */
+export function createScriptedPolicy(
+  script: (request: ChatRequest, random: Random) => Move,
+): PolicyServer & { requests: ChatRequest[]; inFlightAtMost: () => number } {
+  const requests: ChatRequest[] = [];
+  let inFlight = 0;
+  let most = 0;
+  let ids = 0;
+  const unused = (): never => {
+    throw new Error("the loop only chats");
+  };
+  return {
+    requests,
+    inFlightAtMost: () => most,
+    async chat(request) {
+      requests.push(request);
+      inFlight += 1;
+      most = Math.max(most, inFlight);
+      for (let turn = requests.length % 5; turn >= 0; turn -= 1) await new Promise((resolve) => setImmediate(resolve));
+      inFlight -= 1;
+      const move = script(request, createRandom(request.sampling.seed, request.messages.length));
+      if ("result" in move) return move.result;
+      const tokens = { promptTokenIds: [1, request.messages.length], completionTokenIds: [2], logprobs: [-0.5] };
+      if ("reply" in move)
+        return { status: "completed", message: { role: "assistant", content: move.reply }, finishReason: "stop", ...tokens };
+      const tool_calls = move.calls.map(({ tool, args }) => {
+        ids += 1;
+        const text = typeof args === "string" ? args : JSON.stringify(args);
+        return { id: `chatcmpl-${ids}`, type: "function" as const, function: { name: tool, arguments: text } };
+      });
+      return { status: "completed", message: { role: "assistant", content: "", tool_calls }, finishReason: "tool_calls", ...tokens };
+    },
+    promptLogprobs: unused,
+    models: unused,
+    loadAdapter: unused,
+    unloadAdapter: unused,
+  };
+}
+
+export const retryable: ChatResult = {
+  status: "retryable",
+  retryAfterMs: 0,
+  error: nightshiftError("store_unavailable", { problem: "stands for any server's" }),
+};
