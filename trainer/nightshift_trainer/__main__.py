@@ -14,7 +14,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Imports only the command that was asked for, so that `--help` and a bad run.json answer at once."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="nightshift_trainer", description=__doc__.split(":")[1].strip())
+    parser = argparse.ArgumentParser(prog="nightshift_trainer", description="GRPO on LoRA adapters")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = arguments[0] if arguments else ""
     for name, (module, what) in COMMANDS.items():

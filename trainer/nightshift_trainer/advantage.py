@@ -63,7 +63,7 @@ def learn_from(batch: Batch, std_floor: float, normalization: str) -> Learning:
 
 
 def merge_calls(calls: Seq[Call]) -> tuple[Sequence, ...]:
-    """Lays calls end to end: one whose prompt starts with everything so far continues the sequence, any other starts one."""
+    """Lays calls end to end: a call whose prompt starts with everything so far continues it, any other starts anew."""
     sequences: list[Sequence] = []
     for call in calls:
         so_far = sequences[-1].token_ids if sequences else ()
@@ -89,7 +89,7 @@ def merge_calls(calls: Seq[Call]) -> tuple[Sequence, ...]:
 def minibatches(
     groups: Seq[LearningGroup], count: int, seed: int, iteration: int
 ) -> list[list[LearningGroup]]:
-    """Splits whole groups over at most `count` optimiser steps of nearly equal size; the order is drawn from (seed, iteration)."""
+    """Whole groups over at most `count` steps of nearly equal size; the order is drawn from (seed, iteration)."""
     order = list(groups)
     random.Random(f"minibatches/{seed}/{iteration}").shuffle(order)
     count = min(count, len(order))

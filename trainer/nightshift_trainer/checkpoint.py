@@ -1,7 +1,7 @@
 """Where a run stands, on disk: adapter, optimiser moments, counters. safetensors and JSON, manifest last, never pickle.
 
-Random state needs no bytes of its own: it is drawn anew from (seed, iteration, minibatch) before every minibatch, so the
-counters are the random state, and the next step after a resume is the step that would have come.
+Random state needs no bytes of its own: it is drawn anew from (seed, iteration, minibatch) before every minibatch, so
+the counters are the random state, and the next step after a resume is the step that would have come.
 """
 
 import json
@@ -38,7 +38,7 @@ _FREE_TO_CHANGE = {"threads", "batch_deadline_s", "heartbeat_interval_s", "check
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`step` steps were taken in the run; of `iteration`, minibatches before `minibatch` are done, with these reports."""
+    """`step` steps were taken in the run; of `iteration`, the minibatches before `minibatch` are done (`reports`)."""
 
     step: int = 0
     iteration: int = 1
@@ -84,7 +84,7 @@ def save_checkpoint(
 
 
 def resume(directory: Path, config: RunConfig, policy: Policy, optimizer: Optimizer) -> Progress | None:
-    """Restores the newest complete checkpoint, passing over torn ones. Raises ConfigError when it is of another run.json."""
+    """Restores the newest complete checkpoint, passing over torn ones. ConfigError when it is of another run.json."""
     for candidate in _checkpoints(directory):
         files = _read(candidate)
         if files is None:

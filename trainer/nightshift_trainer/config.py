@@ -45,7 +45,7 @@ class Optimizer(Strict):
 
 
 class Loss(Strict):
-    """`cispo` caps the ratio at `ratio_cap`; `grpo` clips it to [1 − clip_low, 1 + clip_high]; `kl_beta` weighs KL to base."""
+    """`cispo` caps the ratio at `ratio_cap`, `grpo` clips it to [1 − clip_low, 1 + clip_high]; KL weighs `kl_beta`."""
 
     kind: Literal["cispo", "grpo"]
     ratio_cap: Positive

@@ -28,7 +28,7 @@ class DatasetError(RunError):
     exit_code = EXIT_DATASET
 
 
-class Interrupted(RunError):
+class InterruptError(RunError):
     """SIGTERM arrived, or the parent is gone."""
 
     exit_code = EXIT_TERMINATED

@@ -1,8 +1,8 @@
 """Logprobs of chosen tokens, with as little arithmetic as plain transformers allows.
 
-Rows of a micro-batch that begin alike (members of a group: system prompt, tools, customer's words) run their common prefix
-once, as a key-value cache that every row attends to and through which the gradient flows: the same numbers as row by row
-(to rounding), for fewer tokens. The vocabulary is only touched at the chosen positions, in chunks.
+Rows of a micro-batch that begin alike (members of a group: system prompt, tools, the user's words) run their common
+prefix once, as a key-value cache that every row attends to and through which the gradient flows: the same numbers as
+row by row (to rounding), for fewer tokens. The vocabulary is only touched at the chosen positions, in chunks.
 """
 
 from collections.abc import Sequence as Seq
@@ -33,7 +33,7 @@ class Forward:
 
 
 def micro_batches(sequences: Seq[Sequence], budget_tokens: int) -> list[list[int]]:
-    """Indices of `sequences` in batches of rows × longest row ≤ budget (a longer row is alone), sorted by length.
+    """Indices of `sequences` in batches of rows × longest row ≤ budget (a longer row is alone), by length.
 
     Pass one group's sequences, so that rows of a batch share a prefix and padding stays small.
     """
@@ -51,10 +51,11 @@ def micro_batches(sequences: Seq[Sequence], budget_tokens: int) -> list[list[int
 def token_logprobs(model: Any, rows: Seq[Sequence]) -> Forward:
     """log π(token | its prefix) of every chosen position of every row, in fp32, at the row's temperatures.
 
-    `model` is a transformers causal language model, bare or with LoRA layers in place; the caller chooses grad and adapter.
+    `model` is a transformers causal language model, bare or with LoRA layers; the caller chooses grad and adapter.
     """
     device = model.device
-    hidden_TD, physical = _hidden_before(model.get_decoder(), rows, device)
+    prefix = shared_prefix(rows) if shares_prefixes(model.config) else 0
+    hidden_TD, physical = _hidden_before(model.get_decoder(), rows, prefix, device)
     targets_T = _flat([[row.token_ids[p] for p in row.positions] for row in rows], device, torch.long)
     temperature_T = _flat([row.temperatures for row in rows], device, torch.float32)
     head = model.get_output_embeddings()
@@ -69,8 +70,17 @@ def token_logprobs(model: Any, rows: Seq[Sequence]) -> Forward:
     return Forward(torch.cat(logp), torch.cat(entropy), physical)
 
 
+def shares_prefixes(config: Any) -> bool:
+    """Whether a prefix can be forked as a key-value cache: full attention in every layer, no recurrence, no window."""
+    layer_types = getattr(config, "layer_types", None) or []
+    has_window = getattr(config, "sliding_window", None) is not None
+    return (
+        hasattr(config, "num_key_value_heads") and not has_window and set(layer_types) <= {"full_attention"}
+    )
+
+
 def shared_prefix(rows: Seq[Sequence]) -> int:
-    """Length of the common prefix that may run once: it ends before the token that predicts any row's first chosen one."""
+    """Length of the common prefix that may run once: it ends before what predicts any row's first chosen token."""
     if len(rows) < 2:
         return 0
     common = common_prefix([row.token_ids for row in rows])
@@ -84,12 +94,13 @@ def common_prefix(sequences: Seq[tuple[int, ...]]) -> int:
     return next((i for i, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b), len(least))
 
 
-def _hidden_before(decoder: Any, rows: Seq[Sequence], device: torch.device) -> tuple[Tensor, int]:
+def _hidden_before(
+    decoder: Any, rows: Seq[Sequence], prefix: int, device: torch.device
+) -> tuple[Tensor, int]:
     """Hidden states one before each chosen position: those that predict it.
 
     Rows are padded on the right and attention is causal, so no real token sees padding and no padding mask is needed.
     """
-    prefix = shared_prefix(rows)
     longest = max(len(row.token_ids) for row in rows) - prefix
     ids_BS = torch.tensor(
         [[*row.token_ids[prefix:], *[0] * (longest + prefix - len(row.token_ids))] for row in rows],
@@ -106,7 +117,8 @@ def _hidden_before(decoder: Any, rows: Seq[Sequence], device: torch.device) -> t
             past_key_values=cache,
             use_cache=True,
         )
-        for layer in cache.layers:
+        layers: list[Any] = cache.layers
+        for layer in layers:
             layer.keys = layer.keys.expand(len(rows), -1, -1, -1)
             layer.values = layer.values.expand(len(rows), -1, -1, -1)
         positions_1S = torch.arange(prefix, prefix + longest, device=device)[None]

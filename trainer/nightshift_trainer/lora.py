@@ -2,8 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,16 @@ class Policy:
     def base(self) -> AbstractContextManager[None]:
         """Inside this context the model is the base model."""
         return self._peft.disable_adapter()
+
+    @contextmanager
+    def without_dropout(self) -> Iterator[None]:
+        """Inside this context the adapter is what a server computes."""
+        training = self._peft.training
+        self._peft.eval()
+        try:
+            yield
+        finally:
+            self._peft.train(training)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The trained parameters in one fixed order."""
@@ -81,7 +91,7 @@ def load_policy(directory: Path, config: RunConfig) -> Policy:
     quieten()
     path = located(directory, config.base_model)
     try:
-        base = AutoModelForCausalLM.from_pretrained(
+        base: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=getattr(torch, config.dtype), local_files_only=True
         )
     except (OSError, ValueError, KeyError) as error:

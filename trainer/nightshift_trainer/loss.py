@@ -1,8 +1,8 @@
 """The token-level losses: tensors in, tensors out. `_T` runs over sampled tokens of any number of members.
 
-Both are sums over tokens divided by `tokens` = sampled tokens of *all* loss members of the optimiser batch, so the loss of
-micro-batches adds up to the loss of the batch however it is cut. The ratio is against the sampler's own logprob μ, which
-also corrects the numerical mismatch between sampler and trainer.
+Both are sums over tokens divided by `normalizer`: the sampled tokens of *all* loss members of the optimiser batch. So
+the loss of micro-batches adds up to the loss of the batch however it is cut. The ratio is against the sampler's own
+logprob μ, which also corrects the numerical mismatch between sampler and trainer.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def cispo_loss(logp_T: Tensor, tokens: Tokens, normalizer: float, ratio_cap: flo
 def grpo_clip_loss(
     logp_T: Tensor, tokens: Tokens, normalizer: float, clip_low: float, clip_high: float
 ) -> Tensor:
-    """L = −1/N Σ w · min(ρ·Â, clip(ρ, 1 − low, 1 + high)·Â), with ρ = π/μ (PPO; asymmetric as in DAPO, arXiv 2503.14476)."""
+    """L = −1/N Σ w · min(ρ·Â, clip(ρ, 1 − low, 1 + high)·Â), ρ = π/μ (PPO; asymmetric as in DAPO, arXiv 2503.14476)."""
     ratio_T = torch.exp(logp_T - tokens.sampler_logp_T)
     clipped_T = ratio_T.clamp(1 - clip_low, 1 + clip_high)
     surrogate_T = torch.minimum(ratio_T * tokens.advantage_T, clipped_T * tokens.advantage_T)

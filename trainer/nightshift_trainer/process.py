@@ -1,4 +1,7 @@
-"""The trainer as a process: one per run directory, ends when asked or orphaned, says how it ended. No torch until the work begins."""
+"""The trainer as a process: one per run directory, ends when asked or orphaned, says how it ended.
+
+No torch until the work begins, so that a bad run.json is refused at once.
+"""
 
 import argparse
 import fcntl
@@ -12,6 +15,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from nightshift_trainer.config import RunConfig, load_config
 from nightshift_trainer.errors import EXIT_TERMINATED, LockedError, RunError
@@ -39,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory, or the path of its run.json")
     parser.add_argument("--json", action="store_true", help="print a JSON summary as the last line on stdout")
     parser.add_argument(
+        "--lock-wait",
+        type=float,
+        default=10,
+        metavar="S",
+        help="seconds to wait for another trainer to leave RUN",
+    )
+    parser.add_argument(
         "--exit-with-stdin", action="store_true", help="checkpoint and stop when standard input closes"
     )
 
@@ -46,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs to the end; returns the exit code and never raises for what ended the run."""
     began = time.monotonic()
+    # Threads of a tensor operation that spin while they wait starve whatever shares the machine with the trainer.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -53,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         threading.Thread(target=_follow_stdin, args=(stop,), daemon=True).start()
     try:
         directory, config = load_config(arguments.run)
-        with _lock(directory):
+        with _lock(directory, arguments.lock_wait):
             outcome, steps = _train(directory, config, stop)
     except RunError as error:
         say(f"error: {error}")
@@ -81,34 +94,45 @@ def _train(directory: Path, config: RunConfig, stop: threading.Event) -> tuple[s
     except Exception as error:
         status.finish("failed", 1, f"{type(error).__name__}: {error}")
         traceback.print_exc()
-        raise RunCrash(f"{type(error).__name__}: {error}") from error
+        raise CrashError(f"{type(error).__name__}: {error}") from error
     outcome = "completed" if night.progress.step > 0 else "nothing_to_learn"
     status.finish(outcome, 0, None if outcome == "completed" else "no group of any batch carried signal")
     say(f"{outcome.replace('_', ' ')} after {night.progress.step} steps")
     return outcome, night.progress.step
 
 
-class RunCrash(RunError):
+class CrashError(RunError):
     """An unexpected error; its traceback was printed."""
 
     exit_code = 1
 
 
 @contextmanager
-def _lock(directory: Path) -> Iterator[None]:
-    """Held by the kernel for this process's life, so no crash leaves it behind. Raises LockedError."""
+def _lock(directory: Path, wait_s: float) -> Iterator[None]:
+    """Held by the kernel for this process's life, so no crash leaves it behind. Raises LockedError.
+
+    It is waited for a little: an orphan of a killed control service is on its way out.
+    """
     with (directory / ".trainer.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise LockedError(
-                f"{directory} is being trained by process {file.read().strip() or '?'}"
-            ) from error
+        deadline = time.monotonic() + wait_s
+        while not _taken(file):
+            if time.monotonic() >= deadline:
+                file.seek(0)
+                owner = file.read().strip() or "?"
+                raise LockedError(f"{directory} is being trained by process {owner}; one run has one trainer")
+            time.sleep(0.1)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _summary(

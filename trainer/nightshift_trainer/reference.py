@@ -1,7 +1,7 @@
 """reference.json: what the adapter does to chosen tokens, for the proof that a server really serves it.
 
-A server computes the same logprobs with and without the adapter; the regression of its differences on these has slope 1 when
-the adapter is active and 0 when it is not. The tokens with the largest effect make that test sharp.
+A server computes the same logprobs with and without the adapter; the regression of its differences on these has slope
+1 when the adapter is active and 0 when it is not. The tokens with the largest effect make that test sharp.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,11 @@ CANDIDATES_PER_PROBE = 4
 def build_reference(
     policy: Policy, batch: Batch, min_tokens: int, budget_tokens: int, base_digest: str
 ) -> dict[str, Any]:
-    """Probes over the batch's own conversations, at temperature 1: `positions` index `prompt_token_ids`, and each logprob is
-    that token's given the tokens before it. At least `min_tokens` positions, if the batch has as many distinct ones."""
+    """Probes over the batch's own conversations, at temperature 1: `positions` index `prompt_token_ids`, and each
+    logprob is that token's given those before it. `min_tokens` positions, if the batch has as many distinct ones."""
     rows = _candidates(batch, min_tokens * CANDIDATES_PER_PROBE)
-    adapter = _logprobs(policy, rows, budget_tokens)
+    with policy.without_dropout():
+        adapter = _logprobs(policy, rows, budget_tokens)
     with policy.base():
         base = _logprobs(policy, rows, budget_tokens)
     effects = [
@@ -51,7 +52,7 @@ def build_reference(
 
 
 def _candidates(batch: Batch, wanted: int) -> list[Sequence]:
-    """Sequences with all their positions that no earlier one has with the same prefix, until `wanted` positions are together."""
+    """Sequences, each with the positions that no earlier one has after the same prefix, until `wanted` are together."""
     rows: list[Sequence] = []
     for token_ids in _token_sequences(batch):
         known = max((common_prefix([token_ids, row.token_ids]) for row in rows), default=1)

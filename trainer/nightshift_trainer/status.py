@@ -1,4 +1,4 @@
-"""What the outside sees of a run while it goes on: status.json, replaced whole, and metrics.jsonl, appended. No torch here."""
+"""What the outside sees of a run: status.json, replaced whole, and metrics.jsonl, appended. No torch here."""
 
 import json
 import os

@@ -25,8 +25,8 @@ MAX_RATIO_P95 = 2.0
 class StepReport:
     """What one step saw, over its sampled tokens. `stopped` says why the weights were left alone, if they were.
 
-    The mean |Δ| and the correlation compare π_θ with the sampler on members that tonight's current adapter sampled; they
-    measure sampler and trainer only where no step lies between (a batch's first step), and are None when no member qualifies.
+    The mean |Δ| and the correlation compare π_θ with the sampler on members that the current adapter sampled. They
+    measure trainer against sampler only in a batch's first step, before any update, and are None without such members.
     """
 
     loss: float
@@ -70,10 +70,10 @@ def take_step(
     first_of_batch: bool,
     beat: Callable[[], None],
 ) -> StepReport:
-    """Moves the adapter once (or not at all: `stopped`). `step` counts the run's steps from 1; `beat` runs between micro-batches.
+    """Moves the adapter once, or not at all (`stopped`). `step` counts from 1; `beat` runs between micro-batches.
 
-    The batch's first step has seen no update since the batch was sampled, so its logprobs must agree with the sampler's:
-    raises DatasetError above the bound, before anything moved.
+    The batch's first step has seen no update since the batch was sampled, so its logprobs must agree with the
+    sampler's: raises DatasetError above the bound, before anything moved.
     """
     began = time.monotonic()
     optimizer.zero_grad(set_to_none=True)
@@ -194,7 +194,8 @@ def _agreement(logp_T: Tensor, sampler_T: Tensor) -> tuple[float | None, float |
     """(mean |Δ|, correlation); the correlation is None where either side is constant."""
     if len(logp_T) == 0:
         return None, None
-    correlation = (
-        torch.corrcoef(torch.stack([logp_T, sampler_T]))[0, 1].item() if len(logp_T) > 1 else float("nan")
-    )
-    return (logp_T - sampler_T).abs().mean().item(), correlation if correlation == correlation else None
+    delta = (logp_T - sampler_T).abs().mean().item()
+    if len(logp_T) == 1:
+        return delta, None
+    correlation = torch.corrcoef(torch.stack([logp_T, sampler_T]))[0, 1].item()
+    return delta, None if math.isnan(correlation) else correlation

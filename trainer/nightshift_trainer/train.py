@@ -16,7 +16,7 @@ from nightshift_trainer import advantage
 from nightshift_trainer.batch import check_vocabulary, read_batch
 from nightshift_trainer.checkpoint import Progress, resume, save_checkpoint, seed_minibatch
 from nightshift_trainer.config import RunConfig
-from nightshift_trainer.errors import DatasetError, DeadlineError, Interrupted
+from nightshift_trainer.errors import DatasetError, DeadlineError, InterruptError
 from nightshift_trainer.handover import MANIFEST, digest_of, encode_json, publish
 from nightshift_trainer.lora import load_policy
 from nightshift_trainer.reference import build_reference
@@ -57,14 +57,14 @@ class Night:
             say(f"resumed after step {self.progress.step}, in iteration {self.progress.iteration}")
 
     def run(self) -> None:
-        """Trains every iteration. Raises RunError; on Interrupted a checkpoint of the last whole step is on disk."""
+        """Trains every iteration. Raises RunError; on InterruptError a checkpoint of the last whole step is on disk."""
         try:
             while self.progress.iteration <= self._config.iterations:
                 batch = self._wait_for_batch()
                 check_vocabulary(batch, self._policy.vocabulary_size())
                 self._learn(batch)
                 self.progress = self.progress.next_iteration()
-        except Interrupted:
+        except InterruptError:
             self._checkpoint()
             raise
 
@@ -173,13 +173,13 @@ class Night:
 
     def _beat(self) -> None:
         if self._stop.is_set():
-            raise Interrupted("asked to stop")
+            raise InterruptError("asked to stop")
         self._status.beat()
 
 
 def iteration_metrics(learning: Learning, reports: tuple[StepReport, ...]) -> dict[str, Any]:
-    """Rewards and groups of the batch, and its steps together: means weighted by sampled tokens, the largest p95, the first
-    step's agreement with the sampler. Nothing that depends on the clock, so that the same run gives the same manifest."""
+    """The batch's rewards and groups, and its steps together: means weighted by sampled tokens, the largest p95, the
+    first step's agreement with the sampler. Nothing of the clock, so that the same run gives the same manifest."""
     tokens = sum(report.sampled_tokens for report in reports)
 
     def mean(field: str) -> float | None:

@@ -1,0 +1,120 @@
+"""Advantages by hand, what is kept and dropped, how calls become sequences."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nightshift_trainer.advantage import group_advantages, learn_from, merge_calls, minibatches, sabotage
+from nightshift_trainer.types import Batch, Call, Group, LearningGroup, Member
+
+
+def a_call(prompt: tuple[int, ...], completion: tuple[int, ...]) -> Call:
+    return Call(prompt, completion, (-1.0,) * len(completion), "stop", "base", 1.0)
+
+
+def a_member(name: str, reward: float | None, excluded: bool = False, staleness: int = 0) -> Member:
+    return Member(name, reward, excluded, staleness, (a_call((1,), (2, 3)),))
+
+
+def a_batch(*groups: tuple[Member, ...], weight: float = 1.0) -> Batch:
+    return Batch(
+        1, "batch-1/groups.jsonl.gz", tuple(Group(f"g{i}", "s", weight, g, i) for i, g in enumerate(groups))
+    )
+
+
+def test_by_hand() -> None:
+    # Rewards 1, 0: mean 0.5, std (divisor 2) 0.5; 2/1 * (+-0.5) / 0.5 = +-2.
+    assert group_advantages([1, 0], 0.1, "group_std") == (2, -2)
+    # Rewards .5 .51 .52: mean .51, std .008165 < 0.1, so the floor: 3/2 * (-.01, 0, .01) / 0.1 = -.15, 0, .15.
+    assert group_advantages([0.5, 0.51, 0.52], 0.1, "group_std") == pytest.approx((-0.15, 0, 0.15), abs=1e-12)
+    # Rewards 1 0 0 0: mean .25, std sqrt(3)/4 = .4330127; 4/3 * .75 / std = 2.3094011, 4/3 * -.25 / std = -.7698004.
+    assert group_advantages([1, 0, 0, 0], 0.1, "group_std") == pytest.approx(
+        (2.3094011, *[-0.7698004] * 3), rel=1e-7
+    )
+    # Without the division: 4/3 * (.75, -.25).
+    assert group_advantages([1, 0, 0, 0], 0.1, "none") == pytest.approx((1, -1 / 3, -1 / 3, -1 / 3))
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=16), st.floats(-5, 5))
+def test_they_sum_to_zero_and_ignore_a_constant(rewards: list[float], shift: float) -> None:
+    advantages = group_advantages(rewards, 0.1, "group_std")
+    assert sum(advantages) == pytest.approx(0, abs=1e-6)
+    moved = group_advantages([r + shift for r in rewards], 0.1, "group_std")
+    assert moved == pytest.approx(advantages, abs=1e-6)
+
+
+def test_masked_members_are_in_no_statistic_and_excluded_ones_only_in_the_baseline() -> None:
+    batch = a_batch(
+        (
+            a_member("a", 1),
+            a_member("b", None),
+            a_member("c", 0, excluded=True),
+            a_member("d", 0, staleness=5),
+        )
+    )
+    learning = learn_from(batch, 0.1, "group_std")
+    # Over 1, 0, 0: mean 1/3, std sqrt(2)/3; 3/2 * (2/3) / (sqrt(2)/3) = 2.1213203.
+    (kept,) = learning.groups
+    assert [(m.rollout_id, m.advantage) for m in kept.members] == [("a", pytest.approx(2.1213203))]
+    assert (learning.masked_members, learning.excluded_members) == (1, 2)
+    assert learning.reward_mean == pytest.approx(1 / 3)
+    assert learning.reward_spread == pytest.approx(2**0.5 / 3)
+
+
+def test_groups_without_signal_are_dropped_by_reason() -> None:
+    equal = (a_member("a", 0.3), a_member("b", 0.3))
+    alone = (a_member("a", 1), a_member("b", None))
+    spared = (a_member("a", 1, excluded=True), a_member("b", 0, staleness=9))
+    learning = learn_from(a_batch(equal, equal, alone, spared), 0.1, "group_std")
+    assert learning.groups == ()
+    assert learning.dropped == {"no_loss_member": 1, "too_few_members": 1, "zero_variance": 2}
+    weightless = learn_from(a_batch((a_member("a", 1), a_member("b", 0)), weight=0), 0.1, "group_std")
+    assert weightless.dropped == {"zero_weight": 1}
+
+
+def test_calls_that_continue_are_one_sequence() -> None:
+    first, second = a_call((1, 2), (3, 4)), a_call((1, 2, 3, 4, 9), (5,))
+    (one,) = merge_calls([first, second])
+    assert (one.token_ids, one.positions) == ((1, 2, 3, 4, 9, 5), (2, 3, 5))
+    assert len(one.sampler_logprobs) == len(one.temperatures) == 3
+    # The third was re-tokenised (8 for 3): it starts a sequence of its own.
+    two = merge_calls([first, second, a_call((1, 2, 8, 4, 9, 5, 7), (6,))])
+    assert [s.token_ids for s in two] == [(1, 2, 3, 4, 9, 5), (1, 2, 8, 4, 9, 5, 7, 6)]
+    assert two[1].positions == (7,)
+
+
+@given(st.integers(1, 20), st.integers(1, 4), st.integers(0, 5))
+def test_minibatches_hold_every_group_once(groups: int, count: int, seed: int) -> None:
+    every = [LearningGroup(str(i), 1, ()) for i in range(groups)]
+    parts = minibatches(every, count, seed, 1)
+    assert sorted(g.group_id for part in parts for g in part) == sorted(g.group_id for g in every)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert parts == minibatches(every, count, seed, 1)
+
+
+def test_sabotage_keeps_the_masked_and_turns_the_rest() -> None:
+    batch = a_batch((a_member("a", 0.9), a_member("b", None), a_member("c", 0.1), a_member("d", 0.2)))
+
+    def rewards(kind: str) -> list[float | None]:
+        return [m.reward for m in sabotage(batch, kind, 1).groups[0].members]
+
+    assert rewards("invert_rewards") == [pytest.approx(0.1), None, pytest.approx(0.9), pytest.approx(0.8)]
+    shuffled = rewards("shuffle_rewards")
+    assert shuffled[1] is None
+    assert sorted(r for r in shuffled if r is not None) == [0.1, 0.2, 0.9]
+    assert shuffled == rewards("shuffle_rewards")
+
+
+def test_the_pure_modules_need_no_torch() -> None:
+    modules = ", ".join(
+        f"nightshift_trainer.{m}" for m in ("config", "types", "batch", "advantage", "process")
+    )
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode
+        == 0
+    )

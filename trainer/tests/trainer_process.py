@@ -1,0 +1,56 @@
+"""Runs the trainer as a process of its own, forked so that nothing is imported twice."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from nightshift_trainer import process
+
+WAIT_S = 30.0
+
+
+def start(run: Path) -> int:
+    """The pid of a trainer on `run`; what it says goes to `run`/stderr."""
+    pid = os.fork()
+    if pid != 0:
+        return pid
+    with (run / "stderr").open("a", buffering=1) as log:
+        sys.stderr = log
+        code = 1
+        try:
+            code = process.run(
+                argparse.Namespace(run=run, json=False, exit_with_stdin=False, lock_wait=WAIT_S)
+            )
+        finally:
+            log.flush()
+            os._exit(code)
+
+
+def finish(pid: int) -> int:
+    """Its exit code; negative for the signal that ended it."""
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def train(run: Path) -> int:
+    """Runs to the end."""
+    return finish(start(run))
+
+
+def kill_when(pid: int, condition: Callable[[], bool], number: int = signal.SIGKILL) -> int:
+    """Sends the signal as soon as the condition holds; the exit code."""
+    until(condition)
+    os.kill(pid, number)
+    return finish(pid)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Returns when the condition holds; fails the test if it never does."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "the trainer did not get there"
+        time.sleep(0.002)
