@@ -47,15 +47,15 @@ describe("on disk", () => {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  test("acknowledged commits survive kill -9, again and again, and one process owns the directory", { timeout: 60_000 }, async () => {
+  test("acknowledged commits survive kill -9, again and again, and one process owns the directory", { timeout: 120_000 }, async () => {
     const acknowledged: number[] = [];
-    for (const round of [0, 1, 2]) {
+    for (const round of [0, 1]) {
       writer = fork(join(import.meta.dirname, "writer.ts"), [dir, String(round * 1_000_000)], { execArgv: [] });
       const enough = Promise.withResolvers<void>();
       let seen = 0;
       writer.on("message", (id: number) => {
         acknowledged.push(id);
-        if ((seen += 1) === 25) enough.resolve();
+        if ((seen += 1) === 20) enough.resolve();
       });
       writer.on("exit", () => enough.reject(new Error("writer stopped by itself")));
       await enough.promise;
@@ -72,7 +72,7 @@ describe("on disk", () => {
     const rows = await database.kysely.selectFrom("spans").select("span_id").execute();
     await database.close();
     const stored = new Set(rows.map((row) => Number(row.span_id)));
-    expect(acknowledged.length).toBeGreaterThanOrEqual(75);
+    expect(acknowledged.length).toBeGreaterThanOrEqual(40);
     expect(acknowledged.filter((id) => !stored.has(id))).toEqual([]);
   });
 
@@ -83,6 +83,6 @@ describe("on disk", () => {
     await first.close();
     const second = await createPglite({ dir, log });
     await second.close();
-    await expect(sql`select 1`.execute(second.kysely)).rejects.toThrow("destroyed");
+    await expect(sql`select 1`.execute(second.kysely)).rejects.toThrow(/destroyed|closed/);
   });
 });

@@ -93,6 +93,11 @@ describe("two recordings of one call", () => {
     expect(evidence).toMatchObject({ damage: [], fromGateway: true });
   });
 
+  test("no tools at the gateway means no tools, whatever the SDK says", () => {
+    const seen = inference("g1", [10, 90], [system, question], [done], { ...gateway, tools: null });
+    expect(only(build([inference("i1", [0, 100], [question], [done]), http, seen])).trajectory.tools).toBeNull();
+  });
+
   test("in traces of their own they are one call by response id and answer; the id alone joins nothing", () => {
     const seen = inference("g1", [10, 90], [system, question], [done], { ...gateway, traceId: "t2", parentSpanId: null, responseId: "r" });
     const sdk = inference("i1", [0, 100], [system, question], [done], { responseId: "r", subject: "user-1" });
@@ -108,6 +113,14 @@ describe("two recordings of one call", () => {
     });
     const inside = SIMPLE.calls.slice(1).map((call) => ({ ...call, parentSpanId: "w" }));
     expect(only(build([wrapper, ...inside])).trajectory).toMatchObject({ usage: { inputTokens: 200, calls: 2 }, subject: "user-w" });
+    expect(only(build([wrapper, ...inside])).trajectory.spans.map(({ spanId }) => spanId)).toEqual(["i1", "i2", "w", "x1"]);
+  });
+
+  test("a model span around a tool is no wrapper of the sub-agent in it", () => {
+    const around = inference("w", [0, 3_000], [system, question], [done]);
+    const inTool = tool("x", [10, 90], "lookup", null, { parentSpanId: "w" });
+    const sub = inference("s", [20, 80], [say("user", "A1")], [say("assistant", "lost")], { parentSpanId: "x" });
+    expect(build([around, inTool, sub])).toHaveLength(2);
   });
 
   test("parents in a circle end", () => {
@@ -128,6 +141,13 @@ describe("branches", () => {
     expect(drafts).toHaveLength(2);
   });
 
+  test("thinking that history leaves out does not make the real answer look discarded too", () => {
+    const thinking = { ...lookup, parts: [{ type: "reasoning", content: "hm" }, ...lookup.parts] };
+    const retry = inference("i0", [50, 90], [system, question], [say("assistant", "No idea.")]);
+    const thought = inference("i1", [100, 1_000], [system, question], [thinking]);
+    expect(build([retry, thought, ...SIMPLE.calls.slice(2)]).map(({ evidence }) => evidence.abandoned)).toEqual([true, false]);
+  });
+
   test("an attempt that failed without an answer is no branch", () => {
     const failed = inference("i0", [50, 90], [system, question], [], { errorType: "timeout", usage: {} });
     expect(only(build([failed, ...SIMPLE.calls])).trajectory.messages).toEqual(SIMPLE.transcript);
@@ -145,6 +165,11 @@ describe("branches", () => {
     const drafts = build([first, left, right]);
     expect(drafts.map(({ evidence }) => evidence.abandoned)).toEqual([false, false]);
     expect(drafts.map(({ trajectory }) => trajectory.usage.calls)).toEqual([2, 2]);
+    const discarded = inference("d", [2, 3], [system, question, done, say("user", "Thanks")], [say("assistant", "Eh?")]);
+    const again = build([first, discarded, left, right]);
+    expect(
+      again.filter(({ evidence }) => evidence.abandoned).flatMap(({ trajectory }) => trajectory.spans.map(({ spanId }) => spanId)),
+    ).toHaveLength(2);
   });
 
   test("a sub-agent inside a tool is a trajectory whose parent made the call", () => {
@@ -156,6 +181,19 @@ describe("branches", () => {
     expect(drafts).toHaveLength(2);
     expect(child).toMatchObject({ parentId: parent?.id, usage: { calls: 1 } });
     expect(parent?.usage.calls).toBe(2);
+  });
+
+  test("a sub-agent that is handed a piece of history was not compacted", () => {
+    const sub = inference(
+      "s1",
+      [1_200, 1_300],
+      [say("system", "You refund."), say("assistant", "Earlier."), say("user", "A1")],
+      [say("assistant", "ok")],
+      {
+        parentSpanId: "x1",
+      },
+    );
+    expect(build([...SIMPLE.calls, sub]).map(({ evidence }) => evidence.compactedUnlinked)).toEqual([false, false]);
   });
 
   test("a compacted history starts a linked segment; one with nothing before it is unlinked", () => {
@@ -211,7 +249,7 @@ describe("tool calls", () => {
   });
 
   test("an execution repeated by a nested MCP span counts once", () => {
-    const nested = tool("mcp", [1_150, 1_450], "lookup", "c1", { parentSpanId: "x1" });
+    const nested = tool("mcp", [1_050, 1_450], "lookup", "c1", { parentSpanId: "x1" });
     expect(only(build([...SIMPLE.calls, nested])).trajectory.toolTimings.map(({ spanId }) => spanId)).toEqual(["x1"]);
   });
 

@@ -97,8 +97,15 @@ describe("sweep", () => {
     await send([FIRST, ROOT]);
     expect(await assembler.sweep(2_000)).toEqual([]);
     expect(await assembler.sweep(10_999)).toEqual([]);
-    await send([TOOL, LAST], 10_999);
-    expect(await assembler.sweep(11_999)).toHaveLength(1);
+    await send([TOOL, LAST], 3_000);
+    expect(await assembler.sweep(4_000)).toHaveLength(1);
+  });
+
+  test("a delivery during a sweep is not lost: the conversation is left for the next one", async () => {
+    await send([FIRST, TOOL, ROOT]);
+    const [during] = await Promise.all([assembler.sweep(2_000), send([LAST])]);
+    expect(during).toEqual([]);
+    expect(await assembler.sweep(2_000)).toMatchObject([{ version: 1, messages: SIMPLE.transcript }]);
   });
 
   test("turns in traces of their own with one conversation id are one conversation, and wait for every root", async () => {
