@@ -52,7 +52,8 @@ export async function readBody(
   const encoding = encodingOf(request);
   if (Number(request.headers["content-length"] ?? 0) > limits.maxBytes) throw tooLarge(limits.maxBytes);
   const collector = collectInto(limits, lease);
-  for await (const chunk of request) collector.add(chunk as Uint8Array);
+  // Leaving the loop early must not destroy the request: its socket still has to carry the refusal.
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) collector.add(chunk as Uint8Array);
   const wire = collector.finish();
   if (encoding === "identity") return { wire, encoding, bytes: wire };
   return { wire, encoding, bytes: await inflate(wire, encoding, limits, lease) };

@@ -38,7 +38,10 @@ function fill(merged: Reading, reading: Reading): boolean {
     contributed = true;
   }
   // Any dialect that knows an inference or a tool knows better than one that sees only structure.
-  if (merged.kind === undefined || (merged.kind === "structure" && reading.kind !== undefined)) merged.kind = reading.kind ?? "structure";
+  if (reading.kind !== undefined && (merged.kind === undefined || merged.kind === "structure") && merged.kind !== reading.kind) {
+    merged.kind = reading.kind;
+    contributed = true;
+  }
   return contributed;
 }
 

@@ -138,7 +138,8 @@ function writeField(value: unknown, field: JsonField, writer: PbfWriter, path: s
 
 function writeString(value: unknown, field: JsonField, writer: PbfWriter, path: string): void {
   if (typeof value !== "string") throw wrong(path, "a string");
-  if (field.kind === "text") writer.writeStringField(field.number, value);
+  // Not writeStringField: pbf 5.1.2 writes characters above U+1FFFF wrongly.
+  if (field.kind === "text") writer.writeBytesField(field.number, Buffer.from(value));
   else if (field.kind === "base64") writer.writeBytesField(field.number, Buffer.from(value, "base64"));
   else writer.writeBytesField(field.number, /^(?:[0-9a-f]{2})*$/i.test(value) ? Buffer.from(value, "hex") : new Uint8Array());
 }

@@ -17,12 +17,18 @@ const FINDERS: readonly Finder[] = [findEmails, findIbans, findCards, findPhones
 
 /** All personal data in `text`, ordered by position, without overlaps. */
 export function findPii(text: string): PiiHit[] {
-  const taken: PiiHit[] = [];
+  const hits: PiiHit[] = [];
+  // One mark per character, so that ten thousand hits cost no ten thousand squared.
+  let taken: Uint8Array | null = null;
   for (const find of FINDERS) {
-    const free = find(text).filter((hit) => taken.every((other) => hit.end <= other.start || other.end <= hit.start));
-    taken.push(...free);
+    for (const hit of find(text)) {
+      taken ??= new Uint8Array(text.length);
+      if (taken.subarray(hit.start, hit.end).includes(1)) continue;
+      taken.fill(1, hit.start, hit.end);
+      hits.push(hit);
+    }
   }
-  return taken.sort((a, b) => a.start - b.start);
+  return hits.sort((a, b) => a.start - b.start);
 }
 
 /** Payment card in a bare number, where there is no text around it: a JSON number. */

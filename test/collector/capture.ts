@@ -44,7 +44,7 @@ export async function startCapture(
     transport,
     records,
     post: (path, body, headers = {}) =>
-      fetch(url + path, { method: "POST", body: body as BodyInit, headers: { "content-type": "application/x-protobuf", ...headers } }),
+      fetch(url + path, { method: "POST", body: body as string, headers: { "content-type": "application/x-protobuf", ...headers } }),
     async close() {
       await receiver.close();
       await transport.close();

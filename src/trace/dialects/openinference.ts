@@ -12,7 +12,6 @@ const KIND: Readonly<Record<string, Call["kind"]>> = { LLM: "inference", TOOL: "
 
 const SCALARS: ScalarTable = [
   { field: "provider", keys: ["llm.provider", "llm.system"] },
-  { field: "requestModel", keys: ["llm.request.model_name", "llm.model_name"] },
   { field: "responseModel", keys: ["llm.response.model_name", "llm.model_name"] },
   { field: "toolName", keys: ["tool.name"] },
   { field: "toolCallId", keys: ["tool.id", "tool_call.id"] },
@@ -47,7 +46,7 @@ function readInference(attributes: Attributes, damage: Set<Damage>): Reading {
   const output = list("llm.output_messages").flatMap((item) => messageOf(item, tools));
   const finish = textAt(attributes, "llm.finish_reason") ?? finishReasonOf(attributes);
   return {
-    ...readNumbers(attributes, damage),
+    ...readParameters(attributes, damage),
     ...(input.length > 0 ? { input } : {}),
     ...(output.length > 0 ? { output } : {}),
     ...(tools.length > 0 ? { tools } : {}),
@@ -90,7 +89,7 @@ function callParts(message: Record<string, unknown>, tools: readonly ToolDefinit
   });
 }
 
-function readNumbers(attributes: Attributes, damage: Set<Damage>): Reading {
+function readParameters(attributes: Attributes, damage: Set<Damage>): Reading {
   const usage = present({
     inputTokens: numberAt(attributes, "llm.token_count.prompt"),
     outputTokens: numberAt(attributes, "llm.token_count.completion"),
@@ -104,7 +103,9 @@ function readNumbers(attributes: Attributes, damage: Set<Damage>): Reading {
     maxTokens: numberAt(parameters, "max_completion_tokens", "max_tokens"),
     seed: numberAt(parameters, "seed"),
   });
-  return { ...(usage && { usage }), ...(sampling && { sampling }) };
+  // `llm.model_name` is the model that answered: the instrumentation overwrites the requested name with it.
+  const requestModel = textAt(attributes, "llm.request.model_name") ?? textAt(parameters, "model") ?? textAt(attributes, "llm.model_name");
+  return { ...(usage && { usage }), ...(sampling && { sampling }), ...(requestModel === undefined ? {} : { requestModel }) };
 }
 
 /** The raw answer is in `output.value` where the instrumentation keeps it; the response id is nowhere else. */

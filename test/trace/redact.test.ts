@@ -1,0 +1,145 @@
+import { fc, test as property } from "@fast-check/vitest";
+import { describe, expect, test } from "vitest";
+import { PSEUDONYM } from "../../src/trace/pseudonym.ts";
+import { redactText, Unredactable } from "../../src/trace/redact.ts";
+import { REDACTION_KEY } from "../collector/capture.ts";
+
+const redact = (text: string) => redactText(text, REDACTION_KEY);
+/** Pseudonyms by kind only, for tables that a person reads. */
+const shape = async (text: string) => (await redact(text)).replaceAll(/<(\w+)_[a-z2-7]{8}>/g, "<$1>");
+
+describe("what is taken out", () => {
+  test.each([
+    ["Write to bob@example.com.", "Write to <email>."],
+    ["<bob.o'neil+shop@mail.example.co.uk>", "<<email>>"],
+    ["jürgen@münchen.de wrote", "<email> wrote"],
+    ["a@b.co,c@d.io", "<email>,<email>"],
+    ["Call +49 151 2345 6789 now", "Call <phone> now"],
+    ["Call +1 (555) 123-4567.", "Call <phone>."],
+    ["(555) 123-4567 or 555-123-4567", "<phone> or <phone>"],
+    ["Tel. 030/1234567", "Tel. <phone>"],
+    ["card 4111 1111 1111 1111 12/27", "card <card> 12/27"],
+    ["card 5500-0000-0000-0004", "card <card>"],
+    ["378282246310005", "<card>"],
+    ["1234 4111111111111111", "1234 <card>"],
+    ["IBAN DE89 3704 0044 0532 0130 00 bitte", "IBAN <iban> bitte"],
+    ["BE68 5390 0754 7034 SEND", "<iban> SEND"],
+    ["from 203.0.113.7:8080", "from <ip>:8080"],
+    ["via 2001:db8::8a2e:370:7334", "via <ip>"],
+    ["AWS_SECRET_ACCESS_KEY = wJalrXUtnFEMIK7MDENGbPxRfiCYzXAMPLEKEYab", "<secret>"],
+    ["token ghp_16C7e42F292c6912E7710c838347Ae178B4a", "token <secret>"],
+    ["secretlint-disable ghp_16C7e42F292c6912E7710c838347Ae178B4a", "secretlint-disable <secret>"],
+  ])("%s", async (text, expected) => {
+    expect(await shape(text)).toBe(expected);
+  });
+});
+
+describe("what stays", () => {
+  test.each([
+    "order A1234, ticket 12345678, invoice 2026-00017",
+    "2026-11-21T10:00:00.123+01:00 and 21.11.2026 09:30:15",
+    "1,234,567.89 EUR or $ 1299.00 or 1 250 000",
+    "1763725380000000001 ns, 1763725380123 ms",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "0af7651916cd43dd8448eb211c80319c",
+    "4111 1111 1111 1112 fails Luhn",
+    "http://127.0.0.1:4318/v1/traces and ::1",
+    "@decorator, user@, foo @ bar",
+    "std::vector a::b task-force risk-free",
+    "DE00 3704 5544 7532 9130 55",
+  ])("%s", async (text) => {
+    expect(await redact(text)).toBe(text);
+  });
+});
+
+test("the same value has the same pseudonym in every spelling, and another under another key", async () => {
+  const [plain, spelled] = [await redact("+4915123456789"), await redact("+49 (151) 23456789")];
+  expect(plain).toBe(spelled);
+  expect(await redact("Bob@Example.com")).toBe(await redact("bob@example.com"));
+  expect(await redactText("bob@example.com", Buffer.alloc(32, 1))).not.toBe(await redact("bob@example.com"));
+});
+
+describe("inside JSON", () => {
+  test.each([
+    ['{"to":"bob@example.com", "n": 1.0}', '{"to":"<email>", "n": 1.0}'],
+    ['{"text":"hi\\nbob@example.com"}', '{"text":"hi\\n<email>"}'],
+    ['{"text":"bob\\u0040example.com"}', '{"text":"<email>"}'],
+    ['{"card": 4111111111111111, "id": 4111111111111112}', '{"card": "<card>", "id": 4111111111111112}'],
+    ['{"bob@example.com": [1, 2]}', '{"<email>": [1, 2]}'],
+    ['[{"arguments":"{\\"mail\\":\\"bob@example.com\\"}"}]', '[{"arguments":"{\\"mail\\":\\"<email>\\"}"}]'],
+    ['{"cut": "bob@example.com, an', '{"cut": "<email>, an'],
+  ])("%s", async (text, expected) => {
+    expect(await shape(text)).toBe(expected);
+  });
+
+  test("an address and its escaped spelling get the same pseudonym", async () => {
+    const [first, second] = [await redact("bob@example.com"), await redact('"x\\nbob\\u0040example.com"')];
+    expect(second).toBe(JSON.stringify(`x\n${first}`));
+  });
+
+  test("what cannot be read fails closed", async () => {
+    await expect(redact('{"cut": "bob\\u0040example.com')).rejects.toBeInstanceOf(Unredactable);
+    let nested = "bob@example.com";
+    for (let depth = 0; depth < 8; depth++) nested = JSON.stringify({ nested });
+    await expect(redact(nested)).rejects.toBeInstanceOf(Unredactable);
+  });
+});
+
+const piece = fc.oneof(
+  fc.string({ unit: "binary", maxLength: 12 }),
+  fc.constantFrom("bob@example.com", "+49 151 23456789", "4111 1111 1111 1111", "DE89370400440532013000", "203.0.113.7", "555-123-4567"),
+  fc.constantFrom(
+    "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+    "postgres://u:p4ssw0rd@db.example.com/x",
+    "@",
+    "+",
+    "-",
+    " ",
+    "0",
+    "<email_abcdefgh>",
+    '"',
+    "\\",
+  ),
+);
+const dirty = fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join(""));
+const dirtyJson = fc
+  .jsonValue({ maxDepth: 3, stringUnit: "binary" })
+  .chain((value) => dirty.map((text) => JSON.stringify({ [text]: [text, value, JSON.stringify({ text })] })));
+
+property.prop([fc.oneof(dirty, dirtyJson)], { numRuns: 300 })("redacting twice is redacting once", async (text) => {
+  const once = await redact(text);
+  expect(await redact(once)).toBe(once);
+});
+
+property.prop([dirtyJson], { numRuns: 200 })("valid JSON stays valid JSON", async (text) => {
+  expect(() => JSON.parse(text) as unknown).not.toThrow();
+  const redacted = await redact(text);
+  expect(() => JSON.parse(redacted) as unknown).not.toThrow();
+});
+
+property.prop([fc.emailAddress({ size: "small" })])("no address survives beside punctuation", async (address) => {
+  fc.pre(/^[\w.+%'-]+@[\w-]+(\.[\w-]+)*\.[a-z]{2,63}$/i.test(address));
+  const text = await redact(`(${address}), "${address}"`);
+  expect(text).toMatch(PSEUDONYM);
+  expect(text).not.toContain(address);
+});
+
+test.each([
+  ["at signs", "@".repeat(200_000)],
+  ["local part", `${"a".repeat(200_000)}@`],
+  ["labels", `a@${"b.".repeat(100_000)}`],
+  ["digits", "4".repeat(200_000)],
+  ["digit groups", "4111 ".repeat(40_000)],
+  ["plus signs", "+1".repeat(100_000)],
+  ["colons", "1:".repeat(100_000)],
+  ["capitals", "DE89 AAAA ".repeat(20_000)],
+  ["protocols", "http://a".repeat(25_000)],
+])(
+  "hostile input costs what its length says: %s",
+  async (_name, text) => {
+    // Ten times the text may cost some ten times the time; a quadratic pattern would cost a hundred times and run into the test's limit.
+    const small = text.slice(0, 20_000);
+    await Promise.allSettled([redact(small), redact(text)]);
+  },
+  5_000,
+);
