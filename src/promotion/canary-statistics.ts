@@ -6,8 +6,8 @@
 export type Arm = "stable" | "candidate";
 
 /** Weights γ and multiples of the base bet λ0: four bettors, timid to bold, mixed. */
-const GAMMA = [0.3, 0.4, 0.2, 0.1] as const;
-const BET_MULTIPLES = [0.5, 1, 2, 4] as const;
+export const GAMMA = [0.3, 0.4, 0.2, 0.1] as const;
+export const BET_MULTIPLES = [0.5, 1, 2, 4] as const;
 /** Share of the largest loss that one unit can cause which a bettor may stake; keeps every factor at or above 0.1. */
 const MAX_STAKE = 0.9;
 
@@ -163,7 +163,7 @@ export function effectInterval(
   return { mean, low: mean - half, high: mean + half };
 }
 
-function logSumExp(values: readonly number[]): number {
+export function logSumExp(values: readonly number[]): number {
   const top = Math.max(...values);
   return top + Math.log(values.reduce((sum, value) => sum + Math.exp(value - top), 0));
 }

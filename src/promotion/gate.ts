@@ -1,3 +1,5 @@
+import { seededRandom } from "./seeded-random.ts";
+
 /** The offline gate's statistics: pure. The rollouts and the pair judge are someone else's; this decides what their counts prove. */
 
 const BETS = [0.02, 0.05, 0.1, 0.2, 0.4, 0.8] as const;
@@ -115,7 +117,7 @@ export function decideGate(pairs: readonly GatePair[], parameters: GateParameter
  */
 export function unitsNeeded(truth: { meanX: number; ties: number }, m: number, alpha: number, cap = 20_000): number {
   const runs = truth.ties >= 1 ? 1 : 101;
-  const lengths = Array.from({ length: runs }, (_, run) => crossing(truth, m, alpha, cap, lcg(run + 1)));
+  const lengths = Array.from({ length: runs }, (_, run) => crossing(truth, m, alpha, cap, seededRandom(run + 1)));
   return lengths.sort((a, b) => a - b)[Math.floor(runs / 2)] ?? Number.POSITIVE_INFINITY;
 }
 
@@ -134,15 +136,6 @@ function crossing(truth: { meanX: number; ties: number }, m: number, alpha: numb
     if (sum / BETS.length >= 1 / alpha) return n;
   }
   return Number.POSITIVE_INFINITY;
-}
-
-/** Numerical Recipes' linear congruential generator: good enough for a plan, and the same on every machine. */
-function lcg(seed: number): () => number {
-  let state = Math.imul(seed, 2_654_435_761) >>> 0;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return state / 2 ** 32;
-  };
 }
 
 /**
