@@ -1,4 +1,15 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parentPort } from "node:worker_threads";
@@ -53,15 +64,21 @@ const OPTIONS = {
 
 /** A fresh cluster each time, unpacked from a cached one: initdb takes seconds, unpacking tenths. */
 async function openInMemory(): Promise<PGlite> {
-  const clusterCache = clusterCacheFile();
-  if (existsSync(clusterCache)) return PGlite.create({ ...OPTIONS, loadDataDir: new Blob([readFileSync(clusterCache)]) });
+  const cached = cachedCluster();
+  if (cached !== null) return PGlite.create({ ...OPTIONS, loadDataDir: cached });
   const created = await PGlite.create(OPTIONS);
   const dump = await created.dumpDataDir("none");
-  const aside = `${clusterCache}.${process.pid}.${Date.now()}`;
-  mkdirSync(dirname(clusterCache), { recursive: true });
+  const cache = clusterCacheFile();
+  const aside = `${cache}.${process.pid}.${Date.now()}`;
+  mkdirSync(dirname(cache), { recursive: true });
   writeFileSync(aside, Buffer.from(await dump.arrayBuffer()));
-  renameSync(aside, clusterCache);
+  renameSync(aside, cache);
   return created;
+}
+
+function cachedCluster(): Blob | null {
+  const file = clusterCacheFile();
+  return existsSync(file) ? new Blob([readFileSync(file)]) : null;
 }
 
 /** By PGlite version: a cluster's files are not readable across major versions of Postgres. */
@@ -75,11 +92,15 @@ function clusterCacheFile(): string {
 async function openDirectory(dir: string): Promise<PGlite> {
   const cluster = join(dir, "postgres");
   if (!existsSync(cluster)) {
-    // A kill during initdb must not leave half a cluster under the real name.
+    // A kill meanwhile must not leave half a cluster under the real name.
     const aside = `${cluster}.initializing`;
     rmSync(aside, { recursive: true, force: true });
-    await (await PGlite.create({ ...OPTIONS, dataDir: aside })).close();
+    const cached = cachedCluster();
+    await (await PGlite.create({ ...OPTIONS, dataDir: aside, ...(cached === null ? {} : { loadDataDir: cached }) })).close();
+    for (const path of readdirSync(aside, { recursive: true, encoding: "utf8" })) syncPath(join(aside, path));
+    syncPath(aside);
     renameSync(aside, cluster);
+    syncPath(dir);
   }
   // Left behind by kill -9. Our own lock is held, so it cannot belong to a living process.
   rmSync(join(cluster, "postmaster.pid"), { force: true });
@@ -102,7 +123,7 @@ class DurableNodeFs extends NodeFS {
       const nodefs = module.NODEFS as NodeFsModule;
       nodefs.stream_ops.fsync = (stream) => {
         if (stream.nfd !== undefined) fsyncSync(stream.nfd);
-        else syncDirectory(nodefs.realPath(stream.node));
+        else syncPath(nodefs.realPath(stream.node));
         return 0;
       };
     };
@@ -111,7 +132,7 @@ class DurableNodeFs extends NodeFS {
   }
 }
 
-function syncDirectory(path: string): void {
+function syncPath(path: string): void {
   const descriptor = openSync(path, "r");
   try {
     fsyncSync(descriptor);
