@@ -4,7 +4,7 @@ import { createGunzip, createZstdDecompress } from "node:zlib";
 import { nightshiftError } from "../src/errors.ts";
 import { Refusal, unavailable } from "./reply.ts";
 
-export type Encoding = "identity" | "gzip" | "zstd";
+type Encoding = "identity" | "gzip" | "zstd";
 
 export interface Body {
   /** As it came. */

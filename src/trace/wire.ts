@@ -31,7 +31,7 @@ const nested = (message: MessageShape): FieldShape => ({ wire: 2, message });
 const anyValueFields: (FieldShape | undefined)[] = [];
 const keyValueFields: (FieldShape | undefined)[] = [];
 const ANY_VALUE: MessageShape = { name: "AnyValue", fields: anyValueFields };
-export const KEY_VALUE: MessageShape = { name: "KeyValue", fields: keyValueFields };
+const KEY_VALUE: MessageShape = { name: "KeyValue", fields: keyValueFields };
 keyValueFields.push(undefined, TEXT, nested(ANY_VALUE), VARINT);
 anyValueFields.push(
   undefined,

@@ -1,35 +1,28 @@
 import { readFileSync } from "node:fs";
 import { fc, test } from "@fast-check/vitest";
 import { afterAll, beforeAll, expect } from "vitest";
-import { silentLog } from "../../src/log.ts";
-import type { Database } from "../../src/store/database.ts";
-import { createPglite } from "../../src/store/pglite.ts";
+import { decodeLogs, decodeSpans, decodeStoredLog, decodeStoredSpan } from "../../src/trace/decode.ts";
 import { normalise } from "../../src/trace/normalise.ts";
-import { storeRecord } from "../../src/trace/span-store.ts";
 import { logJson, logRequest, protobuf, spanJson, traceRequest } from "../fixtures/otlp/build.ts";
-import { REDACTION_KEY, startCapture, type Capture } from "./capture.ts";
+import { startCapture, type Capture } from "./capture.ts";
 
-/** Valid bodies with a few bytes changed, cut, doubled or inserted: all the way through redaction, decoding, storing and normalising. */
-let database: Database;
+/** Valid bodies with a few bytes changed, cut, doubled or inserted: all the way through redaction, decoding, the stored form and normalising. */
 let capture: Capture;
 let unhandled = 0;
 const count = () => unhandled++;
 
 beforeAll(async () => {
   process.on("unhandledRejection", count);
-  database = await createPglite({ dir: null, log: silentLog() });
-  await database.migrate();
   capture = await startCapture({
-    handler: async (record) => {
-      const stored = await database.kysely.transaction().execute((trx) => storeRecord(trx, record, { redactionKey: REDACTION_KEY }));
-      for (const span of stored.spans) normalise(span, stored.logs);
+    handler: async ({ signal, body }) => {
+      if (signal === "logs") for (const { raw } of decodeLogs(body)) decodeStoredLog(raw);
+      else for (const { value, raw } of decodeSpans(body)) normalise(decodeStoredSpan(raw) ?? value, []);
     },
   });
 });
 afterAll(async () => {
   process.off("unhandledRejection", count);
   await capture.close();
-  await database.close();
 });
 
 const BODIES = {

@@ -45,5 +45,5 @@ describe.each(SDKS)("%s", (sdk) => {
     const recording = await recordSdk(sdk);
     expect(recording.modelRequests).toBe(4);
     expect(goldenOf(requestsOf(recording))).toEqual(golden);
-  });
+  }, 60_000);
 });

@@ -134,12 +134,6 @@ test.each([
   ["colons", "1:".repeat(100_000)],
   ["capitals", "DE89 AAAA ".repeat(20_000)],
   ["protocols", "http://a".repeat(25_000)],
-])(
-  "hostile input costs what its length says: %s",
-  async (_name, text) => {
-    // Ten times the text may cost some ten times the time; a quadratic pattern would cost a hundred times and run into the test's limit.
-    const small = text.slice(0, 20_000);
-    await Promise.allSettled([redact(small), redact(text)]);
-  },
-  5_000,
-);
+])("hostile input does not run into the time limit, as a quadratic pattern would: %s", async (_name, text) => {
+  await Promise.allSettled([redact(text)]);
+});
