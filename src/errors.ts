@@ -24,6 +24,12 @@ const TABLE = {
     fix: "Free disk space or move dataDir to a larger volume; nothing that was acknowledged is lost.",
     retryable: true,
   },
+  // command line
+  python_unusable: {
+    message: (a: { python: string; problem: string }) => `Python ${a.python} cannot run the trainer: ${a.problem}`,
+    fix: "`npm run quickstart` prepares .venv with everything in it; or point `python` in the config at a Python >= 3.11 that has trainer/requirements.txt.",
+    retryable: false,
+  },
   // collector, transport and trace
   otlp_malformed: {
     message: (a: { where: string; problem: string }) => `the OTLP request cannot be read: ${a.where}: ${a.problem}`,

@@ -1,0 +1,19 @@
+import type { styleText } from "node:util";
+
+/** What a command sees of the process that it runs in; tests pass their own. */
+export interface CliContext {
+  env: Readonly<Record<string, string | undefined>>;
+  /** Writes one line (or several) to stdout: what was asked for, and nothing else. */
+  out(text: string): void;
+  /** Writes one line to stderr: problems and progress. */
+  err(text: string): void;
+  /** Stdout is a terminal that shows colours. */
+  colours: boolean;
+  /** Aborts at the first SIGINT or SIGTERM. */
+  signal: AbortSignal;
+}
+
+/** A command's exit code. 0: done. 1: what was asked for failed. 2: bad config or bad usage. */
+export type ExitCode = 0 | 1 | 2;
+
+export type Style = Parameters<typeof styleText>[0];

@@ -1,0 +1,54 @@
+import { Command, CommanderError } from "commander";
+import { NightshiftError } from "../errors.ts";
+import type { CliContext, ExitCode } from "./context.ts";
+import { upCommand } from "./up.ts";
+
+/** A command's place in the program: adds itself and reports its exit code through `finish`. */
+export type AddCommand = (program: Command, context: CliContext, finish: (code: ExitCode) => void) => void;
+
+const COMMANDS: readonly AddCommand[] = [upCommand];
+
+const EXIT_CODES = `
+Exit codes:
+  0  done
+  1  what was asked for failed
+  2  bad config or bad usage
+
+Examples:
+  nightshift init > nightshift.yaml        a commented config to start from
+  nightshift up --config nightshift.yaml   everything in one process
+  nightshift report                        what was captured, and why some of it does not train
+  nightshift run --wait                    one night now
+`;
+
+/** Errors of what the operator wrote, not of what happened. */
+const USAGE_CODES: ReadonlySet<string> = new Set(["config_invalid", "config_unreadable", "api_open", "collector_open"]);
+
+/**
+ * Runs one command line (without the program's own name) and resolves to its exit code. Errors become two lines on stderr: what failed, and the fix.
+ * Never rejects for what an operator can cause; a defect of ours rejects with its stack.
+ */
+export async function runCli(args: readonly string[], context: CliContext): Promise<number> {
+  let exitCode: number = 0;
+  const program = new Command("nightshift")
+    .description("A continual-learning sidecar for production agents.")
+    .addHelpText("after", EXIT_CODES)
+    .helpCommand(true)
+    .showHelpAfterError("  fix: `nightshift --help` lists the commands and their options")
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => context.out(text.trimEnd()), writeErr: (text) => context.err(text.trimEnd()) });
+  for (const add of COMMANDS) add(program, context, (code) => (exitCode = code));
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof NightshiftError) {
+      context.err(error.message.split("\n")[0] ?? "");
+      context.err(`  fix: ${error.fix}`);
+      return USAGE_CODES.has(error.code) ? 2 : 1;
+    }
+    if (context.signal.aborted) return 130;
+    throw error;
+  }
+}
