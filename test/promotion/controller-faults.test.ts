@@ -71,15 +71,19 @@ async function playKilledAt(n: number, success: CanaryWorld["success"]) {
 test.each([
   ["promoted", { stable: 0.4, candidate: 0.95 }],
   ["rolled_back", { stable: 0.95, candidate: 0.4 }],
-] as const)("killed at any query, a controller that starts over ends in the same decision, once: %s", async (state, success) => {
-  const whole = await playKilledAt(Number.POSITIVE_INFINITY, success);
-  expect(whole).toMatchObject({ state, killed: false, candidate: null });
-  expect(whole.queries).toBeGreaterThan(35);
-  for (let n = 1; n <= whole.queries; n++) {
-    const interrupted = await playKilledAt(n, success);
-    expect(interrupted, `killed at query ${n}`).toEqual({ ...whole, killed: true, queries: interrupted.queries });
-  }
-});
+] as const)(
+  "killed at any query, a controller that starts over ends in the same decision, once: %s",
+  async (state, success) => {
+    const whole = await playKilledAt(Number.POSITIVE_INFINITY, success);
+    expect(whole).toMatchObject({ state, killed: false, candidate: null });
+    expect(whole.queries).toBeGreaterThan(35);
+    for (let n = 1; n <= whole.queries; n++) {
+      const interrupted = await playKilledAt(n, success);
+      expect(interrupted, `killed at query ${n}`).toEqual({ ...whole, killed: true, queries: interrupted.queries });
+    }
+  },
+  120_000,
+);
 
 test("two controllers at once: one decision, no key counted twice, and the slower one cannot raise a weight", async () => {
   const world = await open(8);
