@@ -1,7 +1,8 @@
-"""Independent reference of the canary's statistics, written from the formulas alone and with other means than src/promotion.
+"""Independent reference of the canary's statistics, written from the formulas alone and by other means than src/promotion.
 
-Everything is computed in plain linear space over whole arrays: products instead of running sums of logs, the closed form of the beta functions instead of
-one-step predictions. Prints one JSON document: seeded streams of units and the statistics after every tenth of them.
+Everything is computed in plain linear space over whole arrays: products instead of running sums of logs, the closed form of
+the beta functions instead of one-step predictions. Prints one JSON document: seeded streams of units and the statistics after
+every twentieth of them.
 
 Run: .venv/bin/python test/promotion/reference/canary_reference.py > test/promotion/reference/canary_reference.json
 """
@@ -17,8 +18,10 @@ RATES = np.array([1.25, 1.5, 2.0, 3.0, 5.0, 10.0])
 CONCENTRATION = 1000.0
 
 
-def stream(seed: int, n: int, rates: tuple[float, float], weights: list[tuple[int, float]], missing: float) -> list[dict]:
-    """Units as a router would make them: `weights` are (first unit, weight) stages, `rates` the success of stable and candidate."""
+def stream(
+    seed: int, n: int, rates: tuple[float, float], weights: list[tuple[int, float]], missing: float
+) -> list[dict]:
+    """Units as a router would make them. `weights`: (first unit, weight) stages; `rates`: success of stable, candidate."""
     rng = np.random.default_rng(seed)
     units = []
     for i in range(n):
@@ -103,15 +106,49 @@ def interval(units: list[dict], phis: np.ndarray, alpha: float, planned: float) 
     mean = float((omega * phis).sum() / omega.sum())
     v = float((omega**2 * (phis - mean) ** 2).sum())
     eta = planned / 6.6
-    half = math.sqrt(2 * (v + eta) * math.log(1 + math.sqrt((v + eta) / eta) / (2 * alpha))) / float(omega.sum())
+    half = math.sqrt(2 * (v + eta) * math.log(1 + math.sqrt((v + eta) / eta) / (2 * alpha))) / float(
+        omega.sum()
+    )
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
 CASES = [
-    {"name": "better", "seed": 1, "rates": (0.5, 0.8), "weights": [(0, 0.1), (40, 0.5)], "missing": 0.0, "delta": 0.0, "lambda0": 0.18},
-    {"name": "worse", "seed": 2, "rates": (0.8, 0.5), "weights": [(0, 0.1), (40, 0.5)], "missing": 0.0, "delta": 0.0, "lambda0": 0.18},
-    {"name": "missing", "seed": 3, "rates": (0.7, 0.7), "weights": [(0, 0.05), (60, 0.2), (120, 0.5)], "missing": 0.15, "delta": 0.05, "lambda0": 0.06},
-    {"name": "stakes at their bound", "seed": 4, "rates": (0.95, 0.9), "weights": [(0, 0.01), (80, 0.99)], "missing": 0.05, "delta": 0.3, "lambda0": 4.0},
+    {
+        "name": "better",
+        "seed": 1,
+        "rates": (0.5, 0.8),
+        "weights": [(0, 0.1), (40, 0.5)],
+        "missing": 0.0,
+        "delta": 0.0,
+        "lambda0": 0.18,
+    },
+    {
+        "name": "worse",
+        "seed": 2,
+        "rates": (0.8, 0.5),
+        "weights": [(0, 0.1), (40, 0.5)],
+        "missing": 0.0,
+        "delta": 0.0,
+        "lambda0": 0.18,
+    },
+    {
+        "name": "missing",
+        "seed": 3,
+        "rates": (0.7, 0.7),
+        "weights": [(0, 0.05), (60, 0.2), (120, 0.5)],
+        "missing": 0.15,
+        "delta": 0.05,
+        "lambda0": 0.06,
+    },
+    {
+        "name": "stakes at their bound",
+        "seed": 4,
+        "rates": (0.95, 0.9),
+        "weights": [(0, 0.01), (80, 0.99)],
+        "missing": 0.05,
+        "delta": 0.3,
+        "lambda0": 4.0,
+    },
 ]
 
 
@@ -138,7 +175,15 @@ def main() -> None:
                     "effect": interval(seen, phis, 0.05, 150.0),
                 }
             )
-        results.append({"name": case["name"], "delta": case["delta"], "lambda0": case["lambda0"], "units": units, "checkpoints": checkpoints})
+        results.append(
+            {
+                "name": case["name"],
+                "delta": case["delta"],
+                "lambda0": case["lambda0"],
+                "units": units,
+                "checkpoints": checkpoints,
+            }
+        )
     print(json.dumps(results, separators=(",", ":")))
 
 
