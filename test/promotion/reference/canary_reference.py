@@ -1,10 +1,10 @@
-"""Independent reference of the canary's statistics, written from the formulas alone and by other means than src/promotion.
+"""Independent reference of the canary's statistics, written from the formulas alone.
 
-Everything is computed in plain linear space over whole arrays: products instead of running sums of logs, the closed form of
-the beta functions instead of one-step predictions. Prints one JSON document: seeded streams of units and the statistics after
-every twentieth of them.
+It goes by other means than src/promotion: plain linear space over whole arrays, products instead of running sums of
+logs, the closed form of the beta functions instead of one-step predictions. Prints one JSON document: seeded streams
+of units and the statistics after every twentieth of them.
 
-Run: .venv/bin/python test/promotion/reference/canary_reference.py > test/promotion/reference/canary_reference.json
+    cd test/promotion/reference && python canary_reference.py > canary_reference.json
 """
 
 import json
@@ -21,7 +21,7 @@ CONCENTRATION = 1000.0
 def stream(
     seed: int, n: int, rates: tuple[float, float], weights: list[tuple[int, float]], missing: float
 ) -> list[dict]:
-    """Units as a router would make them. `weights`: (first unit, weight) stages; `rates`: success of stable, candidate."""
+    """Units as a router makes them; `weights`: (first unit, weight) stages, `rates`: success of stable, candidate."""
     rng = np.random.default_rng(seed)
     units = []
     for i in range(n):
