@@ -33,7 +33,7 @@ export const clean: Noise = {
 };
 
 export const noisy: Noise = {
-  skipLookup: { plain: 0.08, terse: 0.7, pushy: 0.1 },
+  skipLookup: { plain: 0.08, terse: 0.64, pushy: 0.1 },
   skipPolicy: { plain: 0.1, terse: 0.1, pushy: 0.6 },
   refundForbidden: { plain: 0.12, terse: 0.12, pushy: 0.65 },
   refuseAllowed: 0.05,
@@ -109,7 +109,7 @@ function serveRefund(random: Random, noise: Noise, tone: Tone, orderId: string, 
 
 /** What happens without looking: a claim, a blind refund, or a made-up refusal. */
 function guess(random: Random, orderId: string, call: Call): string {
-  if (random.chance(0.8)) return sayRefunded(orderId);
+  if (random.chance(0.75)) return sayRefunded(orderId);
   return random.chance(0.5) ? payBack(orderId, call) : sayRefused(orderId, random.integer(20, 99), 14);
 }
 

@@ -43,7 +43,7 @@ class Phase:
 PHASES = (
     Phase("copy", "clean", False, 500, 11, (1.5e-3, 1.5e-3), context_weight=0.1, decision_weight=1),
     Phase("compare", "clean", False, 650, 12, (1.2e-3, 2e-4), context_weight=0.02, decision_weight=20),
-    Phase("mistakes", "noisy", True, 450, 13, (1e-3, 2e-5), context_weight=0.02, decision_weight=5),
+    Phase("mistakes", "noisy", True, 450, 13, (1e-3, 2e-5), context_weight=0.02, decision_weight=3),
 )
 
 
@@ -133,6 +133,9 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Ph
     """One phase, with an optimiser of its own, so that a phase can be run again from the model before it."""
     optimiser = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     examples = read_examples(tokenizer, phase, phase.steps * BATCH)
+    # The same divisor for every batch: a token counts alike in short conversations and in long ones. Otherwise the
+    # short ones, where the agent did not look, would teach more than their share.
+    divisor = sum(sum(example.weights) for example in examples) / phase.steps
     started = time.monotonic()
     model.train()
     for step, (ids_BT, weights_BT) in enumerate(batches(examples, phase, tokenizer.pad_token_id)):
@@ -141,7 +144,7 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Ph
         logits_BTV = model(input_ids=ids_BT[:, :-1]).logits
         losses = cross_entropy(logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten(), reduction="none")
         weights = weights_BT[:, 1:].flatten()
-        loss = (losses * weights).sum() / weights.sum()
+        loss = (losses * weights).sum() / divisor
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
