@@ -134,6 +134,8 @@ function madeUp(
     const derived = deriveRead(situation, call, learned.derivations);
     return derived === null ? miss : { ...miss, rung: "R4", ...derived };
   }
+  // What nobody declared a write may be a read, and then an answer made up would be a fact made up.
+  if (call.profile.cls !== "write" || call.profile.evidence !== "config") return miss;
   const seed = [...learned.seed, situation.start.scenarioId, call.callKey, situation.overlay.prefix];
   const written = answerWrite(situation, call, learned.modelOf(call), seed);
   return written === null ? miss : { ...miss, ...written };

@@ -9,6 +9,8 @@ export interface ReplayCheck {
   calls: number;
   /** Answers that were served byte for byte as recorded. */
   equal: number;
+  /** Every compared answer in order, and the rung that it came from. */
+  answers: readonly { turn: number; index: number; tool: string; rung: Rung; isEqual: boolean }[];
   mismatches: readonly { turn: number; index: number; tool: string; rung: Rung; recorded: string; served: string | null }[];
   /** Tape entries that no call was served from. */
   unused: number;
@@ -21,6 +23,7 @@ export interface ReplayCheck {
  */
 export function selfReplay(trajectory: Trajectory, cascade: Cascade): ReplayCheck {
   const start = startOfTrajectory(trajectory);
+  const answers: ReplayCheck["answers"][number][] = [];
   const mismatches: ReplayCheck["mismatches"][number][] = [];
   const callsByRung: Partial<Record<Rung, number>> = {};
   const used = new Set<number>();
@@ -38,8 +41,17 @@ export function selfReplay(trajectory: Trajectory, cascade: Cascade): ReplayChec
       overlay = cascade.advance(overlay, call, answer);
       callsByRung[answer.rung] = (callsByRung[answer.rung] ?? 0) + 1;
       if (answer.servedFrom?.tape === start.tapeId) used.add(answer.servedFrom.entry);
-      if (answer.result !== recorded) mismatches.push({ turn, index, tool: call.tool, rung: answer.rung, recorded, served: answer.result });
+      const isEqual = answer.result === recorded;
+      answers.push({ turn, index, tool: call.tool, rung: answer.rung, isEqual });
+      if (!isEqual) mismatches.push({ turn, index, tool: call.tool, rung: answer.rung, recorded, served: answer.result });
     }
   }
-  return { calls, equal: calls - mismatches.length, mismatches, unused: cascade.pool.ofTape(start.tapeId).length - used.size, callsByRung };
+  return {
+    calls,
+    equal: calls - mismatches.length,
+    answers,
+    mismatches,
+    unused: cascade.pool.ofTape(start.tapeId).length - used.size,
+    callsByRung,
+  };
 }

@@ -22,8 +22,13 @@ export interface WriteModel {
   examples: { succeeded: readonly Sample[]; failed: readonly Sample[] };
   byCall: ReadonlyMap<string, readonly Sample[]>;
   errorRate: number;
-  /** Features of which each recorded value always had the same outcome, and some value an error. */
-  preconditions: ReadonlyMap<string, ReadonlyMap<Scalar, { isError: boolean; count: number }>>;
+  /** Features of which each recorded value nearly always had the same outcome, and some value an error. */
+  preconditions: ReadonlyMap<string, ReadonlyMap<Scalar, Outcomes>>;
+}
+
+interface Outcomes {
+  errors: number;
+  count: number;
 }
 
 export interface WriteAnswer {
@@ -35,6 +40,8 @@ export interface WriteAnswer {
 
 /** A feature with more values than this is a measurement or an id, no precondition. */
 const MAX_FEATURE_VALUES = 8;
+/** Share of a value's outcomes that may differ from the rest: somebody unrecorded may have changed the world in between. */
+const TOLERANCE = 0.05;
 /** Recorded outcomes of a value before it decides anything, and successes before "never fails" does. */
 const MIN_OUTCOMES = 2;
 const MIN_SUCCESSES = 3;
@@ -98,8 +105,8 @@ function decide(
   const outcomes = new Set(
     [...model.preconditions].flatMap(([name, outcomeOf]) => {
       const value = features.get(name);
-      const outcome = value === undefined ? undefined : outcomeOf.get(value);
-      return outcome === undefined || outcome.count < MIN_OUTCOMES ? [] : [outcome.isError];
+      const outcomes = value === undefined ? undefined : outcomeOf.get(value);
+      return outcomes === undefined || outcomes.count < MIN_OUTCOMES ? [] : [mostlyErrors(outcomes)];
     }),
   );
   const [decided] = outcomes;
@@ -110,20 +117,27 @@ function decide(
 
 function preconditionsOf(samples: readonly Sample[]): WriteModel["preconditions"] {
   const names = new Set(samples.flatMap(({ features }) => [...features.keys()]));
-  const rules = new Map<string, ReadonlyMap<Scalar, { isError: boolean; count: number }>>();
+  const rules = new Map<string, ReadonlyMap<Scalar, Outcomes>>();
   for (const name of names) {
     const having = samples.filter(({ features }) => features.has(name));
-    const outcomeOf = new Map<Scalar, { isError: boolean; count: number }>();
-    const pure = having.every(({ seen, features }) => {
+    const outcomeOf = new Map<Scalar, Outcomes>();
+    for (const { seen, features } of having) {
       const value = features.get(name) as Scalar;
-      const before = outcomeOf.get(value) ?? { isError: seen.entry.isError, count: 0 };
-      outcomeOf.set(value, { ...before, count: before.count + 1 });
-      return before.isError === seen.entry.isError;
-    });
-    const explainsErrors = having.some(({ seen }) => seen.entry.isError);
-    if (pure && explainsErrors && outcomeOf.size <= MAX_FEATURE_VALUES) rules.set(name, outcomeOf);
+      const { errors, count } = outcomeOf.get(value) ?? { errors: 0, count: 0 };
+      outcomeOf.set(value, { errors: errors + (seen.entry.isError ? 1 : 0), count: count + 1 });
+    }
+    const values = [...outcomeOf.values()];
+    if (values.length <= MAX_FEATURE_VALUES && values.every(isUniform) && values.some(mostlyErrors)) rules.set(name, outcomeOf);
   }
   return rules;
+}
+
+function isUniform({ errors, count }: Outcomes): boolean {
+  return Math.min(errors, count - errors) <= TOLERANCE * count;
+}
+
+function mostlyErrors({ errors, count }: Outcomes): boolean {
+  return errors * 2 > count;
 }
 
 /** The recorded write of this outcome that is most like this call: same preconditions first, then equal arguments, own tape, newest. */
@@ -149,16 +163,16 @@ function sampleOf(pool: TapePool, seen: PooledEntry): Sample {
   const profile = seen.entry.tool;
   const before = pool.ofTape(seen.tape.id).slice(0, seen.index);
   const entities = entityByPath(pool.profiles.get(profile) ?? { entityPaths: [] }, seen.args);
-  const views = entities.map((entity) => (entity === null ? null : viewBefore(before, entity)));
+  const views = entities.map((entity) => (entity === null ? null : viewBefore(before, seen, entity)));
   const again = before.some(
     ({ entry }) => entry.tool === seen.entry.tool && entry.writeKey !== null && touchesAny(entry.entitiesTouched, entities),
   );
   return { seen, features: featuresOf(views, again), views };
 }
 
-/** What the tape had shown of the entity by then: the newest read of it, and the writes since. */
-function viewBefore(before: readonly PooledEntry[], entity: string): EntityView | null {
-  const about = before.filter(({ views, entry }) => views.has(entity) && !entry.isError);
+/** What the tape had shown of the entity by then, its own writes included; nothing that others changed since. */
+function viewBefore(before: readonly PooledEntry[], seen: PooledEntry, entity: string): EntityView | null {
+  const about = before.filter(({ views, entry, epochs }) => views.has(entity) && !entry.isError && epochs[entity] === seen.epochs[entity]);
   return about.length === 0 ? null : mergedViews(about.map(({ views }) => views.get(entity)));
 }
 

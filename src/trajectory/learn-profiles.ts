@@ -1,15 +1,16 @@
 import { canonicalJson, withoutPaths } from "./canonical-arguments.ts";
 import { isToolCall } from "../trace/message.ts";
+import { EVERYTHING, entitiesOfCall } from "./entities.ts";
 import { withEras } from "./era.ts";
 import { parseResult, tapeOf } from "./record-tape.ts";
 import type { Tape, TapeEntry } from "./tape.ts";
 import { declaredProfile, isStateless, mayWrite, profileOf, type ToolConfig, type ToolProfile, type ToolProfiles } from "./tool-profile.ts";
 import type { Trajectory } from "./trajectory.ts";
 
-/** Every demotion shifts the recorded states, so it may uncover another one; in practice one round is enough. */
-const MAX_ROUNDS = 4;
+/** Every demotion shifts the recorded states, so it may uncover another one. */
+const MAX_ROUNDS = 8;
 /** A read counts as a hidden write when other answers changed around it at least this often, and three times as often as without it. */
-const MIN_CHANGED_SHARE = 0.05;
+const MIN_CHANGED_SHARE = 0.3;
 
 /**
  * Profiles of all tools that the configuration or the trajectories name. Class, roles and entity paths are the operator's; error rate and latency are
@@ -63,33 +64,47 @@ function quantile(sorted: readonly number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }
 
+interface Counts {
+  pairs: number;
+  changed: number;
+  /** Those of `changed` whose later answer was no error: a call that fails the second time ("already done") may have done it itself. */
+  plain: number;
+}
+
 /** How often the same call in the same recorded state was repeated, and how often its answer had changed. */
 interface Repeats {
-  /** By the one tool that was called in between. */
-  around: Map<string, { pairs: number; changed: number }>;
-  /** With nothing in between that could have changed it. */
-  alone: { pairs: number; changed: number };
+  /** With one tool in between that was called about the same entity, by that tool. */
+  around: Map<string, Counts>;
+  all: Counts;
   /** Reads whose answer changed although no entity of theirs was written. */
   leaky: Set<string>;
 }
 
 /** The profiles with what the tapes forced, or null when they forced nothing. */
 function demote(profiles: ToolProfiles, tapes: readonly Tape[]): ToolProfiles | null {
-  const repeats: Repeats = { around: new Map(), alone: { pairs: 0, changed: 0 }, leaky: new Set() };
+  const repeats: Repeats = { around: new Map(), all: { pairs: 0, changed: 0, plain: 0 }, leaky: new Set() };
   for (const tape of tapes) countRepeats(profiles, tape.entries, repeats);
-  const background = share(repeats.alone);
-  const changes: [string, ToolProfile][] = [];
-  for (const [tool, profile] of profiles) {
-    const seen = repeats.around.get(tool);
-    const hiddenWrite = !mayWrite(profile) && seen !== undefined && share(seen) >= Math.max(MIN_CHANGED_SHARE, 3 * background);
-    if (hiddenWrite && seen.changed > 0) changes.push([tool, { ...profile, cls: "write", evidence: "demoted" }]);
-    else if (repeats.leaky.has(tool) && profile.scope === "entities") changes.push([tool, { ...profile, scope: "everything" }]);
-  }
-  return changes.length === 0 ? null : new Map([...profiles, ...changes]);
+  // One hidden write a round, the plainest: what it changed makes innocent tools look guilty until it is known.
+  const suspects = [...repeats.around].filter(
+    ([tool, counts]) => !mayWrite(profileOf(profiles, tool)) && isHiddenWrite(counts, repeats.all),
+  );
+  const [plainest] = suspects.sort(([one, a], [other, b]) => b.plain - a.plain || b.changed - a.changed || (one < other ? -1 : 1));
+  if (plainest !== undefined) return withChange(profiles, plainest[0], { cls: "write", evidence: "demoted" });
+  const leaky = [...profiles.values()].filter(({ tool, scope }) => scope === "entities" && repeats.leaky.has(tool));
+  return leaky.length === 0 ? null : leaky.reduce((all, { tool }) => withChange(all, tool, { scope: "everything" }), profiles);
 }
 
-function share(counts: { pairs: number; changed: number }): number {
-  return counts.pairs === 0 ? 0 : counts.changed / counts.pairs;
+function withChange(profiles: ToolProfiles, tool: string, change: Partial<ToolProfile>): ToolProfiles {
+  return new Map([...profiles, [tool, { ...profileOf(profiles, tool), ...change }]]);
+}
+
+function isHiddenWrite(around: Counts, all: Counts): boolean {
+  const background = share({ pairs: all.pairs - around.pairs, changed: all.changed - around.changed });
+  return share(around) >= Math.max(MIN_CHANGED_SHARE, 3 * background);
+}
+
+function share({ pairs, changed }: Pick<Counts, "pairs" | "changed">): number {
+  return pairs === 0 ? 0 : changed / pairs;
 }
 
 function countRepeats(profiles: ToolProfiles, entries: readonly TapeEntry[], repeats: Repeats): void {
@@ -106,21 +121,33 @@ function countRepeats(profiles: ToolProfiles, entries: readonly TapeEntry[], rep
       if (changed && sameVersions(earlier, entry)) repeats.leaky.add(entry.tool);
       continue;
     }
-    countPair(profiles, entries.slice(earlierIndex + 1, index), changed, repeats);
+    countPair(profiles, entry, entries.slice(earlierIndex + 1, index), changed, repeats);
   }
 }
 
-function countPair(profiles: ToolProfiles, between: readonly TapeEntry[], changed: boolean, repeats: Repeats): void {
-  const suspects = new Set(
-    between.filter((entry) => !entry.isError && !isStateless(profileOf(profiles, entry.tool))).map((entry) => entry.tool),
-  );
+function countPair(profiles: ToolProfiles, read: TapeEntry, between: readonly TapeEntry[], changed: boolean, repeats: Repeats): void {
+  const suspects = new Set(between.filter((entry) => !entry.isError && isAbout(profiles, entry, read)).map((entry) => entry.tool));
+  count(repeats.all, read, changed);
   const [suspect] = suspects;
   // With several suspects nobody can be blamed; repeats with one suspect come by soon enough.
-  if (suspects.size > 1) return;
-  const counts = suspect === undefined ? repeats.alone : (repeats.around.get(suspect) ?? { pairs: 0, changed: 0 });
+  if (suspect === undefined || suspects.size > 1) return;
+  const around = repeats.around.get(suspect) ?? { pairs: 0, changed: 0, plain: 0 };
+  count(around, read, changed);
+  repeats.around.set(suspect, around);
+}
+
+function count(counts: Counts, later: TapeEntry, changed: boolean): void {
   counts.pairs += 1;
   counts.changed += changed ? 1 : 0;
-  if (suspect !== undefined) repeats.around.set(suspect, counts);
+  counts.plain += changed && !later.isError ? 1 : 0;
+}
+
+/** Whether a call was, by its arguments, about something that the read is about; a call about nothing in particular may be about anything. */
+function isAbout(profiles: ToolProfiles, entry: TapeEntry, read: TapeEntry): boolean {
+  const profile = profileOf(profiles, entry.tool);
+  if (isStateless(profile)) return false;
+  const named = entitiesOfCall(profile, parseResult(entry.argumentsCanonical)).filter((entity) => entity !== EVERYTHING);
+  return named.length === 0 || named.some((entity) => read.entitiesTouched.includes(entity));
 }
 
 /** No recorded write of another conversation came in between. */

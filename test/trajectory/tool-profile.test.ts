@@ -49,6 +49,14 @@ describe("learnProfiles", () => {
     expect(profiles.get("refund_policy")?.cls).toBe("constant");
   });
 
+  it("blames the hidden write, not the reads between its repetitions", () => {
+    const again = { ...touch("A1"), result: { error: "done before", order_id: "A1" } };
+    const hidden = conversation("t", [lookup("A1", "processing"), touch("A1"), lookup("A1", "shipped"), again, lookup("A1", "shipped")]);
+    const classes = [...learnProfiles(configs, [hidden, { ...hidden, id: "u" }]).values()].map(({ tool, cls }) => [tool, cls]);
+    expect(classes).toContainEqual(["touch", "write"]);
+    expect(classes).toContainEqual(["lookup_order", "read"]);
+  });
+
   it("does not blame a tool for a world that changes by itself as often", () => {
     const restless = conversation("t", [lookup("A1", "1"), lookup("A1", "2"), lookup("A1", "3"), touch("A1"), lookup("A1", "4")]);
     expect(learnProfiles(configs, [restless]).get("touch")?.cls).toBe("read");

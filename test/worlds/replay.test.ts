@@ -49,9 +49,9 @@ describe.each([[shopWorld], [bookingsWorld]])("replaying the $name", (kind) => {
   });
 
   it("covers more with three tapes than with one", () => {
-    const some = recorded.slice(-COMPARED / 2);
-    const one = compare(kind, some, (own) => cascadeOf(narrowed(library, new Set([tapeIdOf(own.trajectory)]))), 2);
-    const three = compare(kind, some, (own) => cascadeOf(narrowed(library, nearest(recorded, own, 3))), 2);
+    const some = recorded.slice(-COMPARED / 4);
+    const one = compare(kind, some, (own) => cascadeOf(narrowed(library, new Set([tapeIdOf(own.trajectory)]))), 4);
+    const three = compare(kind, some, (own) => cascadeOf(narrowed(library, nearest(recorded, own, 3))), 4);
     report(`${kind.name}, own tape`, one);
     report(`${kind.name}, three tapes`, three);
     expect(coverageOf(three)).toBeGreaterThan(coverageOf(one));
