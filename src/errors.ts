@@ -30,6 +30,21 @@ const TABLE = {
     fix: "`npm run quickstart` prepares .venv with everything in it; or point `python` in the config at a Python >= 3.11 that has trainer/requirements.txt.",
     retryable: false,
   },
+  usage_invalid: {
+    message: (a: { problem: string }) => a.problem,
+    fix: "`nightshift COMMAND --help` shows the command's arguments with examples.",
+    retryable: false,
+  },
+  api_unreachable: {
+    message: (a: { url: string; problem: string }) => `Nightshift's API at ${a.url} does not answer: ${a.problem}`,
+    fix: "Start it with `nightshift up --config FILE`, or name its address with --url or NIGHTSHIFT_URL.",
+    retryable: true,
+  },
+  api_answer_invalid: {
+    message: (a: { url: string; status: number; problem: string }) => `${a.url} answered HTTP ${a.status}: ${a.problem}`,
+    fix: "Check that --url names Nightshift's API (port 4400 unless configured) and that both sides have the same version.",
+    retryable: false,
+  },
   // collector, transport and trace
   otlp_malformed: {
     message: (a: { where: string; problem: string }) => `the OTLP request cannot be read: ${a.where}: ${a.problem}`,

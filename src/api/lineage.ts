@@ -1,5 +1,4 @@
 import { sql } from "kysely";
-import type { Digest } from "../artifact/artifact-store.ts";
 import { nightshiftError } from "../errors.ts";
 import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
 import type { ApiDeps } from "./control.ts";
@@ -77,7 +76,7 @@ async function parentOf(adapter: RegisteredAdapter, deps: ApiDeps): Promise<Regi
 }
 
 async function learnedFrom(adapter: RegisteredAdapter, deps: ApiDeps): Promise<LearnedGroup[]> {
-  const bytes = await deps.artifacts.get(adapter.manifest.lineageDigest as Digest);
+  const bytes = await deps.artifacts.get(adapter.manifest.lineageDigest);
   if (bytes === null) throw nightshiftError("artifact_missing", { what: `lineage of ${adapter.name}` });
   const { groups } = JSON.parse(new TextDecoder().decode(bytes)) as { groups: LearnedGroup[] };
   return groups;

@@ -6,12 +6,12 @@ import { selfReplay } from "../rollout/replay-check.ts";
 import { splitOf, subjectOf } from "../scenario/split.ts";
 import { createAttestationStore } from "../serving/attestation-store.ts";
 import { feedbackOf } from "../trajectory/feedback.ts";
-import { funnelOf } from "../trajectory/funnel.ts";
 import { listTrajectories, loadTrajectory } from "../trajectory/trajectory-store.ts";
 import { listAdapters } from "../training/adapters.ts";
 import { loadGroups } from "../training/iteration.ts";
 import type { ApiDeps } from "./control.ts";
 import { lineageOf } from "./lineage.ts";
+import { reportOf } from "./report.ts";
 import { agentOf, limitSchema, readQuery } from "./request.ts";
 
 const trajectoriesQuery = z.strictObject({
@@ -27,7 +27,7 @@ export function resourceRoutes(deps: ApiDeps): Hono {
   const db = deps.database.kysely;
   app.get("/report", async (context) => {
     const { config, agent } = agentOf(deps, readQuery(context, z.strictObject({ agent: z.string() })).agent);
-    return context.json(await funnelOf(db, { tenant: config.tenant, agent }));
+    return context.json(await reportOf(db, { tenant: config.tenant, agent }));
   });
   app.get("/trajectories", async (context) => {
     const { agent, trainable, limit, cursor } = readQuery(context, trajectoriesQuery);
@@ -64,6 +64,10 @@ export function resourceRoutes(deps: ApiDeps): Hono {
     );
     if (adapter === undefined) throw nightshiftError("not_found", { what: `adapter ${reference}` });
     return context.json({ ...adapter, attestations: await createAttestationStore(deps.database).list(adapter.digest) });
+  });
+  app.get("/replicas", async (context) => {
+    const control = agentOf(deps, readQuery(context, z.strictObject({ agent: z.string() })).agent);
+    return context.json({ replicas: await control.replicas() });
   });
   app.get("/lineage/:reference", async (context) => context.json(await lineageOf(context.req.param("reference"), deps)));
   app.post("/replay/:reference", async (context) => context.json(await replay(context.req.param("reference"), deps)));

@@ -1,5 +1,6 @@
 import { serve, type ServerType } from "@hono/node-server";
 import { Hono, type Context } from "hono";
+import { bodyLimit } from "hono/body-limit";
 import type { AddressInfo } from "node:net";
 import type { Config } from "../config.ts";
 import { NightshiftError, nightshiftError } from "../errors.ts";
@@ -30,6 +31,9 @@ const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 404 | 409 | 42
   action_refused: 409,
 };
 
+/** A thousand feedback items with explanations of full length are the largest honest body. */
+const MAX_BODY_BYTES = 32 * 1024 * 1024;
+
 export function createApi(config: Config["api"], deps: ApiDeps): Api {
   const app = new Hono();
   app.onError((error, context) => answerError(error, context, deps));
@@ -41,6 +45,7 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
   );
   app.get("/health", (context) => context.json({ status: "ok" }));
   app.use("/v1/*", requireOperator(config));
+  app.use("/v1/*", bodyLimit({ maxSize: MAX_BODY_BYTES, onError: refuseBody }));
   app.get("/v1/status", async (context) =>
     context.json({ agents: await Promise.all([...deps.agents.values()].map((agent) => agentView(agent, deps))) }),
   );
@@ -72,6 +77,10 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
         if ("closeAllConnections" in server) server.closeAllConnections();
       }),
   };
+}
+
+function refuseBody(): never {
+  throw nightshiftError("request_invalid", { problem: `the body is larger than ${MAX_BODY_BYTES} bytes` });
 }
 
 function answerError(error: unknown, context: Context, deps: ApiDeps): Response {

@@ -2,20 +2,28 @@ import type { ApiDeps, AgentControl } from "./control.ts";
 import { look } from "../promotion/canary.ts";
 import { applyEvidence, newFold, type Fold } from "../promotion/evidence.ts";
 import { createExperimentStore, type Experiment } from "../promotion/experiment-store.ts";
+import { iterationsOf } from "./iterations.ts";
+import { candidateWeight, isLive } from "../promotion/promotion.ts";
 import { funnelOf } from "../trajectory/funnel.ts";
 import { readTrainerStatus } from "../training/trainer-output.ts";
 import { join } from "node:path";
 import type { Run } from "../training/run-store.ts";
 
+export type RunView = Awaited<ReturnType<typeof runView>>;
+export type ExperimentView = Awaited<ReturnType<typeof experimentView>>;
+export type AgentView = Awaited<ReturnType<typeof agentView>>;
+
 /** A run with its steps and, while it runs, what the trainer says. */
-export async function runView(run: Run, deps: ApiDeps): Promise<object> {
+export async function runView(run: Run, deps: ApiDeps) {
   const steps = await deps.runs.steps(run.id);
   const trainer = run.state === "running" ? await readTrainerStatus(join(deps.runsDirectory, run.id)) : null;
   // The gate's pairs are many and of interest only one by one.
+  const pairs = steps.filter(({ step }) => step.startsWith("gate-"));
   return {
     ...run,
     steps: steps.filter(({ step }) => !step.startsWith("gate-")).map(withoutBulk),
-    gatePairs: steps.filter(({ step }) => step.startsWith("gate-")).length,
+    iterations: await iterationsOf(deps.database, run.id),
+    gatePairs: { begun: pairs.length, finished: pairs.filter(({ finishedAtMs }) => finishedAtMs !== null).length },
     trainer,
   };
 }
@@ -28,32 +36,19 @@ function withoutBulk<Step extends { output: Record<string, unknown> | null }>(st
 }
 
 /** An experiment with the numbers of its log. */
-export async function experimentView(experiment: Experiment, deps: ApiDeps): Promise<object> {
+export async function experimentView(experiment: Experiment, deps: ApiDeps) {
   const fold = await foldOf(experiment, deps);
   const decision =
     fold.startedAtMs === null ? null : look(fold.canary, experiment.parameters, { startedAtMs: fold.startedAtMs, nowMs: deps.now() });
-  const { id, agent, state, step, weights, candidate, stable, gate, conclusion, createdAtMs, endedAtMs, runId, parameters } = experiment;
+  const { id, agent, state, step, candidate, stable, gate, conclusion, createdAtMs, endedAtMs, runId, parameters } = experiment;
   return {
-    ...{
-      id,
-      agent,
-      runId,
-      state,
-      step,
-      weight: weights[step] ?? 0,
-      candidate,
-      stable,
-      gate,
-      conclusion,
-      createdAtMs,
-      endedAtMs,
-      parameters,
-    },
+    ...{ id, agent, runId, state, step, candidate, stable, gate, conclusion, createdAtMs, endedAtMs, parameters },
+    weight: candidateWeight(experiment),
     startedAtMs: fold.startedAtMs,
     paused: fold.paused,
     excluded: fold.excluded,
     numbers: decision?.numbers ?? null,
-    waitsFor: conclusion === null ? (decision?.detail ?? null) : null,
+    waitsFor: conclusion === null && decision !== null ? { reason: decision.reason, detail: decision.detail } : null,
   };
 }
 
@@ -63,16 +58,21 @@ async function foldOf(experiment: Experiment, deps: ApiDeps): Promise<Fold> {
 }
 
 /** One agent at a glance: what the page and the quickstart poll. */
-export async function agentView(control: AgentControl, deps: ApiDeps): Promise<object> {
+export async function agentView(control: AgentControl, deps: ApiDeps) {
   const { agent, config, baseDigest } = control;
   const [run] = await deps.runs.list({ agent, limit: 1 });
-  const [experiment] = await createExperimentStore(deps).list(agent);
+  const experiments = await createExperimentStore(deps).list(agent);
+  // A newer candidate that waits in the queue must not hide the one that takes traffic.
+  const experiment = experiments.find(({ state }) => isLive(state)) ?? experiments[0];
   const routes = await deps.router.routes(agent);
   return {
     agent,
     model: config.model,
     judge: config.judge === undefined ? null : config.judge.driver,
+    pairJudge: config.pairJudge === undefined ? null : config.pairJudge.driver,
     gateEnabled: config.gate.enabled,
+    sabotage: config.night.sabotage ?? null,
+    promotesOnItsOwn: !config.requireCalibration,
     funnel: await funnelOf(deps.database.kysely, { tenant: config.tenant, agent }),
     stable: routes?.stable ?? { name: config.model, digest: baseDigest },
     routes,

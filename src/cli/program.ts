@@ -1,12 +1,37 @@
 import { Command, CommanderError } from "commander";
 import { NightshiftError } from "../errors.ts";
+import { actCommands } from "./act.ts";
+import { adaptersCommand } from "./adapters.ts";
 import type { CliContext, ExitCode } from "./context.ts";
+import { gatewayCommand } from "./gateway.ts";
+import { groupsCommand } from "./groups.ts";
+import { lineageCommand } from "./lineage.ts";
+import { replayCommand } from "./replay.ts";
+import { reportCommand } from "./report.ts";
+import { runCommand } from "./run.ts";
+import { runsCommand } from "./runs.ts";
+import { statusCommand } from "./status.ts";
+import { trajectoriesCommand } from "./trajectories.ts";
 import { upCommand } from "./up.ts";
 
 /** A command's place in the program: adds itself and reports its exit code through `finish`. */
 export type AddCommand = (program: Command, context: CliContext, finish: (code: ExitCode) => void) => void;
 
-const COMMANDS: readonly AddCommand[] = [upCommand];
+/** In the order of `--help`. */
+const COMMANDS: readonly AddCommand[] = [
+  upCommand,
+  statusCommand,
+  reportCommand,
+  runCommand,
+  runsCommand,
+  groupsCommand,
+  adaptersCommand,
+  trajectoriesCommand,
+  replayCommand,
+  lineageCommand,
+  actCommands,
+  gatewayCommand,
+];
 
 const EXIT_CODES = `
 Exit codes:
@@ -22,7 +47,7 @@ Examples:
 `;
 
 /** Errors of what the operator wrote, not of what happened. */
-const USAGE_CODES: ReadonlySet<string> = new Set(["config_invalid", "config_unreadable", "api_open", "collector_open"]);
+const USAGE_CODES: ReadonlySet<string> = new Set(["config_invalid", "config_unreadable", "api_open", "collector_open", "usage_invalid"]);
 
 /**
  * Runs one command line (without the program's own name) and resolves to its exit code. Errors become two lines on stderr: what failed, and the fix.

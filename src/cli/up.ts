@@ -5,6 +5,7 @@ import { startApp, type App } from "../app.ts";
 import { loadConfig, type Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import { createLog } from "../log.ts";
+import { urlOf } from "./address.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { probePython } from "./python.ts";
 
@@ -52,12 +53,6 @@ function listeners(app: App, config: Config): Listeners {
     api: urlOf(config.api.host, app.apiPort),
     policyServers: app.policyServers,
   };
-}
-
-/** An address to call: a wildcard is no destination. */
-function urlOf(host: string, port: number): string {
-  const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
-  return `http://${name.includes(":") ? `[${name}]` : name}:${port}`;
 }
 
 function describe({ collector, gateway, api, policyServers }: Listeners): string {

@@ -1,0 +1,76 @@
+import { join, resolve } from "node:path";
+import { mkdir } from "node:fs/promises";
+import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
+import { baseDigest } from "../artifact/base-digest.ts";
+import type { AgentConfig, Config } from "../config.ts";
+import { nightshiftError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { createGateway, type GatewayAgent } from "../serving/gateway.ts";
+import { createRolloutSessions } from "../serving/rollout-session.ts";
+import { pollRoutes } from "../serving/route-poll.ts";
+import { createRouteTable } from "../serving/route-table.ts";
+
+/** The gateway alone, as it runs beside an agent or as a Deployment. */
+export interface GatewayProcess {
+  port: number;
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the gateway as its own process: routes by long poll from `gateway.controlUrl`, kept on disk, so that it serves the last-known stable while the control
+ * service is dead, also after a restart of its own. Needs no database.
+ * @throws NightshiftError `config_invalid` for what only matters here, `port_taken`
+ */
+export async function startGatewayProcess(config: Config, deps: { log: Logger; token?: string | undefined }): Promise<GatewayProcess> {
+  const { log } = deps;
+  const { controlUrl, collectorUrl, leaseMs } = config.gateway;
+  if (controlUrl === undefined) throw missing("gateway.controlUrl", "the gateway as its own process needs the control service's address");
+  const directory = join(resolve(config.dataDir), "gateway-process");
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const agents = await Promise.all(Object.entries(config.agents).map(([agent, one]) => gatewayAgent(agent, one, directory)));
+  const monotonicMs = (): number => performance.now();
+  const table = await createRouteTable({ leaseMs, file: join(directory, "routes.json") }, { monotonicMs, log });
+  if (collectorUrl === undefined) log.warn({}, "gateway captures nothing: no collector url");
+  const gateway = createGateway(
+    { gateway: config.gateway, agents },
+    {
+      routes: table,
+      rollouts: createRolloutSessions(),
+      log,
+      spanExporter: collectorUrl === undefined ? null : new OTLPTraceExporter({ url: `${collectorUrl.replace(/\/+$/, "")}/v1/traces` }),
+      monotonicMs,
+    },
+  );
+  const { port } = await gateway.start();
+  const stopping = new AbortController();
+  const poll = { controlUrl, agents: agents.map(({ agent }) => agent), token: deps.token, waitMs: Math.floor(leaseMs / 3) };
+  const polling = pollRoutes(poll, { table, log }, { signal: stopping.signal });
+  return {
+    port,
+    async close() {
+      stopping.abort();
+      await polling;
+      await gateway.close();
+      await table.flush();
+    },
+  };
+}
+
+async function gatewayAgent(agent: string, config: AgentConfig, directory: string): Promise<GatewayAgent> {
+  if (config.policyServers.length === 0) {
+    throw missing(`agents.${agent}.policyServers`, "the gateway as its own process has no embedded server: name the replicas");
+  }
+  const digest = await baseDigest(resolve(config.baseModel), { cacheFile: join(directory, `base-digest-${agent}.json`) });
+  return {
+    agent,
+    model: config.model,
+    base: { name: config.model, digest },
+    upstreams: config.policyServers.map(({ url }) => ({ url })),
+    serviceName: config.match.serviceName ?? agent,
+    agentName: config.match.agentName,
+  };
+}
+
+function missing(path: string, problem: string): Error {
+  return nightshiftError("config_invalid", { path, received: "nothing", problem });
+}

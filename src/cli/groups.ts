@@ -1,0 +1,75 @@
+import type { Command } from "commander";
+import type { TrajectoryGroup } from "../rollout/group.ts";
+import type { StoredGroup } from "../training/iteration.ts";
+import type { Run } from "../training/run-store.ts";
+import { nightshiftError } from "../errors.ts";
+import { clientOptions, printAnswer, type ApiClient, type ClientOptions } from "./client.ts";
+import type { CliContext } from "./context.ts";
+import { counts, fields, percent, table } from "./print.ts";
+
+const EXAMPLES = `
+Examples:
+  nightshift groups list                 of the newest run
+  nightshift groups list --run 0193f3…
+  nightshift groups show 8c41…           its members with rewards and where their tool answers came from`;
+
+/** `nightshift groups list|show`. */
+export function groupsCommand(program: Command, context: CliContext): void {
+  const groups = program.command("groups").description("rollout groups with their rewards").addHelpText("after", EXAMPLES);
+  clientOptions(groups.command("list"))
+    .description("groups of a run")
+    .option("--run <run>", "run; the newest unless named")
+    .option("--limit <n>", "at most this many", "100")
+    .action(async ({ run, limit, ...options }: ClientOptions & { run?: string; limit: string }) => {
+      await printAnswer(
+        options,
+        context,
+        async (client) => client.get<{ groups: StoredGroup[] }>("/v1/groups", { run: run ?? (await newestRun(client)), limit }),
+        (answer) => table(["group", "iteration", "scenario", "verdict", "mean", "deviation", "masked"], answer.groups.map(row), context),
+      );
+    });
+  clientOptions(groups.command("show <group>"))
+    .description("one group, member by member")
+    .action(async (id: string, options: ClientOptions) => {
+      await printAnswer(
+        options,
+        context,
+        (client) => client.get<StoredGroup & { body: TrajectoryGroup }>(`/v1/groups/${encodeURIComponent(id)}`),
+        (group) => describe(group, context),
+      );
+    });
+}
+
+async function newestRun(client: ApiClient): Promise<string> {
+  const [run] = (await client.get<{ runs: Run[] }>("/v1/runs", { limit: "1" })).runs;
+  if (run === undefined) throw nightshiftError("not_found", { what: "run yet" });
+  return run.id;
+}
+
+function row({ id, iteration, scenarioId, summary }: StoredGroup): unknown[] {
+  const { verdict, mean, deviation, masked } = summary;
+  return [id, iteration, scenarioId.slice(0, 12), verdict, mean?.toFixed(3), deviation?.toFixed(3), counts(masked) || 0];
+}
+
+function describe({ id, iteration, scenarioId, summary, body }: StoredGroup & { body: TrajectoryGroup }, context: CliContext): string {
+  const { verdict, judge, mean, deviation } = summary;
+  const { fidelity } = body;
+  const head = fields(
+    {
+      ...{ group: id, iteration, scenario: scenarioId, verdict },
+      rewards: mean === null ? null : `mean ${mean.toFixed(3)}, deviation ${deviation?.toFixed(3)}`,
+      judge: judge === null ? null : `${judge.driver === "scripted" ? "scripted judge" : judge.driver} ${judge.model}`,
+      fidelity: `${fidelity.decision}, weight ${fidelity.weight.toFixed(2)}, recorded ${percent(fidelity.realShare)}, simulated ${percent(fidelity.simulatedShare)}`,
+      "answers by rung": counts(fidelity.callsByRung) || "no tool calls",
+    },
+    context,
+  );
+  const members = body.members.map(({ end, journal }, index) => [
+    index,
+    summary.rewards[index]?.toFixed(3),
+    end.status === "completed" ? "completed" : `${end.status}: ${end.cause}`,
+    journal.map(({ rung }) => rung).join(" "),
+    summary.explanations[index] ?? "",
+  ]);
+  return [head, "", table(["member", "reward", "end", "rungs", "explanation"], members, context)].join("\n");
+}

@@ -1,0 +1,40 @@
+import type { RunView } from "../api/views.ts";
+import { counts, duration, oneLine } from "./print.ts";
+
+type Step = RunView["steps"][number];
+
+/** One line on a step: how long it took, and what came out of it. */
+export function describeStep({ step, startedAtMs, finishedAtMs, output }: Step): string {
+  const time = finishedAtMs === null ? "running" : duration(finishedAtMs - startedAtMs);
+  const facts = Object.entries(output ?? {}).flatMap(([key, value]) => {
+    if (value === null) return [];
+    return [`${key} ${typeof value === "object" ? `{${objectText(value as Record<string, unknown>)}}` : shortValue(value)}`];
+  });
+  return oneLine(`${step.padEnd(13)} ${time.padStart(9)}  ${facts.join(", ")}`, 200);
+}
+
+/** What a run came to, in a line; a failure with its fix. */
+export function describeOutcome({ id, state, outcome, startedAtMs, finishedAtMs }: RunView): string {
+  const time = finishedAtMs === null ? "" : ` after ${duration(finishedAtMs - startedAtMs)}`;
+  switch (outcome?.kind) {
+    case undefined:
+      return `run ${id} is ${state}${time}`;
+    case "candidate":
+      return `run ${id} ${state}${time}: candidate ${outcome.adapterName}`;
+    case "nothing_to_learn":
+      return `run ${id} ${state}${time}: nothing to learn, ${oneLine(outcome.reason, 200)}`;
+    case "failed":
+      return `run ${id} failed${time}: ${oneLine(outcome.message, 300)}\n  fix: ${outcome.fix}`;
+    default:
+      return outcome satisfies never;
+  }
+}
+
+function objectText(value: Record<string, unknown>): string {
+  const numbers = Object.entries(value).filter((entry): entry is [string, number] => typeof entry[1] === "number");
+  return numbers.length === Object.keys(value).length ? counts(Object.fromEntries(numbers)) : JSON.stringify(value);
+}
+
+function shortValue(value: unknown): string {
+  return typeof value === "number" && !Number.isInteger(value) ? value.toFixed(3) : String(value);
+}

@@ -1,0 +1,85 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Command } from "commander";
+import type { RunView } from "../api/views.ts";
+import type { DryRun } from "../training/dry-run.ts";
+import { chooseAgent } from "./agent.ts";
+import { clientOptions, createClient, type ApiClient, type ClientOptions } from "./client.ts";
+import type { CliContext, ExitCode } from "./context.ts";
+import { counts, fields, paint, when } from "./print.ts";
+import { describeOutcome, describeStep } from "./run-text.ts";
+
+const POLL_MS = 1_000;
+
+const EXAMPLES = `
+Examples:
+  nightshift run --dry-run        what a night would train on, without doing it
+  nightshift run                  start one and return
+  nightshift run --wait           follow it; exit code 1 when it failed
+  nightshift run --wait --json    the finished run as JSON; progress stays on stderr`;
+
+interface Options extends ClientOptions {
+  agent?: string;
+  dryRun?: true;
+  wait?: true;
+}
+
+/** `nightshift run`: one night now. */
+export function runCommand(program: Command, context: CliContext, finish: (code: ExitCode) => void): void {
+  clientOptions(program.command("run"))
+    .description("run one night now")
+    .option("-a, --agent <agent>", "agent; may be left out where there is one")
+    .option("--dry-run", "say what it would do, and do nothing")
+    .option("--wait", "follow the run until it ends")
+    .addHelpText("after", EXAMPLES)
+    .action(async (options: Options) => {
+      const client = createClient(options, context);
+      const agent = await chooseAgent(client, options.agent);
+      if (options.dryRun) {
+        const plan = await client.post<DryRun>("/v1/runs", { agent, dryRun: true });
+        context.out(options.json ? JSON.stringify(plan) : describePlan(plan, context));
+        return;
+      }
+      const started = await client.post<{ runId: string }>("/v1/runs", { agent });
+      if (!options.wait) {
+        context.out(
+          options.json ? JSON.stringify(started) : `run ${started.runId} started; \`nightshift runs show ${started.runId}\` follows it`,
+        );
+        return;
+      }
+      const run = await follow(client, started.runId, context);
+      context.out(options.json ? JSON.stringify(run) : describeOutcome(run));
+      finish(run.state === "finished" ? 0 : 1);
+    });
+}
+
+function describePlan(plan: DryRun, context: CliContext): string {
+  const { agent, conversations, trainScenarios, heldOutScenarios, leftOut, iterations, rollouts, maxModelCalls, judgeCalls } = plan;
+  const entries = {
+    agent,
+    "trainable conversations": conversations,
+    "scenarios to train on": trainScenarios,
+    "held-out scenarios for the gate": heldOutScenarios,
+    "left out": counts(leftOut) || "none",
+    iterations,
+    rollouts,
+    "model calls, at most": maxModelCalls,
+    "judge calls": judgeCalls,
+  };
+  return fields(entries, context);
+}
+
+/** Prints a line for every step that ends, until the run does. */
+async function follow(client: ApiClient, runId: string, context: CliContext): Promise<RunView> {
+  const told = new Set<string>();
+  context.err(`run ${runId}`);
+  for (;;) {
+    const run = await client.get<RunView>(`/v1/runs/${encodeURIComponent(runId)}`);
+    for (const step of run.steps) {
+      if (step.finishedAtMs === null || told.has(step.step)) continue;
+      told.add(step.step);
+      context.err(`${paint("dim", when(step.finishedAtMs), context)}  ${describeStep(step)}`);
+    }
+    if (run.state !== "running") return run;
+    await sleep(POLL_MS, undefined, { signal: context.signal });
+  }
+}

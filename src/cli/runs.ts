@@ -1,0 +1,71 @@
+import type { Command } from "commander";
+import type { RunView } from "../api/views.ts";
+import type { Run } from "../training/run-store.ts";
+import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
+import type { CliContext } from "./context.ts";
+import { counts, fields, table, when } from "./print.ts";
+import { describeOutcome, describeStep } from "./run-text.ts";
+
+const EXAMPLES = `
+Examples:
+  nightshift runs list --limit 5
+  nightshift runs show 0193f3…`;
+
+/** `nightshift runs list|show`. */
+export function runsCommand(program: Command, context: CliContext): void {
+  const runs = program.command("runs").description("nights: list them, show one with its steps").addHelpText("after", EXAMPLES);
+  clientOptions(runs.command("list"))
+    .description("newest first")
+    .option("-a, --agent <agent>", "only this agent's")
+    .option("--limit <n>", "at most this many", "20")
+    .action(async ({ agent, limit, ...options }: ClientOptions & { agent?: string; limit: string }) => {
+      await printAnswer(
+        options,
+        context,
+        (client) => client.get<{ runs: Run[] }>("/v1/runs", { agent, limit }),
+        (answer) =>
+          table(
+            ["run", "agent", "state", "started", "outcome"],
+            answer.runs.map((run) => [run.id, run.agent, run.state, when(run.startedAtMs), outcomeOf(run)]),
+            context,
+          ),
+      );
+    });
+  clientOptions(runs.command("show <run>"))
+    .description("one run with its steps and iterations")
+    .action(async (id: string, options: ClientOptions) => {
+      await printAnswer(
+        options,
+        context,
+        (client) => client.get<RunView>(`/v1/runs/${encodeURIComponent(id)}`),
+        (run) => describe(run, context),
+      );
+    });
+}
+
+function outcomeOf({ outcome }: Run): string {
+  if (outcome === null) return "";
+  if (outcome.kind === "candidate") return outcome.adapterName;
+  return outcome.kind === "failed" ? outcome.message : outcome.reason;
+}
+
+function describe(run: RunView, context: CliContext): string {
+  const { id, agent, state, startedAtMs, finishedAtMs, gatePairs } = run;
+  const gate = gatePairs.begun === 0 ? null : `${gatePairs.finished} of ${gatePairs.begun} pairs played`;
+  const iterations = run.iterations.map(({ iteration, groups, kept, dropped, meanReward }) => [
+    iteration,
+    groups,
+    kept,
+    counts(dropped) || "none",
+    meanReward?.toFixed(3) ?? "-",
+  ]);
+  return [
+    fields({ run: id, agent, state, started: when(startedAtMs), finished: when(finishedAtMs), gate }, context),
+    "",
+    ...run.steps.map(describeStep),
+    "",
+    table(["iteration", "groups", "kept", "dropped", "mean reward"], iterations, context),
+    "",
+    describeOutcome(run),
+  ].join("\n");
+}

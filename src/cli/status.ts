@@ -1,0 +1,71 @@
+import type { Command } from "commander";
+import type { AgentView, ExperimentView } from "../api/views.ts";
+import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
+import type { CliContext } from "./context.ts";
+import { fields, paint, percent } from "./print.ts";
+
+const EXAMPLES = `
+Examples:
+  nightshift status
+  nightshift status --json | jq '.agents[].stable.name'`;
+
+/** `nightshift status`: every agent at a glance. */
+export function statusCommand(program: Command, context: CliContext): void {
+  clientOptions(program.command("status"))
+    .description("every agent at a glance: stable adapter, run, canary")
+    .addHelpText("after", EXAMPLES)
+    .action(async (options: ClientOptions) => {
+      await printAnswer(
+        options,
+        context,
+        (client) => client.get<{ agents: AgentView[] }>("/v1/status"),
+        ({ agents }) => (agents.length === 0 ? "no agent is configured" : agents.map((agent) => describe(agent, context)).join("\n\n")),
+      );
+    });
+}
+
+function describe(view: AgentView, context: CliContext): string {
+  const { agent, funnel, stable, run, experiment } = view;
+  const entries = {
+    agent: paint("bold", agent, context),
+    attention: warningsOf(view).join(", ") || null,
+    stable: stable.name,
+    captured: `${funnel.captured}, complete ${funnel.complete}, trainable ${funnel.trainable}`,
+    run: run === null ? "none yet" : `${run.id} ${run.state}${run.state === "running" ? `, ${run.steps.at(-1)?.step ?? "starting"}` : ""}`,
+    ...(experiment === null ? {} : experimentFields(experiment)),
+  };
+  return fields(entries, context);
+}
+
+/** What no reader of the numbers may miss. */
+function warningsOf({ judge, pairJudge, gateEnabled, sabotage, promotesOnItsOwn }: AgentView): string[] {
+  return [
+    ...(sabotage === null ? [] : [`SABOTAGE ${sabotage}`]),
+    ...(gateEnabled ? [] : ["GATE OFF"]),
+    ...(judge === "scripted" || pairJudge === "scripted" ? ["SCRIPTED JUDGE"] : []),
+    ...(judge === null ? ["no judge is configured: nights are refused"] : []),
+    ...(promotesOnItsOwn ? [] : ["promotion waits for an operator"]),
+  ];
+}
+
+function experimentFields(experiment: ExperimentView): Record<string, unknown> {
+  const { id, state, candidate, gate, weight, numbers, conclusion, waitsFor } = experiment;
+  return {
+    experiment: `${id} ${state}`,
+    candidate: candidate.name,
+    gate: gate === null ? "off" : `${gate.decision} (${gate.reason}): ${gate.wins} wins, ${gate.losses} losses, ${gate.ties} ties`,
+    canary:
+      numbers === null
+        ? null
+        : `weight ${weight}, ${numbers.units} units; success ${percent(numbers.successStable)} stable, ${percent(numbers.successCandidate)} candidate`,
+    evidence:
+      numbers === null ? null : `K+ ${wealth(numbers.kPromote)}, K- ${wealth(numbers.kHarm)}, threshold ${numbers.threshold.toFixed(0)}`,
+    "waits for": waitsFor === null ? null : `${waitsFor.reason} ${waitsFor.detail}`.trim(),
+    decision: conclusion === null ? null : `${conclusion.action}: ${conclusion.reason} ${conclusion.detail}`.trim(),
+  };
+}
+
+/** JSON has no infinity: beyond the largest double it arrives as null. */
+function wealth(value: number | null): string {
+  return value === null ? "> 1e308" : value.toPrecision(3);
+}
