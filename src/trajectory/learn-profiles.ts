@@ -100,7 +100,9 @@ function withChange(profiles: ToolProfiles, tool: string, change: Partial<ToolPr
 
 function isHiddenWrite(around: Counts, all: Counts): boolean {
   const background = share({ pairs: all.pairs - around.pairs, changed: all.changed - around.changed });
-  return share(around) >= Math.max(MIN_CHANGED_SHARE, 3 * background);
+  // Three times a background above a third cannot be reached: half way from it to always will do.
+  const enough = Math.max(MIN_CHANGED_SHARE, Math.min(3 * background, (1 + background) / 2));
+  return share(around) > background && share(around) >= enough;
 }
 
 function share({ pairs, changed }: Pick<Counts, "pairs" | "changed">): number {
