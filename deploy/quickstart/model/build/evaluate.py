@@ -22,10 +22,6 @@ from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 MAX_MODEL_CALLS = 6
 MAX_NEW_TOKENS = 64
-NOTE = (
-    "The first two phases of these weights ran under an earlier revision of train.py: 850 steps of copying and 420 of "
-    "comparing, one token weight or learning rate apart from what stands below. The last phase ran as it stands."
-)
 CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
@@ -196,12 +192,12 @@ def report(episodes: list[Episode], members: int) -> dict[str, Any]:
     return figures
 
 
-def write_provenance(seed: int, figures: list[dict[str, Any]]) -> None:
+def write_provenance(seed: int, figures: list[dict[str, Any]], note: str) -> None:
     """How the shipped weights were made and what they can do, beside them."""
     weights = (MODEL / "model.safetensors").read_bytes()
     provenance = {
         "license": "Apache-2.0",
-        "note": NOTE,
+        "note": note,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "seed": SEED,
         "batch": BATCH,
@@ -220,6 +216,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--note", default="", help="what the provenance must say beside the figures")
     parser.add_argument("--provenance", action="store_true", help="writes the figures into provenance.json")
     parser.add_argument(
         "--transcripts", type=Path, help="writes every conversation with its outcome as JSON lines"
@@ -246,7 +243,7 @@ def main() -> None:
                     )
     bridge.close()
     if arguments.provenance:
-        write_provenance(arguments.seed, figures)
+        write_provenance(arguments.seed, figures, arguments.note)
 
 
 if __name__ == "__main__":
