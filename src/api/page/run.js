@@ -1,0 +1,73 @@
+import { rewardChart } from "./charts.js";
+import { badge, clock, duration, el, facts, pills, table, words } from "./dom.js";
+
+const STATE = { running: "live", finished: "good", failed: "bad", cancelled: "bad" };
+
+/** The newest run: what it is doing, and what each iteration came to. */
+export function runView({ run }, nowMs) {
+  if (run === null)
+    return [
+      el("p", {}, "No night has run yet."),
+      el("p", { class: "quiet" }, "`nightshift run` starts one; `nightshift run --dry-run` says what it would do."),
+    ];
+  const lasted = duration((run.finishedAtMs ?? nowMs) - run.startedAtMs);
+  return [
+    el("p", { class: "row" }, badge(run.state, STATE[run.state]), el("span", {}, phase(run)), el("span", { class: "quiet" }, lasted)),
+    outcome(run.outcome),
+    el(
+      "div",
+      { class: "split" },
+      el("div", {}, iterations(run, nowMs)),
+      el("figure", {}, el("figcaption", {}, "Mean reward of judged groups, by iteration"), rewardChart(run.iterations)),
+    ),
+    facts([
+      ["started", clock(run.startedAtMs)],
+      ["selection", took(run, "select", nowMs)],
+      ["preparation", took(run, "prepare", nowMs)],
+      ["gate", run.gatePairs.begun === 0 ? null : `${run.gatePairs.finished} of ${run.gatePairs.begun} pairs played`],
+      ["trainer", run.trainer === null ? null : `${words(run.trainer.phase)}, iteration ${run.trainer.iteration}`],
+      ["run", run.id],
+    ]),
+  ];
+}
+
+function phase(run) {
+  if (run.state !== "running") return "";
+  const step = run.steps.findLast(({ finishedAtMs }) => finishedAtMs === null)?.step ?? "";
+  const [name, iteration] = step.split("-");
+  const doing = {
+    select: "selecting scenarios",
+    prepare: "preparing",
+    scenarios: "choosing scenarios",
+    groups: "rolling out and judging",
+    batch: "writing the batch",
+    train: "training",
+  }[name];
+  return doing === undefined ? "between steps" : iteration === undefined ? doing : `${doing}, iteration ${iteration}`;
+}
+
+function outcome(result) {
+  if (result === null) return null;
+  if (result.kind === "candidate") return el("p", {}, "Candidate ", el("code", {}, result.adapterName));
+  if (result.kind === "nothing_to_learn") return el("p", {}, "Nothing to learn: ", result.reason);
+  return el("p", { class: "problem" }, result.message, el("br"), el("span", {}, `fix: ${result.fix}`));
+}
+
+function iterations(run, nowMs) {
+  if (run.iterations.length === 0) return el("p", { class: "quiet" }, "No group is judged yet.");
+  const rows = run.iterations.map(({ iteration, groups, kept, dropped, meanReward }) => [
+    String(iteration),
+    `${kept} of ${groups}`,
+    Object.keys(dropped).length === 0 ? "none" : pills(dropped),
+    meanReward === null ? "–" : meanReward.toFixed(3),
+    took(run, `groups-${iteration}`, nowMs) ?? "",
+    took(run, `train-${iteration}`, nowMs) ?? "",
+  ]);
+  return table("Iterations of the run", ["iteration", "kept", "dropped", "mean", "roll out, judge", "train"], rows, [3, 4, 5]);
+}
+
+function took(run, name, nowMs) {
+  const step = run.steps.find((one) => one.step === name);
+  if (step === undefined) return null;
+  return step.finishedAtMs === null ? `${duration(nowMs - step.startedAtMs)} …` : duration(step.finishedAtMs - step.startedAtMs);
+}
