@@ -3,8 +3,10 @@ import { NightshiftError } from "../errors.ts";
 import { actCommands } from "./act.ts";
 import { adaptersCommand } from "./adapters.ts";
 import type { CliContext, ExitCode } from "./context.ts";
+import { doctorCommand } from "./doctor.ts";
 import { gatewayCommand } from "./gateway.ts";
 import { groupsCommand } from "./groups.ts";
+import { initCommand } from "./init.ts";
 import { lineageCommand } from "./lineage.ts";
 import { replayCommand } from "./replay.ts";
 import { reportCommand } from "./report.ts";
@@ -31,6 +33,8 @@ const COMMANDS: readonly AddCommand[] = [
   lineageCommand,
   actCommands,
   gatewayCommand,
+  doctorCommand,
+  initCommand,
 ];
 
 const EXIT_CODES = `
@@ -40,7 +44,7 @@ Exit codes:
   2  bad config or bad usage
 
 Examples:
-  nightshift init > nightshift.yaml        a commented config to start from
+  nightshift init                          a commented config to start from
   nightshift up --config nightshift.yaml   everything in one process
   nightshift report                        what was captured, and why some of it does not train
   nightshift run --wait                    one night now

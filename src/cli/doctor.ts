@@ -1,0 +1,63 @@
+import type { Command } from "commander";
+import { loadConfig, type Config } from "../config.ts";
+import { NightshiftError } from "../errors.ts";
+import { clientOptions, createClient, type ClientOptions } from "./client.ts";
+import type { CliContext, ExitCode, Style } from "./context.ts";
+import { checkAgents } from "./doctor/agents.ts";
+import { bad, ok, type Finding } from "./doctor/finding.ts";
+import { checkMachine } from "./doctor/machine.ts";
+import { checkRunning } from "./doctor/running.ts";
+import { oneLine, paint } from "./print.ts";
+
+const EXAMPLES = `
+Checks the config, the machine and, where one answers, the running Nightshift. Exit code 1 when a finding is bad.
+
+Examples:
+  nightshift doctor --config nightshift.yaml
+  nightshift doctor --config nightshift.yaml --json | jq '.findings[] | select(.status != "ok")'`;
+
+const MARKS: Readonly<Record<Finding["status"], { text: string; style: Style }>> = {
+  ok: { text: "ok  ", style: "green" },
+  warn: { text: "warn", style: "yellow" },
+  bad: { text: "BAD ", style: "red" },
+};
+
+/** `nightshift doctor`: every finding with its fix. */
+export function doctorCommand(program: Command, context: CliContext, finish: (code: ExitCode) => void): void {
+  clientOptions(program.command("doctor"))
+    .description("check config, machine and the running Nightshift; every finding with its fix")
+    .option("-c, --config <file>", "config file (YAML)")
+    .addHelpText("after", EXAMPLES)
+    .action(async (options: ClientOptions & { config?: string }) => {
+      const findings = await examine(options, context);
+      context.out(options.json ? JSON.stringify({ findings }) : findings.map((finding) => describe(finding, context)).join("\n"));
+      finish(findings.some(({ status }) => status === "bad") ? 1 : 0);
+    });
+}
+
+async function examine(options: ClientOptions & { config?: string }, context: CliContext): Promise<Finding[]> {
+  const running = await checkRunning(createClient(options, context));
+  const config = readConfig(options.config, context);
+  if (config instanceof NightshiftError) return [bad("config", config.message, config.fix), ...running.findings];
+  return [
+    ok("config", options.config ?? "defaults and environment"),
+    ...(await checkMachine(config, running)),
+    ...checkAgents(config, context),
+    ...running.findings,
+  ];
+}
+
+function readConfig(file: string | undefined, { env }: CliContext): Config | NightshiftError {
+  try {
+    return loadConfig({ file, env });
+  } catch (error) {
+    if (error instanceof NightshiftError) return error;
+    throw error;
+  }
+}
+
+function describe(finding: Finding, context: CliContext): string {
+  const { text, style } = MARKS[finding.status];
+  const line = `${paint(style, text, context)}  ${finding.check}: ${oneLine(finding.message, 300)}`;
+  return finding.status === "ok" ? line : `${line}\n      fix: ${finding.fix}`;
+}

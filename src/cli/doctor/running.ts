@@ -1,0 +1,72 @@
+import type { Report } from "../../api/report.ts";
+import type { AgentView } from "../../api/views.ts";
+import { NightshiftError } from "../../errors.ts";
+import type { ApiClient } from "../client.ts";
+import { bad, ok, warn, type Finding } from "./finding.ts";
+
+interface Replica {
+  name: string;
+  url: string;
+  /** Null where it does not answer. */
+  models: readonly string[] | null;
+}
+
+/** What a running Nightshift says of itself: its API, its policy servers against the routes, and what SDKs sent. */
+export async function checkRunning(client: ApiClient): Promise<{ findings: Finding[]; isRunning: boolean }> {
+  let agents: AgentView[];
+  try {
+    ({ agents } = await client.get<{ agents: AgentView[] }>("/v1/status"));
+  } catch (error) {
+    if (!(error instanceof NightshiftError)) throw error;
+    // Before the first `up` there is nothing to reach: no fault.
+    const isDown = error.code === "api_unreachable";
+    return { findings: [isDown ? warn("api", error.message, error.fix) : bad("api", error.message, error.fix)], isRunning: !isDown };
+  }
+  const findings = await Promise.all(
+    agents.map(async (view) => {
+      const { replicas } = await client.get<{ replicas: Replica[] }>("/v1/replicas", { agent: view.agent });
+      return [
+        ...replicas.map((replica) => checkReplica(view, replica)),
+        ...checkWire(view.agent, await client.get<Report>("/v1/report", { agent: view.agent })),
+      ];
+    }),
+  );
+  return { findings: [ok("api", client.url), ...findings.flat()], isRunning: true };
+}
+
+function checkReplica({ agent, routes }: AgentView, { name, url, models }: Replica): Finding {
+  const check = `${agent}: policy server ${name}`;
+  if (models === null)
+    return bad(check, `${url} does not answer`, "Start it, or correct the url in policyServers; calls go to the other replicas meanwhile.");
+  const named = [routes?.stable.name, routes?.candidate?.name].filter((model) => model !== undefined);
+  const missing = named.filter((model) => !models.includes(model));
+  if (missing.length === 0) return ok(check, `${url} serves ${named.join(" and ") || models.join(", ")}`);
+  return bad(
+    check,
+    `${url} does not list ${missing.join(" and ")}`,
+    "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True; `nightshift adapters show` has the reason of a refusal.",
+  );
+}
+
+function checkWire(agent: string, { captured, examined, dialects, mends }: Report): Finding[] {
+  const check = `${agent}: telemetry`;
+  if (captured === 0) {
+    return [
+      warn(
+        check,
+        "no conversation was captured yet",
+        "Point the agent's OTEL_EXPORTER_OTLP_ENDPOINT at the collector and its OPENAI_BASE_URL at the gateway; switch content capture on in its SDK.",
+      ),
+    ];
+  }
+  const shares = dialects.map(({ dialect, trajectories, trainable }) => {
+    const told = `${dialect}: ${trainable} of ${trajectories} trainable`;
+    return trainable > 0 ? ok(check, told) : bad(check, told, mends[0]?.mend ?? "`nightshift report` has the reasons.");
+  });
+  // A mend that concerns a tenth of the traffic is worth a line here; `report` has them all.
+  const worth = mends.filter(({ trajectories }) => trajectories >= examined / 10);
+  return [
+    ...shares,
+    ...worth.map(({ reason, trajectories, mend }) => warn(check, `${reason} on ${trajectories} of ${examined} trajectories`, mend)),
+  ];
+}
