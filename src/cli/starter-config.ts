@@ -14,8 +14,8 @@ export interface Starter {
 }
 
 /**
- * The text of a config to start from: what the user said is live, every other key stands there with its meaning and default, commented out. A key line starts
- * with `#` and no space, so that taking that character away is all it takes to use it.
+ * The text of a config to start from: what the user said is live, every other key stands there with its meaning and default, commented out. A key line is
+ * `#` and then the line as it would stand (its indentation included), so that taking that character away is all it takes to use it; prose starts with `# `.
  * @throws NightshiftError `config_invalid` when what the user said is no valid config
  */
 export function starterConfig(starter: Starter): string {

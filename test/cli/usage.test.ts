@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -125,7 +125,7 @@ describe("init", () => {
     const bare = parseConfig(parse(text));
     const uncommented = text
       .split("\n")
-      .filter((line) => !/^# |^ +# /.test(line) && !/^# *(judge|pairJudge):/.test(line))
+      .filter((line) => !/^ *# \S/.test(line) && !/^# *(judge|pairJudge):/.test(line))
       .map((line) => line.replace(/^#/, ""))
       .join("\n");
     expect(parseConfig(parse(uncommented))).toEqual(bare);

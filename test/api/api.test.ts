@@ -1,0 +1,206 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { Database } from "../../src/store/database.ts";
+import { memoryDatabase } from "../store/memory-database.ts";
+import { QUICKSTART } from "../bench/canary/simulate.ts";
+import { createExperimentStore } from "../../src/promotion/experiment-store.ts";
+import { apiWorld, NOW_MS, type ApiWorld } from "./world.ts";
+
+let database: Database;
+let world: ApiWorld;
+
+beforeAll(async () => {
+  database = await memoryDatabase();
+  world = await apiWorld(database, { agent: { gate: { enabled: false }, night: { sabotage: "invert_rewards" } } });
+});
+afterAll(async () => {
+  await world.close();
+  await database.close();
+});
+beforeEach(async () => {
+  for (const table of ["feedback", "run_steps", "groups", "runs", "routes", "experiments"] as const) {
+    await database.kysely.deleteFrom(table).execute();
+  }
+});
+
+describe("errors", () => {
+  it.each([
+    { path: "/v1/nothing", code: "not_found" },
+    { path: "/v1/runs/r", code: "not_found" },
+    { path: "/v1/trajectories/t", code: "not_found" },
+    { path: "/v1/groups/g", code: "not_found" },
+    { path: "/v1/adapters/a", code: "not_found" },
+    { path: "/v1/lineage/x", code: "not_found" },
+    { path: "/v1/experiments/e", code: "not_found" },
+    { path: "/v1/report?agent=nobody", code: "not_found" },
+  ])("$path is a 404 with a fix", async ({ path, code }) => {
+    const { status, body } = await world.get(path);
+    expect(status).toBe(404);
+    expect(body).toEqual({ error: { code, message: expect.stringMatching(/\S/), fix: expect.stringMatching(/\S/) } });
+  });
+
+  it.each([
+    { path: "/v1/report", says: /^the request is not valid: agent: / },
+    { path: "/v1/runs?limit=0", says: /limit: / },
+    { path: "/v1/runs?limit=many", says: /limit: / },
+    { path: "/v1/runs?limt=1", says: /Unrecognized key: "limt"/ },
+    { path: "/v1/routes?agent=support&waitMs=60000", says: /waitMs: / },
+  ])("$path is a 400 that names the part", async ({ path, says }) => {
+    const { status, body } = await world.get(path);
+    expect(status).toBe(400);
+    expect(body.error).toMatchObject({ code: "request_invalid", message: expect.stringMatching(says) });
+  });
+
+  it("of a body that is not JSON, and of one that is too large", async () => {
+    expect((await world.post("/v1/runs", "{")).body.error.message).toBe("the request is not valid: the body is not JSON");
+    const large = await world.post("/v1/feedback", `"${"x".repeat(33 * 1024 * 1024)}"`);
+    expect(large.status).toBe(400);
+    expect(large.body.error.message).toMatch(/larger than 33554432 bytes/);
+  });
+});
+
+describe("runs", () => {
+  it("start once: the second is a 409 that names the first", async () => {
+    const first = await world.post("/v1/runs", { agent: "support" });
+    expect(first.status).toBe(202);
+    const second = await world.post("/v1/runs", { agent: "support" });
+    expect(second.status).toBe(409);
+    expect(second.body.error).toMatchObject({ code: "run_in_progress", message: expect.stringContaining(first.body.runId) });
+  });
+
+  it("are shown with their steps, their iterations and the gate's pairs counted", async () => {
+    const { runId } = (await world.post("/v1/runs", { agent: "support" })).body as { runId: string };
+    await world.runs.step(runId, "select", () => Promise.resolve({ trajectories: [1, 2, 3], trainScenarios: 2 }));
+    await world.runs.step(runId, "gate-s1-0", () => Promise.resolve({ pair: true }));
+    const group = (id: string, iteration: number, verdict: string, mean: number | null) => ({
+      ...{ id, run_id: runId, iteration, scenario_id: id, body_digest: "sha256:x" },
+      summary: JSON.stringify({ verdict, mean }),
+    });
+    await database.kysely
+      .insertInto("groups")
+      .values([
+        ...[
+          group("a", 1, "kept", 0.5),
+          group("b", 1, "kept", 0.7),
+          group("c", 1, "equal_rewards", 0.9),
+          group("d", 1, "judge_unavailable", null),
+        ],
+        group("e", 2, "identical_members", null),
+      ])
+      .execute();
+    const { body } = await world.get(`/v1/runs/${runId}`);
+    expect(body.steps).toMatchObject([{ step: "select", output: { trajectories: 3, trainScenarios: 2 } }]);
+    expect(body.gatePairs).toEqual({ begun: 1, finished: 1 });
+    expect(body.iterations).toEqual([
+      { iteration: 1, groups: 4, kept: 2, dropped: { equal_rewards: 1, judge_unavailable: 1 }, meanReward: expect.closeTo(0.7, 10) },
+      { iteration: 2, groups: 1, kept: 0, dropped: { identical_members: 1 }, meanReward: null },
+    ]);
+  });
+});
+
+describe("feedback", () => {
+  const item = (value: unknown, extra: object = {}) => ({
+    target: { kind: "conversation", id: "c-1" },
+    name: "task_success",
+    value,
+    ...extra,
+  });
+
+  it("is stored; of two on one target the later stays, whatever came first", async () => {
+    const send = (items: unknown[]) => world.post("/v1/feedback", { agent: "support", items });
+    expect(await send([item(true, { atMs: 2_000 })])).toMatchObject({ status: 202, body: { recorded: 1 } });
+    expect((await send([item(false, { atMs: 1_000 })])).status).toBe(202);
+    expect((await send([item(0.5, { name: "quality" })])).status).toBe(202);
+    const rows = await database.kysely.selectFrom("feedback").selectAll().orderBy("name").execute();
+    expect(rows).toMatchObject([
+      { tenant: "default", name: "quality", source: "api", target: "c-1", value: { value: 0.5 }, at_ms: NOW_MS },
+      { name: "task_success", value: { value: true }, at_ms: 2_000 },
+    ]);
+  });
+
+  it.each([
+    { name: "no items", items: [] },
+    { name: "an unknown target", items: [item(true, { target: { kind: "user", id: "u" } })] },
+    { name: "a value that is none", items: [item(null)] },
+    { name: "an unknown key", items: [item(true, { colour: "red" })] },
+    { name: "one bad among good", items: [item(true), item({})] },
+  ])("with $name is refused whole", async ({ items }) => {
+    expect((await world.post("/v1/feedback", { agent: "support", items })).status).toBe(400);
+    expect(await database.kysely.selectFrom("feedback").select("name").execute()).toEqual([]);
+  });
+});
+
+describe("routes", () => {
+  const routes = (version: number) => ({
+    ...{ agent: "support", model: "support", version, generation: 0, stable: { name: "support", digest: "sha256:base" } },
+    ...{ candidate: null, experimentId: null, salt: null },
+  });
+
+  it("are answered at once when they are newer, and with 204 when they are not", async () => {
+    await world.router.setRoutes(routes(1));
+    expect(await world.get("/v1/routes?agent=support")).toMatchObject({ status: 200, body: { version: 1 } });
+    expect((await world.get("/v1/routes?agent=support&version=1")).status).toBe(204);
+  });
+
+  it("are waited for: a change answers the poll that is open", async () => {
+    await world.router.setRoutes(routes(1));
+    const polled = world.get("/v1/routes?agent=support&version=1&waitMs=30000");
+    // Whether the change comes before or after the poll is open, the poll must see it.
+    await world.router.setRoutes(routes(2));
+    expect(await polled).toMatchObject({ status: 200, body: { version: 2 } });
+  });
+});
+
+describe("status", () => {
+  it("says what no reader of the numbers may miss", async () => {
+    const { agents } = (await world.get("/v1/status")).body;
+    expect(agents).toMatchObject([
+      {
+        ...{ agent: "support", judge: null, pairJudge: null, gateEnabled: false, sabotage: "invert_rewards", promotesOnItsOwn: false },
+        ...{ stable: { name: "support", digest: "sha256:base" }, run: null, experiment: null },
+        funnel: { captured: 0, complete: 0, trainable: 0, reasons: {} },
+      },
+    ]);
+  });
+
+  it("shows the experiment that takes traffic, not the newer one that waits behind it", async () => {
+    let nowMs = NOW_MS;
+    const store = createExperimentStore({ database, now: () => nowMs });
+    const submit = (id: string) => {
+      nowMs += 1;
+      return store.submit({
+        ...{ id, tenant: "default", agent: "support", model: "support", runId: null, salt: id, canary: QUICKSTART, horizonMs: 1_000 },
+        ...{
+          candidate: { name: id, digest: `sha256:${id}` },
+          stable: { name: "support", digest: "sha256:base" },
+          gate: null,
+          automatic: true,
+        },
+      });
+    };
+    const queued = await store.move(await submit("first"), "enqueued", { actor: "test" });
+    if (queued.status !== "moved") throw new Error("the queue was empty");
+    await store.move(queued.experiment, "slot_free", { actor: "test" });
+    await submit("second");
+    const { agents } = (await world.get("/v1/status")).body;
+    expect(agents[0].experiment).toMatchObject({ id: "first", state: "attesting", weight: 0, numbers: null });
+  });
+});
+
+describe("an operator's action", () => {
+  it("is recorded under the actor's name and wakes the controller; what the state does not allow is a 409", async () => {
+    const store = createExperimentStore({ database, now: () => NOW_MS });
+    await store.submit({
+      ...{ id: "e1", tenant: "default", agent: "support", model: "support", runId: null, salt: "s", canary: QUICKSTART, horizonMs: 1_000 },
+      ...{ candidate: { name: "c", digest: "sha256:c" }, stable: { name: "support", digest: "sha256:base" }, gate: null, automatic: true },
+    });
+    const refused = await world.post("/v1/experiments/e1/actions", { action: "pause", actor: "kim" });
+    expect(refused).toMatchObject({ status: 409, body: { error: { code: "action_refused" } } });
+    const before = world.woken();
+    expect((await world.post("/v1/experiments/e1/actions", { action: "supersede", actor: "kim" })).status).toBe(202);
+    expect(world.woken()).toBe(before + 1);
+    expect((await world.get("/v1/experiments/e1")).body.state).toBe("superseded");
+    const audited = await database.kysely.selectFrom("audit").select(["actor", "action"]).where("subject", "=", "e1").execute();
+    expect(audited).toContainEqual({ actor: "kim", action: "operator_supersede" });
+    expect((await world.post("/v1/experiments/nope/actions", { action: "pause" })).status).toBe(404);
+  });
+});

@@ -1,0 +1,98 @@
+import { mkdtempSync } from "node:fs";
+import { type IncomingMessage, request as httpRequest } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text as readText } from "node:stream/consumers";
+import type { AgentControl } from "../../src/api/control.ts";
+import { createApi } from "../../src/api/server.ts";
+import { createFileArtifactStore } from "../../src/artifact/file.ts";
+import { parseConfig } from "../../src/config.ts";
+import { silentLog } from "../../src/log.ts";
+import { createGatewayRouter, type GatewayRouter } from "../../src/promotion/gateway-router.ts";
+import type { Database } from "../../src/store/database.ts";
+import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
+
+/** A listening API over a real database, with one agent whose nights are only registered. */
+export interface ApiWorld {
+  url: string;
+  dir: string;
+  runs: RunStore;
+  router: GatewayRouter;
+  /** How often somebody asked the agent to look now. */
+  woken(): number;
+  get(path: string, headers?: Record<string, string>): Promise<Answer>;
+  post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export interface Answer {
+  status: number;
+  headers: Record<string, string | string[] | undefined>;
+  // oxlint-disable-next-line typescript/no-explicit-any -- tests look into whatever came
+  body: any;
+}
+
+export const NOW_MS = 1_700_000_000_000;
+
+export async function apiWorld(
+  database: Database,
+  options: { operatorTokenFile?: string; agent?: Record<string, unknown> } = {},
+): Promise<ApiWorld> {
+  const dir = mkdtempSync(join(tmpdir(), "nightshift-api-"));
+  const now = () => NOW_MS;
+  const log = silentLog();
+  const runs = createRunStore(database, now);
+  const router = createGatewayRouter({ database, log });
+  const config = parseConfig({
+    api: { port: 0, ...(options.operatorTokenFile === undefined ? {} : { operatorTokenFile: options.operatorTokenFile }) },
+    agents: { support: { model: "support", baseModel: "base", ...options.agent } },
+  });
+  const agent = config.agents["support"];
+  if (agent === undefined) throw new Error("the config has its agent");
+  let wakes = 0;
+  const control: AgentControl = {
+    agent: "support",
+    config: agent,
+    baseDigest: "sha256:base",
+    async startRun() {
+      const runId = crypto.randomUUID();
+      await runs.create({ id: runId, tenant: "default", agent: "support", plan: {}, nowMs: NOW_MS });
+      return { runId };
+    },
+    dryRun: () => Promise.reject(new Error("not asked here")),
+    recordings: () => Promise.reject(new Error("not asked here")),
+    replicas: () => Promise.resolve([{ name: "r0", url: "http://r0", models: null }]),
+    wake: () => void (wakes += 1),
+  };
+  const artifacts = createFileArtifactStore({ dir: join(dir, "artifacts") });
+  const api = createApi(config.api, {
+    database,
+    artifacts,
+    runs,
+    router,
+    agents: new Map([["support", control]]),
+    runsDirectory: dir,
+    log,
+    now,
+  });
+  const url = `http://127.0.0.1:${(await api.start()).port}`;
+  return {
+    ...{ url, dir, runs, router },
+    woken: () => wakes,
+    get: (path, headers = {}) => call(url, "GET", path, undefined, headers),
+    post: (path, body, headers = {}) => call(url, "POST", path, body, headers),
+    close: () => api.close(),
+  };
+}
+
+/** Not `fetch`, which sets Host and Origin itself: they are what some of these tests are about. */
+async function call(url: string, method: string, path: string, body: unknown, headers: Record<string, string>): Promise<Answer> {
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    const request = httpRequest(`${url}${path}`, { method, headers: { "content-type": "application/json", ...headers } }, resolve);
+    request.on("error", reject);
+    request.end(typeof body === "string" || body === undefined ? body : JSON.stringify(body));
+  });
+  const text = await readText(answer);
+  const isJson = String(answer.headers["content-type"]).startsWith("application/json");
+  return { status: answer.statusCode ?? 0, headers: answer.headers, body: isJson ? (JSON.parse(text) as unknown) : text };
+}
