@@ -61,11 +61,6 @@ export function percent(share: number | null | undefined): string {
   return share === null || share === undefined ? "-" : `${(share * 100).toFixed(1)} %`;
 }
 
-/** Digests are shown short: the first twelve characters name one. */
-export function short(digest: string): string {
-  return digest.replace(/^sha256:/, "").slice(0, 12);
-}
-
 /** `a 3, b 1`, most frequent first. */
 export function counts(record: Readonly<Record<string, number>>): string {
   return Object.entries(record)

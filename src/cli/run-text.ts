@@ -8,9 +8,9 @@ export function describeStep({ step, startedAtMs, finishedAtMs, output }: Step):
   const time = finishedAtMs === null ? "running" : duration(finishedAtMs - startedAtMs);
   const facts = Object.entries(output ?? {}).flatMap(([key, value]) => {
     if (value === null) return [];
-    return [`${key} ${typeof value === "object" ? `{${objectText(value as Record<string, unknown>)}}` : shortValue(value)}`];
+    return [`${key} ${typeof value === "object" ? objectText(value as Record<string, unknown>) : shortValue(value)}`];
   });
-  return oneLine(`${step.padEnd(13)} ${time.padStart(9)}  ${facts.join(", ")}`, 200);
+  return `${oneLine(step, 20).padEnd(13)} ${time.padStart(9)}  ${oneLine(facts.join(", "), 200)}`;
 }
 
 /** What a run came to, in a line; a failure with its fix. */
@@ -32,7 +32,7 @@ export function describeOutcome({ id, state, outcome, startedAtMs, finishedAtMs 
 
 function objectText(value: Record<string, unknown>): string {
   const numbers = Object.entries(value).filter((entry): entry is [string, number] => typeof entry[1] === "number");
-  return numbers.length === Object.keys(value).length ? counts(Object.fromEntries(numbers)) : JSON.stringify(value);
+  return numbers.length === Object.keys(value).length ? `{${counts(Object.fromEntries(numbers))}}` : JSON.stringify(value);
 }
 
 function shortValue(value: unknown): string {

@@ -81,10 +81,13 @@ function describe(trajectory: Trajectory & { feedback: Feedback[] }, context: Cl
     },
     context,
   );
-  const feedback = table(
-    ["feedback", "source", "value", "at"],
-    trajectory.feedback.map(({ name, source, value, atMs }) => [name, source, value, when(atMs)]),
-    context,
-  );
+  const feedback =
+    trajectory.feedback.length === 0
+      ? "no feedback"
+      : table(
+          ["feedback", "source", "value", "at"],
+          trajectory.feedback.map(({ name, source, value, atMs }) => [name, source, value, when(atMs)]),
+          context,
+        );
   return [head, "", transcript(trajectory.messages, context), "", feedback].join("\n");
 }

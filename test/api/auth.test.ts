@@ -67,6 +67,17 @@ describe("with a token", () => {
     expect((await closed.get("/")).status).toBe(200);
   });
 
+  it.each([
+    { name: "empty", text: "\n", says: "must hold one token" },
+    { name: "two words", text: "a b", says: "must hold one token" },
+    { name: "missing", text: null, says: "cannot be read" },
+  ])("refuses a token file that is $name: no credential must not be the credential", ({ text, says }) => {
+    const file = join(mkdtempSync(join(tmpdir(), "nightshift-token-")), "token");
+    if (text !== null) writeFileSync(file, text);
+    const config = { host: "0.0.0.0", port: 0, operatorTokenFile: file };
+    expect(() => createApi(config, {} as Parameters<typeof createApi>[1])).toThrow(says);
+  });
+
   it("tells nothing about the credential", async () => {
     const { body } = await closed.get("/v1/status", { authorization: "Bearer guess" });
     expect(body.error.code).toBe("not_authorised");

@@ -194,6 +194,6 @@ describe("run --wait", () => {
     });
     const result = await cli(["run", "--wait", "--url", url]);
     expect(result).toMatchObject({ code, out: says });
-    expect(result.err).toMatch(/^run r\n1970-01-01T00:00:01Z {2}select +1\.5 s trainScenarios 4$/);
+    expect(result.err).toMatch(/^run r\n1970-01-01T00:00:01Z {2}select {12}1\.5 s {2}trainScenarios 4$/);
   });
 });

@@ -139,10 +139,13 @@ at("sign-in").addEventListener("submit", (event) => {
   void look();
 });
 
-at("lineage").addEventListener("submit", async (event) => {
+at("lineage").addEventListener("submit", (event) => {
   event.preventDefault();
   const reference = at("reference").value.trim();
-  if (reference === "") return;
+  if (reference !== "") void trace(reference);
+});
+
+async function trace(reference) {
   const place = at("lineage-answer");
   try {
     const lineage = await ask(`/v1/lineage/${encodeURIComponent(reference)}`);
@@ -152,9 +155,10 @@ at("lineage").addEventListener("submit", async (event) => {
         .filter((node) => node !== null),
     );
   } catch (error) {
+    if (error.status === undefined) throw error;
     place.replaceChildren(el("p", { class: "problem" }, error.status === 0 ? "The server does not answer." : error.message));
   }
-});
+}
 
 async function poll() {
   if (!document.hidden) await look();
