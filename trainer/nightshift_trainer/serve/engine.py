@@ -10,8 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nightshift_trainer.serve.forward import PREFILL_ROWS, BlockJob, Slots, run_blocks, suffix_places
-from nightshift_trainer.serve.kv import BLOCK, BlockCache, CacheShape, bucket
+from nightshift_trainer.serve.forward import PREFILL_ROWS, BlockJob, Slots, block_places, run_blocks
+from nightshift_trainer.serve.kv import BLOCK, BlockCache, bucket
 from nightshift_trainer.serve.model import Weights
 from nightshift_trainer.serve.row import PromptLogprob, Row
 from nightshift_trainer.serve.sampling import sample
@@ -19,7 +19,6 @@ from nightshift_trainer.serve.sampling import sample
 log = logging.getLogger("nightshift.serve")
 
 MAX_BLOCK_BYTES = 128 * 2**20
-MAX_PREFIX_BYTES = 32 * 2**20
 
 
 @dataclass
@@ -37,7 +36,7 @@ class Counters:
 class _Batch:
     """A slot batch and who sits where."""
 
-    key: tuple[object, int]
+    key: tuple[Weights, int]
     slots: Slots
     rows: list[Row | None]
     free: list[int]
@@ -48,7 +47,6 @@ class Engine:
 
     def __init__(
         self,
-        shape: CacheShape,
         slots: int,
         threads: int,
         eos_ids: frozenset[int],
@@ -56,12 +54,11 @@ class Engine:
     ) -> None:
         self.counters = Counters()
         self.blocks = BlockCache(MAX_BLOCK_BYTES)
-        self._prefixes = BlockCache(MAX_PREFIX_BYTES)
-        self._shape, self._slots, self._threads = shape, slots, threads
+        self._slots, self._threads = slots, threads
         self._eos_ids, self._decode = eos_ids, decode
         self._inbox: queue.SimpleQueue[Row | Weights | None] = queue.SimpleQueue()
         self._waiting: list[Row] = []
-        self._batches: dict[tuple[object, int], list[_Batch]] = {}
+        self._batches: dict[tuple[Weights, int], list[_Batch]] = {}
         self._seats: dict[Row, tuple[_Batch, int]] = {}
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -92,8 +89,7 @@ class Engine:
         with torch.inference_mode():
             while self._receive():
                 self._drop_cancelled()
-                while self._waiting and len(self._seats) < 4 * self._slots:
-                    self._guarded(self._waiting_group(), self._prefill)
+                self._prefill_waiting()
                 for batch in [b for batches in self._batches.values() for b in batches]:
                     self._guarded([row for row in batch.rows if row], partial(self._step, batch))
                 self.counters.running, self.counters.waiting = len(self._seats), len(self._waiting)
@@ -107,7 +103,6 @@ class Engine:
                 return False
             if isinstance(item, Weights):
                 self.blocks.forget(item)
-                self._prefixes.forget(item)
             else:
                 self.counters.requests += 1
                 self.counters.prompt_tokens += len(item.prompt_ids)
@@ -133,13 +128,21 @@ class Engine:
     # Prompts
     # ------------------------------------------------------------------------------------------------------
 
+    def _prefill_waiting(self) -> None:
+        """One pass, and as many more as are full: what is left over waits a step for company."""
+        full = True
+        while full and self._waiting and len(self._seats) < 4 * self._slots:
+            group = self._waiting_group()
+            full = len(group) == PREFILL_ROWS
+            self._guarded(group, self._prefill)
+
     def _reuse_blocks(self, row: Row) -> None:
         """Takes the full blocks that are known. The last block is always computed: its logits are needed."""
         if row.prompt_logprobs is not None:
             return
         last = len(row.prompt_ids) - 1
-        for end in range(row.prefix_length + BLOCK, last + 1, BLOCK):
-            known = self.blocks.get(row.key(end, row.prefix_length))
+        for end in range(BLOCK, last + 1, BLOCK):
+            known = self.blocks.get(row.key(end))
             if known is None:
                 return
             row.blocks.append(known)
@@ -147,56 +150,36 @@ class Engine:
     def _waiting_group(self) -> list[Row]:
         """The first waiting row and those that fit into its pass."""
         first = self._waiting[0]
-        key = (first.group, suffix_places(len(first.blocks)))
-        return [r for r in self._waiting if (r.group, suffix_places(len(r.blocks))) == key][:PREFILL_ROWS]
+        key = (first.weights, block_places(len(first.blocks)))
+        return [r for r in self._waiting if (r.weights, block_places(len(r.blocks))) == key][:PREFILL_ROWS]
 
     def _prefill(self, rows: list[Row]) -> None:
-        first = rows[0]
-        starts = [row.prefix_length + len(row.blocks) * BLOCK for row in rows]
+        network = rows[0].weights.network
+        starts = [len(row.blocks) * BLOCK for row in rows]
         jobs = [
             BlockJob(row.prompt_ids[at : at + BLOCK], row.blocks)
             for row, at in zip(rows, starts, strict=True)
         ]
-        places = suffix_places(len(first.blocks))
-        logits, blocks = run_blocks(first.weights, self._shape, self._prefix(first), jobs, places)
-        done: list[tuple[Row, Tensor]] = []
-        for index, (row, start, job, block) in enumerate(zip(rows, starts, jobs, blocks, strict=True)):
-            end = start + len(job.token_ids)
+        hidden, blocks = run_blocks(network, jobs, block_places(len(rows[0].blocks)))
+        for index, (row, start, block) in enumerate(zip(rows, starts, blocks, strict=True)):
+            end = min(start + BLOCK, len(row.prompt_ids))
             if row.prompt_logprobs is not None:
-                _score(row, logits[index, : len(job.token_ids)], row.prompt_ids[start + 1 : end + 1])
-            elif len(job.token_ids) == BLOCK:
-                self.blocks.put(row.key(end, row.prefix_length), block)
+                _score(row, network.logits(hidden[index]), row.prompt_ids[start + 1 : end + 1])
+            elif end == start + BLOCK:
+                self.blocks.put(row.key(end), block)
             row.blocks.append(block)
-            if end == len(row.prompt_ids):
-                done.append((row, logits[index, len(job.token_ids) - 1]))
-        for row, _ in done:
+        done = [row if len(row.blocks) * BLOCK >= len(row.prompt_ids) else None for row in rows]
+        if any(done):
+            # Always PREFILL_ROWS rows, so that this product and the sampling too have one shape.
+            done += [None] * (PREFILL_ROWS - len(done))
+            last = [(len(row.prompt_ids) - 1) % BLOCK if row else 0 for row in done]
+            self._first_tokens(done, network.logits(hidden[torch.arange(PREFILL_ROWS), torch.tensor(last)]))
+
+    def _first_tokens(self, done: list[Row | None], logits_BV: Tensor) -> None:
+        rows = [row for row in done if row]
+        for row in rows:
             self._waiting.remove(row)
-        self._first_tokens(done)
-
-    def _prefix(self, row: Row) -> Tensor | None:
-        """The shared prefix [2, L, K, P, D], by the same block pass, alone in it: found or computed, the
-        same bytes."""
-        if row.prefix_length == 0:
-            return None
-        prefix = self._prefixes.get(row.group)
-        if prefix is None:
-            blocks: list[Tensor] = []
-            for start in range(0, row.prefix_length, BLOCK):
-                job = BlockJob(row.prompt_ids[start : start + BLOCK], blocks)
-                blocks.append(
-                    run_blocks(row.weights, self._shape, None, [job], suffix_places(len(blocks)))[1][0]
-                )
-            prefix = torch.cat(blocks, dim=3)
-            self._prefixes.put(row.group, prefix)
-        return prefix
-
-    def _first_tokens(self, done: list[tuple[Row, Tensor]]) -> None:
-        if not done:
-            return
-        # Always PREFILL_ROWS rows, so that sampling too has one shape.
-        logits = torch.stack([logits for _, logits in done] + [done[0][1]] * (PREFILL_ROWS - len(done)))
-        rows = [row for row, _ in done]
-        self._sample(logits, rows + [None] * (PREFILL_ROWS - len(rows)))
+        self._sample(logits_BV, done)
         for row in rows:
             if row.finish_reason is None:
                 self._place(row, torch.cat(row.blocks, dim=3))
@@ -206,30 +189,30 @@ class Engine:
     # -----------------------------------------------------------------------------------------------------
 
     def _place(self, row: Row, cached: Tensor) -> None:
-        """Gives the row a slot among those of its group and length."""
-        places = bucket(row.own_length)
-        key = (row.group, places)
+        """Gives the row a slot among those of its weights and length."""
+        places = bucket(row.length)
+        key = (row.weights, places)
         batches = self._batches.setdefault(key, [])
         batch = next((b for b in batches if b.free), None)
         if batch is None:
-            slots = Slots(self._shape, row.weights, self._prefix(row), self._slots, places)
+            slots = Slots(row.weights.network, self._slots, places)
             batch = _Batch(key, slots, [None] * self._slots, list(range(self._slots)))
             batches.append(batch)
         slot = batch.free.pop()
         batch.rows[slot] = row
         self._seats[row] = (batch, slot)
-        batch.slots.write(slot, cached[:, :, :, : row.own_length - 1])
+        batch.slots.write(slot, cached[:, :, :, : row.length - 1])
 
     def _step(self, batch: _Batch, present: list[Row]) -> None:
         if not present:
             return
         token_ids = [row.token_ids[-1] if row else 0 for row in batch.rows]
-        places = [row.own_length - 1 if row else 0 for row in batch.rows]
+        places = [row.length - 1 if row else 0 for row in batch.rows]
         logits = batch.slots.step(token_ids, places)
         self._sample(logits, list(batch.rows))
         for row in present:
-            if row.finish_reason is None and row.own_length > batch.slots.places:
-                cached = batch.slots.read(self._seats[row][1], row.own_length - 1)
+            if row.finish_reason is None and row.length > batch.slots.places:
+                cached = batch.slots.read(self._seats[row][1], row.length - 1)
                 self._vacate(row)
                 self._place(row, cached)
 

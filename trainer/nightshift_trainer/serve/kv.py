@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 32
+BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class CacheShape:
 
 
 def bucket(places: int) -> int:
-    """The suffix length that a row of `places` tokens is computed at: 64, 128, 256, …"""
-    size = 2 * BLOCK
+    """The cache length that a row of `places` tokens is computed at: 128, 256, 512, …"""
+    size = 8 * BLOCK
     while size < places:
         size *= 2
     return size
 
 
 class BlockCache:
-    """Blocks (or whole prefixes) [2, L, K, n, D] by key, least recently used out first. One thread only."""
+    """Blocks [2, L, K, BLOCK, D] by key, least recently used out first. One thread only."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes

@@ -79,9 +79,8 @@ def create_service(args: argparse.Namespace) -> Service:
     """Loads model and tokenizer; nothing listens yet."""
     models = Models(args.model, args.served_model_name, args.max_loras, args.max_lora_rank)
     template = ChatTemplate(args.model, models.eos_ids)
-    limit = getattr(models.base.model.config, "max_position_embeddings", args.max_model_len)
-    engine = Engine(models.cache_shape, args.slots, args.threads, template.eos_ids, template.decode)
-    return Service(models, engine, template, min(args.max_model_len, limit))
+    engine = Engine(args.slots, args.threads, template.eos_ids, template.decode)
+    return Service(models, engine, template, min(args.max_model_len, models.max_length))
 
 
 class _JsonLines(logging.Formatter):

@@ -19,8 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from nightshift_trainer.serve.attention import use_slots
-from nightshift_trainer.serve.kv import CacheShape
+from nightshift_trainer.serve.network import Network
 from nightshift_trainer.serve.protocol import ApiError
 
 
@@ -31,7 +30,7 @@ class Weights:
     name: str
     path: str
     parent: str | None
-    model: PreTrainedModel
+    network: Network
     created: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -40,8 +39,8 @@ class Models:
 
     def __init__(self, directory: Path, name: str, max_loras: int, max_lora_rank: int) -> None:
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-        use_slots(model)
-        self._base = Weights(name, str(directory), None, model)
+        self._model = model
+        self._base = Weights(name, str(directory), None, Network(model))
         self._adapters: dict[str, Weights] = {}
         self._max_loras, self._max_lora_rank = max_loras, max_lora_rank
         self._lock = threading.Lock()
@@ -54,16 +53,14 @@ class Models:
     @property
     def eos_ids(self) -> frozenset[int]:
         """The tokens that end a completion, as the model's generation config names them."""
-        eos = getattr(self._base.model.generation_config, "eos_token_id", None)
-        eos = self._base.model.config.eos_token_id if eos is None else eos
+        eos = getattr(self._model.generation_config, "eos_token_id", None)
+        eos = self._model.config.eos_token_id if eos is None else eos
         return frozenset([eos] if isinstance(eos, int) else eos or [])
 
     @property
-    def cache_shape(self) -> CacheShape:
-        """The shape of the caches that all of these models need."""
-        config = self._base.model.config
-        head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return CacheShape(config.num_hidden_layers, config.num_key_value_heads, head_size)
+    def max_length(self) -> int:
+        """The longest sequence that the model has positions for."""
+        return self._model.config.max_position_embeddings
 
     def all(self) -> list[Weights]:
         """The base first, then the adapters in the order of loading."""
@@ -91,8 +88,8 @@ class Models:
                 raise _refused(
                     f"all {self._max_loras} adapter slots are taken (--max-loras): unload one first"
                 )
-            merged = _merge(self._base.model, Path(path), self._max_lora_rank)
-            self._adapters[name] = Weights(name, path, self._base.name, merged)
+            merged = _merge(self._model, Path(path), self._max_lora_rank)
+            self._adapters[name] = Weights(name, path, self._base.name, Network(merged))
 
     def unload(self, name: str) -> Weights:
         """Takes the name away; requests in flight finish on the weights that they started with. ApiError

@@ -8,7 +8,6 @@ from typing import Literal
 
 from torch import Tensor
 
-from nightshift_trainer.serve.kv import BLOCK
 from nightshift_trainer.serve.model import Weights
 from nightshift_trainer.serve.sampling import Sampling, uniforms
 
@@ -31,7 +30,6 @@ class Row:
 
     weights: Weights
     prompt_ids: list[int]
-    head_length: int
     max_tokens: int
     sampling: Sampling
     notify: Callable[[], None]
@@ -49,29 +47,19 @@ class Row:
     stop_string: str | None = None
     error: Exception | None = None
 
-    prefix_length: int = field(init=False)
     uniforms: list[float] = field(init=False)
     blocks: list[Tensor] = field(default_factory=list, init=False)
-    """Keys and values of the suffix so far, in blocks; emptied when the row moves to a slot."""
+    """Keys and values of the prompt so far, in blocks; emptied when the row moves to a slot."""
 
     def __post_init__(self) -> None:
-        # At least one prompt token stays out of the prefix: its logits are what is sampled from.
-        shared = 0 if self.prompt_logprobs is not None else min(self.head_length, len(self.prompt_ids) - 1)
-        self.prefix_length = shared // BLOCK * BLOCK
         self.uniforms = uniforms(self.sampling.seed or 0, self.max_tokens)
         self._bytes = array.array("q", self.prompt_ids).tobytes()
 
     @property
-    def own_length(self) -> int:
-        """Tokens after the prefix, sampled ones included."""
-        return len(self.prompt_ids) - self.prefix_length + len(self.token_ids)
+    def length(self) -> int:
+        """Tokens so far, sampled ones included."""
+        return len(self.prompt_ids) + len(self.token_ids)
 
-    def key(self, end: int, prefix_length: int) -> tuple[Weights, str | None, int, bytes]:
-        """The cache key of what the prompt's ids up to `end` decide, computed behind a prefix of this
-        length."""
-        return (self.weights, self.cache_salt, prefix_length, self._bytes[: 8 * end])
-
-    @property
-    def group(self) -> tuple[Weights, str | None, int, bytes]:
-        """Rows of one group share weights and prefix, and may be computed together."""
-        return self.key(self.prefix_length, 0)
+    def key(self, end: int) -> tuple[Weights, str | None, bytes]:
+        """The cache key of what the prompt's ids up to `end` decide."""
+        return (self.weights, self.cache_salt, self._bytes[: 8 * end])

@@ -40,14 +40,13 @@ class Service:
                 f"has {len(prompt.ids)} input tokens and asks for {max_tokens or 1} output tokens or more. "
                 "Please reduce the length of the input messages or max_tokens.",
             )
-        if max(prompt.ids) >= self.models.base.model.config.vocab_size:
+        if max(prompt.ids) >= weights.network.vocab_size:
             raise ApiError(400, f"Token id {max(prompt.ids)} is out of vocabulary", param="prompt")
         progress = asyncio.Event()
         loop = asyncio.get_running_loop()
         row = Row(
             weights=weights,
             prompt_ids=prompt.ids,
-            head_length=prompt.head_length,
             max_tokens=max_tokens or room,
             sampling=Sampling(
                 body.temperature, body.top_p, secrets.randbits(63) if body.seed is None else body.seed
