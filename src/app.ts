@@ -4,10 +4,10 @@ import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import type { AgentControl } from "./api/control.ts";
 import { createApi } from "./api/server.ts";
 import { startAgentRuntime, type AgentRuntime } from "./app/agent-runtime.ts";
+import { baseModelDigest } from "./app/base-model.ts";
 import { startCapture } from "./app/capture.ts";
 import { createAgentFleet, type Replica } from "./app/fleet.ts";
 import { createJudges } from "./app/judges.ts";
-import { baseDigest } from "./artifact/base-digest.ts";
 import { createFileArtifactStore } from "./artifact/file.ts";
 import { loadSigningKey } from "./artifact/signing-key.ts";
 import type { AgentConfig, Config } from "./config.ts";
@@ -94,26 +94,14 @@ async function start(config: Config, { log, env }: { log: Logger; env: Environme
 
   const runtimes = new Map<string, AgentRuntime>();
   for (const [agent, agentConfig] of Object.entries(config.agents)) {
-    const base = await baseDigest(resolve(agentConfig.baseModel), { cacheFile: join(dataDir, "base-digests.json") });
     const absolute: AgentConfig = { ...agentConfig, baseModel: resolve(agentConfig.baseModel) };
-    const replicas = await startReplicas(agent, absolute, config, log, cleanups);
-    const fleet = createAgentFleet({ agent, config: absolute, replicas, baseDigest: base }, { database, artifacts, key, log, ...clock });
-    const judges = await createJudges(absolute, { database, log, env, now: clock.now });
-    const runtime = startAgentRuntime(
-      {
-        agent,
-        config: absolute,
-        baseDigest: base,
-        runsDirectory,
-        settleMs: config.capture.graceMs + config.capture.sweepMs + SETTLE_MARGIN_MS,
-      },
-      {
-        ...{ database, artifacts, jobRunner, runs, key, log, fleet, router },
-        ...clock,
-        ...judges,
-        recordings: (options) => loadRecordings(database, { agent, config: absolute, ...options }),
-        publishRoutes: (routes) => routeTable.receive(routes),
-      },
+    const shared = { ...{ database, artifacts, jobRunner, runs, key, log, env, router, runsDirectory, dataDir }, ...clock };
+    const runtime = await startAgent(
+      agent,
+      absolute,
+      config,
+      { ...shared, publishRoutes: (routes) => routeTable.receive(routes) },
+      cleanups,
     );
     runtimes.set(agent, runtime);
     cleanups.push({ name: agent, run: () => runtime.close() });
@@ -139,6 +127,31 @@ async function start(config: Config, { log, env }: { log: Logger; env: Environme
   return { collectorPort: capture.port, gatewayPort, apiPort, policyServers };
 }
 
+type AgentParts = Omit<Parameters<typeof startAgentRuntime>[1], "fleet" | "judge" | "pairJudge" | "recordings"> & {
+  env: Environment;
+  runsDirectory: string;
+  dataDir: string;
+};
+
+async function startAgent(
+  agent: string,
+  agentConfig: AgentConfig,
+  config: Config,
+  parts: AgentParts,
+  cleanups: Cleanup[],
+): Promise<AgentRuntime> {
+  const { database, log, dataDir, runsDirectory } = parts;
+  const base = await baseModelDigest(agent, agentConfig, join(dataDir, "base-digests.json"));
+  const judges = await createJudges(agentConfig, parts);
+  const replicas = await startReplicas(agent, agentConfig, config, log, cleanups);
+  const fleet = createAgentFleet({ agent, config: agentConfig, replicas, baseDigest: base }, parts);
+  const settleMs = config.capture.graceMs + config.capture.sweepMs + SETTLE_MARGIN_MS;
+  return startAgentRuntime(
+    { agent, config: agentConfig, baseDigest: base, runsDirectory, settleMs },
+    { ...parts, ...judges, fleet, recordings: (options) => loadRecordings(database, { agent, config: agentConfig, ...options }) },
+  );
+}
+
 async function startReplicas(
   agent: string,
   agentConfig: AgentConfig,
@@ -160,19 +173,18 @@ async function startReplicas(
       instance: () => Promise.resolve(null),
     }));
   }
-  const embedded = await startEmbeddedServer(
-    {
-      python: resolve(config.python),
-      trainerDirectory: trainerDirectory(),
-      model: agentConfig.baseModel,
-      servedModelName: agentConfig.model,
-      port: 0,
-    },
-    { log },
-  );
-  cleanups.push({ name: "policy server", run: () => embedded.close() });
-  const { url } = embedded;
-  return [{ name: `${agent}-0`, url, policyServer: connect(url), instance: () => Promise.resolve(embedded.instance()) }];
+  const options = { python: resolve(config.python), trainerDirectory: trainerDirectory(), model: agentConfig.baseModel };
+  const starts = Array.from({ length: agentConfig.embeddedReplicas }, async (_, index): Promise<Replica> => {
+    const embedded = await startEmbeddedServer({ ...options, servedModelName: agentConfig.model, port: 0 }, { log });
+    cleanups.push({ name: `policy server ${index}`, run: () => embedded.close() });
+    const { url } = embedded;
+    return { name: `${agent}-${index}`, url, policyServer: connect(url), instance: () => Promise.resolve(embedded.instance()) };
+  });
+  const settled = await Promise.allSettled(starts);
+  return settled.map((start) => {
+    if (start.status === "rejected") throw start.reason;
+    return start.value;
+  });
 }
 
 function gatewayAgent({ agent, config, baseDigest: digest, fleet }: AgentRuntime): Parameters<typeof createGateway>[0]["agents"][number] {

@@ -145,7 +145,8 @@ export const agentSchema = z.strictObject({
   policyServers: z
     .array(z.strictObject({ url: z.url().describe("Base URL of an OpenAI-compatible server with vLLM's LoRA endpoints.") }))
     .default([])
-    .describe("Replicas that serve the base model. Empty: `up` starts the embedded server."),
+    .describe("Replicas that serve the base model. Empty: `up` starts embedded servers."),
+  embeddedReplicas: z.int().positive().max(16).default(1).describe("Embedded servers that `up` starts where policyServers is empty."),
   sampling: z
     .strictObject({
       temperature: z.number().min(0).max(2).default(0.7),

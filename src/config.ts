@@ -106,7 +106,6 @@ export const configSchema = z.strictObject({
 
 export type Config = z.infer<typeof configSchema>;
 export type AgentConfig = Config["agents"][string];
-export type TenantConfig = Config["tenants"][string];
 
 /**
  * Reads the config once: defaults, then the YAML file, then `NIGHTSHIFT_A__B=value` from `env` (double underscore descends).

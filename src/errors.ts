@@ -237,7 +237,7 @@ const TABLE = {
     retryable: false,
   },
   not_authorised: {
-    message: (_: Record<string, never>) => "the request carries no valid operator credential, or comes from another site",
+    message: (a: { path: string }) => `${a.path}: the request carries no valid operator credential, or comes from another site`,
     fix: "Send the operator token as a bearer token; without one configured, use a loopback address as host.",
     retryable: false,
   },

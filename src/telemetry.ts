@@ -25,3 +25,6 @@ export const HEADER = {
   trajectoryId: "x-trajectory-id",
   sessionId: "x-session-id",
 } as const;
+
+/** Name of the gateway's span that announces a key's assignment, ahead of the spans of its calls. */
+export const ASSIGNMENT_SPAN = "nightshift.assign";

@@ -21,7 +21,7 @@ export interface Noise {
   claimWithoutDoing: number;
 }
 
-export const clean: Noise = {
+const clean: Noise = {
   skipLookup: { plain: 0, terse: 0, pushy: 0 },
   skipPolicy: { plain: 0, terse: 0, pushy: 0 },
   refundForbidden: { plain: 0, terse: 0, pushy: 0 },
@@ -57,7 +57,7 @@ export interface Demonstration {
 }
 
 /** One conversation with a random customer. The same random stream gives the same conversation. */
-export function demonstrate(random: Random, noise: Noise): Demonstration {
+function demonstrate(random: Random, noise: Noise): Demonstration {
   const order = createOrder(random, `A${String(random.integer(0, 9999)).padStart(4, "0")}`);
   // More refunds than in real life: they are what is hard.
   const kind = random.chance(0.3) ? "status" : "refund";

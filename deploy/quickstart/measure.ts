@@ -67,7 +67,7 @@ export function compare(before: readonly Served[], after: readonly Served[], see
 }
 
 /** Percentile bootstrap over the per-customer differences (Efron): resamples customers, keeps their pairs together. */
-export function pairedBootstrap(differences: readonly number[], seed: number): [number, number] {
+function pairedBootstrap(differences: readonly number[], seed: number): [number, number] {
   const random = createRandom("bootstrap", seed);
   const means = Array.from({ length: RESAMPLES }, () => {
     let sum = 0;

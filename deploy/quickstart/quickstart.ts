@@ -18,7 +18,9 @@ import { startShop, type RunningShop } from "./shop-server.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const DAY_CONTACTS = 260;
 const FRESH_CUSTOMERS = 320;
-const CONCURRENCY = 24;
+/** Customers who talk at the same time; fewer during the canary, where each decision changes what the next ones meet. */
+const CONCURRENCY = 96;
+const CANARY_CONCURRENCY = 32;
 
 interface UpReady {
   collector: string;
@@ -129,7 +131,7 @@ async function theCanary(at: Stage, experiment: ExperimentView): Promise<Experim
     seed: at.options.seed,
     agentUrl: at.agentUrl,
     shopUrl: at.shop.url,
-    concurrency: CONCURRENCY,
+    concurrency: CANARY_CONCURRENCY,
     progress: at.progress,
   });
   at.progress.say(`canary: decided after ${served.length} live conversations`);

@@ -27,7 +27,7 @@ export function createProgress(write: (line: string) => void): Progress {
 }
 
 function describeStep(step: string, output: Record<string, unknown>): string | null {
-  const [name, iteration] = step.split("-");
+  const [name = "", iteration] = step.split("-");
   switch (name) {
     case "select":
       return `night: ${show(output["trajectories"])} conversations, ${show(output["trainScenarios"])} scenarios to learn from, ${show(output["heldOutScenarios"])} held out`;

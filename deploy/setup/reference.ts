@@ -89,8 +89,8 @@ function unique(rows: { path: string; node: JsonSchema }[]): { path: string; nod
 }
 
 function typeOf(node: JsonSchema): string {
-  if (node.enum !== undefined) return node.enum.map((value) => `\`${String(value)}\``).join(" or ");
-  if (node.const !== undefined) return `\`${String(node.const)}\``;
+  if (node.enum !== undefined) return node.enum.map((value) => `\`${JSON.stringify(value)}\``).join(" or ");
+  if (node.const !== undefined) return `\`${JSON.stringify(node.const)}\``;
   if (node.type === "array") return "list";
   return node.format === "uri" ? "url" : (node.type ?? "any");
 }

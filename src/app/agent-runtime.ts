@@ -2,8 +2,8 @@ import type { Digest } from "../artifact/artifact-store.ts";
 import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { createPromotionController, type PromotionController } from "../promotion/controller.ts";
-import { createExperimentStore } from "../promotion/experiment-store.ts";
-import { isEnded } from "../promotion/promotion.ts";
+import { createExperimentStore, type ExperimentStore } from "../promotion/experiment-store.ts";
+import { isEnded, isLive } from "../promotion/promotion.ts";
 import type { TrafficRouter } from "../promotion/traffic-router.ts";
 import { createUnitSource } from "../promotion/units.ts";
 import type { DesiredAdapter } from "../serving/adapter-bring-up.ts";
@@ -78,8 +78,11 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
   const nightShift = createNightShift({ agent, config, runsDirectory: options.runsDirectory }, { ...deps, log, fleet });
   const controller = controllerOf(options, deps, log);
 
+  let isRestartNoted = false;
   const promotion = startLoop({ name: "promotion", everyMs: PROMOTION_EVERY_MS, log }, async () => {
     await ensureRoutes(options, deps.router);
+    if (!isRestartNoted) await noteGatewayRestart(agent, experiments);
+    isRestartNoted = true;
     await controller.reconcile(agent);
     await refreshDesired();
     const routes = await deps.router.routes(agent);
@@ -115,6 +118,12 @@ function controllerOf({ config, settleMs }: AgentRuntimeOptions, deps: AgentRunt
     log,
     now: deps.now,
   });
+}
+
+/** The gateway starts with this process and has forgotten its pins: whoever was in conversation across the restart leaves the canary's analysis. */
+async function noteGatewayRestart(agent: string, experiments: ExperimentStore): Promise<void> {
+  const live = (await experiments.list(agent)).find(({ state }) => isLive(state));
+  if (live !== undefined) await experiments.disturbed(live.id, "gateway_restart");
 }
 
 /** First night: stable is the base model, under the public name. */

@@ -63,8 +63,9 @@ export function createUnitSource(config: { feedback: string; settleMs: number },
           ? []
           : [toUnit(trajectory, assignment, outcomes.get(trajectory.conversationId) ?? null, query.candidateDigest)];
       });
-      // A conversation that is open for longer than its outcome may take does not hold up everyone behind it; it comes as a late unit.
-      const settledBeforeMs = Math.min(query.nowMs - config.settleMs, Math.max(oldestOpenMs, query.nowMs - query.horizonMs));
+      // The gateway announces every assignment at once, so what was assigned `settleMs` before an open conversation was first heard of is known. A conversation
+      // that is open for longer than its outcome may take does not hold up everyone behind it; it comes as a late unit.
+      const settledBeforeMs = Math.min(query.nowMs, Math.max(oldestOpenMs, query.nowMs - query.horizonMs)) - config.settleMs;
       return { units: firstOfEachKey(units), settledBeforeMs };
     },
   };

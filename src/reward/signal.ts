@@ -37,7 +37,7 @@ export function groupSignal(
 }
 
 /** Share of a rollout's answered tool calls that the simulator answered; 0 where none was made. */
-export function simulatedShare(member: Pick<Rollout, "journal">): number {
+function simulatedShare(member: Pick<Rollout, "journal">): number {
   const answered = member.journal.filter(({ rung }) => rung !== "R7");
   return answered.length === 0 ? 0 : answered.filter(({ rung }) => rung === "R5").length / answered.length;
 }

@@ -1,7 +1,7 @@
 import type { FidelityReport, JournalEntry, Rollout, Rung } from "./group.ts";
 
 /** A group needs this many unmasked members, and at least half of its own. */
-export const MIN_UNMASKED = 3;
+const MIN_UNMASKED = 3;
 /** Below this weight a group still trains, with its weight. */
 const FULL_WEIGHT = 0.9;
 

@@ -6,7 +6,7 @@ import { seededId, seededInteger } from "./seed.ts";
 import { startOf } from "./start.ts";
 
 /** Identity of a group. */
-export function groupIdOf(runId: string, iteration: number, scenarioId: string): string {
+function groupIdOf(runId: string, iteration: number, scenarioId: string): string {
   return seededId("group", runId, iteration, scenarioId);
 }
 

@@ -4,8 +4,8 @@ import { drawAssignment, type AssignmentKey, type EffectiveRoute } from "./assig
 
 /** Remembers what each key was assigned at its first call. */
 export interface AssignmentPins {
-  /** The key's pinned assignment, drawn now if this is its first call. */
-  assign(route: EffectiveRoute, key: AssignmentKey): Assignment;
+  /** The key's pinned assignment, drawn now if this is its first call: then `drawn` hears of it. */
+  assign(route: EffectiveRoute, key: AssignmentKey, drawn?: (assignment: Assignment) => void): Assignment;
 }
 
 /**
@@ -23,13 +23,14 @@ export function createAssignmentPins(config: { maxKeys: number; keyIdleMs: numbe
     perf: { now: () => deps.monotonicMs() + 1 },
   });
   return {
-    assign(route, key) {
+    assign(route, key, drawn) {
       const id = `${route.agent}\0${key.key}`;
       const pinned = pins.get(id);
       if (pinned !== undefined) return pinned;
-      const drawn = drawAssignment(route, key);
-      pins.set(id, drawn);
-      return drawn;
+      const assignment = drawAssignment(route, key);
+      pins.set(id, assignment);
+      drawn?.(assignment);
+      return assignment;
     },
   };
 }

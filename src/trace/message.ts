@@ -13,7 +13,6 @@ const genericPart = z.looseObject({ type: z.string() });
 export const partSchema = z.union([textPart, toolCallPart, toolCallResponsePart, reasoningPart, genericPart]);
 export const messageSchema = z.looseObject({ role: z.string(), parts: z.array(partSchema), name: z.string().optional() });
 
-export type TextPart = z.infer<typeof textPart>;
 /** `arguments` is the parsed object where the SDK sent valid JSON, otherwise the string as sent. */
 export type ToolCallPart = z.infer<typeof toolCallPart>;
 /** `response` is what the tool answered: parsed JSON, or the string as sent. */

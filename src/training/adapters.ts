@@ -21,26 +21,31 @@ export function adapterArtifact(name: string): string {
   return `adapters/${name}`;
 }
 
+interface RegistrationDeps {
+  database: Database;
+  artifacts: ArtifactStore;
+  key: SigningKey;
+}
+
+interface Registration {
+  directory: string;
+  tenant: string;
+  agent: string;
+  runId: string;
+  iteration: number;
+  rank: number;
+  baseDigest: Digest;
+  parentDigest: Digest | null;
+  lineage: Uint8Array;
+  nowMs: number;
+}
+
 /**
  * Takes an adapter that the trainer published into the artifact store: signs its manifest, publishes files and manifest under the immutable name,
  * records it. Registering the same iteration again (after a crash) gives the same adapter.
  * @param directory The trainer's adapter directory, whose own manifest has been verified by the reader of the hand-over.
  */
-export async function registerAdapter(
-  options: {
-    directory: string;
-    tenant: string;
-    agent: string;
-    runId: string;
-    iteration: number;
-    rank: number;
-    baseDigest: Digest;
-    parentDigest: Digest | null;
-    lineage: Uint8Array;
-    nowMs: number;
-  },
-  deps: { database: Database; artifacts: ArtifactStore; key: SigningKey },
-): Promise<RegisteredAdapter> {
+export async function registerAdapter(options: Registration, deps: RegistrationDeps): Promise<RegisteredAdapter> {
   const db = deps.database.kysely;
   const known = await db
     .selectFrom("adapters")
@@ -51,38 +56,11 @@ export async function registerAdapter(
   if (known !== undefined) return toAdapter(known);
 
   const files = await readAdapterFiles(options.directory);
-  const lineage = await deps.artifacts.put(options.lineage);
-  const latest = await db
-    .selectFrom("adapters")
-    .select((eb) => eb.fn.max("number").as("number"))
-    .where("tenant", "=", options.tenant)
-    .where("agent", "=", options.agent)
-    .executeTakeFirst();
-  const manifest: AdapterManifest = {
-    format: "nightshift-adapter/1",
-    tenant: options.tenant,
-    agent: options.agent,
-    number: Number(latest?.number ?? 0) + 1,
-    baseDigest: options.baseDigest,
-    rank: options.rank,
-    runId: options.runId,
-    iteration: options.iteration,
-    parentDigest: options.parentDigest,
-    lineageDigest: lineage.digest,
-    createdAtMs: options.nowMs,
-    files: [...files]
-      .map(([path, bytes]) => ({ path, bytes: bytes.byteLength, digest: digestOf(bytes) }))
-      .toSorted((a, b) => (a.path < b.path ? -1 : 1)),
-  };
-  const name = adapterName(manifest);
-  const encode = (value: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`);
-  await deps.artifacts.publish(
-    adapterArtifact(name),
-    new Map([...files, [SIGNATURE_FILE, encode(signManifest(manifest, deps.key))], [MANIFEST_FILE, encode(manifest)]]),
-  );
+  const manifest = await manifestOf(options, files, deps);
+  await publishSigned(manifest, files, deps);
   const row = {
     digest: adapterDigest(manifest),
-    name,
+    name: adapterName(manifest),
     number: manifest.number,
     tenant: manifest.tenant,
     agent: manifest.agent,
@@ -136,4 +114,30 @@ function toAdapter(row: {
 async function readAdapterFiles(directory: string): Promise<Map<string, Uint8Array>> {
   const names = (await readdir(directory)).filter((name) => name !== MANIFEST_FILE).toSorted();
   return new Map(await Promise.all(names.map(async (name) => [name, await readFile(join(directory, name))] as const)));
+}
+
+async function manifestOf(options: Registration, files: ReadonlyMap<string, Uint8Array>, deps: RegistrationDeps): Promise<AdapterManifest> {
+  const { tenant, agent, baseDigest, rank, runId, iteration, parentDigest, nowMs } = options;
+  const lineage = await deps.artifacts.put(options.lineage);
+  const latest = await deps.database.kysely
+    .selectFrom("adapters")
+    .select((eb) => eb.fn.max("number").as("number"))
+    .where("tenant", "=", tenant)
+    .where("agent", "=", agent)
+    .executeTakeFirst();
+  const listed = [...files].map(([path, bytes]) => ({ path, bytes: bytes.byteLength, digest: digestOf(bytes) }));
+  return {
+    format: "nightshift-adapter/1",
+    ...{ tenant, agent, baseDigest, rank, runId, iteration, parentDigest },
+    number: (latest?.number ?? 0) + 1,
+    lineageDigest: lineage.digest,
+    createdAtMs: nowMs,
+    files: listed.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
+  };
+}
+
+async function publishSigned(manifest: AdapterManifest, files: ReadonlyMap<string, Uint8Array>, deps: RegistrationDeps): Promise<void> {
+  const encode = (value: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`);
+  const signed = new Map([...files, [SIGNATURE_FILE, encode(signManifest(manifest, deps.key))], [MANIFEST_FILE, encode(manifest)]]);
+  await deps.artifacts.publish(adapterArtifact(adapterName(manifest)), signed);
 }

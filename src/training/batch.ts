@@ -27,7 +27,7 @@ export function encodeGroups(groups: readonly GroupLine[]): Uint8Array {
 }
 
 /** The marker of batch `iteration`: counts, and the digests of its files. */
-export function batchManifest(iteration: number, groups: readonly GroupLine[], files: ReadonlyMap<string, Uint8Array>): BatchManifest {
+function batchManifest(iteration: number, groups: readonly GroupLine[], files: ReadonlyMap<string, Uint8Array>): BatchManifest {
   return {
     version: 1,
     iteration,

@@ -98,29 +98,32 @@ export function createRunStore(database: Database, now: () => number): RunStore 
       return rows.map((row) => ({ step: row.step, startedAtMs: row.started_at_ms, finishedAtMs: row.finished_at_ms, output: row.output }));
     },
 
-    async step<T extends object>(runId: string, step: string, work: () => Promise<T>): Promise<T> {
-      const row = await db
-        .selectFrom("run_steps")
-        .select(["finished_at_ms", "output"])
-        .where("run_id", "=", runId)
-        .where("step", "=", step)
-        .executeTakeFirst();
-      if (row !== undefined && row.finished_at_ms !== null) return row.output as T;
-      await db
-        .insertInto("run_steps")
-        .values({ run_id: runId, step, started_at_ms: now(), finished_at_ms: null, output: null })
-        .onConflict((conflict) => conflict.columns(["run_id", "step"]).doNothing())
-        .execute();
-      const output = await work();
-      await db
-        .updateTable("run_steps")
-        .set({ finished_at_ms: now(), output: JSON.stringify(output) })
-        .where("run_id", "=", runId)
-        .where("step", "=", step)
-        .execute();
-      return output;
-    },
+    step: (runId, step, work) => durableStep(db, now, { runId, step }, work),
   };
+}
+
+async function durableStep<T extends object>(
+  db: Database["kysely"],
+  now: () => number,
+  { runId, step }: { runId: string; step: string },
+  work: () => Promise<T>,
+): Promise<T> {
+  const known = await db
+    .selectFrom("run_steps")
+    .select(["finished_at_ms", "output"])
+    .where("run_id", "=", runId)
+    .where("step", "=", step)
+    .executeTakeFirst();
+  if (known !== undefined && known.finished_at_ms !== null) return known.output as T;
+  await db
+    .insertInto("run_steps")
+    .values({ run_id: runId, step, started_at_ms: now(), finished_at_ms: null, output: null })
+    .onConflict((conflict) => conflict.columns(["run_id", "step"]).doNothing())
+    .execute();
+  const output = await work();
+  const finished = { finished_at_ms: now(), output: JSON.stringify(output) };
+  await db.updateTable("run_steps").set(finished).where("run_id", "=", runId).where("step", "=", step).execute();
+  return output;
 }
 
 function toRun(row: {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { storableText } from "../store/storable.ts";
+import { ASSIGNMENT_SPAN } from "../telemetry.ts";
 import type { Attributes, LogEvent, Span } from "../trace/span.ts";
 import type { AgentTraits } from "./match-agent.ts";
 
@@ -59,6 +60,8 @@ export function traitsOf(record: Span | LogEvent): AgentTraits {
 
 /** A span that nothing above it will follow: no parent, or one in another service (a server or consumer span is the app's own root). */
 export function isRoot(span: Span): boolean {
+  // The gateway's announcement has no length; what it announces is still to come.
+  if (span.name === ASSIGNMENT_SPAN) return false;
   return span.parentSpanId === null || span.kind === SPAN_KIND_SERVER || span.kind === SPAN_KIND_CONSUMER;
 }
 

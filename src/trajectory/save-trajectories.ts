@@ -43,7 +43,7 @@ export async function saveTrajectories(
 }
 
 /** Address of a message in its tenant: equal texts of two tenants stay two rows, or one could learn that the other has it. */
-export function messageHashOf(tenant: string, message: Message): string {
+function messageHashOf(tenant: string, message: Message): string {
   return createHash("sha256")
     .update(`${tenant}\n${storableJson(message)}`)
     .digest("hex");

@@ -70,7 +70,7 @@ const chunkSchema = z.object({
 
 export const errorSchema = z.object({ error: z.object({ message: z.string().min(1), type: z.string(), code: z.int() }) });
 
-export const completionSchema = z.object({
+const completionSchema = z.object({
   object: z.literal("text_completion"),
   choices: z.tuple([
     z.object({

@@ -7,7 +7,7 @@ import type { Database } from "../../src/store/database.ts";
 import { mulberry, QUICKSTART } from "../bench/canary/simulate.ts";
 
 export const BASE = { name: "base-tiny", digest: "sha256:base" };
-export const PASSED = { decision: "pass" } as Submission["gate"];
+const PASSED = { decision: "pass" } as Submission["gate"];
 
 /** One agent's small production: a router, keys that arrive one by one, and outcomes that come a while later. Deterministic by seed. */
 export interface CanaryWorld {

@@ -118,4 +118,7 @@ test("an open conversation holds back what was assigned after it, but no longer 
   expect((await source.load(QUERY)).settledBeforeMs).toBe(9500);
   expect((await source.load({ ...QUERY, nowMs: 10_600 })).settledBeforeMs).toBe(9600);
   expect((await source.load({ ...QUERY, agent: "other" })).settledBeforeMs).toBe(10_000);
+  // What was assigned before the open conversation may have been heard of up to `settleMs` later than it.
+  const slow = createUnitSource({ feedback: "ok", settleMs: 300 }, { database });
+  expect((await slow.load(QUERY)).settledBeforeMs).toBe(9200);
 });

@@ -60,7 +60,7 @@ beforeAll(async () => {
     },
   });
   const [line] = (await once(createInterface({ input: agent.stdout! }), "line")) as [string];
-  agentUrl = (JSON.parse(line) as { listening: string }).listening;
+  agentUrl = (JSON.parse(line) as { url: string }).url;
 });
 
 afterAll(async () => {

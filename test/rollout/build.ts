@@ -18,7 +18,7 @@ export interface Step {
 }
 
 const text = { type: "string" };
-export const shopTools = [
+const shopTools = [
   define("lookup_order", { order_id: text }),
   define("refund_policy", { item: text }),
   define("issue_refund", { order_id: text, reason: text }, ["order_id"]),

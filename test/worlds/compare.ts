@@ -7,7 +7,7 @@ import { createTapePool } from "../../src/rollout/tape-pool.ts";
 import { withoutPaths } from "../../src/trajectory/canonical-arguments.ts";
 import { withEras } from "../../src/trajectory/era.ts";
 import { learnProfiles } from "../../src/trajectory/learn-profiles.ts";
-import { parseResult, showsError, tapeIdOf, tapeOf, turnHashOf } from "../../src/trajectory/record-tape.ts";
+import { parseResult, showsError, tapeOf, turnHashOf } from "../../src/trajectory/record-tape.ts";
 import type { Tape } from "../../src/trajectory/tape.ts";
 import type { ToolProfiles } from "../../src/trajectory/tool-profile.ts";
 import type { ForeignEvent, Recorded } from "./record.ts";
@@ -123,11 +123,6 @@ function count(tally: Tally, rung: Rung, right: boolean): void {
   counts.served += 1;
   counts.wrong += right ? 0 : 1;
   tally.byRung[rung] = counts;
-}
-
-/** The pool that holds only a conversation's own tape (eras and known keys still come from all). */
-export function ownTapeOnly(library: Library, one: Recorded): Library {
-  return narrowed(library, new Set([tapeIdOf(one.trajectory)]));
 }
 
 /** The library with only `ids` answering: the others are put behind the wall of the other split. */

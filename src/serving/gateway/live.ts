@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Config } from "../../config.ts";
+import type { Assignment } from "../../trace/call.ts";
 import type { Logger } from "../../log.ts";
 import { HEADER } from "../../telemetry.ts";
 import type { AssignmentPins } from "../assignment-pins.ts";
@@ -14,7 +15,7 @@ import { sendRefusal } from "./refusal.ts";
 import { relay, type RelayEnd } from "./relay.ts";
 import { openingOf, readCall, signalOf, upstreamHeaders, type ServedAgent } from "./live-request.ts";
 import type { CaptureSink } from "./span-export.ts";
-import { emitCallSpan, type LiveCall } from "./span.ts";
+import { emitAssignmentSpan, emitCallSpan, type LiveCall } from "./span.ts";
 
 const MAX_CAPTURED_BYTES = 4 * 1024 * 1024;
 
@@ -31,7 +32,8 @@ export function createLiveHandler(
     const { api } = endpoint;
     const route = deps.routes.effective(agent.agent) ?? baseOnly(agent);
     const opening = () => openingOf(request.headers, parsed, api);
-    const assignment = deps.pins.assign(route, assignmentKey(request.headers, { traceparent: config.key.traceparent, opening }));
+    const key = assignmentKey(request.headers, { traceparent: config.key.traceparent, opening });
+    const assignment = deps.pins.assign(route, key, (drawn) => announce(deps, agent.agent, request, drawn, startMs));
     const target = servedTarget(route, assignment);
     const requestId = randomUUID();
     const forwarded = await forward(agent.fleet, {
@@ -121,6 +123,21 @@ function baseOnly({ agent, base }: ServedAgent): EffectiveRoute {
 function targetsFrom(first: RouteTarget, ...others: readonly RouteTarget[]): [RouteTarget, ...RouteTarget[]] {
   const names = new Set([first.name]);
   return [first, ...others.filter(({ name }) => !names.has(name) && names.add(name))];
+}
+
+function announce(
+  deps: { sink: CaptureSink | null; log: Logger },
+  agent: string,
+  request: IncomingMessage,
+  assignment: Assignment,
+  atMs: number,
+): void {
+  if (deps.sink === null || assignment.experimentId === null) return;
+  try {
+    emitAssignmentSpan(deps.sink, { agent, requestHeaders: request.headers, assignment, atMs });
+  } catch (cause) {
+    deps.log.error({ err: cause }, "assignment not announced");
+  }
 }
 
 function capture(sink: CaptureSink, call: LiveCall, log: Logger): void {

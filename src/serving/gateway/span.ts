@@ -1,5 +1,5 @@
 import { ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags, type Attributes, type Context } from "@opentelemetry/api";
-import { ATTRIBUTE, HEADER } from "../../telemetry.ts";
+import { ASSIGNMENT_SPAN, ATTRIBUTE, HEADER } from "../../telemetry.ts";
 import type { Assignment } from "../../trace/call.ts";
 import type { RouteTarget } from "../routes.ts";
 import { count, text, type LiveAnswer, type LiveApi } from "./live-api.ts";
@@ -44,6 +44,25 @@ export function emitCallSpan(sink: CaptureSink, call: LiveCall): void {
   span.end(call.endMs);
 }
 
+/**
+ * Says at once that a key was assigned, before its first call is answered: a span of no length. Spans of calls come when the calls are over, the short ones
+ * first; without this the canary could not tell that an earlier unit is still under way, and would count units in the order in which they end.
+ * Where neither a session id nor a `traceparent` says which conversation it is, nothing is sent.
+ */
+export function emitAssignmentSpan(
+  sink: CaptureSink,
+  assigned: Pick<LiveCall, "agent" | "requestHeaders" | "assignment"> & { atMs: number },
+): void {
+  const { agent, requestHeaders, assignment, atMs } = assigned;
+  const parent = callerContext(requestHeaders["traceparent"]);
+  if (sessionOf(requestHeaders) === null && parent === ROOT_CONTEXT) return;
+  const identity = { "gen_ai.conversation.id": sessionOf(requestHeaders), "gen_ai.agent.name": sink.agentName(agent) };
+  const tracer = sink.admit(agent, 0);
+  if (tracer === null) return;
+  const attributes = present({ ...identity, ...assignmentAttributes(assignment) });
+  tracer.startSpan(ASSIGNMENT_SPAN, { startTime: atMs, attributes }, parent).end(atMs);
+}
+
 /** The agent's own span as parent. Whether the agent samples its traces says nothing about capture, so its flag is not looked at. */
 function callerContext(header: string | string[] | undefined): Context {
   const match = typeof header === "string" ? /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}/.exec(header) : null;
@@ -63,7 +82,6 @@ function contentOf(call: LiveCall): Record<string, string> {
 
 function attributesOf(call: LiveCall, agentName: string | null): Attributes {
   const { assignment, answer, target } = call;
-  const session = call.requestHeaders[HEADER.sessionId];
   const attributes: Record<string, string | number | boolean | string[] | null | undefined> = {
     "gen_ai.operation.name": call.api.operation,
     "gen_ai.provider.name": call.api.provider,
@@ -77,20 +95,35 @@ function attributesOf(call: LiveCall, agentName: string | null): Attributes {
     "gen_ai.usage.cache_read.input_tokens": answer?.usage.cacheReadTokens,
     "gen_ai.usage.reasoning.output_tokens": answer?.usage.reasoningTokens,
     // Only a session id that the agent sent itself is a conversation id; the convention forbids inventing one.
-    "gen_ai.conversation.id": typeof session === "string" && session.trim() !== "" ? session.trim() : null,
+    "gen_ai.conversation.id": sessionOf(call.requestHeaders),
     "gen_ai.agent.name": agentName,
     "error.type": call.errorType,
     ...samplingOf(call),
     [ATTRIBUTE.adapter]: target?.digest,
     [ATTRIBUTE.adapterName]: target?.name,
+    ...assignmentAttributes(assignment),
+    [ATTRIBUTE.fallback]: call.fallback,
+  };
+  return present(attributes);
+}
+
+function assignmentAttributes(assignment: Assignment): Record<string, string | number | boolean | null> {
+  return {
     [ATTRIBUTE.assignmentKey]: assignment.key,
     [ATTRIBUTE.assignmentWeak]: assignment.weakKey,
     [ATTRIBUTE.assignmentArm]: assignment.arm,
     [ATTRIBUTE.assignmentProbability]: assignment.probability,
     [ATTRIBUTE.experiment]: assignment.experimentId,
     [ATTRIBUTE.routeVersion]: assignment.routeVersion,
-    [ATTRIBUTE.fallback]: call.fallback,
   };
+}
+
+function sessionOf(headers: LiveCall["requestHeaders"]): string | null {
+  const session = headers[HEADER.sessionId];
+  return typeof session === "string" && session.trim() !== "" ? session.trim() : null;
+}
+
+function present(attributes: Record<string, string | number | boolean | string[] | null | undefined>): Attributes {
   return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== null && value !== undefined)) as Attributes;
 }
 

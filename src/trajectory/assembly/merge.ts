@@ -131,7 +131,7 @@ function nearest<K extends "inference" | "tool">(call: Call, spans: SpanIndex, k
   return null;
 }
 
-export function parentOf(call: Call, spans: SpanIndex): Call | null {
+function parentOf(call: Call, spans: SpanIndex): Call | null {
   return call.parentSpanId === null ? null : (spans.get(spanKey(call.traceId, call.parentSpanId)) ?? null);
 }
 
