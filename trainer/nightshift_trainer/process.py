@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -22,8 +21,8 @@ from nightshift_trainer.errors import EXIT_TERMINATED, LockedError, RunError
 from nightshift_trainer.handover import MANIFEST, digest_of
 from nightshift_trainer.status import Status, say
 
-GRACE_S = 20
-"""An orphan that has not come to a checkpoint by then ends without one."""
+GRACE_S = 5
+"""An orphan that has not come to a checkpoint by then ends without one. Its successor waits longer for the lock."""
 
 EPILOG = """\
 exit codes: 0 done or nothing to learn (see outcome in status.json), 64 bad run.json, base model or start adapter,
@@ -59,15 +58,15 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     # Threads of a tensor operation that spin while they wait starve whatever shares the machine with the trainer.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    stop = threading.Event()
+    stop, begun = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if arguments.exit_with_stdin:
-        threading.Thread(target=_follow_stdin, args=(stop,), daemon=True).start()
+        threading.Thread(target=_follow_stdin, args=(stop, begun), daemon=True).start()
     try:
         directory, config = load_config(arguments.run)
         with _lock(directory, arguments.lock_wait):
-            outcome, steps = _train(directory, config, stop)
+            outcome, steps = _train(directory, config, stop, begun)
     except RunError as error:
         say(f"error: {error}")
         return error.exit_code
@@ -76,8 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _train(directory: Path, config: RunConfig, stop: threading.Event) -> tuple[str, int]:
-    """(outcome, steps taken). Every way out leaves its outcome in status.json."""
+def _train(
+    directory: Path, config: RunConfig, stop: threading.Event, begun: threading.Event
+) -> tuple[str, int]:
+    """(outcome, steps taken). Every way out leaves its outcome in status.json. `begun` is set from when a stop may
+    have work to save."""
     status = Status(directory, config)
     say(f"run {config.run_id} of agent {config.agent}: {config.iterations} iterations")
     if config.sabotage is not None:
@@ -86,6 +88,7 @@ def _train(directory: Path, config: RunConfig, stop: threading.Event) -> tuple[s
         from nightshift_trainer.train import Night  # noqa: PLC0415 -- torch takes seconds; the status is there before
 
         night = Night(directory, config, status, stop, say)
+        begun.set()
         night.run()
     except RunError as error:
         ended = "interrupted" if error.exit_code == EXIT_TERMINATED else "failed"
@@ -156,10 +159,11 @@ def _summary(
     }
 
 
-def _follow_stdin(stop: threading.Event) -> None:
+def _follow_stdin(stop: threading.Event, begun: threading.Event) -> None:
+    """Writes nothing: whoever read our stderr is dead, and a broken pipe must not keep an orphan alive."""
     while os.read(0, 4096):
         pass
     stop.set()
-    time.sleep(GRACE_S)
-    sys.stderr.flush()
+    if begun.is_set():
+        time.sleep(GRACE_S)
     os._exit(EXIT_TERMINATED)

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,9 @@ class Metrics:
 
 
 def say(line: str) -> None:
-    """A line of progress for a person, on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    """A line of progress for a person, on stderr. Where the reader is dead it is lost, and the work goes on."""
+    with suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -148,6 +148,21 @@ def test_from_the_command_line_it_trains_reports_and_leaves_with_its_parent(make
     assert not [line for line in lines if "Warning" in line or "%|" in line]
 
 
+def test_an_orphan_that_nobody_listens_to_still_keeps_its_work(make_run: MakeRun) -> None:
+    run = make_run(iterations=2)
+    write_batch(run, 1, sampled_groups(tiny_model(), first_tokens))
+    arguments = [sys.executable, "-m", "nightshift_trainer", "train", str(run), "--exit-with-stdin"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, cwd=PACKAGE, stdin=pipe, stderr=pipe, text=True) as child:
+        until((run / "adapter-1" / MANIFEST).exists)
+        assert child.stdin
+        assert child.stderr
+        child.stderr.close()  # as when its parent was killed: both ends go
+        child.stdin.close()
+        child.wait(timeout=10)
+    assert status(run)["outcome"]["status"] == "interrupted"
+
+
 def command(run: Path, *options: str) -> subprocess.CompletedProcess[str]:
     arguments = [sys.executable, "-m", "nightshift_trainer", "train", str(run), *options]
     return subprocess.run(arguments, cwd=PACKAGE, capture_output=True, text=True, check=False)
