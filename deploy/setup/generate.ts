@@ -1,9 +1,9 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { referencePages } from "./reference.ts";
+import { generatedFiles } from "./reference.ts";
 
 const root = join(import.meta.dirname, "../..");
-for (const { path, text } of referencePages()) {
+for (const { path, text } of generatedFiles()) {
   mkdirSync(dirname(join(root, path)), { recursive: true });
   writeFileSync(join(root, path), text);
   process.stdout.write(`${path}\n`);

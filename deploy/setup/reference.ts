@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { configSchema } from "../../src/config.ts";
 import { errorTable } from "../../src/errors.ts";
+import { batchSchemaFiles } from "../../src/training/batch-schema.ts";
 
 /** A file that is made from the code: path below the repository root, and its whole text. */
 export interface GeneratedFile {
@@ -8,12 +9,9 @@ export interface GeneratedFile {
   text: string;
 }
 
-/** The reference pages. A test fails when a committed one is stale; `npm run generate` writes them. */
-export function referencePages(): GeneratedFile[] {
-  return [
-    { path: "docs/config.md", text: configPage() },
-    { path: "docs/errors.md", text: errorsPage() },
-  ];
+/** The reference pages, and the JSON Schemas that the trainer's tests check the hand-over with. A test fails when a committed one is stale; `npm run generate` writes them. */
+export function generatedFiles(): GeneratedFile[] {
+  return [{ path: "docs/config.md", text: configPage() }, { path: "docs/errors.md", text: errorsPage() }, ...batchSchemaFiles()];
 }
 
 function configPage(): string {
