@@ -3,18 +3,19 @@
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from nightshift_trainer.serve.forward import PREFILL_ROWS, BlockJob, Slots, block_places, run_blocks
-from nightshift_trainer.serve.kv import BLOCK, BlockCache, bucket
+from nightshift_trainer.serve.forward import BlockJob, Slots, run_blocks
+from nightshift_trainer.serve.kv import BLOCK, BlockCache
 from nightshift_trainer.serve.model import Weights
 from nightshift_trainer.serve.row import PromptLogprob, Row
 from nightshift_trainer.serve.sampling import sample
+from nightshift_trainer.serve.shapes import PREFILL_ROWS, Shapes
 
 log = logging.getLogger("nightshift.serve")
 
@@ -32,34 +33,24 @@ class Counters:
     waiting: int = 0
 
 
-@dataclass(eq=False)
-class _Batch:
-    """A slot batch and who sits where."""
-
-    key: tuple[Weights, int]
-    slots: Slots
-    rows: list[Row | None]
-    free: list[int]
-
-
 class Engine:
     """Computes rows. `submit` from any thread; everything else happens on the engine's own."""
 
     def __init__(
         self,
-        slots: int,
+        shapes: Shapes,
         threads: int,
         eos_ids: frozenset[int],
         decode: Callable[[list[int]], str],
     ) -> None:
         self.counters = Counters()
         self.blocks = BlockCache(MAX_BLOCK_BYTES)
-        self._slots, self._threads = slots, threads
+        self._shapes, self._threads = shapes, threads
         self._eos_ids, self._decode = eos_ids, decode
         self._inbox: queue.SimpleQueue[Row | Weights | None] = queue.SimpleQueue()
         self._waiting: list[Row] = []
-        self._batches: dict[tuple[Weights, int], list[_Batch]] = {}
-        self._seats: dict[Row, tuple[_Batch, int]] = {}
+        self._batches: dict[Weights, list[Slots]] = {}
+        self._seats: dict[Row, Slots] = {}
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     @property
@@ -91,7 +82,7 @@ class Engine:
                 self._drop_cancelled()
                 self._prefill_waiting()
                 for batch in [b for batches in self._batches.values() for b in batches]:
-                    self._guarded([row for row in batch.rows if row], partial(self._step, batch))
+                    self._guarded(list(batch.rows), partial(self._step, batch))
                 self.counters.running, self.counters.waiting = len(self._seats), len(self._waiting)
 
     def _receive(self) -> bool:
@@ -131,7 +122,7 @@ class Engine:
     def _prefill_waiting(self) -> None:
         """One pass, and as many more as are full: what is left over waits a step for company."""
         full = True
-        while full and self._waiting and len(self._seats) < 4 * self._slots:
+        while full and self._waiting and len(self._seats) < 4 * self._shapes.slots:
             group = self._waiting_group()
             full = len(group) == PREFILL_ROWS
             self._guarded(group, self._prefill)
@@ -149,9 +140,8 @@ class Engine:
 
     def _waiting_group(self) -> list[Row]:
         """The first waiting row and those that fit into its pass."""
-        first = self._waiting[0]
-        key = (first.weights, block_places(len(first.blocks)))
-        return [r for r in self._waiting if (r.weights, block_places(len(r.blocks))) == key][:PREFILL_ROWS]
+        weights = self._waiting[0].weights
+        return [row for row in self._waiting if row.weights is weights][:PREFILL_ROWS]
 
     def _prefill(self, rows: list[Row]) -> None:
         network = rows[0].weights.network
@@ -160,7 +150,7 @@ class Engine:
             BlockJob(row.prompt_ids[at : at + BLOCK], row.blocks)
             for row, at in zip(rows, starts, strict=True)
         ]
-        hidden, blocks = run_blocks(network, jobs, block_places(len(rows[0].blocks)))
+        hidden, blocks = run_blocks(network, self._shapes, jobs)
         for index, (row, start, block) in enumerate(zip(rows, starts, blocks, strict=True)):
             end = min(start + BLOCK, len(row.prompt_ids))
             if row.prompt_logprobs is not None:
@@ -170,10 +160,8 @@ class Engine:
             row.blocks.append(block)
         done = [row if len(row.blocks) * BLOCK >= len(row.prompt_ids) else None for row in rows]
         if any(done):
-            # Always PREFILL_ROWS rows, so that this product and the sampling too have one shape.
-            done += [None] * (PREFILL_ROWS - len(done))
-            last = [(len(row.prompt_ids) - 1) % BLOCK if row else 0 for row in done]
-            self._first_tokens(done, network.logits(hidden[torch.arange(PREFILL_ROWS), torch.tensor(last)]))
+            last = [(len(row.prompt_ids) - 1) % BLOCK for row in rows] + [0] * (len(hidden) - len(rows))
+            self._first_tokens(done, network.logits(hidden[torch.arange(len(hidden)), torch.tensor(last)]))
 
     def _first_tokens(self, done: list[Row | None], logits_BV: Tensor) -> None:
         rows = [row for row in done if row]
@@ -182,41 +170,28 @@ class Engine:
         self._sample(logits_BV, done)
         for row in rows:
             if row.finish_reason is None:
-                self._place(row, torch.cat(row.blocks, dim=3))
+                self._place(row, torch.cat(row.blocks, dim=3)[:, :, :, : len(row.prompt_ids)])
                 row.blocks = []
 
     # Decoding
     # -----------------------------------------------------------------------------------------------------
 
     def _place(self, row: Row, cached: Tensor) -> None:
-        """Gives the row a slot among those of its weights and length."""
-        places = bucket(row.length)
-        key = (row.weights, places)
-        batches = self._batches.setdefault(key, [])
-        batch = next((b for b in batches if b.free), None)
+        batches = self._batches.setdefault(row.weights, [])
+        batch = next((b for b in batches if not b.full), None)
         if batch is None:
-            slots = Slots(row.weights.network, self._slots, places)
-            batch = _Batch(key, slots, [None] * self._slots, list(range(self._slots)))
+            batch = Slots(row.weights.network, self._shapes)
             batches.append(batch)
-        slot = batch.free.pop()
-        batch.rows[slot] = row
-        self._seats[row] = (batch, slot)
-        batch.slots.write(slot, cached[:, :, :, : row.length - 1])
+        batch.add(row, cached)
+        self._seats[row] = batch
 
-    def _step(self, batch: _Batch, present: list[Row]) -> None:
-        if not present:
-            return
-        token_ids = [row.token_ids[-1] if row else 0 for row in batch.rows]
-        places = [row.length - 1 if row else 0 for row in batch.rows]
-        logits = batch.slots.step(token_ids, places)
-        self._sample(logits, list(batch.rows))
-        for row in present:
-            if row.finish_reason is None and row.length > batch.slots.places:
-                cached = batch.slots.read(self._seats[row][1], row.length - 1)
-                self._vacate(row)
-                self._place(row, cached)
+    def _step(self, batch: Slots, rows: list[Row]) -> None:
+        if rows:
+            self._sample(batch.step(), rows)
 
-    def _sample(self, logits_BV: Tensor, rows: list[Row | None]) -> None:
+    def _sample(self, logits_BV: Tensor, rows: Sequence[Row | None]) -> None:
+        """One token for every row; logits without a row are padding."""
+        rows = [*rows, *[None] * (len(logits_BV) - len(rows))]
         temperature = [row.sampling.temperature if row else 0.0 for row in rows]
         top_p = [row.sampling.top_p if row else 1.0 for row in rows]
         uniform = [row.uniforms[len(row.token_ids)] if row else 0.0 for row in rows]
@@ -248,15 +223,14 @@ class Engine:
         row.notify()
 
     def _vacate(self, row: Row) -> None:
-        batch, slot = self._seats.pop(row, (None, 0))
+        batch = self._seats.pop(row, None)
         if batch is None:
             return
-        batch.rows[slot] = None
-        batch.free.append(slot)
-        if len(batch.free) == self._slots:
-            self._batches[batch.key].remove(batch)
-            if not self._batches[batch.key]:
-                del self._batches[batch.key]
+        batch.remove(row)
+        if not batch.rows:
+            self._batches[row.weights].remove(batch)
+            if not self._batches[row.weights]:
+                del self._batches[row.weights]
 
 
 def _score(row: Row, logits_TV: Tensor, next_ids: list[int]) -> None:

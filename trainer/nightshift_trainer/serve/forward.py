@@ -1,18 +1,14 @@
-"""The two forward passes, each of a fixed shape: a block of prompt tokens, and one decoding step.
-
-A pass always has the same number of rows, filled up with empty ones: on one machine a row's bytes depend
-on the shape of the batch, never on what the other rows hold. So the shape may depend only on the row itself.
-"""
+"""The two forward passes: a block of prompt tokens for some rows, and one decoding step."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from nightshift_trainer.serve.kv import BLOCK, bucket
+from nightshift_trainer.serve.kv import BLOCK
 from nightshift_trainer.serve.network import Network
-
-PREFILL_ROWS = 8
+from nightshift_trainer.serve.row import Row
+from nightshift_trainer.serve.shapes import Shapes
 
 
 @dataclass(frozen=True)
@@ -23,45 +19,53 @@ class BlockJob:
     past: list[Tensor]
 
 
-def block_places(block_index: int) -> int:
-    """The cache length that a prompt block is computed at."""
-    return bucket((block_index + 1) * BLOCK)
-
-
-def run_blocks(network: Network, jobs: list[BlockJob], places: int) -> tuple[Tensor, list[Tensor]]:
-    """The last hidden states [PREFILL_ROWS, BLOCK, H] and each job's new block [2, L, K, BLOCK, D]. At most
+def run_blocks(network: Network, shapes: Shapes, jobs: list[BlockJob]) -> tuple[Tensor, list[Tensor]]:
+    """The last hidden states [≥ jobs, BLOCK, H] and each job's new block [2, L, K, BLOCK, D]. At most
     PREFILL_ROWS jobs."""
-    cache = network.shape.zeros(PREFILL_ROWS, places)
-    ids = [job.token_ids + [0] * (BLOCK - len(job.token_ids)) for job in jobs]
-    ids += [[0] * BLOCK] * (PREFILL_ROWS - len(jobs))
-    starts = [len(job.past) * BLOCK for job in jobs] + [0] * (PREFILL_ROWS - len(jobs))
+    empty = [BlockJob([], [])] * (shapes.prefill_rows(len(jobs)) - len(jobs))
+    ids = [job.token_ids + [0] * (BLOCK - len(job.token_ids)) for job in [*jobs, *empty]]
+    starts = [len(job.past) * BLOCK for job in [*jobs, *empty]]
+    places = shapes.places(max(starts) + BLOCK)
+    cache = network.shape.zeros(len(ids), places)
     for row, job in enumerate(jobs):
         if job.past:
             cache[:, :, row, :, : starts[row]] = torch.cat(job.past, 3)
-    hidden = network.hidden(
-        torch.tensor(ids), torch.tensor(starts).unsqueeze(-1) + torch.arange(BLOCK), cache
-    )
+    places_BT = torch.tensor(starts).unsqueeze(-1) + torch.arange(BLOCK)
+    hidden = network.hidden(torch.tensor(ids), places_BT, cache, places)
     blocks = [cache[:, :, row, :, starts[row] : starts[row] + BLOCK].clone() for row in range(len(jobs))]
     return hidden, blocks
 
 
 class Slots:
-    """A fixed batch of rows in decoding: one cache of one length. Free slots are computed and ignored."""
+    """Rows in decoding, side by side in one cache without gaps: a step costs what the rows in it cost."""
 
-    def __init__(self, network: Network, count: int, places: int) -> None:
-        self.places = places
-        self._network = network
-        self._cache = network.shape.zeros(count, places)
+    def __init__(self, network: Network, shapes: Shapes) -> None:
+        self.rows: list[Row] = []
+        self._network, self._shapes = network, shapes
+        self._cache = network.shape.zeros(shapes.slots, shapes.max_places)
 
-    def write(self, slot: int, cached: Tensor) -> None:
-        """Fills a slot with keys and values [2, L, K, n, D]."""
-        self._cache[:, :, slot, :, : cached.shape[3]] = cached
+    @property
+    def full(self) -> bool:
+        """Whether no further row fits."""
+        return len(self.rows) == self._shapes.slots
 
-    def read(self, slot: int, length: int) -> Tensor:
-        """A copy of a slot's first `length` places."""
-        return self._cache[:, :, slot, :, :length].clone()
+    def add(self, row: Row, cached: Tensor) -> None:
+        """Seats a row with the keys and values [2, L, K, n, D] of its prompt."""
+        self._cache[:, :, len(self.rows), :, : cached.shape[3]] = cached
+        self.rows.append(row)
 
-    def step(self, token_ids_B: list[int], places_B: list[int]) -> Tensor:
-        """Feeds one token per slot at its place; logits [B, V]. A free slot is fed anything at place 0."""
-        ids, places = torch.tensor(token_ids_B).unsqueeze(-1), torch.tensor(places_B).unsqueeze(-1)
-        return self._network.logits(self._network.hidden(ids, places, self._cache)[:, 0])
+    def remove(self, row: Row) -> None:
+        """Frees the row's seat; the last row moves into it."""
+        slot, last = self.rows.index(row), self.rows.pop()
+        if last is not row:
+            used = slice(0, last.length)
+            self._cache[:, :, slot, :, used] = self._cache[:, :, len(self.rows), :, used]
+            self.rows[slot] = last
+
+    def step(self) -> Tensor:
+        """Feeds every row its last token; logits [≥ rows, V] of the next."""
+        empty = [0] * (self._shapes.decode_rows(len(self.rows)) - len(self.rows))
+        ids = torch.tensor([row.token_ids[-1] for row in self.rows] + empty).unsqueeze(-1)
+        at = torch.tensor([row.length - 1 for row in self.rows] + empty).unsqueeze(-1)
+        places = self._shapes.places(max(row.length for row in self.rows))
+        return self._network.logits(self._network.hidden(ids, at, self._cache, places)[:, 0])

@@ -1,10 +1,9 @@
 """Where keys and values live: blocks of prompt tokens that are kept, and slots of rows that are being
 decoded.
 
-Prompt tokens are computed in blocks of `BLOCK`, always by the same pass, whose shape depends on the
-block's place in its own prompt only. A full block is therefore a pure function of the weights and of the
-ids up to its end: kept or computed anew, it has the same bytes. Blocks hold prompt tokens only; sampled
-tokens are never kept.
+Prompt tokens are computed in blocks of `BLOCK`. A full block is a pure function of the weights and of the ids
+up to its end: kept or computed anew, it has the same bytes. Blocks hold prompt tokens only; sampled tokens
+are never kept.
 """
 
 from collections import OrderedDict
@@ -29,14 +28,6 @@ class CacheShape:
         """An empty cache [2, L, B, K, S, D]; index 0 keys, 1 values. Zeros, because 0 · NaN of stale
         memory is NaN."""
         return torch.zeros(2, self.layers, rows, self.key_heads, places, self.head_size)
-
-
-def bucket(places: int) -> int:
-    """The cache length that a row of `places` tokens is computed at: 128, 256, 512, …"""
-    size = 8 * BLOCK
-    while size < places:
-        size *= 2
-    return size
 
 
 class BlockCache:

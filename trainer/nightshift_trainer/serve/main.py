@@ -19,6 +19,7 @@ from nightshift_trainer.serve.app import create_app
 from nightshift_trainer.serve.engine import Engine
 from nightshift_trainer.serve.model import Models
 from nightshift_trainer.serve.service import Service
+from nightshift_trainer.serve.shapes import probe
 from nightshift_trainer.serve.template import ChatTemplate
 
 log = logging.getLogger("nightshift.serve")
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-model-len", type=int, default=512, help="prompt and completion together, in tokens"
     )
-    parser.add_argument("--slots", type=int, default=64, help="rows in one decoding step")
+    parser.add_argument("--slots", type=int, default=32, help="rows in one decoding step")
     parser.add_argument("--threads", type=int, default=1, help="threads of one tensor operation")
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input closes")
 
@@ -79,8 +80,10 @@ def create_service(args: argparse.Namespace) -> Service:
     """Loads model and tokenizer; nothing listens yet."""
     models = Models(args.model, args.served_model_name, args.max_loras, args.max_lora_rank)
     template = ChatTemplate(args.model, models.eos_ids)
-    engine = Engine(args.slots, args.threads, template.eos_ids, template.decode)
-    return Service(models, engine, template, min(args.max_model_len, models.max_length))
+    max_length = min(args.max_model_len, models.max_length)
+    shapes = probe(models.base.network, args.slots, max_length)
+    engine = Engine(shapes, args.threads, template.eos_ids, template.decode)
+    return Service(models, engine, template, max_length)
 
 
 class _JsonLines(logging.Formatter):

@@ -16,14 +16,13 @@ from nightshift_trainer.serve.kv import CacheShape
 
 @dataclass(frozen=True)
 class _Layer:
-    """One decoder layer; products are stored [in, out], those of one input side by side."""
+    """One decoder layer; products are stored [in, out], those of one input side by side, the weight of
+    the norm before them multiplied in."""
 
-    norm: Tensor
     qkv: Tensor
     qk_norm: Tensor
     """[heads + key heads, D]"""
     out: Tensor
-    mlp_norm: Tensor
     gate_up: Tensor
     down: Tensor
 
@@ -38,14 +37,13 @@ class Network:
         self.heads: int = config.num_attention_heads
         self.shape = CacheShape(config.num_hidden_layers, config.num_key_value_heads, config.head_dim)
         self.vocab_size: int = config.vocab_size
-        self._eps: float = config.rms_norm_eps
+        self._eps = torch.tensor(config.rms_norm_eps)
         self._embedding = state["model.embed_tokens.weight"].clone()
         self._layers = [
             _layer(state, f"model.layers.{n}.", self.heads, self.shape.key_heads)
             for n in range(self.shape.layers)
         ]
-        self._norm = state["model.norm.weight"].clone()
-        self._head = state["lm_head.weight"].t().contiguous()
+        self._head = _product(state["model.norm.weight"], state["lm_head.weight"])
         places = torch.arange(config.max_position_embeddings).unsqueeze(0)
         with torch.no_grad():
             cos, sin = model.model.rotary_emb(self._embedding[:1], places)
@@ -54,57 +52,62 @@ class Network:
         self._cos = cos[0].clone()
         self._sin = torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)
 
-    def hidden(self, token_ids_BT: Tensor, places_BT: Tensor, cache: Tensor) -> Tensor:
-        """The last layer's output [B, T, H]. Row b's new tokens are written to the cache [2, L, B, K, S, D] at
-        their places; each sees the places of its row up to its own."""
+    def hidden(self, token_ids_BT: Tensor, places_BT: Tensor, cache: Tensor, places: int) -> Tensor:
+        """The last layer's output [B, T, H]. Row b's new tokens are written to the cache [2, L, ≥ B, K, ≥ S, D]
+        at their places, all below S = `places`; each sees the places of its row up to its own."""
         B, T = token_ids_BT.shape
-        K, D, S = self.shape.key_heads, self.shape.head_size, cache.shape[4]
+        K, D, S = self.shape.key_heads, self.shape.head_size, places
         H, G, N = self.heads, self.heads // K, B * T
         flat = places_BT.reshape(N)
         cos, sin = self._cos[flat].unsqueeze(1), self._sin[flat].unsqueeze(1)
-        rows = torch.arange(B * K).view(B, 1, K) * S
+        rows = torch.arange(B * K).view(B, 1, K) * cache.shape[4]
         written = (rows + places_BT.unsqueeze(-1)).view(N * K)
         hidden = torch.arange(S) > places_BT.unsqueeze(-1)
         mask = torch.zeros(B, T, S).masked_fill_(hidden, float("-inf"))
         mask = mask.repeat_interleave(G, dim=1).unsqueeze(1)
         x = F.embedding(token_ids_BT.reshape(N), self._embedding)
         for layer, keys, values in zip(self._layers, cache[0], cache[1], strict=True):
-            qkv = torch.mm(F.rms_norm(x, x.shape[1:], layer.norm, self._eps), layer.qkv)
+            qkv = torch.mm(self._normed(x), layer.qkv)
             qk = qkv[:, : (H + K) * D].view(N, H + K, D)
-            qk = F.rms_norm(qk, (D,), None, self._eps).mul_(layer.qk_norm)
+            qk = self._normed(qk).mul_(layer.qk_norm)
             qk = torch.addcmul(qk * cos, qk.roll(D // 2, -1), sin)
             keys.view(-1, D).index_copy_(0, written, qk[:, H:].reshape(N * K, D))
             values.view(-1, D).index_copy_(0, written, qkv[:, (H + K) * D :].reshape(N * K, D))
             # The G query heads of one key head are further query tokens to the kernel.
             query = qk[:, :H].view(B, T, K, G, D).transpose(1, 2).reshape(B, K, T * G, D)
-            seen = F.scaled_dot_product_attention(query, keys, values, mask)
+            seen = F.scaled_dot_product_attention(query, keys[:B, :, :S], values[:B, :, :S], mask)
             seen = seen.view(B, K, T, G, D).transpose(1, 2).reshape(N, H * D)
             x = torch.addmm(x, seen, layer.out)
-            gate, up = torch.mm(F.rms_norm(x, x.shape[1:], layer.mlp_norm, self._eps), layer.gate_up).chunk(
-                2, -1
-            )
+            gate, up = torch.mm(self._normed(x), layer.gate_up).chunk(2, -1)
             x = torch.addmm(x, F.silu(gate).mul_(up), layer.down)
         return x.view(B, T, -1)
 
+    def _normed(self, x: Tensor) -> Tensor:
+        """RMSNorm over the last dimension without its weight: torch's own takes eight operations."""
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x * torch.addcmul(self._eps, norm, norm, value=1 / x.shape[-1]).rsqrt_()
+
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """[N, V]"""
-        return torch.mm(F.rms_norm(hidden_NH, hidden_NH.shape[1:], self._norm, self._eps), self._head)
+        return torch.mm(self._normed(hidden_NH), self._head)
 
 
 def _layer(state: dict[str, Tensor], at: str, heads: int, key_heads: int) -> _Layer:
-    def fused(*names: str) -> Tensor:
-        return torch.cat([state[f"{at}{name}.weight"] for name in names]).t().contiguous()
-
-    q_norm, k_norm = (state[f"{at}self_attn.{name}_norm.weight"] for name in "qk")
+    layer = {
+        name.removeprefix(at).removesuffix(".weight"): t for name, t in state.items() if name.startswith(at)
+    }
+    q_norm, k_norm = layer["self_attn.q_norm"], layer["self_attn.k_norm"]
     return _Layer(
-        norm=state[f"{at}input_layernorm.weight"].clone(),
-        qkv=fused("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        qkv=_product(layer["input_layernorm"], *(layer[f"self_attn.{name}_proj"] for name in "qkv")),
         qk_norm=torch.cat([q_norm.expand(heads, -1), k_norm.expand(key_heads, -1)]),
-        out=fused("self_attn.o_proj"),
-        mlp_norm=state[f"{at}post_attention_layernorm.weight"].clone(),
-        gate_up=fused("mlp.gate_proj", "mlp.up_proj"),
-        down=fused("mlp.down_proj"),
+        out=layer["self_attn.o_proj"].t().contiguous(),
+        gate_up=_product(layer["post_attention_layernorm"], layer["mlp.gate_proj"], layer["mlp.up_proj"]),
+        down=layer["mlp.down_proj"].t().contiguous(),
     )
+
+
+def _product(norm: Tensor, *weights: Tensor) -> Tensor:
+    return (torch.cat(weights) * norm).t().contiguous()
 
 
 def _check(config: object) -> None:

@@ -13,6 +13,7 @@ from nightshift_trainer.serve.engine import Engine
 from nightshift_trainer.serve.model import Models
 from nightshift_trainer.serve.row import Row
 from nightshift_trainer.serve.sampling import Sampling
+from nightshift_trainer.serve.shapes import Shapes
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class Running:
         return rows
 
 
-@pytest.fixture(scope="module")
-def running(tiny: Path) -> Iterator[Running]:
+@pytest.fixture(scope="module", params=[True, False], ids=["elastic", "full shape"])
+def running(tiny: Path, request: pytest.FixtureRequest) -> Iterator[Running]:
     models = Models(tiny / "model", "base", max_loras=4, max_lora_rank=64)
     models.load("good", str(tiny / "adapters" / "good"))
-    engine = Engine(8, 1, frozenset(), lambda ids: "")
+    engine = Engine(Shapes(8, 512, elastic=request.param), 1, frozenset(), lambda ids: "")
     engine.start()
     yield Running(engine, models, tiny)
     engine.stop()
