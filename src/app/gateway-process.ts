@@ -1,7 +1,6 @@
 import { join, resolve } from "node:path";
 import { mkdir } from "node:fs/promises";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
-import { baseDigest } from "../artifact/base-digest.ts";
 import type { AgentConfig, Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -9,6 +8,7 @@ import { createGateway, type GatewayAgent } from "../serving/gateway.ts";
 import { createRolloutSessions } from "../serving/rollout-session.ts";
 import { pollRoutes } from "../serving/route-poll.ts";
 import { createRouteTable } from "../serving/route-table.ts";
+import { baseModelDigest } from "./base-model.ts";
 
 /** The gateway alone, as it runs beside an agent or as a Deployment. */
 export interface GatewayProcess {
@@ -60,7 +60,7 @@ async function gatewayAgent(agent: string, config: AgentConfig, directory: strin
   if (config.policyServers.length === 0) {
     throw missing(`agents.${agent}.policyServers`, "the gateway as its own process has no embedded server: name the replicas");
   }
-  const digest = await baseDigest(resolve(config.baseModel), { cacheFile: join(directory, `base-digest-${agent}.json`) });
+  const digest = await baseModelDigest(agent, config, join(directory, `base-digest-${agent}.json`));
   return {
     agent,
     model: config.model,
