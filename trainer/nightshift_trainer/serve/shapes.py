@@ -18,6 +18,9 @@ from nightshift_trainer.serve.network import Network
 log = logging.getLogger("nightshift.serve")
 
 PREFILL_ROWS = 8
+# Cache lengths: finely up to here, then doubling. Products over longer sums are split at multiples of it, and
+# at 320 elsewhere than at 512.
+FINE_PLACES = 256
 PLACES_STEP = 64
 
 
@@ -35,7 +38,7 @@ class Shapes:
     @property
     def max_places(self) -> int:
         """The length of a cache that holds the longest row."""
-        return -(-self.max_length // PLACES_STEP) * PLACES_STEP
+        return _places(self.max_length)
 
     def decode_rows(self, rows: int) -> int:
         """Rows of a decoding step for this many."""
@@ -47,7 +50,12 @@ class Shapes:
 
     def places(self, length: int) -> int:
         """The cache length to compute at, for rows up to this long."""
-        return -(-length // PLACES_STEP) * PLACES_STEP if self.elastic else self.max_places
+        return _places(length) if self.elastic else self.max_places
+
+
+def _places(length: int) -> int:
+    places = -(-length // PLACES_STEP) * PLACES_STEP
+    return places if places <= FINE_PLACES else 1 << (places - 1).bit_length()
 
 
 def probe(network: Network, slots: int, max_length: int) -> Shapes:
@@ -74,7 +82,7 @@ def _equal(network: Network, shapes: Shapes, row_counts: list[int], tokens: int)
         places_BT = starts_B1[:count] + torch.arange(tokens)
         return network.logits(network.hidden(token_ids[:count], places_BT, cache, places)[:, -1])
 
-    for places in range(PLACES_STEP, shapes.max_places + 1, PLACES_STEP):
+    for places in sorted({shapes.places(length) for length in range(1, shapes.max_length + 1)}):
         room = min(places, shapes.max_length) - tokens + 1
         starts = torch.randint(0, room, (rows, 1), generator=generator)
         expected = run(rows, starts, shapes.max_places)
