@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serves until a signal (or the end of stdin); prints one JSON line when it listens."""
+    servers: list[uvicorn.Server] = []
+    if args.exit_with_stdin:
+        threading.Thread(target=_follow_stdin, args=(servers,), daemon=True).start()
     _log_json()
     log.warning(
         "embedded policy server: for the quickstart and for tests, not for production; use vLLM there"
@@ -68,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
         lifespan="off",
     )
     server = uvicorn.Server(config)
-    if args.exit_with_stdin:
-        threading.Thread(target=_follow_stdin, args=(server,), daemon=True).start()
+    servers.append(server)
     print(json.dumps({"event": "ready", "port": listener.getsockname()[1]}), flush=True)
     asyncio.run(server.serve(sockets=[listener]))
     service.engine.stop()
@@ -113,7 +115,10 @@ def _log_json() -> None:
     disable_progress_bar()
 
 
-def _follow_stdin(server: uvicorn.Server) -> None:
+def _follow_stdin(servers: list[uvicorn.Server]) -> None:
     while os.read(0, 4096):
         pass
-    server.should_exit = True
+    if not servers:
+        # Still loading, and nobody is left to serve.
+        os._exit(0)
+    servers[0].should_exit = True

@@ -63,14 +63,13 @@ class Service:
         """Runs a row to its end; a client that hangs up before aborts it (ClientDisconnect)."""
         self.engine.submit(row)
         gone = asyncio.ensure_future(_disconnected(receive))
-        done = asyncio.ensure_future(_ended(row, progress))
+        gone.add_done_callback(lambda _: progress.set())
         try:
-            await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)
-            if not done.done():
+            await progress.wait()  # set once: the row has no stream, so only its end or a hang-up sets it
+            if row.finish_reason is None:
                 raise ClientDisconnect
         finally:
             gone.cancel()
-            done.cancel()
             if row.finish_reason is None:
                 row.cancelled.set()
         return checked(row)
@@ -114,9 +113,3 @@ def _tell(loop: asyncio.AbstractEventLoop, progress: asyncio.Event) -> None:
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _ended(row: Row, progress: asyncio.Event) -> None:
-    while row.finish_reason is None:
-        await progress.wait()
-        progress.clear()
