@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -27,6 +28,7 @@ log = logging.getLogger("nightshift.serve")
 # The HTTP thread and the engine's thread share one interpreter lock, and a tiny model's operations take
 # microseconds: at the default 5 ms the engine would wait for the lock far longer than it computes.
 SWITCH_INTERVAL_S = 1e-4
+GRACE_S = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,3 +124,6 @@ def _follow_stdin(servers: list[uvicorn.Server]) -> None:
         # Still loading, and nobody is left to serve.
         os._exit(0)
     servers[0].should_exit = True
+    # Whatever still runs answers nobody: an orphan must not keep the machine from its successor.
+    time.sleep(GRACE_S)
+    os._exit(0)
