@@ -162,7 +162,7 @@ async function trace(reference) {
 
 async function poll() {
   if (!document.hidden) await look();
-  setTimeout(poll, POLL_MS);
+  setTimeout(() => void poll(), POLL_MS);
 }
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) void look();
