@@ -47,6 +47,7 @@ export interface SmallShop {
 
 /** What most tests here need: two short iterations, no gate, a canary that ends soon. */
 export const SMALL: Tree = {
+  embeddedReplicas: 1,
   night: {
     iterations: 2,
     scenarios: 6,
