@@ -40,7 +40,7 @@ export function quickstartConfig(options: {
         pairJudge: judge,
         // The scripted judges read the shop's own rules: there is nothing to calibrate. The output says so.
         requireCalibration: false,
-        scenario: { heldOutShare: 0.35, quarantineMs: 0, maxPerCluster: 1_000, minUsersPerCluster: 1, maxShareOfRunPerUser: 0.05 },
+        scenario: { heldOutShare: 0.5, quarantineMs: 0, maxPerCluster: 1_000, minUsersPerCluster: 1, maxShareOfRunPerUser: 0.05 },
         replay: { maxCalls: 6, concurrency: 160 },
         night: {
           iterations: 6,
@@ -53,7 +53,7 @@ export function quickstartConfig(options: {
           minibatches: 2,
           ...(sabotage === null ? {} : { sabotage: sabotage === "gate" ? "shuffle_rewards" : "invert_rewards" }),
         },
-        gate: { enabled: sabotage !== "canary", maxScenarios: 120 },
+        gate: { enabled: sabotage !== "canary", maxScenarios: 160 },
         canary: {
           mode: "improve",
           delta: 0,
