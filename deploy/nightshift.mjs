@@ -11,7 +11,9 @@ const major = Number(process.versions.node.split(".")[0]);
 const bundled = path("../node_modules/.bin/node");
 const node = major >= 24 || !existsSync(bundled) ? process.execPath : bundled;
 if (major < 24 && node === process.execPath) {
-  process.stderr.write(`nightshift needs Node 24 or newer; this is ${process.versions.node}\n  fix: install Node 24, or run npm ci so that the packaged one is there\n`);
+  process.stderr.write(
+    `nightshift needs Node 24 or newer; this is ${process.versions.node}\n  fix: install Node 24, or run npm ci so that the packaged one is there\n`,
+  );
   process.exit(2);
 }
 const child = spawn(node, ["--disable-warning=ExperimentalWarning", entry, ...process.argv.slice(2)], { stdio: "inherit" });

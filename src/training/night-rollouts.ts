@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createLimiter } from "../rollout/limiter.ts";
 import { rolloutGroup } from "../rollout/loop.ts";
@@ -53,7 +54,10 @@ export async function rollOutAndJudge(
   return loadGroups(deps.database, runId, iteration);
 }
 
-/** Each iteration looks again: what had no signal before tonight, or an iteration ago, comes last. */
+/**
+ * Each iteration looks again: what had no signal before tonight, or an iteration ago, comes last. Half are the most promising; the other half is a random
+ * draw from the rest, because a night on failures alone unlearns what was right: a slice nobody rolls out is a slice nobody corrects.
+ */
 async function chooseScenarios(
   options: NightOptions,
   deps: NightDeps,
@@ -61,8 +65,13 @@ async function chooseScenarios(
 ): Promise<readonly Scenario[]> {
   const { night } = options.config;
   const history = await scenarioHistory(deps.database, options.agent);
-  const wanted = { count: night.scenarios, heldOutCount: 0, seed: night.seed + at.iteration, history };
-  return selectScenarios({ ...at.recordings.selection, ...wanted }).train;
+  const seed = night.seed + at.iteration;
+  const everything = { count: Number.MAX_SAFE_INTEGER, heldOutCount: 0, seed, history };
+  const ranked = selectScenarios({ ...at.recordings.selection, ...everything }).train;
+  const promising = ranked.slice(0, Math.ceil(night.scenarios / 2));
+  const place = ({ id }: Scenario): string => hash("sha256", `mix|${seed}|${id}`);
+  const others = ranked.slice(promising.length).toSorted((a, b) => (place(a) < place(b) ? -1 : 1));
+  return [...promising, ...others.slice(0, night.scenarios - promising.length)];
 }
 
 async function saveScenarios(database: Database, runId: string, scenarios: readonly Scenario[]): Promise<void> {

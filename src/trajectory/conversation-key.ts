@@ -60,9 +60,13 @@ export function traitsOf(record: Span | LogEvent): AgentTraits {
 
 /** A span that nothing above it will follow: no parent, or one in another service (a server or consumer span is the app's own root). */
 export function isRoot(span: Span): boolean {
-  // The gateway's announcement has no length; what it announces is still to come.
   if (span.name === ASSIGNMENT_SPAN) return false;
   return span.parentSpanId === null || span.kind === SPAN_KIND_SERVER || span.kind === SPAN_KIND_CONSUMER;
+}
+
+/** The gateway's announcement of an assignment, in a trace of its own: what it announces is still to come, in other traces. */
+export function isAnnouncement(span: Span): boolean {
+  return span.name === ASSIGNMENT_SPAN && span.parentSpanId === null;
 }
 
 const SPAN_KIND_SERVER = 2;

@@ -1,7 +1,7 @@
 import { type Kysely, sql } from "kysely";
 import type { Tables } from "../store/tables.ts";
 import type { LogEvent, Span } from "../trace/span.ts";
-import { betterKey, type ConversationKey, conversationId, isRoot, keyOf, traitsOf } from "./conversation-key.ts";
+import { betterKey, type ConversationKey, conversationId, isAnnouncement, isRoot, keyOf, traitsOf } from "./conversation-key.ts";
 import { recordFeedbackEvents } from "./feedback-events.ts";
 import { type Agents, matchAgent, UNKNOWN_AGENT } from "./match-agent.ts";
 
@@ -18,8 +18,11 @@ interface TraceArrival {
   traceId: string;
   key: ConversationKey;
   agent: string;
-  rootEnded: boolean;
+  root: "unseen" | "ended" | "none_to_come";
 }
+
+/** `root_ended_ms` of a trace that holds nothing but the gateway's announcement: no root will ever end in it. */
+const NONE_TO_COME = 0;
 
 /**
  * Files spans and log events under their conversations, in the transaction that stores them: five statements for a request of any size. A trace belongs to the
@@ -42,11 +45,11 @@ export async function noteArrivals(trx: Kysely<Tables>, arrivals: Arrivals): Pro
   await trx
     .insertInto("conversation_traces")
     .values(
-      filed.map(({ traceId, conversation, rootEnded }) => ({
+      filed.map(({ traceId, conversation, root }) => ({
         tenant: arrivals.tenant,
         trace_id: traceId,
         conversation_id: conversation,
-        root_ended_ms: rootEnded ? arrivals.receivedAtMs : null,
+        root_ended_ms: root === "ended" ? arrivals.receivedAtMs : root === "none_to_come" ? NONE_TO_COME : null,
       })),
     )
     .onConflict((conflict) =>
@@ -71,13 +74,14 @@ function tracesOf({ tenant, spans, logs, agents }: Arrivals): TraceArrival[] {
       traceId: record.traceId,
       key: { kind: "trace", key: record.traceId },
       agent: UNKNOWN_AGENT,
-      rootEnded: false,
+      root: "unseen",
     };
     traces.set(record.traceId, trace);
     const key = keyOf(record);
     if (key !== null) trace.key = betterKey(trace.key, key);
     if (trace.agent === UNKNOWN_AGENT) trace.agent = matchAgent(agents, tenant, traitsOf(record));
-    if ("parentSpanId" in record && isRoot(record)) trace.rootEnded = true;
+    if ("parentSpanId" in record && isRoot(record)) trace.root = "ended";
+    else if ("parentSpanId" in record && isAnnouncement(record) && trace.root === "unseen") trace.root = "none_to_come";
   }
   return [...traces.values()].toSorted((a, b) => (a.traceId < b.traceId ? -1 : 1));
 }
@@ -137,13 +141,16 @@ async function upsertConversations(
     .execute();
 }
 
-/** A conversation's root has ended when that of each of its traces has (in a chat every turn is often a trace); without any trace left it has, too. */
+/**
+ * A conversation's root has ended when that of each of its traces has (in a chat every turn is often a trace); without any trace left it has, too. One that
+ * was only announced is still to begin.
+ */
 async function noteRootEnds(trx: Kysely<Tables>, ids: readonly string[]): Promise<void> {
   await trx
     .updateTable("conversations")
     .set({
       root_ended_ms: sql<number | null>`(
-        select case when bool_and(t.root_ended_ms is not null) is not false then coalesce(max(t.root_ended_ms), conversations.last_received_ms) end
+        select case when max(t.root_ended_ms) = ${NONE_TO_COME} then null when bool_and(t.root_ended_ms is not null) is not false then coalesce(max(t.root_ended_ms), conversations.last_received_ms) end
         from conversation_traces t where t.conversation_id = conversations.id)`,
     })
     .where("id", "in", ids)

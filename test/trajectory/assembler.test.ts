@@ -4,6 +4,7 @@ import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import type { Database } from "../../src/store/database.ts";
 import { type Assembler, createAssembler } from "../../src/trajectory/assembler.ts";
+import { ASSIGNMENT_SPAN } from "../../src/telemetry.ts";
 import { funnelOf } from "../../src/trajectory/funnel.ts";
 import { listTrajectories, loadTrajectories, loadTrajectory } from "../../src/trajectory/trajectory-store.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
@@ -46,6 +47,28 @@ beforeEach(clear);
 
 const send = (spans: readonly SentSpan[], atMs = 1_000) => ingest(database, config.agents, spans, atMs);
 const live = () => listTrajectories(database.kysely, { tenant: "default" });
+
+describe("an announced conversation", () => {
+  const conversation = { "gen_ai.conversation.id": "chat-1" };
+  const announced: SentSpan = { id: "a", trace: "2", name: ASSIGNMENT_SPAN, at: [50, 50], attributes: conversation };
+  const root = rootSpan([0, 3_000], { attributes: conversation });
+
+  test("is open from the announcement on, and is over when its root is", async () => {
+    await send([announced], 1_000);
+    expect(await assembler.sweep(5_000)).toEqual([]);
+    expect(await funnelOf(database.kysely, { tenant: "default" })).toMatchObject({ captured: 1, complete: 0 });
+    await send([FIRST, TOOL, LAST, root], 6_000);
+    expect(await assembler.sweep(6_999)).toEqual([]);
+    expect(await assembler.sweep(7_000)).toMatchObject([{ conversationKey: "chat-1", verdict: { trainable: true } }]);
+  });
+
+  test("announced in the agent's own trace, it waits for that trace's root", async () => {
+    await send([{ ...announced, trace: "1", parent: "root" }], 1_000);
+    expect(await assembler.sweep(5_000)).toEqual([]);
+    await send([FIRST, TOOL, LAST, root], 6_000);
+    expect(await assembler.sweep(7_000)).toHaveLength(1);
+  });
+});
 
 describe("sweep", () => {
   test("a complete conversation becomes one trainable trajectory, once; it loads as it was made", async () => {

@@ -11,6 +11,7 @@ export interface SentSpan {
   trace?: string;
   id: string;
   parent?: string;
+  name?: string;
   at: [startMs: number, endMs: number];
   attributes?: Record<string, Value>;
 }
@@ -26,6 +27,7 @@ export async function ingest(database: Database, agents: Agents, spans: readonly
       traceId: traceId(span.trace),
       spanId: spanId(span.id),
       ...(span.parent === undefined ? {} : { parentSpanId: spanId(span.parent) }),
+      ...(span.name === undefined ? {} : { name: span.name }),
       startTimeUnixNano: nanos(span.at[0]),
       endTimeUnixNano: nanos(span.at[1]),
       attributes: span.attributes ?? {},
