@@ -48,7 +48,7 @@ export function quickstartConfig(options: {
           groupSize: 8,
           seed,
           lora: { rank: 8, alpha: 32 },
-          learningRate: 7e-4,
+          learningRate: 4e-4,
           klBeta: 0.01,
           minibatches: 2,
           ...(sabotage === null ? {} : { sabotage: sabotage === "gate" ? "shuffle_rewards" : "invert_rewards" }),

@@ -13,8 +13,16 @@ export const CHECK = [
   { name: "lint", command: ["oxlint", "--type-aware", "--deny-warnings"] },
   { name: "types", command: ["tsc", "--noEmit", "-p", "."] },
   { name: "dead code", command: ["knip", "--no-progress"] },
-  { name: "ruff", command: [join(PYTHON, "ruff"), "check", "--config", "trainer/pyproject.toml", "trainer", "deploy", "test"], python: true },
-  { name: "ruff format", command: [join(PYTHON, "ruff"), "format", "--check", "--config", "trainer/pyproject.toml", "trainer", "deploy", "test"], python: true },
+  {
+    name: "ruff",
+    command: [join(PYTHON, "ruff"), "check", "--config", "trainer/pyproject.toml", "trainer", "deploy", "test"],
+    python: true,
+  },
+  {
+    name: "ruff format",
+    command: [join(PYTHON, "ruff"), "format", "--check", "--config", "trainer/pyproject.toml", "trainer", "deploy", "test"],
+    python: true,
+  },
   { name: "pyright", command: [join(PYTHON, "pyright"), "-p", "trainer"], python: true },
   { name: "unit and conformance tests", command: ["vitest", "run", "--reporter=dot", "--reporter=json"], report: "vitest" },
   { name: "trainer tests", command: [join(PYTHON, "pytest"), "-q", "trainer"], python: true, report: "pytest" },

@@ -11,7 +11,7 @@ export interface ProcessRow {
 }
 
 /** All processes of the machine, those that are dead and wait for their parent's look left out. */
-export async function listProcesses(): Promise<ProcessRow[]> {
+async function listProcesses(): Promise<ProcessRow[]> {
   const { stdout } = await promisify(execFile)("ps", ["-eo", "pid=,ppid=,stat=,args="], { maxBuffer: 16 * 1024 * 1024 });
   return stdout.split("\n").flatMap((line) => {
     const [, pid, parentPid, state, command] = /^\s*(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/.exec(line) ?? [];

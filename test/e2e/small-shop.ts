@@ -13,7 +13,7 @@ import { silentLog } from "../../src/log.ts";
 import { killNow } from "./processes.ts";
 
 export const ROOT = resolve(import.meta.dirname, "../..");
-export const BASE_MODEL = join(ROOT, "deploy/quickstart/model");
+const BASE_MODEL = join(ROOT, "deploy/quickstart/model");
 const PYTHON = join(ROOT, ".venv/bin/python");
 
 export interface UpReady {
