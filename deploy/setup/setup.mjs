@@ -77,7 +77,7 @@ async function ensurePython() {
   }
   await run(
     join(tools, "bin", "uv"),
-    ["pip", "sync", "--quiet", "--python", inside, "trainer/requirements.txt"],
+    ["pip", "sync", "--quiet", "--compile-bytecode", "--python", inside, "trainer/requirements.txt"],
     "installing the Python packages failed",
     "check the network and the free disk space, then run the command again",
   );
