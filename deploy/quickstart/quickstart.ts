@@ -35,6 +35,8 @@ async function main(options: Options): Promise<void> {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   const cleanups: (() => Promise<void>)[] = [];
+  // Ctrl-C reaches the whole process group by itself; a SIGTERM reaches only this process.
+  process.once("SIGTERM", () => void Promise.allSettled(cleanups.map((cleanup) => cleanup())).then(() => process.exit(143)));
   try {
     const result = await play(options, directory, progress, cleanups);
     printResult(result, options);
