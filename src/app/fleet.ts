@@ -62,7 +62,12 @@ export function createAgentFleet(
         if (agents.every((agent) => agent.isAttested(adapter.name))) return;
         await Promise.all(agents.map((agent) => agent.reconcile({ signal })));
         if (agents.every((agent) => agent.isAttested(adapter.name))) return;
-        const refusal = (await attestations.list(adapter.digest)).find((report) => report.status === "refused");
+        // What an earlier process of the server refused says nothing about this one.
+        const instances = new Map(await Promise.all(options.replicas.map(async ({ name, instance }) => [name, await instance()] as const)));
+        const reports = await attestations.list(adapter.digest);
+        const refusal = reports.find(
+          ({ status, replica, instance }) => status === "refused" && (instances.get(replica) ?? instance) === instance,
+        );
         if (refusal !== undefined) {
           throw nightshiftError("adapter_refused", {
             adapter: adapter.name,
