@@ -14,7 +14,6 @@ export const tenantSchema = z.strictObject({
     .string()
     .optional()
     .describe("File with the key of this tenant's pseudonyms. Unset: made once and kept in dataDir/keys."),
-  retentionDays: z.int().positive().default(30).describe("Age at which captured conversations are deleted."),
 });
 
 const toolProfileSchema = z.strictObject({
@@ -76,7 +75,6 @@ const scenarioSchema = z.strictObject({
 });
 
 const nightSchema = z.strictObject({
-  schedule: z.string().optional().describe("Cron expression of the night. Unset: only `nightshift run` starts one."),
   iterations: z.int().positive().default(4).describe("Rounds of roll out, judge, batch, train."),
   scenarios: z.int().positive().default(64).describe("Scenarios of one iteration."),
   groupSize: z.int().min(3).default(8).describe("Members of a group."),

@@ -24,10 +24,6 @@ export const configSchema = z.strictObject({
     .string()
     .default(".venv/bin/python")
     .describe("Python with the trainer's requirements, for the local trainer and the embedded policy server."),
-  telemetry: z
-    .strictObject({ otlpEndpoint: z.url().optional().describe("Where Nightshift sends its own spans and metrics. Unset: nowhere.") })
-    .prefault({})
-    .describe("Nightshift's own telemetry."),
   store: z
     .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("pglite") })])
     .prefault({ driver: "pglite" })
