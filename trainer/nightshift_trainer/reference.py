@@ -4,6 +4,7 @@ A server computes the same logprobs with and without the adapter; the regression
 1 when the adapter is active and 0 when it is not. The tokens with the largest effect make that test sharp.
 """
 
+import random
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from typing import Any
@@ -22,8 +23,10 @@ def build_reference(
     policy: Policy, batch: Batch, min_tokens: int, budget_tokens: int, base_digest: str
 ) -> dict[str, Any]:
     """Probes over the batch's own conversations, at temperature 1: `positions` index `prompt_token_ids`, and each
-    logprob is that token's given those before it. `min_tokens` positions, if the batch has as many distinct ones."""
+    logprob is that token's given those before it. `min_tokens` positions; a batch with fewer distinct ones is filled
+    up with shuffled copies of its conversations: a night with little signal must not leave an adapter unprovable."""
     rows = _candidates(batch, min_tokens * CANDIDATES_PER_PROBE)
+    rows.extend(_shuffled(rows, min_tokens - sum(len(row.positions) for row in rows)))
     with policy.without_dropout():
         adapter = _logprobs(policy, rows, budget_tokens)
     with policy.base():
@@ -58,10 +61,25 @@ def _candidates(batch: Batch, wanted: int) -> list[Sequence]:
         known = max((common_prefix([token_ids, row.token_ids]) for row in rows), default=1)
         positions = tuple(range(max(known, 1), len(token_ids)))
         if positions:
-            rows.append(Sequence(token_ids, positions, (), (1.0,) * len(positions)))
+            rows.append(_row(token_ids, positions))
         if sum(len(row.positions) for row in rows) >= wanted:
             break
     return rows
+
+
+def _shuffled(rows: Seq[Sequence], missing: int) -> list[Sequence]:
+    """Copies of `rows` with their tokens in another order, always the same, until `missing` positions are together."""
+    copies: list[Sequence] = []
+    while rows and missing > 0:
+        token_ids = list(rows[len(copies) % len(rows)].token_ids)
+        random.Random(len(copies)).shuffle(token_ids)
+        copies.append(_row(tuple(token_ids), tuple(range(1, len(token_ids)))))
+        missing -= len(token_ids) - 1
+    return copies
+
+
+def _row(token_ids: tuple[int, ...], positions: tuple[int, ...]) -> Sequence:
+    return Sequence(token_ids, positions, (), (1.0,) * len(positions))
 
 
 def _token_sequences(batch: Batch) -> Iterator[tuple[int, ...]]:

@@ -61,11 +61,15 @@ def test_reward_rises_only_when_it_tells_something(
     assert gain > 0.15 if learns else abs(gain) < 0.1, means
 
 
-def test_the_adapter_is_what_peft_loads_and_the_reference_tells_its_effect(make_run: MakeRun) -> None:
+# One group has 67 different tokens at most: the rest of its probes are filled up.
+@pytest.mark.parametrize(("groups", "steps"), [(4, 2), (1, 1)])
+def test_the_adapter_is_what_peft_loads_and_the_reference_tells_its_effect(
+    make_run: MakeRun, groups: int, steps: int
+) -> None:
     run = make_run(probe__min_tokens=100)
     model = tiny_model()
-    write_batch(run, 1, sampled_groups(model, rewarded_tokens))
-    assert train(run).step == 2
+    write_batch(run, 1, sampled_groups(model, rewarded_tokens, groups=groups))
+    assert train(run).step == steps
     assert all("lora" in name for name in load_file(run / "adapter-1" / "adapter_model.safetensors"))
     reference = json.loads((run / "adapter-1" / "reference.json").read_text())
     assert sum(len(probe["positions"]) for probe in reference["probes"]) == 100
