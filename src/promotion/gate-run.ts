@@ -3,8 +3,8 @@ import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { PairJudge, PairResult } from "../reward/pair-judge.ts";
 import { createLimiter, type Limiter } from "../rollout/limiter.ts";
-import { rolloutGroup } from "../rollout/loop.ts";
 import type { Rollout } from "../rollout/group.ts";
+import { rolloutPatiently } from "../rollout/patience.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import { selectScenarios } from "../scenario/select.ts";
@@ -78,22 +78,25 @@ async function play(
   { config, runId, signal }: GateRunOptions,
   deps: GateRunDeps,
 ): Promise<Rollout> {
-  const group = await rolloutGroup({
-    scenario,
-    cascade: deps.recordings.cascade("held_out"),
-    policyServer: deps.policyServer,
-    model: policy.name,
-    adapterDigest: policy.digest,
-    runId: `${runId}-gate`,
-    groupSize: 1,
-    runSeed: config.night.seed,
-    // Iterations count from 1; the gate's draws are those of none of them.
-    iteration: -1 - seed,
-    sampling: config.sampling,
-    limits: config.replay,
-    limiter,
-    signal,
-  });
+  const group = await rolloutPatiently(
+    {
+      scenario,
+      cascade: deps.recordings.cascade("held_out"),
+      policyServer: deps.policyServer,
+      model: policy.name,
+      adapterDigest: policy.digest,
+      runId: `${runId}-gate`,
+      groupSize: 1,
+      runSeed: config.night.seed,
+      // Iterations count from 1; the gate's draws are those of none of them.
+      iteration: -1 - seed,
+      sampling: config.sampling,
+      limits: config.replay,
+      limiter,
+      signal,
+    },
+    deps,
+  );
   const [member] = group.members;
   if (member === undefined) throw new Error("a group of one has one member");
   return member;

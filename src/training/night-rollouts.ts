@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createLimiter } from "../rollout/limiter.ts";
-import { rolloutGroup } from "../rollout/loop.ts";
+import { rolloutPatiently } from "../rollout/patience.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import { selectScenarios } from "../scenario/select.ts";
@@ -32,21 +32,24 @@ export async function rollOutAndJudge(
         ...deps,
         sleep: (ms, aborted) => sleep(ms, undefined, { signal: aborted }),
         rollOut: (scenario) =>
-          rolloutGroup({
-            scenario,
-            cascade: recordings.cascade("train"),
-            policyServer: deps.fleet.policyServer,
-            model: policy.name,
-            adapterDigest: policy.digest,
-            runId,
-            groupSize: config.night.groupSize,
-            runSeed: config.night.seed,
-            iteration,
-            sampling: { temperature: 1, topP: 1, maxTokens: config.sampling.maxTokens },
-            limits: config.replay,
-            limiter,
-            signal,
-          }),
+          rolloutPatiently(
+            {
+              scenario,
+              cascade: recordings.cascade("train"),
+              policyServer: deps.fleet.policyServer,
+              model: policy.name,
+              adapterDigest: policy.digest,
+              runId,
+              groupSize: config.night.groupSize,
+              runSeed: config.night.seed,
+              iteration,
+              sampling: { temperature: 1, topP: 1, maxTokens: config.sampling.maxTokens },
+              limits: config.replay,
+              limiter,
+              signal,
+            },
+            deps,
+          ),
       },
     );
     return tally(await loadGroups(deps.database, runId, iteration));

@@ -12,8 +12,6 @@ import { killNow, until, watchChildren, type ChildWatch } from "./processes.ts";
 import { createSmallShop, SMALL, type SmallShop, type UpReady } from "./small-shop.ts";
 
 const NIGHT_LIMIT_MS = 180_000;
-/** A policy server that restarts on a busy machine takes longer than the default tries last. */
-const PATIENT = { ...SMALL, replay: { ...(SMALL["replay"] as object), maxAttempts: 8 } };
 
 let site: SmallShop;
 let up: Started<UpReady>;
@@ -28,9 +26,9 @@ beforeAll(async () => {
     if (judging === "refusing") return { status: 503, headers: { "retry-after": "1" } };
     return { text: judging === "honest" ? JSON.stringify({ scores: honestScores(request) }) : "I liked all of them, well done!" };
   });
-  await site.configure(PATIENT);
+  await site.configure(SMALL);
   up = await site.up();
-  await site.configure(PATIENT);
+  await site.configure(SMALL);
   const agent = await site.agent();
   const at = { agentUrl: agent.ready.url, shopUrl: site.shop.url, control: site.control(), name: "day", isOver: () => false };
   const served = await servePatiently(site.day.customers, at);
@@ -97,13 +95,14 @@ test("a policy server that dies during rollouts and a trainer that dies in its s
   const [groups] = await groupsOf(runId);
   expect(new Set(groups?.map(({ iteration }) => iteration))).toEqual(new Set([1, 2]));
   for (const { summary } of groups ?? []) {
+    expect(summary.masked).not.toHaveProperty("infrastructure");
     const masked = Object.values(summary.masked).reduce((sum, count) => sum + count, 0);
     expect(summary.rewards.filter((reward) => reward === null).length).toBeGreaterThanOrEqual(masked);
   }
 });
 
 test("a judge that answers nonsense, is down all night, or comes back never makes a zero", async () => {
-  await site.configure({ ...PATIENT, judge: { driver: "ruler", baseUrl: judge.url, model: "judge", timeoutMs: 5_000 } });
+  await site.configure({ ...SMALL, judge: { driver: "ruler", baseUrl: judge.url, model: "judge", timeoutMs: 5_000 } });
   up = await site.up();
   const night = async (behaviour: typeof judging, meanwhile?: () => Promise<unknown>): Promise<RunView> => {
     judging = behaviour;

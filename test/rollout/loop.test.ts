@@ -3,47 +3,15 @@ import { decodeGroup, encodeGroup } from "../../src/rollout/encode-group.ts";
 import { createLimiter } from "../../src/rollout/limiter.ts";
 import { rolloutGroup } from "../../src/rollout/loop.ts";
 import type { GroupPlan } from "../../src/rollout/plan.ts";
-import { selectScenarios } from "../../src/scenario/select.ts";
-import type { Scenario } from "../../src/scenario/scenario.ts";
 import type { Trajectory } from "../../src/trajectory/trajectory.ts";
 import { cascadeFor, conversation, lookup, policyOf, refund } from "./build.ts";
+import { planOf as planOver, scenarioOf } from "./plan.ts";
 import { createScriptedPolicy, retryable, type Move } from "./scripted-policy.ts";
 
 const recorded = conversation("mine", [lookup("A1"), policyOf("lamp")], { says: "refund A1 please" });
 
-function scenarioOf(trajectory: Trajectory): Scenario {
-  const config = { heldOutShare: 0, quarantineMs: 0, maxPerCluster: 1, minUsersPerCluster: 1, maxShareOfRunPerUser: 1 };
-  const { train } = selectScenarios({
-    trajectories: [trajectory],
-    tapes: [],
-    feedback: [],
-    config,
-    seed: 1,
-    nowMs: 1e9,
-    count: 1,
-    heldOutCount: 0,
-  });
-  return train[0] as Scenario;
-}
-
-function planOf(policyServer: GroupPlan["policyServer"], overrides: Partial<GroupPlan> = {}): GroupPlan {
-  return {
-    scenario: scenarioOf(recorded),
-    cascade: cascadeFor([recorded]),
-    policyServer,
-    model: "base",
-    adapterDigest: "base-0",
-    runId: "run-1",
-    groupSize: 3,
-    runSeed: 7,
-    iteration: 0,
-    sampling: { temperature: 1, topP: 1, maxTokens: 64 },
-    limits: { maxCalls: 16, maxSimulatedShare: 0.4, maxAttempts: 3 },
-    limiter: createLimiter(8),
-    ...overrides,
-  };
-}
-
+const planOf = (policyServer: GroupPlan["policyServer"], overrides: Partial<GroupPlan> = {}): GroupPlan =>
+  planOver(recorded, policyServer, overrides);
 const turnOf = (request: { messages: readonly { role: string }[] }): number =>
   request.messages.filter(({ role }) => role === "assistant").length;
 const script = (moves: readonly Move[]) => createScriptedPolicy((request) => moves[turnOf(request)] ?? { reply: "done" });

@@ -52,3 +52,13 @@ export const retryable: ChatResult = {
   retryAfterMs: 0,
   error: nightshiftError("store_unavailable", { problem: "stands for any server's" }),
 };
+
+export const gone: ChatResult = {
+  status: "rejected",
+  error: nightshiftError("policy_server_refused", {
+    url: "http://localhost",
+    path: "/v1/chat/completions",
+    status: 404,
+    problem: "no such model",
+  }),
+};
