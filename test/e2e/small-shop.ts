@@ -38,8 +38,10 @@ export interface SmallShop {
   up(): Promise<Started<UpReady>>;
   /** Starts `nightshift up` and does not wait. */
   upUnready(): ChildProcess;
-  /** Starts the shop's agent against an `up` that has been ready once. */
-  agent(): Promise<Started<{ url: string }>>;
+  /** Starts the gateway alone, with the control side and the collector of an `up` that has been ready once. */
+  gatewayAlone(): Promise<Started<{ gateway: string }>>;
+  /** Starts the shop's agent against an `up` that has been ready once, or against another gateway. */
+  agent(gateway?: string): Promise<Started<{ url: string }>>;
   control(): Control;
   /** Ends and deletes everything that was started here. */
   close(): Promise<void>;
@@ -102,9 +104,21 @@ export async function createSmallShop(options: { contacts: number; seed: number 
       unready.push(child);
       return child;
     },
-    async agent() {
+    async gatewayAlone() {
+      if (ready === null) throw new Error("the gateway needs the addresses of an `up` that has been ready");
+      const args = [join(ROOT, "src/cli/main.ts"), "gateway", "--config", configFile, "--json"];
+      const env = {
+        NIGHTSHIFT_GATEWAY__PORT: "0",
+        NIGHTSHIFT_GATEWAY__CONTROL_URL: ready.api,
+        NIGHTSHIFT_GATEWAY__COLLECTOR_URL: ready.collector,
+      };
+      const gateway = await startProgram<{ gateway: string }>({ name: "gateway", args, env, logFile: join(directory, "gateway.log") });
+      running.push(gateway);
+      return gateway;
+    },
+    async agent(gateway) {
       if (ready === null) throw new Error("the agent needs the addresses of an `up` that has been ready");
-      const agent = await startAgent(directory, ready, shop);
+      const agent = await startAgent(directory, { ...ready, gateway: gateway ?? ready.gateway }, shop);
       running.push(agent);
       return agent;
     },
