@@ -4,8 +4,6 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/e2e/**/*.test.ts"],
-    // `npm run test:kill` runs it: it passed once and failed once, and comes back here when the reason is found.
-    exclude: process.env["NIGHTSHIFT_KILL_TEST"] === "1" ? [] : ["test/e2e/kill.test.ts"],
     testTimeout: 600_000,
     hookTimeout: 120_000,
     maxWorkers: 1,

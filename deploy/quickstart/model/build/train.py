@@ -1,8 +1,9 @@
-"""Trains the quickstart's tiny model from nothing: `python train.py`. About ten minutes on one core.
+"""Trains the quickstart's tiny model from nothing: `python train.py`. About fifteen minutes on one core.
 
-Supervised learning on demonstrations of a scripted agent, in three phases: short ones (clean, without the
-system block) for copying ids, then the same with weight on decisions for comparing numbers, and at last the
-production prompt with the noisy ones, where the mistakes are learned.
+Supervised learning on demonstrations of a scripted agent, in four phases: short ones (clean, without the
+system block) for copying ids, then the same with weight on decisions for comparing numbers, then both with
+the production prompt before them, and at last the noisy ones, where the mistakes are learned. The prompt
+comes before the noise: met together, they cost the model the copying of items.
 """
 
 import argparse
@@ -43,7 +44,8 @@ class Phase:
 PHASES = (
     Phase("copy", "clean", False, 500, 11, (1.5e-3, 1.5e-3), context_weight=0.1, decision_weight=1),
     Phase("compare", "clean", False, 650, 12, (1.2e-3, 2e-4), context_weight=0.02, decision_weight=20),
-    Phase("mistakes", "noisy", True, 450, 13, (1e-3, 2e-5), context_weight=0.02, decision_weight=3),
+    Phase("prompt", "clean", True, 250, 14, (1e-3, 4e-4), context_weight=0.02, decision_weight=5),
+    Phase("mistakes", "noisy", True, 450, 13, (6e-4, 2e-5), context_weight=0.02, decision_weight=3),
 )
 
 
