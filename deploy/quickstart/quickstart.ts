@@ -47,13 +47,13 @@ async function main(options: Options): Promise<void> {
 }
 
 async function play(options: Options, directory: string, progress: Progress, cleanups: (() => Promise<void>)[]): Promise<Result> {
-  const { seed, sabotage } = options;
+  const { seed, sabotage, judge } = options;
   const started = Date.now();
   const day = generateDay({ seed, contacts: DAY_CONTACTS });
   const shop = await startShop({ orders: [...day.orders, ...generateTraffic({ seed, customers: 1_200 }).orders] });
   cleanups.push(() => shop.close());
   const configFile = join(directory, "nightshift.yaml");
-  writeFileSync(configFile, stringify(quickstartConfig({ root: ROOT, dataDir: join(directory, "data"), seed, sabotage })));
+  writeFileSync(configFile, stringify(quickstartConfig({ root: ROOT, dataDir: join(directory, "data"), seed, sabotage, judge })));
   progress.say("starting Nightshift (collector, gateway, store, policy server) and the shop's agent");
   const up = await startProgram<UpReady>({
     name: "nightshift up",
@@ -80,6 +80,7 @@ async function play(options: Options, directory: string, progress: Progress, cle
   return {
     seed,
     sabotage,
+    judge: judge === null ? "scripted" : judge.model,
     seconds: (Date.now() - started) / 1000,
     served,
     funnel: status.funnel,
@@ -209,7 +210,7 @@ function untilInterrupted(address: string): Promise<void> {
 }
 
 try {
-  const options = readOptions(process.argv.slice(2));
+  const options = readOptions(process.argv.slice(2), process.env);
   if (options.help) process.stdout.write(HELP);
   else await main(options);
 } catch (error) {

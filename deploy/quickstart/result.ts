@@ -9,6 +9,8 @@ import type { Sabotage } from "./settings.ts";
 export interface Result {
   seed: number;
   sabotage: Sabotage | null;
+  /** "scripted", or the model that judged the night's groups. The gate's pairs always have the scripted judge. */
+  judge: string;
   /** After set-up, from the first line to the last figure. */
   seconds: number;
   served: readonly Served[];
@@ -28,9 +30,9 @@ export function printResult(result: Result, options: Options): void {
   const out = options.json ? process.stderr : process.stdout;
   out.write(`\n${table(rowsOf(result))}\n\n`);
   out.write("This is a toy-sized model, so that it runs on a laptop; the loop is the one that runs in production.\n");
-  out.write(
-    "The judge is scripted (it reads transcripts, never the shop); in production an LLM judges. Of the gate's suites only the held-out quality suite\n",
-  );
+  const llm = result.judge === "scripted" ? "" : ` of the gate's pairs, groups were judged by ${result.judge}`;
+  out.write(`The judge is scripted${llm} (it reads transcripts, never the shop); in production an LLM judges. `);
+  out.write("Of the gate's suites only the held-out quality suite\n");
   out.write("ran, on the same evening's evaluation customers: the rule that they come after the training cut-off did not apply.\n");
   if (options.json) process.stdout.write(`${JSON.stringify(jsonOf(result))}\n`);
 }
@@ -108,7 +110,7 @@ function jsonOf(result: Result): Record<string, unknown> {
   return {
     seed: result.seed,
     sabotage: result.sabotage,
-    judge: "scripted",
+    judge: result.judge,
     seconds: Number(result.seconds.toFixed(1)),
     day: { conversations: served.length, successes: served.filter(({ outcome }) => outcome.success).length },
     success: {

@@ -8,15 +8,24 @@ export const TELEMETRY_DELAY_MS = 200;
 
 export type Sabotage = "gate" | "canary";
 
+/** An LLM that judges in place of the script; its key stays in the environment, as NIGHTSHIFT_JUDGE_KEY. */
+export interface LlmJudge {
+  baseUrl: string;
+  model: string;
+  hasKey: boolean;
+}
+
 /** The configuration of the quickstart: what a user would write, with small numbers. */
 export function quickstartConfig(options: {
   root: string;
   dataDir: string;
   seed: number;
   sabotage: Sabotage | null;
+  judge?: LlmJudge | null;
 }): Record<string, unknown> {
-  const { root, dataDir, seed, sabotage } = options;
-  const judge = { driver: "scripted", module: join(root, "deploy/quickstart/judge.ts") };
+  const { root, dataDir, seed, sabotage, judge: llm } = options;
+  const scripted = { driver: "scripted", module: join(root, "deploy/quickstart/judge.ts") };
+  const judge = llm == null ? scripted : rulerConfig(llm);
   return {
     dataDir,
     python: join(root, ".venv/bin/python"),
@@ -37,7 +46,7 @@ export function quickstartConfig(options: {
         outcome: { feedback: "task_success", horizonMs: 20_000 },
         tools: toolProfiles,
         judge,
-        pairJudge: judge,
+        pairJudge: scripted,
         // The scripted judges read the shop's own rules: there is nothing to calibrate. The output says so.
         requireCalibration: false,
         scenario: { heldOutShare: 0.5, quarantineMs: 0, maxPerCluster: 1_000, minUsersPerCluster: 1, maxShareOfRunPerUser: 0.05 },
@@ -68,4 +77,8 @@ export function quickstartConfig(options: {
       },
     },
   };
+}
+
+function rulerConfig({ baseUrl, model, hasKey }: LlmJudge): Record<string, unknown> {
+  return { driver: "ruler", baseUrl, model, ...(hasKey ? { apiKeyEnv: "NIGHTSHIFT_JUDGE_KEY" } : {}) };
 }

@@ -44,7 +44,7 @@ class Phase:
 PHASES = (
     Phase("copy", "clean", False, 500, 11, (1.5e-3, 1.5e-3), context_weight=0.1, decision_weight=1),
     Phase("compare", "clean", False, 650, 12, (1.2e-3, 2e-4), context_weight=0.02, decision_weight=20),
-    Phase("prompt", "clean", True, 250, 14, (1e-3, 4e-4), context_weight=0.02, decision_weight=5),
+    Phase("prompt", "clean", True, 450, 14, (1e-3, 2e-4), context_weight=0.02, decision_weight=5),
     Phase("mistakes", "noisy", True, 450, 13, (6e-4, 2e-5), context_weight=0.02, decision_weight=3),
 )
 
