@@ -5,6 +5,8 @@ import type { LogEvent, Span } from "../trace/span.ts";
 import { type Feedback, recordFeedback } from "./feedback.ts";
 
 const EVALUATION_EVENT = "gen_ai.evaluation.result";
+/** Labels that mean yes or no; others stay text. */
+const YES_OR_NO: Readonly<Record<string, boolean>> = { true: true, pass: true, yes: true, false: false, fail: false, no: false };
 
 /** Takes feedback out of telemetry: `gen_ai.evaluation.result`, as a log event or as a span's event. */
 export async function recordFeedbackEvents(
@@ -26,7 +28,8 @@ function feedbackIn(tenant: string, event: Pick<LogEvent, "attributes" | "timeNs
   };
   const name = text("gen_ai.evaluation.name");
   const score = event.attributes["gen_ai.evaluation.score.value"];
-  const value = typeof score === "number" && Number.isFinite(score) ? score : text("gen_ai.evaluation.score.label");
+  const label = text("gen_ai.evaluation.score.label");
+  const value = typeof score === "number" && Number.isFinite(score) ? score : label && (YES_OR_NO[label.toLowerCase()] ?? label);
   const target = targetOf(event, text("gen_ai.response.id"));
   if (name === null || value === null || target === null) return null;
   const explanation = text("gen_ai.evaluation.explanation");

@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
 import { decodeLogs, decodeSpans } from "../../src/trace/decode.ts";
-import { feedbackOf } from "../../src/trace/feedback-event.ts";
 import { normalise } from "../../src/trace/normalise.ts";
 import { attributes, logJson, logRequest, protobuf, spanJson, traceRequest, type SpanSpec, type Value } from "../fixtures/otlp/build.ts";
 
@@ -203,24 +202,4 @@ test.each([
 test("who and where: span first, resource second", () => {
   const span = spanOf({ attributes: { ...CHAT, "session.id": "s-2" } }, { "service.name": "shop", "user.id": "u-1", "session.id": "s-1" });
   expect(normalise(span, [])).toMatchObject({ serviceName: "shop", subject: "u-1", conversationKey: "s-2" });
-});
-
-test("feedback events", () => {
-  const values = {
-    "gen_ai.evaluation.name": "task_success",
-    "gen_ai.evaluation.score.label": "pass",
-    "gen_ai.evaluation.explanation": "order found",
-  };
-  const [onSpan, onResponse, nameless] = logsOf(
-    logJson("gen_ai.evaluation.result", null, { attributes: attributes(values) }),
-    logJson("gen_ai.evaluation.result", null, {
-      traceId: "",
-      spanId: "",
-      attributes: attributes({ ...values, "gen_ai.evaluation.score.value": 0.5, "gen_ai.response.id": "r-1" }),
-    }),
-    logJson("gen_ai.evaluation.result", null, { attributes: attributes({ "gen_ai.evaluation.score.value": 1 }) }),
-  ).map((log) => feedbackOf(log));
-  expect(onSpan).toMatchObject({ name: "task_success", target: { kind: "span" }, value: true, explanation: "order found" });
-  expect(onResponse).toMatchObject({ target: { kind: "response", responseId: "r-1" }, value: 0.5 });
-  expect(nameless).toBeNull();
 });

@@ -56,7 +56,7 @@ test("feedback finds its conversation by id, key, trace, span and response; othe
   expect((await read())?.map(({ source }) => source)).toEqual(["user", "by id", "by trace", "by span", "by response"]);
 });
 
-test("an evaluation event in the telemetry is feedback on its response", async () => {
+test("an evaluation event in the telemetry is feedback on its response, or on its span; a label of yes or no is one", async () => {
   const event = {
     traceId: traceId(),
     spanId: spanId("i1"),
@@ -67,18 +67,20 @@ test("an evaluation event in the telemetry is feedback on its response", async (
     scope: { name: "evaluator", version: "" },
     resource: {},
   };
+  const labelled = {
+    ...event,
+    timeNs: event.timeNs + 1_000_000n,
+    attributes: { "gen_ai.evaluation.name": "policy", "gen_ai.evaluation.score.label": "Fail" },
+  };
   await noteArrivals(database.kysely, {
     tenant: "default",
     spans: [],
-    logs: [event, { ...event, attributes: {} }],
+    logs: [event, labelled, { ...event, attributes: {} }],
     receivedAtMs: 2_000,
     agents: {},
   });
-  expect((await read())?.at(-1)).toMatchObject({
-    name: "quality",
-    value: 0.25,
-    source: "evaluator",
-    targetKind: "response",
-    atMs: START_MS,
-  });
+  expect((await read())?.slice(-2)).toMatchObject([
+    { name: "quality", value: 0.25, source: "evaluator", targetKind: "response", atMs: START_MS },
+    { name: "policy", value: false, source: "evaluator", targetKind: "span", atMs: START_MS + 1 },
+  ]);
 });
