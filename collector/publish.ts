@@ -7,6 +7,7 @@ import type { Body } from "./body.ts";
 import { Refusal, unavailable } from "./reply.ts";
 
 export interface Accepted {
+  accepted: number;
   rejected: number;
   problem: string;
 }

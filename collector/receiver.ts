@@ -4,6 +4,8 @@ import type { Config } from "../src/config.ts";
 import { nightshiftError } from "../src/errors.ts";
 import type { Logger } from "../src/log.ts";
 import { encodeJsonRequest } from "../src/trace/otlp-json.ts";
+import { createCounter, createHistogram, secondsSince } from "../src/telemetry/instruments.ts";
+import { METRIC } from "../src/telemetry/metrics.ts";
 import type { Redactor } from "../src/trace/redact-request.ts";
 import type { Signal } from "../src/trace/wire.ts";
 import type { Transport } from "../src/transport/transport.ts";
@@ -42,8 +44,9 @@ const DRAIN_TIMEOUT_MS = 10_000;
 export function createReceiver(config: Config["collector"], deps: ReceiverDeps): Receiver {
   const budget = createBudget(config.maxInFlightBytes);
   const state = { draining: false };
+  const meters = createMeters();
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
-    void answer(request, response, { config, deps, budget, state });
+    void answer(request, response, { config, deps, budget, state, meters });
   });
   return {
     start: () => listen(server, config),
@@ -59,18 +62,31 @@ interface Context {
   deps: ReceiverDeps;
   budget: Budget;
   state: { draining: boolean };
+  meters: ReturnType<typeof createMeters>;
 }
 
-/** Answers one request, whatever happens: every failure ends here as a status. */
+function createMeters() {
+  return { records: createCounter(METRIC.collectorRecords), duration: createHistogram(METRIC.collectorRequestDuration) };
+}
+
+/** Answers one request, whatever happens. */
 async function answer(request: IncomingMessage, response: ServerResponse, context: Context): Promise<void> {
+  if (request.url === "/health") {
+    response.writeHead(context.state.draining ? 503 : 200, { "content-type": "application/json" });
+    response.end(JSON.stringify({ status: context.state.draining ? "draining" : "ok" }));
+    return;
+  }
+  const startMs = performance.now();
+  await answerOtlp(request, response, context);
+  const status = response.headersSent ? { "http.response.status_code": response.statusCode } : {};
+  context.meters.duration.record(secondsSince(startMs), { "nightshift.signal": signalOf(request) ?? "unknown", ...status });
+}
+
+/** Every failure ends here as a status. */
+async function answerOtlp(request: IncomingMessage, response: ServerResponse, context: Context): Promise<void> {
   const lease = { bytes: 0 };
   const format: Format = isJson(request) ? "json" : "protobuf";
   try {
-    if (request.url === "/health") {
-      response.writeHead(context.state.draining ? 503 : 200, { "content-type": "application/json" });
-      response.end(JSON.stringify({ status: context.state.draining ? "draining" : "ok" }));
-      return;
-    }
     const { signal, tenant } = admit(request, context);
     const body = await readBody(request, { maxBytes: context.config.maxBodyBytes, budget: context.budget }, lease);
     if (signal === "metrics") {
@@ -82,9 +98,11 @@ async function answer(request: IncomingMessage, response: ServerResponse, contex
       format === "json"
         ? { bytes: refuseMalformed(() => encodeJsonRequest(body.bytes, signal)), wire: null }
         : { bytes: body.bytes, wire: body };
-    const accepted = await publishRequest(message, { tenant, signal, receivedAtMs }, context.deps);
-    if (accepted.rejected > 0) context.deps.log.warn({ tenant, signal, rejected: accepted.rejected }, "records rejected");
-    sendAccepted(response, format, signal, accepted.rejected, accepted.problem);
+    const { accepted, rejected, problem } = await publishRequest(message, { tenant, signal, receivedAtMs }, context.deps);
+    context.meters.records.add(accepted, { "nightshift.signal": signal, "nightshift.outcome": "accepted" });
+    context.meters.records.add(rejected, { "nightshift.signal": signal, "nightshift.outcome": "rejected" });
+    if (rejected > 0) context.deps.log.warn({ tenant, signal, rejected }, "records rejected");
+    sendAccepted(response, format, signal, rejected, problem);
   } catch (cause) {
     refuse(request, response, format, cause, context);
   } finally {
@@ -94,7 +112,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, contex
 
 /** What can be said before a byte of the body is read. */
 function admit(request: IncomingMessage, context: Context): { signal: Signal | "metrics"; tenant: string } {
-  const signal = PATHS[(request.url ?? "").split("?", 1)[0] ?? ""];
+  const signal = signalOf(request);
   if (signal === undefined) throw new Refusal(404, "paths are /v1/traces, /v1/logs and /v1/metrics");
   if (request.method !== "POST") throw new Refusal(405, "OTLP requests are POST", { allow: "POST" });
   if (context.state.draining) throw unavailable("shutting down", 1_000);
@@ -116,6 +134,10 @@ function refuse(request: IncomingMessage, response: ServerResponse, format: Form
   request.resume();
   response.shouldKeepAlive = request.complete;
   sendRefusal(response, format, refusal);
+}
+
+function signalOf(request: IncomingMessage): Signal | "metrics" | undefined {
+  return PATHS[(request.url ?? "").split("?", 1)[0] ?? ""];
 }
 
 function mediaType(request: IncomingMessage): string {

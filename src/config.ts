@@ -24,6 +24,18 @@ export const configSchema = z.strictObject({
     .string()
     .default(".venv/bin/python")
     .describe("Python with the trainer's requirements, for the local trainer and the embedded policy server."),
+  telemetry: z
+    .strictObject({
+      otlpEndpoint: z
+        .url()
+        .optional()
+        .describe(
+          "Base URL of an OTLP/HTTP endpoint for Nightshift's own spans and metrics. Unset: nothing is sent. OTEL_ variables are not read.",
+        ),
+      tokenFile: z.string().optional().describe("File with a bearer token for that endpoint."),
+    })
+    .prefault({})
+    .describe("Nightshift's own telemetry."),
   store: z
     .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("pglite") })])
     .prefault({ driver: "pglite" })

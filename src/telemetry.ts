@@ -1,5 +1,6 @@
 /**
- * Names of everything Nightshift measures and of the attributes it writes on spans: one table, so that dashboards, alerts and docs can be checked against it.
+ * Names that Nightshift writes on spans and headers: one table, so that dashboards, alerts and docs can be checked against it. What it measures of itself is
+ * named in `telemetry/metrics.ts`.
  */
 export const ATTRIBUTE = {
   adapter: "nightshift.adapter",
@@ -13,6 +14,8 @@ export const ATTRIBUTE = {
   fallback: "nightshift.fallback",
   consent: "nightshift.consent",
   piiUnredacted: "nightshift.pii_unredacted",
+  runId: "nightshift.run.id",
+  runStep: "nightshift.run.step",
 } as const;
 
 /** Instrumentation scopes. Only the gateway's live scope is capture data; every other `nightshift.` scope is dropped at ingest. */
@@ -28,3 +31,9 @@ export const HEADER = {
 
 /** Name of the gateway's span that announces a key's assignment, ahead of the spans of its calls. */
 export const ASSIGNMENT_SPAN = "nightshift.assign";
+
+/** Nightshift's own spans, in scope `SCOPE.own`. */
+export const SPAN = {
+  /** One durable step of a run that was worked on. All steps of a run are one trace, whose id is the run's, also across restarts. */
+  runStep: "nightshift.run.step",
+} as const;

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { configSchema } from "../../src/config.ts";
 import { errorTable } from "../../src/errors.ts";
+import { METRIC, METRIC_ATTRIBUTE, type MetricDefinition } from "../../src/telemetry/metrics.ts";
 import { batchSchemaFiles } from "../../src/training/batch-schema.ts";
 
 /** A file that is made from the code: path below the repository root, and its whole text. */
@@ -11,7 +12,12 @@ export interface GeneratedFile {
 
 /** The reference pages, and the JSON Schemas that the trainer's tests check the hand-over with. A test fails when a committed one is stale; `npm run generate` writes them. */
 export function generatedFiles(): GeneratedFile[] {
-  return [{ path: "docs/config.md", text: configPage() }, { path: "docs/errors.md", text: errorsPage() }, ...batchSchemaFiles()];
+  return [
+    { path: "docs/config.md", text: configPage() },
+    { path: "docs/errors.md", text: errorsPage() },
+    { path: "docs/metrics.md", text: metricsPage() },
+    ...batchSchemaFiles(),
+  ];
 }
 
 function configPage(): string {
@@ -42,6 +48,30 @@ function errorsPage(): string {
     "| code | retryable | fix |",
     "| --- | --- | --- |",
     ...rows,
+    "",
+  ].join("\n");
+}
+
+function metricsPage(): string {
+  const metrics: readonly MetricDefinition[] = Object.values(METRIC);
+  const rows = metrics.map(({ name, kind, unit, description, attributes }) => {
+    const names = attributes.map((attribute) => `\`${attribute}\``).join(", ");
+    return `| \`${name}\` | ${kind} | \`${unit}\` | ${cell(description)} | ${names} |`;
+  });
+  return [
+    "# Metrics",
+    "",
+    "Made from `src/telemetry/metrics.ts` by `npm run generate`. Nightshift measures itself in the scope `nightshift.internal` and sends it to `telemetry.otlpEndpoint`,",
+    "every 15 seconds, as OTLP/HTTP with `service.namespace` `nightshift` and `service.name` `nightshift-up` or `nightshift-gateway`; unset, nothing is sent. Its own",
+    "spans, one `nightshift.run.step` per durable step of a night, go there too: one run is one trace, whose id is the run's without its dashes.",
+    "",
+    "| metric | kind | unit | meaning | attributes |",
+    "| --- | --- | --- | --- | --- |",
+    ...rows,
+    "",
+    "| attribute | values |",
+    "| --- | --- |",
+    ...Object.entries(METRIC_ATTRIBUTE).map(([name, meaning]) => `| \`${name}\` | ${cell(meaning)} |`),
     "",
   ].join("\n");
 }

@@ -5,12 +5,14 @@ import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Database } from "../store/database.ts";
+import { createCounter, createHistogram, errorTypeOf } from "../telemetry/instruments.ts";
+import { METRIC } from "../telemetry/metrics.ts";
 import { createRedactor } from "../trace/redact-request.ts";
 import { ensureRedactionKey, readRedactionKey } from "../trace/redaction-key.ts";
 import { storeRecord } from "../trace/span-store.ts";
 import { createAssembler } from "../trajectory/assembler.ts";
 import { noteArrivals } from "../trajectory/conversation-store.ts";
-import type { RecordHandler, Transport } from "../transport/transport.ts";
+import type { RecordHandler, Transport, TransportRecord } from "../transport/transport.ts";
 import { startLoop } from "./loop.ts";
 
 /** Receiver, ingest and assembly. */
@@ -27,7 +29,7 @@ export async function startCapture(
 ): Promise<Capture> {
   const { database, transport, log, now } = deps;
   const keys = redactionKeys(config);
-  const stopIngest = await transport.subscribe(createIngest(config, keys, database));
+  const stopIngest = await transport.subscribe(createIngest(config, keys, deps));
   const receiver: Receiver = createReceiver(config.collector, {
     transport,
     log,
@@ -52,13 +54,28 @@ export async function startCapture(
 }
 
 /** Stores a record and files it under its conversation, in one transaction: an acknowledged span is never without its conversation. */
-function createIngest(config: Config, keys: ReadonlyMap<string, Uint8Array>, database: Database): RecordHandler {
-  return async (record) => {
-    const redactionKey = keyOf(keys, record.tenant);
-    await database.kysely.transaction().execute(async (trx) => {
+function createIngest(
+  config: Config,
+  keys: ReadonlyMap<string, Uint8Array>,
+  { database, now }: { database: Database; now: () => number },
+): RecordHandler {
+  const delay = createHistogram(METRIC.ingestDelay);
+  const stored = createCounter(METRIC.ingestStored);
+  const store = (record: TransportRecord, redactionKey: Uint8Array) =>
+    database.kysely.transaction().execute(async (trx) => {
       const captured = await storeRecord(trx, record, { redactionKey });
       await noteArrivals(trx, { tenant: record.tenant, ...captured, receivedAtMs: record.receivedAtMs, agents: config.agents });
+      return captured.spans.length + captured.logs.length;
     });
+  return async (record) => {
+    const signal = { "nightshift.signal": record.signal };
+    try {
+      stored.add(await store(record, keyOf(keys, record.tenant)), signal);
+      delay.record((now() - record.receivedAtMs) / 1_000, signal);
+    } catch (error) {
+      delay.record((now() - record.receivedAtMs) / 1_000, { ...signal, "error.type": errorTypeOf(error) });
+      throw error;
+    }
   };
 }
 

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "../log.ts";
+import { createHistogram, errorTypeOf, secondsSince } from "../telemetry/instruments.ts";
+import { METRIC } from "../telemetry/metrics.ts";
 
 const LONGEST_PAUSE_MS = 30_000;
 
@@ -17,16 +19,20 @@ export interface Loop {
  */
 export function startLoop(options: { name: string; everyMs: number; log: Logger }, turn: (signal: AbortSignal) => Promise<unknown>): Loop {
   const stopping = new AbortController();
+  const duration = createHistogram(METRIC.loopTurnDuration);
   let pause = new AbortController();
   const run = async (): Promise<void> => {
     let failures = 0;
     while (!stopping.signal.aborted) {
+      const startMs = performance.now();
       try {
         await turn(stopping.signal);
+        duration.record(secondsSince(startMs), { "nightshift.loop": options.name });
         failures = 0;
       } catch (error) {
         if (stopping.signal.aborted) return;
         failures += 1;
+        duration.record(secondsSince(startMs), { "nightshift.loop": options.name, "error.type": errorTypeOf(error) });
         options.log.error({ err: error, loop: options.name, failures }, "loop turn failed");
       }
       const pauseMs = Math.min(LONGEST_PAUSE_MS, options.everyMs * 2 ** Math.min(failures, 10));

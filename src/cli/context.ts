@@ -2,7 +2,7 @@ import type { styleText } from "node:util";
 
 /** What a command sees of the process that it runs in; tests pass their own. */
 export interface CliContext {
-  env: Readonly<Record<string, string | undefined>>;
+  env: Record<string, string | undefined>;
   /** Writes one line (or several) to stdout: what was asked for, and nothing else. */
   out(text: string): void;
   /** Writes one line to stderr: problems and progress. */

@@ -5,6 +5,7 @@ import { loadConfig } from "../config.ts";
 import { createLog } from "../log.ts";
 import { readToken, urlOf } from "./address.ts";
 import type { CliContext, ExitCode } from "./context.ts";
+import { startOwnTelemetry } from "./own-telemetry.ts";
 
 const EXAMPLES = `
 Polls its routes from gateway.controlUrl, sends the spans of live calls to gateway.collectorUrl, and keeps its routes below dataDir: with everything else
@@ -27,6 +28,7 @@ export function gatewayCommand(program: Command, context: CliContext, finish: (c
     .action(async (options: { config?: string; tokenFile?: string; json?: true }) => {
       const config = loadConfig({ file: options.config, env: context.env });
       const log = createLog({ level: config.logLevel, process: "gateway" });
+      const telemetry = await startOwnTelemetry("gateway", config, { log, env: context.env });
       const gateway = await startGatewayProcess(config, {
         log,
         token: options.tokenFile === undefined ? undefined : readToken(options.tokenFile),
@@ -37,6 +39,7 @@ export function gatewayCommand(program: Command, context: CliContext, finish: (c
       );
       if (!context.signal.aborted) await once(context.signal, "abort");
       await gateway.close();
+      await telemetry.shutdown();
       finish(0);
     });
 }

@@ -7,6 +7,7 @@ import { nightshiftError } from "../errors.ts";
 import { createLog } from "../log.ts";
 import { urlOf } from "./address.ts";
 import type { CliContext, ExitCode } from "./context.ts";
+import { startOwnTelemetry } from "./own-telemetry.ts";
 import { probePython } from "./python.ts";
 
 const EXAMPLES = `
@@ -29,12 +30,14 @@ export function upCommand(program: Command, context: CliContext, finish: (code: 
       const config = loadConfig({ file: options.config, env: context.env });
       await requirePython(config);
       const log = createLog({ level: config.logLevel, process: "up" });
+      const telemetry = await startOwnTelemetry("up", config, { log, env: context.env });
       const app = await startApp(config, { log, env: context.env });
       const urls = listeners(app, config);
       context.out(options.json ? JSON.stringify({ event: "ready", ...urls }) : describe(urls));
       if (!context.signal.aborted) await once(context.signal, "abort");
       if (!options.json) context.err("stopping");
       await app.close();
+      await telemetry.shutdown();
       finish(0);
     });
 }

@@ -1,6 +1,7 @@
 import type { Logger } from "../log.ts";
 import type { Routes, RouteTarget } from "../serving/routes.ts";
 import type { Database } from "../store/database.ts";
+import { createCanaryMeters, type CanaryMeters } from "./canary-meters.ts";
 import { look, rampStep } from "./canary.ts";
 import { applyEvidence, exclusionOf, newFold, type Evidence, type Fold } from "./evidence.ts";
 import { createExperimentStore, type Experiment, type ExperimentStore } from "./experiment-store.ts";
@@ -40,6 +41,8 @@ interface Deps {
   now: () => number;
 }
 
+type Metered = Deps & { meters: CanaryMeters };
+
 /** Older trajectories than this before the last processed unit are no longer looked for. */
 const LATE_WINDOW_MS = 3_600_000;
 /** Registered to promoted takes far fewer steps in one call. */
@@ -49,16 +52,19 @@ export function createPromotionController(deps: Deps): PromotionController {
   const store = createExperimentStore(deps);
   // Folds of live logs; dropped on any doubt and read again from the store.
   const folds = new Map<string, { length: number; fold: Fold }>();
+  const meters = createCanaryMeters();
   return {
     async reconcile(agent) {
       try {
         for (let step = 0; step < MAX_STEPS; step++) {
-          const result = await advance(agent, deps, store, folds);
+          const result = await advance(agent, { ...deps, meters }, store, folds);
           if (result === "conflict") {
             folds.clear();
             return { status: "conflict" };
           }
-          if (result !== "moved") return result;
+          if (result === "moved") continue;
+          meters.seen(agent, result.status === "live" ? result.fold.canary : null);
+          return result;
         }
         return { status: "conflict" };
       } catch (error) {
@@ -72,7 +78,12 @@ export function createPromotionController(deps: Deps): PromotionController {
 type Folds = Map<string, { length: number; fold: Fold }>;
 
 /** One step: at most one move of one experiment. */
-async function advance(agent: string, deps: Deps, store: ExperimentStore, folds: Folds): Promise<ReconcileResult | "moved" | "conflict"> {
+async function advance(
+  agent: string,
+  deps: Metered,
+  store: ExperimentStore,
+  folds: Folds,
+): Promise<ReconcileResult | "moved" | "conflict"> {
   const routes = await deps.router.routes(agent);
   const experiments = await store.list(agent);
   const settled = await settleEnded(experiments, routes, deps);
@@ -93,7 +104,7 @@ async function advance(agent: string, deps: Deps, store: ExperimentStore, folds:
 async function advanceLive(
   experiment: Experiment,
   routes: Routes | null,
-  deps: Deps,
+  deps: Metered,
   store: ExperimentStore,
   folds: Folds,
 ): Promise<ReconcileResult | "moved" | "conflict"> {
@@ -119,7 +130,7 @@ async function advanceLive(
 async function settleEnded(
   experiments: readonly Experiment[],
   routes: Routes | null,
-  deps: Deps,
+  deps: Metered,
 ): Promise<"settled" | "moved" | "conflict"> {
   // Newest first: of several experiments with one digest, only the last speaks for it.
   const named = experiments.find(({ id }) => id === routes?.experimentId);
@@ -133,7 +144,7 @@ async function settleEnded(
   return "settled";
 }
 
-async function setIfChanged(wanted: Routes, routes: Routes | null, deps: Deps): Promise<boolean> {
+async function setIfChanged(wanted: Routes, routes: Routes | null, deps: Metered): Promise<boolean> {
   if (routes !== null && sameTraffic(wanted, routes)) return true;
   const result = await deps.router.setRoutes(wanted);
   const fields = { promotion_id: wanted.experimentId, agent: wanted.agent, weight: wanted.candidate?.weight ?? 0 };
@@ -152,7 +163,7 @@ async function readLog(experiment: Experiment, store: ExperimentStore, folds: Fo
 }
 
 /** What happened since the log was last written, as rows to append, and the fold with them. */
-async function observeWorld(experiment: Experiment, fold: Fold, deps: Deps): Promise<{ rows: Evidence[]; fold: Fold }> {
+async function observeWorld(experiment: Experiment, fold: Fold, deps: Metered): Promise<{ rows: Evidence[]; fold: Fold }> {
   const rows: Evidence[] = [];
   let current = fold;
   const add = (row: Evidence) => {
@@ -175,7 +186,7 @@ async function observeWorld(experiment: Experiment, fold: Fold, deps: Deps): Pro
 }
 
 /** Units in assignment order, as far as they are settled and their outcomes are final. */
-async function addUnits(experiment: Experiment, deps: Deps, fold: () => Fold, add: (row: Evidence) => void): Promise<void> {
+async function addUnits(experiment: Experiment, deps: Metered, fold: () => Fold, add: (row: Evidence) => void): Promise<void> {
   const nowMs = deps.now();
   const { id, tenant, agent, candidate, horizonMs, createdAtMs } = experiment;
   const sinceMs = Math.max(createdAtMs, (fold().last?.assignedAtMs ?? 0) - LATE_WINDOW_MS);
@@ -226,7 +237,7 @@ function eventOf(experiment: Experiment, fold: Fold, nowMs: number): Event | nul
 
 async function moveAndLog(
   store: ExperimentStore,
-  deps: Deps,
+  deps: Metered,
   experiment: Experiment,
   event: Event,
   change: Parameters<ExperimentStore["move"]>[2],
@@ -234,6 +245,7 @@ async function moveAndLog(
   const result = await store.move(experiment, event, change);
   if (result.status !== "moved") return "conflict";
   const { state, step } = result.experiment;
+  deps.meters.moved(experiment.agent, event, state);
   deps.log.info(
     { promotion_id: experiment.id, agent: experiment.agent, event, from: experiment.state, to: state, step },
     "experiment moved",

@@ -5,6 +5,8 @@ import type { AgentConfig } from "../config.ts";
 import { nightshiftError, type NightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Database } from "../store/database.ts";
+import { createCounter, createHistogram, secondsSince } from "../telemetry/instruments.ts";
+import { METRIC } from "../telemetry/metrics.ts";
 
 export type LlmJudgeConfig = Extract<NonNullable<AgentConfig["judge"]>, { driver: "ruler" }>;
 
@@ -56,37 +58,62 @@ export function createJudgeClient(config: LlmJudgeConfig, deps: JudgeDeps): Judg
     maxRetries: 2,
     logLevel: "off",
   });
-  const context: Context = { client, config, deps, refused: new Set(), spent: new Map(), enter: createLimiter(config.concurrency) };
+  const meters = createMeters(config.model);
+  const context: Context = { client, config, deps, meters, refused: new Set(), spent: new Map(), enter: createLimiter(config.concurrency) };
   return {
     async ask(question, options = {}) {
-      const key = cacheKey(config, question);
-      const cached = await readCache(deps.database, key);
-      if (cached !== null) {
-        const parsed = question.parse(cached.reply);
-        if (parsed.ok) return { status: "answered", value: parsed.value, ...tokensOf(cached), cached: true };
-      }
-      const spent = question.runId === null ? 0 : (context.spent.get(question.runId) ?? 0);
-      if (spent >= config.maxTokensPerRun) {
-        return {
-          status: "rejected",
-          error: nightshiftError("judge_budget_spent", { model: config.model, spent, budget: config.maxTokensPerRun }),
-        };
-      }
-      const leave = await context.enter();
-      try {
-        return await converse(question, key, context, options.signal);
-      } catch (error) {
-        if (options.signal?.aborted === true) throw options.signal.reason;
-        return failure(error, config.model);
-      } finally {
-        leave();
-      }
+      const startMs = performance.now();
+      const answer = await answerTo(question, context, options.signal);
+      meters.answered(startMs, answer);
+      return answer;
+    },
+  };
+}
+
+/** From the cache, from the judge, or why not. Rejects only when `signal` aborts. */
+async function answerTo<T>(question: Question<T>, context: Context, signal?: AbortSignal): Promise<Answer<T>> {
+  const { config, deps } = context;
+  const key = cacheKey(config, question);
+  const cached = await readCache(deps.database, key);
+  if (cached !== null) {
+    const parsed = question.parse(cached.reply);
+    if (parsed.ok) return { status: "answered", value: parsed.value, ...tokensOf(cached), cached: true };
+  }
+  const spent = question.runId === null ? 0 : (context.spent.get(question.runId) ?? 0);
+  if (spent >= config.maxTokensPerRun) {
+    const error = nightshiftError("judge_budget_spent", { model: config.model, spent, budget: config.maxTokensPerRun });
+    return { status: "rejected", error };
+  }
+  const leave = await context.enter();
+  try {
+    return await converse(question, key, context, signal);
+  } catch (error) {
+    if (signal?.aborted === true) throw signal.reason;
+    return failure(error, config.model);
+  } finally {
+    leave();
+  }
+}
+
+function createMeters(model: string) {
+  const duration = createHistogram(METRIC.judgeCallDuration);
+  const tokens = createCounter(METRIC.judgeTokens);
+  return {
+    answered(startMs: number, answer: Answer<unknown>): void {
+      const outcome = answer.status === "answered" && answer.cached ? "cached" : answer.status;
+      const errorType = answer.status === "answered" ? {} : { "error.type": answer.error.code };
+      duration.record(secondsSince(startMs), { "gen_ai.request.model": model, "nightshift.outcome": outcome, ...errorType });
+    },
+    spent({ inputTokens, outputTokens }: Reply): void {
+      tokens.add(inputTokens, { "gen_ai.request.model": model, "gen_ai.token.type": "input" });
+      tokens.add(outputTokens, { "gen_ai.request.model": model, "gen_ai.token.type": "output" });
     },
   };
 }
 
 interface Context {
   client: OpenAI;
+  meters: ReturnType<typeof createMeters>;
   config: LlmJudgeConfig;
   deps: JudgeDeps;
   refused: Set<string>;
@@ -111,6 +138,7 @@ async function converse<T>(question: Question<T>, key: string, context: Context,
   let problem = "";
   for (let asked = 0; asked < MAX_ASKS; asked++) {
     const reply = await complete(messages, question, context, signal);
+    context.meters.spent(reply);
     total.inputTokens += reply.inputTokens;
     total.outputTokens += reply.outputTokens;
     if (question.runId !== null) {

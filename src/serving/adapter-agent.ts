@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "../log.ts";
+import { createGauge } from "../telemetry/instruments.ts";
+import { METRIC } from "../telemetry/metrics.ts";
 import { bringUp, type BringUpDeps, type BringUpResult, type DesiredAdapter } from "./adapter-bring-up.ts";
 import { createReportOutbox, type AdapterReport } from "./adapter-report.ts";
 import type { ModelCard } from "./policy-server.ts";
@@ -56,6 +58,7 @@ const OUR_NAME = /^([a-z0-9-]{1,40})-\d+-[0-9a-f]{12}$/;
 export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgentDeps): AdapterAgent {
   const memory: Memory = { instance: "unknown", known: new Map() };
   const outbox = createReportOutbox(config, deps);
+  const adapters = createGauge(METRIC.replicaAdapters);
   let desired: readonly DesiredAdapter[] | null = null;
   let passes: Promise<void> = Promise.resolve();
   let wake = new AbortController();
@@ -64,7 +67,8 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
     const wanted = desired;
     // Before the first desired set nothing is known about what must stay.
     const cards = wanted === null ? null : await deps.policyServer.models(options);
-    if (wanted === null || cards === null) return;
+    if (wanted === null) return;
+    if (cards === null) return measure(wanted, new Map());
     const lost = notice(memory, cards, wanted, await deps.instance(options));
     for (const adapter of lost) outbox.add(adapter, memory.instance, { status: "lost" });
     await unloadOthers(memory, cards, wanted, { config, ...deps }, options);
@@ -79,7 +83,15 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
       memory.known.set(adapter.name, { status: result.status === "active" ? "attested" : "refused" });
       outbox.add(adapter, memory.instance, result.status === "active" ? { status: "attested", figures: result.figures } : result);
     }
+    measure(wanted, memory.known);
     await outbox.flush(options);
+  }
+
+  function measure(wanted: readonly DesiredAdapter[], known: ReadonlyMap<string, Known>): void {
+    for (const state of ["attested", "waiting", "refused"] as const) {
+      const count = wanted.filter(({ name }) => (known.get(name)?.status ?? "waiting") === state).length;
+      adapters.record(count, { "nightshift.replica": config.replica, "nightshift.adapter.state": state });
+    }
   }
 
   function reconcile(options: Options = {}): Promise<void> {

@@ -1,10 +1,12 @@
+export type LeaseState = "never_held" | "held" | "lapsed";
+
 /**
  * A dead-man switch per id: held while it was renewed within `leaseMs` on a monotonic clock, so that a wall clock that jumps neither
- * lengthens nor cuts it. Never renewed is not held.
+ * lengthens nor cuts it.
  */
 export interface Lease {
   renew(id: string): void;
-  held(id: string): boolean;
+  state(id: string): LeaseState;
 }
 
 export function createLease(config: { leaseMs: number }, deps: { monotonicMs: () => number }): Lease {
@@ -13,9 +15,10 @@ export function createLease(config: { leaseMs: number }, deps: { monotonicMs: ()
     renew(id) {
       renewedAtMs.set(id, deps.monotonicMs());
     },
-    held(id) {
+    state(id) {
       const renewed = renewedAtMs.get(id);
-      return renewed !== undefined && deps.monotonicMs() - renewed < config.leaseMs;
+      if (renewed === undefined) return "never_held";
+      return deps.monotonicMs() - renewed < config.leaseMs ? "held" : "lapsed";
     },
   };
 }

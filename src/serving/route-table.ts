@@ -2,6 +2,8 @@ import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "zod";
 import type { Logger } from "../log.ts";
+import { createCounter, observeGauge } from "../telemetry/instruments.ts";
+import { METRIC } from "../telemetry/metrics.ts";
 import type { EffectiveRoute } from "./assignment.ts";
 import { createLease } from "./lease.ts";
 import { routesSchema, type Routes } from "./routes.ts";
@@ -35,8 +37,15 @@ export async function createRouteTable(
   for (const routes of await readPersisted(config.file, deps.log)) known.set(routes.agent, routes);
   const lease = createLease({ leaseMs: config.leaseMs }, deps);
   const persist = createPersister(config.file, deps.log);
+  const noteLapse = createLapseNote(deps.log);
+  observeGauge(METRIC.gatewayRouteVersion, (result) => {
+    for (const [agent, { version }] of known) result.observe(version, { "nightshift.agent": agent });
+  });
+  observeGauge(METRIC.gatewayCandidateWeight, (result) => {
+    for (const agent of known.keys()) result.observe(table.effective(agent)?.weight ?? 0, { "nightshift.agent": agent });
+  });
 
-  return {
+  const table: RouteTable = {
     receive(routes) {
       const current = known.get(routes.agent);
       if (current !== undefined && (routes.version < current.version || routes.generation < current.generation)) return "ignored";
@@ -54,11 +63,13 @@ export async function createRouteTable(
       const routes = known.get(agent);
       if (routes === undefined) return null;
       const { stable, candidate, experimentId, salt, version } = routes;
+      const state = lease.state(agent);
+      noteLapse(agent, candidate !== null && candidate.weight > 0 && state === "lapsed");
       return {
         agent,
         stable,
         candidate: candidate === null ? null : { name: candidate.name, digest: candidate.digest },
-        weight: candidate !== null && lease.held(agent) ? candidate.weight : 0,
+        weight: candidate !== null && state === "held" ? candidate.weight : 0,
         experimentId,
         salt,
         version,
@@ -66,6 +77,23 @@ export async function createRouteTable(
     },
     version: (agent) => known.get(agent)?.version ?? 0,
     flush: () => persist.settled(),
+  };
+  return table;
+}
+
+/** A lease lapses by silence: the first look that finds it lapsed says so, and the first that finds it held again is ready for the next. */
+function createLapseNote(log: Logger): (agent: string, isLapsed: boolean) => void {
+  const lapses = createCounter(METRIC.gatewayLeaseLapses);
+  const noted = new Set<string>();
+  return (agent, isLapsed) => {
+    if (!isLapsed) {
+      noted.delete(agent);
+      return;
+    }
+    if (noted.has(agent)) return;
+    noted.add(agent);
+    lapses.add(1, { "nightshift.agent": agent });
+    log.warn({ agent }, "lease lapsed, candidate is off");
   };
 }
 

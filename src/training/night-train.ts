@@ -48,7 +48,7 @@ async function awaitAndRegister(options: NightOptions, deps: NightDeps, at: Trai
   const { runId, config, signal } = options;
   const { iteration, runDirectory } = at;
   const { heartbeatTimeoutMs, lora } = config.night;
-  const directory = await awaitAdapter({ runId, runDirectory, iteration, heartbeatTimeoutMs, signal }, deps);
+  const directory = await awaitAdapter({ runId, agent: options.agent, runDirectory, iteration, heartbeatTimeoutMs, signal }, deps);
   return registerAdapter(
     {
       directory,

@@ -1,5 +1,8 @@
-import type { Database } from "../store/database.ts";
 import { nightshiftError } from "../errors.ts";
+import type { Database } from "../store/database.ts";
+import { createCounter } from "../telemetry/instruments.ts";
+import { METRIC } from "../telemetry/metrics.ts";
+import { createStepMeasure, type StepMeasure } from "./step-measure.ts";
 
 /** What a finished run came to. */
 export type RunOutcome =
@@ -44,6 +47,8 @@ export interface RunStore {
 
 export function createRunStore(database: Database, now: () => number): RunStore {
   const db = database.kysely;
+  const ended = createCounter(METRIC.runs);
+  const measure = createStepMeasure();
   return {
     async create(run) {
       const created = await db
@@ -73,12 +78,16 @@ export function createRunStore(database: Database, now: () => number): RunStore 
     },
 
     async finish(id, state, outcome, nowMs) {
-      await db
+      const row = await db
         .updateTable("runs")
         .set({ state, outcome: JSON.stringify(outcome), finished_at_ms: nowMs })
         .where("id", "=", id)
         .where("state", "=", "running")
-        .execute();
+        .returning("agent")
+        .executeTakeFirst();
+      if (row === undefined) return;
+      const errorType = outcome.kind === "failed" ? { "error.type": outcome.code } : {};
+      ended.add(1, { "nightshift.agent": row.agent, "nightshift.outcome": outcome.kind, ...errorType });
     },
 
     async get(id) {
@@ -98,13 +107,13 @@ export function createRunStore(database: Database, now: () => number): RunStore 
       return rows.map((row) => ({ step: row.step, startedAtMs: row.started_at_ms, finishedAtMs: row.finished_at_ms, output: row.output }));
     },
 
-    step: (runId, step, work) => durableStep(db, now, { runId, step }, work),
+    step: (runId, step, work) => durableStep(db, { now, measure }, { runId, step }, work),
   };
 }
 
 async function durableStep<T extends object>(
   db: Database["kysely"],
-  now: () => number,
+  { now, measure }: { now: () => number; measure: StepMeasure },
   { runId, step }: { runId: string; step: string },
   work: () => Promise<T>,
 ): Promise<T> {
@@ -120,7 +129,7 @@ async function durableStep<T extends object>(
     .values({ run_id: runId, step, started_at_ms: now(), finished_at_ms: null, output: null })
     .onConflict((conflict) => conflict.columns(["run_id", "step"]).doNothing())
     .execute();
-  const output = await work();
+  const output = await measure({ runId, step }, work);
   const finished = { finished_at_ms: now(), output: JSON.stringify(output) };
   await db.updateTable("run_steps").set(finished).where("run_id", "=", runId).where("step", "=", step).execute();
   return output;

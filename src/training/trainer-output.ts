@@ -4,6 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { digestOfFile } from "../artifact/digest.ts";
 import { nightshiftError } from "../errors.ts";
+import { createCounter, observeGauge } from "../telemetry/instruments.ts";
+import { METRIC } from "../telemetry/metrics.ts";
 import type { JobRunner } from "./job-runner.ts";
 
 /** What the trainer says of itself in status.json; unknown keys are its own business. */
@@ -25,26 +27,42 @@ export async function readTrainerStatus(runDirectory: string): Promise<TrainerSt
   return parsed.success ? parsed.data : null;
 }
 
+interface AwaitOptions {
+  runId: string;
+  agent: string;
+  runDirectory: string;
+  iteration: number;
+  heartbeatTimeoutMs: number;
+  signal: AbortSignal;
+}
+
+interface AwaitDeps {
+  jobRunner: JobRunner;
+  monotonicMs: () => number;
+}
+
 /**
  * Waits until the trainer has published adapter-`iteration` and its files match their manifest. A trainer that died or fell silent is started
  * again, up to three times. Resolves to the adapter's directory.
  * @throws NightshiftError `trainer_failed` or `trainer_silent`; rejects when `signal` aborts
  */
-export async function awaitAdapter(
-  options: { runId: string; runDirectory: string; iteration: number; heartbeatTimeoutMs: number; signal: AbortSignal },
-  deps: { jobRunner: JobRunner; monotonicMs: () => number },
-): Promise<string> {
-  const directory = join(options.runDirectory, `adapter-${options.iteration}`);
-  const job = { runId: options.runId, runDirectory: options.runDirectory };
-  let restarts = 0;
+export async function awaitAdapter(options: AwaitOptions, deps: AwaitDeps): Promise<string> {
   // A beat is a change of the text, timed by our own monotonic clock: a wall clock that jumps proves nothing.
-  let beat = { text: "", atMs: deps.monotonicMs() };
-  const restart = async (): Promise<void> => {
-    restarts += 1;
-    await sleep(500 * restarts, undefined, { signal: options.signal });
-    beat = { ...beat, atMs: deps.monotonicMs() };
-    await deps.jobRunner.start(job, { signal: options.signal });
-  };
+  const heartbeat = { text: "", atMs: deps.monotonicMs() };
+  const agent = { "nightshift.agent": options.agent };
+  const stopObserving = observeGauge(METRIC.trainerHeartbeatAge, (result) =>
+    result.observe((deps.monotonicMs() - heartbeat.atMs) / 1_000, agent),
+  );
+  try {
+    return await watch(options, deps, heartbeat);
+  } finally {
+    stopObserving();
+  }
+}
+
+async function watch(options: AwaitOptions, deps: AwaitDeps, heartbeat: { text: string; atMs: number }): Promise<string> {
+  const directory = join(options.runDirectory, `adapter-${options.iteration}`);
+  const restarter = createRestarter(options, deps, heartbeat);
   for (;;) {
     if (await isComplete(directory)) return directory;
     const status = await deps.jobRunner.status(options.runId);
@@ -52,21 +70,38 @@ export async function awaitAdapter(
       throw nightshiftError("trainer_failed", { run: options.runId, exitCode: 0, detail: `it ended without adapter-${options.iteration}` });
     }
     if (status.status === "failed") {
-      if (!status.retryable || restarts >= MAX_RESTARTS) {
+      if (!status.retryable || restarter.isSpent()) {
         throw nightshiftError("trainer_failed", { run: options.runId, exitCode: status.exitCode, detail: status.detail });
       }
-      await restart();
+      await restarter.restart("failed");
     }
     const text = (await readTrainerStatus(options.runDirectory))?.heartbeat ?? "";
-    if (text !== beat.text) beat = { text, atMs: deps.monotonicMs() };
-    const silentMs = deps.monotonicMs() - beat.atMs;
+    if (text !== heartbeat.text) Object.assign(heartbeat, { text, atMs: deps.monotonicMs() });
+    const silentMs = deps.monotonicMs() - heartbeat.atMs;
     if (silentMs > options.heartbeatTimeoutMs) {
-      if (restarts >= MAX_RESTARTS) throw nightshiftError("trainer_silent", { run: options.runId, silentMs });
+      if (restarter.isSpent()) throw nightshiftError("trainer_silent", { run: options.runId, silentMs });
       await deps.jobRunner.cancel(options.runId);
-      await restart();
+      await restarter.restart("silent");
     }
     await sleep(50, undefined, { signal: options.signal });
   }
+}
+
+/** Starts the trainer again after a growing pause, a few times. */
+function createRestarter(options: AwaitOptions, deps: AwaitDeps, heartbeat: { atMs: number }) {
+  const counted = createCounter(METRIC.trainerRestarts);
+  const { runId, runDirectory, agent, signal } = options;
+  let restarts = 0;
+  return {
+    isSpent: () => restarts >= MAX_RESTARTS,
+    async restart(reason: "failed" | "silent"): Promise<void> {
+      restarts += 1;
+      counted.add(1, { "nightshift.agent": agent, "nightshift.reason": reason });
+      await sleep(500 * restarts, undefined, { signal });
+      heartbeat.atMs = deps.monotonicMs();
+      await deps.jobRunner.start({ runId, runDirectory }, { signal });
+    },
+  };
 }
 
 async function isComplete(directory: string): Promise<boolean> {

@@ -3,6 +3,8 @@ import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { Database } from "../store/database.ts";
 import type { Tables } from "../store/tables.ts";
+import { createCounter } from "../telemetry/instruments.ts";
+import { METRIC } from "../telemetry/metrics.ts";
 import type { Call } from "../trace/call.ts";
 import { normalise } from "../trace/normalise.ts";
 import { loadTraces } from "../trace/span-store.ts";
@@ -35,6 +37,7 @@ const BATCH_BYTES = 32 * 1024 * 1024;
 /** Turns complete conversations into trajectories. Config and store are its only state: any number of sweeps, in any process, give the same. */
 export function createAssembler(deps: { database: Database; config: Config; log: Logger }): Assembler {
   const { database, config, log } = deps;
+  const countVerdicts = createVerdictCount();
   const assembleBatch = async (batch: readonly Conversation[], nowMs: number): Promise<Trajectory[]> => {
     const loaded = await loadCalls(database.kysely, batch);
     const due: Loaded[] = [];
@@ -64,7 +67,11 @@ export function createAssembler(deps: { database: Database; config: Config; log:
         signal?.throwIfAborted();
         const candidates = await dueConversations(database.kysely, config.capture, nowMs, after);
         after = candidates.at(-1)?.id ?? "";
-        for (const batch of batches(candidates)) created.push(...(await assembleBatch(batch, nowMs)));
+        for (const batch of batches(candidates)) {
+          const assembled = await assembleBatch(batch, nowMs);
+          countVerdicts(assembled);
+          created.push(...assembled);
+        }
         more = candidates.length === BATCH_CONVERSATIONS;
       }
       if (created.length > 0)
@@ -74,6 +81,17 @@ export function createAssembler(deps: { database: Database; config: Config; log:
         );
       return created;
     },
+  };
+}
+
+function createVerdictCount(): (created: readonly Trajectory[]) => void {
+  const trajectories = createCounter(METRIC.assemblyTrajectories);
+  const untrainable = createCounter(METRIC.assemblyReasons);
+  return (created) => {
+    for (const { agent, verdict } of created) {
+      trajectories.add(1, { "nightshift.agent": agent, "nightshift.outcome": verdict.trainable ? "trainable" : "untrainable" });
+      for (const reason of verdict.reasons) untrainable.add(1, { "nightshift.agent": agent, "nightshift.reason": reason });
+    }
   };
 }
 

@@ -17,6 +17,8 @@ export interface UpstreamCall {
   /** The first target is an experiment's candidate: whatever goes wrong before the first byte falls through to the next target. */
   isCandidate: boolean;
   signal: AbortSignal;
+  /** Hears why an attempt failed that is repeated with the same target. */
+  onFailover?: (reason: string) => void;
 }
 
 export type Forwarded =
@@ -26,6 +28,8 @@ export type Forwarded =
       target: RouteTarget;
       /** Why another target than the first answered; null when the first did. */
       fallback: string | null;
+      /** Milliseconds that policy servers took, over all attempts. */
+      upstreamMs: number;
       release: (outcome: "ok" | "failed" | "unknown") => void;
     }
   | { status: "refused"; refusal: Refusal; fallback: string | null }
@@ -50,24 +54,28 @@ export async function forward(fleet: Fleet, call: UpstreamCall): Promise<Forward
   const tried = new Set<Replica>();
   let fallback: string | null = null;
   let targetIndex = 0;
+  let upstreamMs = 0;
   for (let attempt = 1; ; attempt++) {
     const target = call.targets[targetIndex] ?? call.targets[0];
     const slot = await fleet.acquire(tried, call);
     if (call.signal.aborted && slot.status !== "acquired") return { status: "aborted" };
     if (slot.status !== "acquired") return { status: "refused", refusal: refusalOf(slot), fallback };
+    const sentMs = performance.now();
     const sent = await send(slot.replica, call, target);
+    upstreamMs += performance.now() - sentMs;
     if (sent.status === "aborted") {
       slot.release("unknown");
       return { status: "aborted" };
     }
     const next = decide(sent, call, { targetIndex, attempt, replicas: fleet.size });
     if (next === "relay" && sent.status === "answered") {
-      return { status: "answered", answer: sent.answer, target, fallback, release: slot.release };
+      return { status: "answered", answer: sent.answer, target, fallback, upstreamMs, release: slot.release };
     }
     discard(slot, sent);
     // A replica that answered 404 is well: it has only lost this adapter.
     if (sent.status === "failed" || targetIndex > 0 || !call.isCandidate) tried.add(slot.replica);
     if (next === "refuse") return { status: "refused", refusal: failureRefusal(sent), fallback };
+    if (next === "same_target") call.onFailover?.(reasonOf(sent));
     if (next === "next_target") {
       fallback = `${call.isCandidate && targetIndex === 0 ? "candidate" : "stable"}_${reasonOf(sent)}`;
       targetIndex++;

@@ -15,7 +15,8 @@ export interface ServedAgent {
   fleet: Fleet;
 }
 
-export type AskedCall = { agent: ServedAgent; body: Buffer; parsed: Record<string, unknown> } | { refusal: Refusal };
+/** `receivedMs` is when the body's last byte was there, on `performance.now()`'s clock. */
+export type AskedCall = { agent: ServedAgent; body: Buffer; parsed: Record<string, unknown>; receivedMs: number } | { refusal: Refusal };
 
 type Headers = IncomingMessage["headers"];
 
@@ -44,6 +45,7 @@ export async function readCall(request: IncomingMessage, maxBytes: number, agent
     return { refusal: { status: 415, code: "unsupported_encoding", message: "Request bodies must not be compressed." } };
   }
   const body = await readBody(request, maxBytes);
+  const receivedMs = performance.now();
   if (body === null)
     return { refusal: { status: 413, code: "body_too_large", message: `Request bodies are limited to ${maxBytes} bytes.` } };
   const parsed = parseObject(body);
@@ -54,7 +56,7 @@ export async function readCall(request: IncomingMessage, maxBytes: number, agent
   // Adapters' own names are not accepted either: who could ask for one would choose an arm.
   if (agent === undefined)
     return { refusal: { status: 404, code: "model_not_found", message: "No agent is configured with this model name." } };
-  return { agent, body, parsed };
+  return { agent, body, parsed, receivedMs };
 }
 
 /** What tells conversations apart when no header does. */

@@ -1,14 +1,15 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Config } from "../../config.ts";
-import type { Assignment } from "../../trace/call.ts";
 import type { Logger } from "../../log.ts";
 import { HEADER } from "../../telemetry.ts";
+import type { Assignment } from "../../trace/call.ts";
 import type { AssignmentPins } from "../assignment-pins.ts";
 import { assignmentKey, servedTarget, type EffectiveRoute } from "../assignment.ts";
 import type { RouteTable } from "../route-table.ts";
 import type { RouteTarget } from "../routes.ts";
 import { createAnswerReader } from "./answer-reader.ts";
+import { createCallMeters, type CallMeters } from "./call-meters.ts";
 import { forward, type Forwarded } from "./forward.ts";
 import type { LiveApi } from "./live-api.ts";
 import { sendRefusal } from "./refusal.ts";
@@ -24,11 +25,12 @@ export function createLiveHandler(
   config: Config["gateway"],
   deps: { agents: ReadonlyMap<string, ServedAgent>; pins: AssignmentPins; sink: CaptureSink | null; routes: RouteTable; log: Logger },
 ) {
+  const meters = createCallMeters();
   return async (request: IncomingMessage, response: ServerResponse, endpoint: { path: string; api: LiveApi }): Promise<void> => {
     const startMs = nowMs();
     const asked = await readCall(request, config.maxBodyBytes, deps.agents);
     if ("refusal" in asked) return sendRefusal(response, asked.refusal);
-    const { agent, body, parsed } = asked;
+    const { agent, body, parsed, receivedMs } = asked;
     const { api } = endpoint;
     const route = deps.routes.effective(agent.agent) ?? baseOnly(agent);
     const opening = () => openingOf(request.headers, parsed, api);
@@ -45,8 +47,11 @@ export function createLiveHandler(
       targets: targetsFrom(target, route.stable, agent.base),
       isCandidate: target !== route.stable,
       signal: signalOf(response),
+      onFailover: (reason) => meters.failover(agent.agent, reason),
     });
-    const outcome = await answerCall(forwarded, response, { api, requestId, arm: assignment.arm, captures: deps.sink !== null });
+    const call = { api, requestId, agent: agent.agent, arm: assignment.arm, receivedMs, captures: deps.sink !== null };
+    const outcome = await answerCall(forwarded, response, call, meters);
+    meters.ended({ agent: agent.agent, arm: assignment.arm, status: response.headersSent ? response.statusCode : null, ...outcome });
     if (deps.sink === null) return;
     const facts = { agent: agent.agent, api, requestHeaders: request.headers, requestBody: parsed, publicModel: agent.model, assignment };
     capture(deps.sink, { ...facts, ...outcome, startMs, endMs: nowMs() }, deps.log);
@@ -59,7 +64,8 @@ type Outcome = Pick<LiveCall, "target" | "fallback" | "answer" | "errorType" | "
 async function answerCall(
   forwarded: Forwarded,
   response: ServerResponse,
-  call: { api: LiveApi; requestId: string; arm: string; captures: boolean },
+  call: { api: LiveApi; requestId: string; agent: string; arm: string; receivedMs: number; captures: boolean },
+  meters: CallMeters,
 ): Promise<Outcome> {
   const nothing = { target: null, fallback: null, answer: null, firstByteMs: null };
   if (forwarded.status === "aborted") return { ...nothing, errorType: "client_left" };
@@ -73,13 +79,16 @@ async function answerCall(
   let firstByteMs: number | null = null;
   let end: RelayEnd = "upstream_broke";
   try {
-    end = await relay(answer, response, {
+    const relaying = relay(answer, response, {
       headers: { "x-request-id": call.requestId, [HEADER.adapter]: target.digest, [HEADER.arm]: call.arm },
       seen: (chunk) => {
         firstByteMs ??= nowMs();
         reader?.seen(chunk);
       },
     });
+    // The headers are on their way by now, the body is not.
+    meters.addedLatency(call.agent, performance.now() - call.receivedMs - forwarded.upstreamMs);
+    end = await relaying;
   } finally {
     forwarded.release(releaseOutcome(end));
   }

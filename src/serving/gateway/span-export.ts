@@ -3,6 +3,8 @@ import { resourceFromAttributes } from "@opentelemetry/resources";
 import { AlwaysOnSampler, BatchSpanProcessor, TracerProvider, type ReadableSpan, type SpanExporter } from "@opentelemetry/sdk-trace";
 import type { Logger } from "../../log.ts";
 import { SCOPE } from "../../telemetry.ts";
+import { createCounter } from "../../telemetry/instruments.ts";
+import { METRIC } from "../../telemetry/metrics.ts";
 
 /** Where spans of live calls go. Bounded in spans and bytes: what does not fit is dropped and counted, and no call ever waits for it. */
 export interface CaptureSink {
@@ -63,10 +65,12 @@ function createPending(log: Logger) {
   let spans = 0;
   let bytes = 0;
   let dropped = 0;
+  const lost = createCounter(METRIC.gatewayCaptureLost);
   return {
     add(size: number): boolean {
       if (spans >= MAX_PENDING_SPANS || bytes + size > MAX_PENDING_BYTES) {
         dropped++;
+        lost.add(1, { "nightshift.reason": "no_room" });
         if (dropped === 1) log.warn({ pendingSpans: spans, pendingBytes: bytes }, "live calls not captured");
         return false;
       }
@@ -84,12 +88,16 @@ function createPending(log: Logger) {
 }
 
 function countingExporter(exporter: SpanExporter, pending: ReturnType<typeof createPending>, log: Logger): SpanExporter {
+  const lost = createCounter(METRIC.gatewayCaptureLost);
   return {
     export(spans, done) {
       const bytes = spans.reduce((sum, span) => sum + textBytes(span), 0);
       exporter.export(spans, (result) => {
         pending.remove(spans.length, bytes);
-        if (result.error !== undefined) log.warn({ spans: spans.length, err: result.error }, "live calls not exported");
+        if (result.error !== undefined) {
+          lost.add(spans.length, { "nightshift.reason": "export_failed" });
+          log.warn({ spans: spans.length, err: result.error }, "live calls not exported");
+        }
         done(result);
       });
     },

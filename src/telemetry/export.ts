@@ -1,0 +1,162 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { context, diag, DiagLogLevel, logs, metrics, trace, type DiagLogger } from "@opentelemetry/api";
+import type { PushMetricExporter } from "@opentelemetry/sdk-metrics";
+import type { SpanExporter } from "@opentelemetry/sdk-trace";
+import type { Logger } from "../log.ts";
+
+/** Nightshift's own telemetry, on its way out. */
+export interface Telemetry {
+  /** Exports what is waiting and stops, within a few seconds whatever the endpoint does. Never rejects. */
+  shutdown(): Promise<void>;
+}
+
+export interface TelemetryOptions {
+  /** Which process this is: `up` or `gateway`. */
+  process: string;
+  /** Base URL of an OTLP/HTTP endpoint; unset: nothing is loaded, measured or sent. */
+  otlpEndpoint: string | undefined;
+  /** Bearer token for it. */
+  token?: string | undefined;
+  exportEveryMs?: number;
+}
+
+const EXPORT_EVERY_MS = 15_000;
+/** Retries included. */
+const EXPORT_TIMEOUT_MS = 3_000;
+const SHUTDOWN_MS = 3_000;
+const MAX_DIAGNOSTIC_CHARS = 500;
+
+/**
+ * Starts exporting this process's own spans and metrics. Call it before anything else is created: instruments that exist already stay silent. An endpoint that
+ * does not answer costs one warning and the telemetry, nothing else.
+ * @param deps `env` is the environment that the SDK reads, `process.env`: its `OTEL_` variables are hidden from the SDK while it starts
+ */
+export async function startTelemetry(
+  options: TelemetryOptions,
+  deps: { log: Logger; env: Record<string, string | undefined> },
+): Promise<Telemetry> {
+  if (options.otlpEndpoint === undefined) return { shutdown: () => Promise.resolve() };
+  const { log } = deps;
+  // Loaded here and not above: it takes half a second, which no other command should wait for.
+  const sdk = await loadSdk();
+  const started = hidingOtelVariables(deps.env, () => createSdk(sdk, options.otlpEndpoint ?? "", options, log));
+  log.info({ endpoint: new URL(options.otlpEndpoint).origin }, "own telemetry is exported");
+  return {
+    async shutdown() {
+      const stopped = started.shutdown().catch((cause: unknown) => log.warn({ err: cause }, "own telemetry did not stop cleanly"));
+      const isOver = new AbortController();
+      const deadline = sleep(SHUTDOWN_MS, undefined, { signal: isOver.signal }).catch(() => undefined);
+      await Promise.race([stopped, deadline]);
+      isOver.abort();
+      for (const api of [metrics, trace, logs, context, diag]) api.disable();
+    },
+  };
+}
+
+async function loadSdk() {
+  const [node, traces, meters, metricExporter, spanExporter, resources] = await Promise.all([
+    import("@opentelemetry/sdk-node"),
+    import("@opentelemetry/sdk-trace"),
+    import("@opentelemetry/sdk-metrics"),
+    import("@opentelemetry/exporter-metrics-otlp-proto"),
+    import("@opentelemetry/exporter-trace-otlp-proto"),
+    import("@opentelemetry/resources"),
+  ]);
+  return { ...node, ...traces, ...meters, ...metricExporter, ...spanExporter, ...resources };
+}
+
+function createSdk(sdk: Awaited<ReturnType<typeof loadSdk>>, endpoint: string, options: TelemetryOptions, log: Logger) {
+  const exportIntervalMillis = options.exportEveryMs ?? EXPORT_EVERY_MS;
+  const headers = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
+  const to = (path: string) => ({ url: `${endpoint.replace(/\/+$/, "")}${path}`, headers, timeoutMillis: EXPORT_TIMEOUT_MS });
+  const report = createOutageReport(log);
+  const node = new sdk.NodeSDK({
+    // No detectors: they send the command line, the host's name and the paths of this machine along, and the agent's OTEL_RESOURCE_ATTRIBUTES.
+    autoDetectResources: false,
+    resource: sdk.resourceFromAttributes({
+      "service.namespace": "nightshift",
+      "service.name": `nightshift-${options.process}`,
+      // Two gateways must not write the same time series.
+      "service.instance.id": randomUUID(),
+    }),
+    sampler: new sdk.AlwaysOnSampler(),
+    textMapPropagator: null,
+    logRecordProcessors: [],
+    spanProcessors: [
+      new sdk.BatchSpanProcessor({
+        exporter: quietSpans(new sdk.OTLPTraceExporter(to("/v1/traces")), report),
+        scheduledDelayMillis: 1_000,
+      }),
+    ],
+    metricReaders: [
+      new sdk.PeriodicExportingMetricReader({
+        exporter: quietMetrics(new sdk.OTLPMetricExporter(to("/v1/metrics")), report),
+        exportIntervalMillis,
+        exportTimeoutMillis: Math.min(exportIntervalMillis, 2 * EXPORT_TIMEOUT_MS),
+      }),
+    ],
+  });
+  diag.setLogger(diagnosticsTo(log), { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
+  node.start();
+  return node;
+}
+
+/**
+ * The `OTEL_` variables around this process are mostly an agent's, whose telemetry Nightshift receives: they would send its credentials
+ * (OTEL_EXPORTER_OTLP_HEADERS) to another endpoint, or switch this SDK off. Nightshift's settings come from its config alone.
+ */
+function hidingOtelVariables<T>(env: Record<string, string | undefined>, work: () => T): T {
+  const hidden = Object.entries(env).filter(([name]) => name.startsWith("OTEL_"));
+  for (const [name] of hidden) delete env[name];
+  try {
+    return work();
+  } finally {
+    for (const [name, value] of hidden) env[name] = value;
+  }
+}
+
+/** Says once that the endpoint does not take what it is sent, and once that it does again. */
+function createOutageReport(log: Logger): (error: Error | undefined) => void {
+  let isOut = false;
+  return (error) => {
+    if (error !== undefined && !isOut) log.warn({ problem: error.message.slice(0, MAX_DIAGNOSTIC_CHARS) }, "own telemetry not exported");
+    if (error === undefined && isOut) log.info({}, "own telemetry is exported again");
+    isOut = error !== undefined;
+  };
+}
+
+type Report = ReturnType<typeof createOutageReport>;
+type Done = Parameters<SpanExporter["export"]>[1];
+const SUCCEEDED = { code: 0 } as Parameters<Done>[0];
+
+/** To the SDK every export succeeded: it would say of each failed one what the report has said already. */
+function quietly(report: Report, done: Done): Done {
+  return ({ error }) => {
+    report(error);
+    done(SUCCEEDED);
+  };
+}
+
+function quietSpans(exporter: SpanExporter, report: Report): SpanExporter {
+  return {
+    export: (spans, done) => exporter.export(spans, quietly(report, done)),
+    forceFlush: () => exporter.forceFlush?.() ?? Promise.resolve(),
+    shutdown: () => exporter.shutdown(),
+  };
+}
+
+function quietMetrics(exporter: PushMetricExporter, report: Report): PushMetricExporter {
+  return {
+    export: (resourceMetrics, done) => exporter.export(resourceMetrics, quietly(report, done)),
+    forceFlush: () => exporter.forceFlush(),
+    shutdown: () => exporter.shutdown(),
+  };
+}
+
+/** What the SDK says of itself. Warnings only, so that a broken set-up is seen and nothing else is. */
+function diagnosticsTo(log: Logger): DiagLogger {
+  const warn = (text: string) => log.warn({ problem: text.slice(0, MAX_DIAGNOSTIC_CHARS) }, "telemetry sdk");
+  const drop = () => undefined;
+  return { error: warn, warn, info: drop, debug: drop, verbose: drop };
+}

@@ -1,0 +1,236 @@
+/** Everything that Nightshift measures of itself: instruments are created from this table only, and docs/metrics.md is made from it. */
+export interface MetricDefinition {
+  name: `nightshift.${string}`;
+  kind: "counter" | "histogram" | "gauge" | "observable gauge";
+  /** UCUM; braces around what is counted. */
+  unit: string;
+  description: string;
+  attributes: readonly MetricAttribute[];
+  /** Upper bounds of a histogram's buckets, in `unit`. The SDK's own are meant for milliseconds. */
+  bounds?: readonly number[];
+}
+
+/** Attributes of metrics. All have few values: no id of a trace, conversation, trajectory or run is among them. */
+export const METRIC_ATTRIBUTE = {
+  "error.type": "Why it failed: an error code or another of a few fixed words. Absent on success.",
+  "gen_ai.request.model": "Model of the judge.",
+  "gen_ai.token.type": "`input` or `output`.",
+  "http.response.status_code": "Status that was answered. Absent when the sender left before.",
+  "nightshift.adapter.name": "Adapter that answered, by its immutable name, or the base model's; `none` when nothing answered.",
+  "nightshift.adapter.state": "`attested`, `waiting` (not up or not proven yet) or `refused`.",
+  "nightshift.agent": "Slug of the agent.",
+  "nightshift.assignment.arm": "`stable` or `candidate`.",
+  "nightshift.event": "Event of the promotion's state table.",
+  "nightshift.evidence": "`promote` (K⁺) or `harm` (K⁻).",
+  "nightshift.loop": "`assembly`, `promotion` or `night`.",
+  "nightshift.outcome": "How it ended; the metric's description names the words.",
+  "nightshift.reason": "Why; one of a few fixed words.",
+  "nightshift.replica": "Name of the policy server.",
+  "nightshift.run.step": "Kind of the durable step: its name without the iteration or scenario.",
+  "nightshift.signal": "`traces`, `logs`, `metrics`, or `unknown` for another path.",
+  "nightshift.state": "State of the promotion after the transition.",
+} as const;
+export type MetricAttribute = keyof typeof METRIC_ATTRIBUTE;
+
+const SHORT_S = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30];
+const REQUEST_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+const WORK_S = [0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 14_400];
+
+const COLLECTOR = {
+  collectorRecords: {
+    name: "nightshift.collector.records",
+    kind: "counter",
+    unit: "{record}",
+    description: "Spans and log records in answered requests, by outcome: `accepted` (durable), or `rejected` for unusable ids.",
+    attributes: ["nightshift.signal", "nightshift.outcome"],
+  },
+  collectorRequestDuration: {
+    name: "nightshift.collector.request.duration",
+    kind: "histogram",
+    unit: "s",
+    description:
+      "OTLP requests from their headers to their answer. 503: the store or the memory budget; metrics are answered 200 and dropped.",
+    attributes: ["nightshift.signal", "http.response.status_code"],
+    bounds: REQUEST_S,
+  },
+  ingestDelay: {
+    name: "nightshift.ingest.delay",
+    kind: "histogram",
+    unit: "s",
+    description:
+      "Age of an accepted request when ingest was done with it, committed or failed. What failed is sent again by the agent's exporter.",
+    attributes: ["nightshift.signal", "error.type"],
+    bounds: REQUEST_S,
+  },
+  ingestStored: {
+    name: "nightshift.ingest.stored",
+    kind: "counter",
+    unit: "{record}",
+    description: "Spans and log events that were new or changed. Repeated deliveries and Nightshift's own spans are none.",
+    attributes: ["nightshift.signal"],
+  },
+  assemblyTrajectories: {
+    name: "nightshift.assembly.trajectories",
+    kind: "counter",
+    unit: "{trajectory}",
+    description: "New trajectory versions, by verdict: `trainable` or `untrainable`.",
+    attributes: ["nightshift.agent", "nightshift.outcome"],
+  },
+  assemblyReasons: {
+    name: "nightshift.assembly.reasons",
+    kind: "counter",
+    unit: "{trajectory}",
+    description: "Untrainable trajectory versions that have this reason; one may have several.",
+    attributes: ["nightshift.agent", "nightshift.reason"],
+  },
+} as const satisfies Record<string, MetricDefinition>;
+
+const GATEWAY = {
+  gatewayRequests: {
+    name: "nightshift.gateway.requests",
+    kind: "counter",
+    unit: "{request}",
+    description: "Live calls of an agent, by who answered and how it ended.",
+    attributes: ["nightshift.agent", "nightshift.assignment.arm", "nightshift.adapter.name", "http.response.status_code", "error.type"],
+  },
+  gatewayAddedLatency: {
+    name: "nightshift.gateway.added_latency",
+    kind: "histogram",
+    unit: "s",
+    description: "From a call's last byte to the answer's headers, without the time at policy servers; with the wait for a free one.",
+    attributes: ["nightshift.agent"],
+    bounds: SHORT_S,
+  },
+  gatewayFailovers: {
+    name: "nightshift.gateway.failovers",
+    kind: "counter",
+    unit: "{attempt}",
+    description: "Attempts that failed before their first byte and were repeated with the same adapter.",
+    attributes: ["nightshift.agent", "nightshift.reason"],
+  },
+  gatewayFallbacks: {
+    name: "nightshift.gateway.fallbacks",
+    kind: "counter",
+    unit: "{request}",
+    description: "Live calls that another target than the assigned one had to answer.",
+    attributes: ["nightshift.agent", "nightshift.reason"],
+  },
+  gatewayLeaseLapses: {
+    name: "nightshift.gateway.lease_lapses",
+    kind: "counter",
+    unit: "{lapse}",
+    description: "Times that the candidate's weight fell to 0 because the control plane was silent for gateway.leaseMs.",
+    attributes: ["nightshift.agent"],
+  },
+  gatewayCaptureLost: {
+    name: "nightshift.gateway.capture.lost",
+    kind: "counter",
+    unit: "{span}",
+    description: "Spans of live calls that never reached the collector: `no_room` or `export_failed`. The calls themselves were answered.",
+    attributes: ["nightshift.reason"],
+  },
+  gatewayRouteVersion: {
+    name: "nightshift.gateway.route.version",
+    kind: "observable gauge",
+    unit: "{version}",
+    description: "Newest route version that this gateway knows. Gateways that differ for long do not reach the control plane.",
+    attributes: ["nightshift.agent"],
+  },
+  gatewayCandidateWeight: {
+    name: "nightshift.gateway.candidate.weight",
+    kind: "observable gauge",
+    unit: "1",
+    description: "Share of assignment keys that the candidate gets at this gateway now; 0 outside a canary and with its lease lapsed.",
+    attributes: ["nightshift.agent"],
+  },
+  replicaAdapters: {
+    name: "nightshift.replica.adapters",
+    kind: "gauge",
+    unit: "{adapter}",
+    description: "Adapters that this policy server should serve, by state at the last pass of its adapter agent.",
+    attributes: ["nightshift.replica", "nightshift.adapter.state"],
+  },
+} as const satisfies Record<string, MetricDefinition>;
+
+const NIGHT = {
+  loopTurnDuration: {
+    name: "nightshift.loop.turn.duration",
+    kind: "histogram",
+    unit: "s",
+    description: "Turns of the loops that drive everything. No new turns of `promotion` or `assembly` for a minute: something hangs.",
+    attributes: ["nightshift.loop", "error.type"],
+    bounds: WORK_S,
+  },
+  runStepDuration: {
+    name: "nightshift.run.step.duration",
+    kind: "histogram",
+    unit: "s",
+    description: "Durable steps of nights that were worked on. A step read back from the store is none.",
+    attributes: ["nightshift.run.step", "error.type"],
+    bounds: WORK_S,
+  },
+  runs: {
+    name: "nightshift.runs",
+    kind: "counter",
+    unit: "{run}",
+    description: "Ended nights, by outcome: `candidate`, `nothing_to_learn` or `failed`.",
+    attributes: ["nightshift.agent", "nightshift.outcome", "error.type"],
+  },
+  judgeCallDuration: {
+    name: "nightshift.judge.call.duration",
+    kind: "histogram",
+    unit: "s",
+    description:
+      "Questions to an LLM judge, with their repetitions and their wait in line: `answered`, `cached`, `retryable` or `rejected`.",
+    attributes: ["gen_ai.request.model", "nightshift.outcome", "error.type"],
+    bounds: WORK_S,
+  },
+  judgeTokens: {
+    name: "nightshift.judge.tokens",
+    kind: "counter",
+    unit: "{token}",
+    description: "Tokens that judges were paid for, unusable replies included.",
+    attributes: ["gen_ai.request.model", "gen_ai.token.type"],
+  },
+  trainerHeartbeatAge: {
+    name: "nightshift.trainer.heartbeat.age",
+    kind: "observable gauge",
+    unit: "s",
+    description: "Time since the trainer's heartbeat last changed. Only while an adapter is awaited.",
+    attributes: ["nightshift.agent"],
+  },
+  trainerRestarts: {
+    name: "nightshift.trainer.restarts",
+    kind: "counter",
+    unit: "{restart}",
+    description: "Trainers that were started again because they had `failed` or fallen `silent`.",
+    attributes: ["nightshift.agent", "nightshift.reason"],
+  },
+} as const satisfies Record<string, MetricDefinition>;
+
+const PROMOTION = {
+  canaryLogEvidence: {
+    name: "nightshift.canary.log_evidence",
+    kind: "gauge",
+    unit: "1",
+    description: "Natural logarithm of K⁺ and K⁻ as of the last unit; either decides at ln(1/α). 0 without a canary.",
+    attributes: ["nightshift.agent", "nightshift.evidence"],
+  },
+  canaryUnits: {
+    name: "nightshift.canary.units",
+    kind: "gauge",
+    unit: "{unit}",
+    description: "Assignment keys in the running canary's analysis. 0 without a canary.",
+    attributes: ["nightshift.agent", "nightshift.assignment.arm"],
+  },
+  promotionTransitions: {
+    name: "nightshift.promotion.transitions",
+    kind: "counter",
+    unit: "{transition}",
+    description: "Moves of a promotion through its states.",
+    attributes: ["nightshift.agent", "nightshift.event", "nightshift.state"],
+  },
+} as const satisfies Record<string, MetricDefinition>;
+
+/** In the order of the walk. */
+export const METRIC = { ...COLLECTOR, ...GATEWAY, ...NIGHT, ...PROMOTION } as const;
