@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import type { AgentControl } from "./api/control.ts";
@@ -70,7 +69,6 @@ export async function startApp(config: Config, deps: { log: Logger; env: Environ
 async function start(config: Config, { log, env }: { log: Logger; env: Environment }, cleanups: Cleanup[]): Promise<Omit<App, "close">> {
   const clock = { now: Date.now, monotonicMs: () => performance.now() };
   const dataDir = resolve(config.dataDir);
-  await mkdir(dataDir, { recursive: true, mode: 0o700 });
   const database = await createPglite({ dir: join(dataDir, "store"), log });
   cleanups.push({ name: "store", run: () => database.close() });
   await database.migrate();

@@ -72,6 +72,11 @@ const TABLE = {
     fix: "Stop that process, or give this one a dataDir of its own: the embedded database has exactly one owner.",
     retryable: false,
   },
+  data_dir_unusable: {
+    message: (a: { dir: string; problem: string }) => `cannot write in the data directory ${a.dir}: ${a.problem}`,
+    fix: "Give this user the right to write there, free disk space, or set another dataDir.",
+    retryable: false,
+  },
   store_unavailable: {
     message: (a: { problem: string }) => `the database did not answer: ${a.problem}`,
     fix: "Check that the database is up and reachable; the operation is repeated on its own.",

@@ -1,5 +1,4 @@
 import { join, resolve } from "node:path";
-import { mkdir } from "node:fs/promises";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import type { AgentConfig, Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
@@ -8,6 +7,7 @@ import { createGateway, type GatewayAgent } from "../serving/gateway.ts";
 import { createRolloutSessions } from "../serving/rollout-session.ts";
 import { pollRoutes } from "../serving/route-poll.ts";
 import { createRouteTable } from "../serving/route-table.ts";
+import { makeDataDirectory } from "../store/data-directory.ts";
 import { baseModelDigest } from "./base-model.ts";
 
 /** The gateway alone, as it runs beside an agent or as a Deployment. */
@@ -26,7 +26,7 @@ export async function startGatewayProcess(config: Config, deps: { log: Logger; t
   const { controlUrl, collectorUrl, leaseMs } = config.gateway;
   if (controlUrl === undefined) throw missing("gateway.controlUrl", "the gateway as its own process needs the control service's address");
   const directory = join(resolve(config.dataDir), "gateway-process");
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  makeDataDirectory(directory);
   const agents = await Promise.all(Object.entries(config.agents).map(([agent, one]) => gatewayAgent(agent, one, directory)));
   const monotonicMs = (): number => performance.now();
   const table = await createRouteTable({ leaseMs, file: join(directory, "routes.json") }, { monotonicMs, log });

@@ -48,11 +48,32 @@ async function perform(request: PgliteRequest): Promise<{ rows: readonly unknown
 }
 
 function failed(id: number, error: unknown): PgliteAnswer {
-  const { message, code, constraint, severity } = error as Error & { code?: string; constraint?: string; severity?: string };
+  const { message, code, constraint, severity, errno } = error as Failure;
   // A statement's own failure carries a severity; anything else is an abort of the WebAssembly module.
   const fatal = severity === undefined || severity === "FATAL" || severity === "PANIC";
-  return { id, status: "failed", message, code: code ?? null, constraint: constraint ?? null, fatal };
+  const isDiskFull = message === undefined && errno === WASI_ENOSPC;
+  return {
+    id,
+    status: "failed",
+    message: message ?? `file system error ${errno}`,
+    code: isDiskFull ? DISK_FULL : (code ?? null),
+    constraint: constraint ?? null,
+    fatal,
+  };
 }
+
+/** Postgres' errors have these; Emscripten's file system throws objects with a number and nothing else. */
+interface Failure {
+  message?: string;
+  code?: string;
+  constraint?: string;
+  severity?: string;
+  errno?: number;
+}
+
+const WASI_ENOSPC = 51;
+/** Postgres' SQLSTATE. */
+const DISK_FULL = "53100";
 
 const OPTIONS = {
   // PGlite's own bytea functions work byte by byte and cost milliseconds for one captured span.

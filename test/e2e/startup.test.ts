@@ -86,6 +86,13 @@ const CASES: Case[] = [
     says: () => new RegExp(`data directory \\S*held\\S* is in use by process ${holder.child.pid}$`),
     fix: /Stop that process/,
   },
+  {
+    name: "the data directory cannot be made",
+    tree: () => withoutAgents("holder.yaml/data"),
+    code: 1,
+    says: () => /cannot write in the data directory \S*holder\.yaml\S*: ENOTDIR/,
+    fix: /another dataDir/,
+  },
   ...(["collector", "gateway", "api"] as const).map((listener) => ({
     name: `the port of the ${listener} is taken`,
     tree: () => ({ ...withoutAgents(`port-${listener}`), [listener]: { port: port(taken) } }),
