@@ -15,7 +15,7 @@ export const ATTRIBUTE = {
   consent: "nightshift.consent",
   piiUnredacted: "nightshift.pii_unredacted",
   runId: "nightshift.run.id",
-  runStep: "nightshift.run.step",
+  runStepName: "nightshift.run.step.name",
 } as const;
 
 /** Instrumentation scopes. Only the gateway's live scope is capture data; every other `nightshift.` scope is dropped at ingest. */

@@ -1,13 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { context, diag, DiagLogLevel, logs, metrics, trace, type DiagLogger } from "@opentelemetry/api";
+import { ExportResultCode } from "@opentelemetry/core";
 import type { PushMetricExporter } from "@opentelemetry/sdk-metrics";
 import type { SpanExporter } from "@opentelemetry/sdk-trace";
 import type { Logger } from "../log.ts";
 
 /** Nightshift's own telemetry, on its way out. */
 export interface Telemetry {
-  /** Exports what is waiting and stops, within a few seconds whatever the endpoint does. Never rejects. */
+  /** Exports what is waiting and stops, in bounded time whatever the endpoint does. Never rejects. */
   shutdown(): Promise<void>;
 }
 
@@ -18,13 +19,14 @@ export interface TelemetryOptions {
   otlpEndpoint: string | undefined;
   /** Bearer token for it. */
   token?: string | undefined;
+  /** Pause between two exports of the metrics. */
   exportEveryMs?: number;
+  /** Longest time for one export with its retries; stopping takes twice that at most. */
+  timeoutMs?: number;
 }
 
 const EXPORT_EVERY_MS = 15_000;
-/** Retries included. */
-const EXPORT_TIMEOUT_MS = 3_000;
-const SHUTDOWN_MS = 3_000;
+const TIMEOUT_MS = 3_000;
 const MAX_DIAGNOSTIC_CHARS = 500;
 
 /**
@@ -46,7 +48,7 @@ export async function startTelemetry(
     async shutdown() {
       const stopped = started.shutdown().catch((cause: unknown) => log.warn({ err: cause }, "own telemetry did not stop cleanly"));
       const isOver = new AbortController();
-      const deadline = sleep(SHUTDOWN_MS, undefined, { signal: isOver.signal }).catch(() => undefined);
+      const deadline = sleep(2 * (options.timeoutMs ?? TIMEOUT_MS), undefined, { signal: isOver.signal }).catch(() => undefined);
       await Promise.race([stopped, deadline]);
       isOver.abort();
       for (const api of [metrics, trace, logs, context, diag]) api.disable();
@@ -67,9 +69,9 @@ async function loadSdk() {
 }
 
 function createSdk(sdk: Awaited<ReturnType<typeof loadSdk>>, endpoint: string, options: TelemetryOptions, log: Logger) {
-  const exportIntervalMillis = options.exportEveryMs ?? EXPORT_EVERY_MS;
+  const { exportEveryMs = EXPORT_EVERY_MS, timeoutMs = TIMEOUT_MS } = options;
   const headers = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
-  const to = (path: string) => ({ url: `${endpoint.replace(/\/+$/, "")}${path}`, headers, timeoutMillis: EXPORT_TIMEOUT_MS });
+  const to = (path: string) => ({ url: `${endpoint.replace(/\/+$/, "")}${path}`, headers, timeoutMillis: timeoutMs });
   const report = createOutageReport(log);
   const node = new sdk.NodeSDK({
     // No detectors: they send the command line, the host's name and the paths of this machine along, and the agent's OTEL_RESOURCE_ATTRIBUTES.
@@ -92,8 +94,8 @@ function createSdk(sdk: Awaited<ReturnType<typeof loadSdk>>, endpoint: string, o
     metricReaders: [
       new sdk.PeriodicExportingMetricReader({
         exporter: quietMetrics(new sdk.OTLPMetricExporter(to("/v1/metrics")), report),
-        exportIntervalMillis,
-        exportTimeoutMillis: Math.min(exportIntervalMillis, 2 * EXPORT_TIMEOUT_MS),
+        exportIntervalMillis: exportEveryMs,
+        exportTimeoutMillis: Math.min(exportEveryMs, 2 * timeoutMs),
       }),
     ],
   });
@@ -128,13 +130,12 @@ function createOutageReport(log: Logger): (error: Error | undefined) => void {
 
 type Report = ReturnType<typeof createOutageReport>;
 type Done = Parameters<SpanExporter["export"]>[1];
-const SUCCEEDED = { code: 0 } as Parameters<Done>[0];
 
 /** To the SDK every export succeeded: it would say of each failed one what the report has said already. */
 function quietly(report: Report, done: Done): Done {
   return ({ error }) => {
     report(error);
-    done(SUCCEEDED);
+    done({ code: ExportResultCode.SUCCESS });
   };
 }
 

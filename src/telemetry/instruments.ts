@@ -25,14 +25,12 @@ export function createGauge<D extends Of<"gauge">>(definition: D): Gauge<Attribu
   return meter().createGauge(definition.name, optionsOf(definition));
 }
 
-/** Has `read` called at every export, which costs nothing between two. Returns how to stop, after which the metric has no more points. */
+/** Has `read` called at every export, which costs nothing between two. For as long as the process lives: the SDK repeats a gauge's last points for ever. */
 export function observeGauge<D extends Of<"observable gauge">>(
   definition: D,
   read: (result: ObservableResult<AttributesOf<D>>) => void,
-): () => void {
-  const gauge = meter().createObservableGauge<AttributesOf<D>>(definition.name, optionsOf(definition));
-  gauge.addCallback(read);
-  return () => gauge.removeCallback(read);
+): void {
+  meter().createObservableGauge<AttributesOf<D>>(definition.name, optionsOf(definition)).addCallback(read);
 }
 
 /** `error.type` of what was thrown: a NightshiftError's code, or the class of anything else. Never its text. */

@@ -194,9 +194,9 @@ const NIGHT = {
   },
   trainerHeartbeatAge: {
     name: "nightshift.trainer.heartbeat.age",
-    kind: "observable gauge",
+    kind: "gauge",
     unit: "s",
-    description: "Time since the trainer's heartbeat last changed. Only while an adapter is awaited.",
+    description: "Time since the trainer's heartbeat last changed; 0 while no adapter is awaited.",
     attributes: ["nightshift.agent"],
   },
   trainerRestarts: {

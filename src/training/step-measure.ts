@@ -13,7 +13,11 @@ export function createStepMeasure(): StepMeasure {
     const startMs = performance.now();
     // `train-3`, `gate-<scenario>-0`: what follows the kind has no bound.
     const kind = { "nightshift.run.step": step.split("-", 1)[0] ?? step };
-    const span = tracer.startSpan(SPAN.runStep, { attributes: { [ATTRIBUTE.runId]: runId, [ATTRIBUTE.runStep]: step } }, runContext(runId));
+    const span = tracer.startSpan(
+      SPAN.runStep,
+      { attributes: { [ATTRIBUTE.runId]: runId, [ATTRIBUTE.runStepName]: step } },
+      runContext(runId),
+    );
     try {
       const result = await work();
       duration.record(secondsSince(startMs), kind);

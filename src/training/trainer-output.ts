@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { digestOfFile } from "../artifact/digest.ts";
 import { nightshiftError } from "../errors.ts";
-import { createCounter, observeGauge } from "../telemetry/instruments.ts";
+import { createCounter, createGauge } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import type { JobRunner } from "./job-runner.ts";
 
@@ -47,20 +47,18 @@ interface AwaitDeps {
  * @throws NightshiftError `trainer_failed` or `trainer_silent`; rejects when `signal` aborts
  */
 export async function awaitAdapter(options: AwaitOptions, deps: AwaitDeps): Promise<string> {
-  // A beat is a change of the text, timed by our own monotonic clock: a wall clock that jumps proves nothing.
-  const heartbeat = { text: "", atMs: deps.monotonicMs() };
+  const age = createGauge(METRIC.trainerHeartbeatAge);
   const agent = { "nightshift.agent": options.agent };
-  const stopObserving = observeGauge(METRIC.trainerHeartbeatAge, (result) =>
-    result.observe((deps.monotonicMs() - heartbeat.atMs) / 1_000, agent),
-  );
   try {
-    return await watch(options, deps, heartbeat);
+    return await watch(options, deps, (silentMs) => age.record(silentMs / 1_000, agent));
   } finally {
-    stopObserving();
+    age.record(0, agent);
   }
 }
 
-async function watch(options: AwaitOptions, deps: AwaitDeps, heartbeat: { text: string; atMs: number }): Promise<string> {
+async function watch(options: AwaitOptions, deps: AwaitDeps, onSilence: (silentMs: number) => void): Promise<string> {
+  // A beat is a change of the text, timed by our own monotonic clock: a wall clock that jumps proves nothing.
+  const heartbeat = { text: "", atMs: deps.monotonicMs() };
   const directory = join(options.runDirectory, `adapter-${options.iteration}`);
   const restarter = createRestarter(options, deps, heartbeat);
   for (;;) {
@@ -78,6 +76,7 @@ async function watch(options: AwaitOptions, deps: AwaitDeps, heartbeat: { text: 
     const text = (await readTrainerStatus(options.runDirectory))?.heartbeat ?? "";
     if (text !== heartbeat.text) Object.assign(heartbeat, { text, atMs: deps.monotonicMs() });
     const silentMs = deps.monotonicMs() - heartbeat.atMs;
+    onSilence(silentMs);
     if (silentMs > options.heartbeatTimeoutMs) {
       if (restarter.isSpent()) throw nightshiftError("trainer_silent", { run: options.runId, silentMs });
       await deps.jobRunner.cancel(options.runId);

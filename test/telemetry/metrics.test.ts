@@ -1,0 +1,292 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DataPointType } from "@opentelemetry/sdk-metrics";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startCapture } from "../../src/app/capture.ts";
+import { startLoop } from "../../src/app/loop.ts";
+import { parseConfig } from "../../src/config.ts";
+import { nightshiftError } from "../../src/errors.ts";
+import { silentLog } from "../../src/log.ts";
+import { createRulerJudge } from "../../src/reward/judge-ruler.ts";
+import type { Database } from "../../src/store/database.ts";
+import { SCOPE } from "../../src/telemetry.ts";
+import { METRIC, METRIC_ATTRIBUTE, type MetricDefinition } from "../../src/telemetry/metrics.ts";
+import { createRunStore } from "../../src/training/run-store.ts";
+import { awaitAdapter } from "../../src/training/trainer-output.ts";
+import { createInlineTransport } from "../../src/transport/inline.ts";
+import { protobuf, spanJson, traceRequest } from "../fixtures/otlp/build.ts";
+import { canaryWorld } from "../promotion/canary-world.ts";
+import { refundGroup } from "../reward/groups.ts";
+import { honestScores, startJudgeServer } from "../reward/judge-server.ts";
+import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../serving/fake-upstream.ts";
+import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
+import { memoryDatabase } from "../store/memory-database.ts";
+import { meterInMemory, pointsOf } from "./metered.ts";
+import { adapterAgent, slowTrainer, UP } from "./parts.ts";
+
+const DATA_POINT: Record<MetricDefinition["kind"], DataPointType> = {
+  counter: DataPointType.SUM,
+  histogram: DataPointType.HISTOGRAM,
+  gauge: DataPointType.GAUGE,
+  "observable gauge": DataPointType.GAUGE,
+};
+
+// Before anything else: components create their instruments when they are created.
+const meter = meterInMemory();
+const directory = mkdtempSync(join(tmpdir(), "nightshift-metrics-"));
+const log = silentLog();
+let database: Database;
+beforeAll(async () => {
+  database = await memoryDatabase();
+});
+afterAll(async () => {
+  await meter.close();
+  await database.close();
+  rmSync(directory, { recursive: true });
+});
+
+test("capture: what was accepted and rejected, how requests ended, what was stored, and the verdicts", async () => {
+  const config = { ...parseConfig({ collector: { port: 0 }, capture: { graceMs: 0 } }), dataDir: directory };
+  const transport = createInlineTransport({ log });
+  let aheadMs = 0;
+  const capture = await startCapture(config, { database, transport, log, now: () => Date.now() + aheadMs });
+  const post = (path: string, body: Uint8Array | string) =>
+    fetch(`http://127.0.0.1:${capture.port}${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/x-protobuf" },
+      body: body as string,
+    });
+  const call = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.model": "m",
+    "gen_ai.input.messages": '[{"role":"user","content":"hi"}]',
+  };
+  const body = protobuf(traceRequest([spanJson({ attributes: call }), spanJson({ spanId: "" })]));
+  await post("/v1/traces", body);
+  await post("/v1/traces", body);
+  await post("/v1/logs", "junk");
+  await post("/v1/metrics", "");
+  await post("/v1/elsewhere", "");
+  aheadMs = 1_000;
+  await capture.sweep();
+  await capture.close();
+
+  expect(await meter.points("nightshift.collector.records")).toEqual([
+    { attributes: { "nightshift.signal": "traces", "nightshift.outcome": "accepted" }, value: 2 },
+    { attributes: { "nightshift.signal": "traces", "nightshift.outcome": "rejected" }, value: 2 },
+  ]);
+  expect(await meter.points("nightshift.collector.request.duration")).toEqual([
+    { attributes: { "nightshift.signal": "traces", "http.response.status_code": 200 }, value: 2 },
+    { attributes: { "nightshift.signal": "logs", "http.response.status_code": 400 }, value: 1 },
+    { attributes: { "nightshift.signal": "metrics", "http.response.status_code": 200 }, value: 1 },
+    { attributes: { "nightshift.signal": "unknown", "http.response.status_code": 404 }, value: 1 },
+  ]);
+  expect(await meter.points("nightshift.ingest.delay")).toEqual([{ attributes: { "nightshift.signal": "traces" }, value: 2 }]);
+  // The second delivery changes nothing, so it stores nothing.
+  expect(await meter.points("nightshift.ingest.stored")).toEqual([{ attributes: { "nightshift.signal": "traces" }, value: 1 }]);
+  expect(await meter.points("nightshift.assembly.trajectories")).toEqual([
+    { attributes: { "nightshift.agent": "unknown", "nightshift.outcome": "untrainable" }, value: 1 },
+  ]);
+  const reasons = await meter.points("nightshift.assembly.reasons");
+  expect(reasons).toContainEqual({ attributes: { "nightshift.agent": "unknown", "nightshift.reason": "unknown_agent" }, value: 1 });
+});
+
+test("capture: a record that ingest fails to store is measured with the reason", async () => {
+  const config = { ...parseConfig({ collector: { port: 0 } }), dataDir: directory };
+  const transport = createInlineTransport({ log });
+  const capture = await startCapture(config, { database, transport, log, now: Date.now });
+  const record = { signal: "traces", body: new Uint8Array(), encoding: "identity", redacted: true, receivedAtMs: Date.now() } as const;
+  await expect(transport.publish({ ...record, tenant: "nobody" })).rejects.toMatchObject({ code: "tenant_unknown" });
+  await capture.close();
+  expect(await meter.points("nightshift.ingest.delay")).toContainEqual({
+    attributes: { "nightshift.signal": "traces", "error.type": "tenant_unknown" },
+    value: 1,
+  });
+});
+
+test("gateway: requests by who answered, failovers, fallbacks, and capture that was lost", async () => {
+  const dead = await startUpstream(echo);
+  await dead.close();
+  const alive = await startUpstream((request, response) => {
+    const model = String(request.body["model"]);
+    return model === CANDIDATE.name ? sendUnknownModel(response, model) : sendJson(response, completion(model));
+  });
+  const lost = { export: (_: unknown, done: (result: { code: number; error: Error }) => void) => done({ code: 1, error: new Error("x") }) };
+  const exporter = { ...lost, shutdown: () => Promise.resolve() };
+  await using gateway = await startGateway({ upstreams: [dead, alive], routes: experiment(1), exporter });
+  expect((await gateway.chat("key")).status).toBe(200);
+  gateway.routes.receive(experiment(0, { version: 2 }));
+  expect((await gateway.chat("other")).status).toBe(200);
+  expect((await gateway.chat("other")).status).toBe(200);
+  await gateway.close();
+  await alive.close();
+
+  const agent = { "nightshift.agent": "shop" };
+  const answered = { ...agent, "nightshift.adapter.name": STABLE.name, "http.response.status_code": 200 };
+  expect(await meter.points("nightshift.gateway.requests")).toEqual([
+    { attributes: { ...answered, "nightshift.assignment.arm": "candidate" }, value: 1 },
+    { attributes: { ...answered, "nightshift.assignment.arm": "stable" }, value: 2 },
+  ]);
+  expect(await meter.points("nightshift.gateway.added_latency")).toEqual([{ attributes: agent, value: 3 }]);
+  expect(await meter.points("nightshift.gateway.fallbacks")).toEqual([
+    { attributes: { ...agent, "nightshift.reason": "candidate_unreachable" }, value: 1 },
+  ]);
+  const failovers = await meter.points("nightshift.gateway.failovers");
+  expect(failovers).toEqual([{ attributes: { ...agent, "nightshift.reason": "unreachable" }, value: 2 }]);
+  const spans = await meter.points("nightshift.gateway.capture.lost");
+  expect(spans).toEqual([{ attributes: { "nightshift.reason": "export_failed" }, value: 3 }]);
+});
+
+test("gateway: the weight that is in force, and a lease that lapses once", async () => {
+  let nowMs = 0;
+  await using gateway = await startGateway({
+    upstreams: [],
+    routes: experiment(0.3, { agent: "leased", version: 7 }),
+    monotonicMs: () => nowMs,
+  });
+  const leased = (name: string) =>
+    meter.points(name).then((points) => points.filter((point) => point.attributes["nightshift.agent"] === "leased"));
+  const at = (value: number) => [{ attributes: { "nightshift.agent": "leased" }, value }];
+  expect(await leased("nightshift.gateway.candidate.weight")).toEqual(at(0.3));
+  expect(await leased("nightshift.gateway.route.version")).toEqual(at(7));
+  expect(await leased("nightshift.gateway.lease_lapses")).toEqual([]);
+  nowMs = 60_000;
+  gateway.routes.effective("leased");
+  gateway.routes.effective("leased");
+  expect(await leased("nightshift.gateway.candidate.weight")).toEqual(at(0));
+  gateway.routes.confirm("leased", 7);
+  gateway.routes.effective("leased");
+  nowMs = 120_000;
+  gateway.routes.effective("leased");
+  expect(await leased("nightshift.gateway.lease_lapses")).toEqual(at(2));
+});
+
+test("replica: adapters by state", async () => {
+  const state = { isDown: false };
+  const agent = adapterAgent(state, UP);
+  agent.want([UP, { name: "shop-2-bbbbbbbbbbbb", digest: "sha256:b" }]);
+  const count = async () =>
+    Object.fromEntries(
+      (await meter.points("nightshift.replica.adapters")).map(({ attributes, value }) => [attributes["nightshift.adapter.state"], value]),
+    );
+  await agent.reconcile();
+  expect(await count()).toEqual({ attested: 1, waiting: 1, refused: 0 });
+  state.isDown = true;
+  await agent.reconcile();
+  expect(await count()).toEqual({ attested: 0, waiting: 2, refused: 0 });
+});
+
+test("night: steps by kind, the outcome once, and the loops that drive it", async () => {
+  const runs = createRunStore(database, () => 5_000);
+  await runs.create({ id: "run", tenant: "default", agent: "shop", plan: {}, nowMs: 0 });
+  await runs.step("run", "train-1", () => Promise.resolve({}));
+  await runs.step("run", "train-1", () => Promise.resolve({}));
+  await expect(
+    runs.step("run", "gate-s-0", () => Promise.reject(nightshiftError("trainer_silent", { run: "run", silentMs: 1 }))),
+  ).rejects.toMatchObject({ code: "trainer_silent" });
+  const failed = { kind: "failed", code: "trainer_silent", message: "", fix: "" } as const;
+  await runs.finish("run", "failed", failed, 1);
+  await runs.finish("run", "failed", failed, 2);
+  expect(await meter.points("nightshift.run.step.duration")).toEqual([
+    { attributes: { "nightshift.run.step": "train" }, value: 1 },
+    { attributes: { "nightshift.run.step": "gate", "error.type": "trainer_silent" }, value: 1 },
+  ]);
+  expect(await meter.points("nightshift.runs")).toEqual([
+    { attributes: { "nightshift.agent": "shop", "nightshift.outcome": "failed", "error.type": "trainer_silent" }, value: 1 },
+  ]);
+
+  const second = Promise.withResolvers<void>();
+  let turns = 0;
+  const loop = startLoop({ name: "night", everyMs: 1, log }, () => {
+    turns += 1;
+    if (turns === 1) return Promise.reject(new TypeError("a defect"));
+    second.resolve();
+    return Promise.resolve();
+  });
+  await second.promise;
+  await loop.stop();
+  const nights = (await meter.points("nightshift.loop.turn.duration")).filter(
+    ({ attributes }) => attributes["nightshift.loop"] === "night",
+  );
+  expect(nights[0]).toEqual({ attributes: { "nightshift.loop": "night", "error.type": "TypeError" }, value: 1 });
+  expect(nights[1]).toMatchObject({ attributes: { "nightshift.loop": "night" } });
+});
+
+test("judge: calls by how they ended, and the tokens that were paid for", async () => {
+  const replies = ["no JSON at all"];
+  const server = await startJudgeServer((request) => ({ text: replies.shift() ?? JSON.stringify({ scores: honestScores(request) }) }));
+  const judge = createRulerJudge(
+    { driver: "ruler", baseUrl: server.url, model: "judge", timeoutMs: 5_000, concurrency: 4, maxTokensPerRun: 300 },
+    { database, log, now: () => 0, env: {} },
+  );
+  await judge.score(refundGroup());
+  await judge.score(refundGroup());
+  await server.close();
+  const model = { "gen_ai.request.model": "judge" };
+  expect(await meter.points("nightshift.judge.call.duration")).toEqual([
+    { attributes: { ...model, "nightshift.outcome": "answered" }, value: 1 },
+    { attributes: { ...model, "nightshift.outcome": "cached" }, value: 1 },
+  ]);
+  expect(await meter.points("nightshift.judge.tokens")).toEqual([
+    { attributes: { ...model, "gen_ai.token.type": "input" }, value: 200 },
+    { attributes: { ...model, "gen_ai.token.type": "output" }, value: 20 },
+  ]);
+});
+
+test("trainer: the age of its heartbeat while it is awaited, and its restarts", async () => {
+  const runDirectory = join(directory, "run");
+  const clock = { monotonicMs: 0 };
+  let ages: unknown = null;
+  const trainer = slowTrainer(runDirectory, clock, async () => {
+    ages = await meter.points("nightshift.trainer.heartbeat.age");
+  });
+  const options = { runId: "run", agent: "shop", runDirectory, iteration: 1, heartbeatTimeoutMs: 60_000 };
+  await awaitAdapter({ ...options, signal: new AbortController().signal }, { monotonicMs: () => clock.monotonicMs, jobRunner: trainer });
+  const agent = { "nightshift.agent": "shop" };
+  expect(ages).toEqual([{ attributes: agent, value: 4 }]);
+  expect(await meter.points("nightshift.trainer.heartbeat.age")).toEqual([{ attributes: agent, value: 0 }]);
+  expect(await meter.points("nightshift.trainer.restarts")).toEqual([
+    { attributes: { ...agent, "nightshift.reason": "failed" }, value: 1 },
+  ]);
+});
+
+test("canary: evidence and units while it runs, zero afterwards, every transition", async () => {
+  const world = await canaryWorld(database, { agent: "canary", seed: 1 });
+  const controller = world.controller();
+  await world.submit("canary-a");
+  await controller.reconcile("canary");
+  await world.traffic(10);
+  const result = await controller.reconcile("canary");
+  expect(result).toMatchObject({ status: "live", fold: { canary: { units: 10 } } });
+  const units = await meter.points("nightshift.canary.units");
+  expect(units.reduce((sum, { value }) => sum + value, 0)).toBe(10);
+  const [promote, harm] = await meter.points("nightshift.canary.log_evidence");
+  const numbers = result.status === "live" ? result.fold.lastDecision?.numbers : undefined;
+  expect(Math.exp(promote?.value ?? 0)).toBeCloseTo(numbers?.kPromote ?? 0);
+  expect(Math.exp(harm?.value ?? 0)).toBeCloseTo(numbers?.kHarm ?? 0);
+  await world.run(controller);
+  expect((await meter.points("nightshift.canary.units")).map(({ value }) => value)).toEqual([0, 0]);
+  expect((await meter.points("nightshift.promotion.transitions")).map(({ attributes }) => attributes["nightshift.state"])).toEqual(
+    expect.arrayContaining(["queued", "attesting", "canary", "promoted"]),
+  );
+});
+
+test("the table and what was emitted are the same, both ways", async () => {
+  const emitted = new Map((await meter.everything()).map((data) => [data.descriptor.name, data]));
+  const table: readonly MetricDefinition[] = Object.values(METRIC);
+  expect([...emitted.keys()].toSorted()).toEqual(table.map(({ name }) => name).toSorted());
+  expect([...meter.scopes()]).toEqual([SCOPE.own]);
+  const used = new Set<string>();
+  for (const data of await meter.everything()) {
+    const definition = table.find(({ name }) => name === data.descriptor.name);
+    expect(data.descriptor).toMatchObject({ unit: definition?.unit, description: definition?.description });
+    expect(data.dataPointType).toBe(DATA_POINT[definition?.kind ?? "gauge"]);
+    if (data.dataPointType === DataPointType.HISTOGRAM) expect(data.dataPoints[0]?.value.buckets.boundaries).toEqual(definition?.bounds);
+    for (const { attributes } of pointsOf([data])) {
+      for (const name of Object.keys(attributes)) expect(definition?.attributes).toContain(name);
+      for (const name of definition?.attributes ?? []) used.add(name);
+    }
+  }
+  expect([...used].toSorted()).toEqual(Object.keys(METRIC_ATTRIBUTE).toSorted());
+});
