@@ -79,10 +79,11 @@ async function start(config: Config, { log, env }: { log: Logger; env: Environme
   const capture = await startCapture({ ...config, dataDir }, { database, transport, log, now: clock.now });
   cleanups.push({ name: "capture", run: () => capture.close() });
 
+  const runtimes = new Map<string, AgentRuntime>();
   const router = createGatewayRouter({ database, log });
   const routeTable = await createRouteTable(
     { leaseMs: config.gateway.leaseMs, file: join(dataDir, "gateway", "routes.json") },
-    { monotonicMs: clock.monotonicMs, log },
+    { monotonicMs: clock.monotonicMs, log, onLapse: (agent) => runtimes.get(agent)?.noteLeaseLapse() },
   );
   router.subscribe((routes) => routeTable.receive(routes));
   const runs = createRunStore(database, clock.now);
@@ -90,7 +91,6 @@ async function start(config: Config, { log, env }: { log: Logger; env: Environme
   cleanups.push({ name: "trainer", run: () => jobRunner.close() });
   const runsDirectory = join(dataDir, "runs");
 
-  const runtimes = new Map<string, AgentRuntime>();
   for (const [agent, agentConfig] of Object.entries(config.agents)) {
     const absolute: AgentConfig = { ...agentConfig, baseModel: resolve(agentConfig.baseModel) };
     const shared = { ...{ database, artifacts, jobRunner, runs, key, log, env, router, runsDirectory, dataDir }, ...clock };

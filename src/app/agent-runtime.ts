@@ -40,7 +40,14 @@ export interface AgentRuntime {
   fleet: AgentFleet;
   /** There is something to do now: a run was started, an operator acted. */
   wake(): void;
+  /** The candidate's lease lapsed at the gateway just now. */
+  noteLeaseLapse(): void;
   close(): Promise<void>;
+}
+
+interface Disturbance {
+  cause: "gateway_restart" | "lease_lapse";
+  atMs: number;
 }
 
 const PROMOTION_EVERY_MS = 250;
@@ -78,11 +85,11 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
   const nightShift = createNightShift({ agent, config, runsDirectory: options.runsDirectory }, { ...deps, log, fleet });
   const controller = controllerOf(options, deps, log);
 
-  let isRestartNoted = false;
+  // The gateway starts with this process and has forgotten its pins.
+  const disturbances: Disturbance[] = [{ cause: "gateway_restart", atMs: deps.now() }];
   const promotion = startLoop({ name: "promotion", everyMs: PROMOTION_EVERY_MS, log }, async () => {
     await ensureRoutes(options, deps.router);
-    if (!isRestartNoted) await noteGatewayRestart(agent, experiments);
-    isRestartNoted = true;
+    for (; disturbances[0] !== undefined; disturbances.shift()) await noteDisturbance(agent, disturbances[0], experiments);
     await controller.reconcile(agent);
     await refreshDesired();
     const routes = await deps.router.routes(agent);
@@ -97,6 +104,7 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
     nightShift,
     fleet: deps.fleet,
     wake: () => loops.forEach((loop) => loop.wake()),
+    noteLeaseLapse: () => void disturbances.push({ cause: "lease_lapse", atMs: deps.now() }),
     async close() {
       await Promise.all(loops.map((loop) => loop.stop()));
       await deps.fleet.close();
@@ -120,10 +128,10 @@ function controllerOf({ config, settleMs }: AgentRuntimeOptions, deps: AgentRunt
   });
 }
 
-/** The gateway starts with this process and has forgotten its pins: whoever was in conversation across the restart leaves the canary's analysis. */
-async function noteGatewayRestart(agent: string, experiments: ExperimentStore): Promise<void> {
+/** Whoever was in conversation across a disturbance leaves the canary's analysis. */
+async function noteDisturbance(agent: string, { cause, atMs }: Disturbance, experiments: ExperimentStore): Promise<void> {
   const live = (await experiments.list(agent)).find(({ state }) => isLive(state));
-  if (live !== undefined) await experiments.disturbed(live.id, "gateway_restart");
+  if (live !== undefined) await experiments.disturbed(live.id, cause, atMs);
 }
 
 /** First night: stable is the base model, under the public name. */

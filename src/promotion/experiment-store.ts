@@ -70,8 +70,8 @@ export interface ExperimentStore {
   append(id: string, length: number, rows: readonly Evidence[]): Promise<"appended" | "conflict">;
   /** Records what an operator wants; the controller carries it out. @throws NightshiftError `experiment_unknown`, `action_refused` */
   act(id: string, action: OperatorAction, actor: string): Promise<void>;
-  /** Traffic was disturbed: whoever was in conversation at this instant leaves the analysis, in both arms. */
-  disturbed(id: string, cause: Extract<BoundaryCause, "lease_lapse" | "gateway_restart">): Promise<void>;
+  /** Traffic was disturbed at `atMs`: whoever was in conversation at that instant leaves the analysis, in both arms. */
+  disturbed(id: string, cause: Extract<BoundaryCause, "lease_lapse" | "gateway_restart">, atMs: number): Promise<void>;
 }
 
 export function createExperimentStore(deps: { database: Database; now: () => number }): ExperimentStore {
@@ -106,9 +106,9 @@ export function createExperimentStore(deps: { database: Database; now: () => num
         return "appended";
       }),
     act: (id, action, actor) => kysely.transaction().execute((transaction) => act(transaction, id, action, actor, deps.now())),
-    disturbed: (id, cause) =>
+    disturbed: (id, cause, atMs) =>
       kysely.transaction().execute(async (transaction) => {
-        const row: Evidence = { kind: "boundary", atMs: deps.now(), cause, step: null };
+        const row: Evidence = { kind: "boundary", atMs, cause, step: null };
         await insertEvidence(transaction, id, await logLength(transaction, id), [row]);
       }),
   };

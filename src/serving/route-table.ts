@@ -27,17 +27,17 @@ const fileSchema = z.strictObject({ routes: z.array(routesSchema) });
 /**
  * Reads the persisted table, if any, and keeps it up to date. Routes from disk start with the candidate at 0: whether it may still serve is known
  * only to a control plane that answers. The candidate's weight also falls to 0 when the control plane was silent for `leaseMs`.
- * `file` unset: nothing is persisted.
+ * `file` unset: nothing is persisted. `onLapse` hears of a lapse at the first look after it: no call was assigned in between.
  */
 export async function createRouteTable(
   config: { leaseMs: number; file?: string | undefined },
-  deps: { monotonicMs: () => number; log: Logger },
+  deps: { monotonicMs: () => number; log: Logger; onLapse?: (agent: string) => void },
 ): Promise<RouteTable> {
   const known = new Map<string, Routes>();
   for (const routes of await readPersisted(config.file, deps.log)) known.set(routes.agent, routes);
   const lease = createLease({ leaseMs: config.leaseMs }, deps);
   const persist = createPersister(config.file, deps.log);
-  const noteLapse = createLapseNote(deps.log);
+  const noteLapse = createLapseNote(deps.log, deps.onLapse);
   observeGauge(METRIC.gatewayRouteVersion, (result) => {
     for (const [agent, { version }] of known) result.observe(version, { "nightshift.agent": agent });
   });
@@ -82,7 +82,7 @@ export async function createRouteTable(
 }
 
 /** A lease lapses by silence: the first look that finds it lapsed says so, and the first that finds it held again is ready for the next. */
-function createLapseNote(log: Logger): (agent: string, isLapsed: boolean) => void {
+function createLapseNote(log: Logger, onLapse: ((agent: string) => void) | undefined): (agent: string, isLapsed: boolean) => void {
   const lapses = createCounter(METRIC.gatewayLeaseLapses);
   const noted = new Set<string>();
   return (agent, isLapsed) => {
@@ -94,6 +94,7 @@ function createLapseNote(log: Logger): (agent: string, isLapsed: boolean) => voi
     noted.add(agent);
     lapses.add(1, { "nightshift.agent": agent });
     log.warn({ agent }, "lease lapsed, candidate is off");
+    onLapse?.(agent);
   };
 }
 

@@ -228,7 +228,7 @@ test("traffic that was disturbed leaves the analysis on both arms", async () => 
   const controller = world.controller();
   await controller.reconcile(world.agent);
   await world.traffic(3, (unit) => ({ ...unit, endedAtMs: unit.assignedAtMs + 10_000 }));
-  await world.store.disturbed(id, "lease_lapse");
+  await world.store.disturbed(id, "lease_lapse", world.clock.nowMs);
   world.clock.nowMs += 20_000;
   await world.traffic(2);
   expect(await controller.reconcile(world.agent)).toMatchObject({ fold: { canary: { units: 2 }, excluded: { open_at_step: 3 } } });

@@ -41,6 +41,25 @@ describe("what is received", () => {
 });
 
 describe("the lease", () => {
+  test("says once that it lapsed, and again after it was held again", async () => {
+    const lapsed: string[] = [];
+    const table = await createRouteTable({ leaseMs: 1_000 }, { ...deps, onLapse: (agent) => lapsed.push(agent) });
+    const look = (atMs: number): void => {
+      nowMs = atMs;
+      table.effective("shop");
+    };
+    table.receive(experiment(0.1));
+    look(999);
+    expect(lapsed).toEqual([]);
+    look(1_000);
+    look(1_500);
+    expect(lapsed).toEqual(["shop"]);
+    table.confirm("shop", 1);
+    look(1_600);
+    look(2_500);
+    expect(lapsed).toEqual(["shop", "shop"]);
+  });
+
   test("takes the candidate off when the control plane was silent for leaseMs, and stable stays", async () => {
     const table = await open();
     table.receive(experiment(0.5));
