@@ -1,18 +1,16 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { silentLog } from "../../src/log.ts";
 import type { Database } from "../../src/store/database.ts";
-import { createPglite } from "../../src/store/pglite.ts";
 import { normalise } from "../../src/trace/normalise.ts";
 import { loadTraces, storeRecord } from "../../src/trace/span-store.ts";
 import { logJson, logRequest, protobuf, SPAN_ID, spanJson, TRACE_ID, traceRequest } from "../fixtures/otlp/build.ts";
+import { memoryDatabase } from "../store/memory-database.ts";
 import { REDACTION_KEY, startCapture, type Capture } from "./capture.ts";
 
 let database: Database;
 let capture: Capture;
 
 beforeAll(async () => {
-  database = await createPglite({ dir: null, log: silentLog() });
-  await database.migrate();
+  database = await memoryDatabase();
   capture = await startCapture({
     handler: async (record) => {
       await database.kysely.transaction().execute(async (trx) => {

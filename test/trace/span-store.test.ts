@@ -1,19 +1,17 @@
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { silentLog } from "../../src/log.ts";
 import type { Database } from "../../src/store/database.ts";
-import { createPglite } from "../../src/store/pglite.ts";
 import { loadTraces, storeRecord } from "../../src/trace/span-store.ts";
 import type { TransportRecord } from "../../src/transport/transport.ts";
 import { REDACTION_KEY } from "../collector/capture.ts";
 import { recordOf } from "../conformance/transport.ts";
 import { logJson, logRequest, protobuf, spanJson, TRACE_ID, traceRequest } from "../fixtures/otlp/build.ts";
+import { memoryDatabase } from "../store/memory-database.ts";
 
 let database: Database;
 let tenants = 0;
 beforeAll(async () => {
-  database = await createPglite({ dir: null, log: silentLog() });
-  await database.migrate();
+  database = await memoryDatabase();
 });
 afterAll(() => database.close());
 
