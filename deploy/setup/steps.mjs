@@ -1,14 +1,15 @@
 // What `npm run check` and `npm test` run, one line each while it goes, output only where something failed, counts at the end.
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { delimiter, join } from "node:path";
 import { ROOT, SetupError, ensureSetup, nodeBin } from "./setup.mjs";
 
 const PYTHON = join(ROOT, ".venv", "bin");
 const REPORTS = join(ROOT, ".cache", "reports");
 
-/** A step without a report counts as one test. */
-export const CHECK = [
+/** All of these keep one core busy; the unit tests run beside them on what is left. A step without a report counts as one test. */
+const ONE_CORE = [
   { name: "format", command: ["oxfmt", "--check", "."] },
   { name: "lint", command: ["oxlint", "--type-aware", "--deny-warnings"] },
   { name: "types", command: ["tsc", "--noEmit", "-p", "."] },
@@ -24,11 +25,21 @@ export const CHECK = [
     python: true,
   },
   { name: "pyright", command: [join(PYTHON, "pyright"), "-p", "trainer"], python: true },
-  { name: "unit and conformance tests", command: ["vitest", "run", "--reporter=dot", "--reporter=json"], report: "vitest" },
   { name: "trainer tests", command: [join(PYTHON, "pytest"), "-q", "trainer"], python: true, report: "pytest" },
 ];
 
-export const END_TO_END = [
+const UNIT = [
+  {
+    name: "unit and conformance tests",
+    command: ["vitest", "run", "--reporter=dot", "--reporter=json", `--maxWorkers=${Math.min(4, Math.max(1, availableParallelism() - 1))}`],
+    report: "vitest",
+  },
+];
+
+/** Lanes that run side by side, each a list of steps in order. */
+export const CHECK = [ONE_CORE, UNIT];
+
+const LOOPS = [
   {
     name: "end to end",
     command: ["vitest", "run", "--config", "vitest.e2e.config.ts", "--reporter=default", "--reporter=json"],
@@ -37,8 +48,11 @@ export const END_TO_END = [
   },
 ];
 
-/** Runs the steps in order, all of them even after a failure; exit code 1 when one failed. */
-export async function runSteps(steps) {
+/** One lane, since these tests start processes and a step that is `verbose` prints as it goes. */
+export const END_TO_END = [LOOPS];
+
+/** Runs one set of lanes after the other, all steps even after a failure; exit code 1 when one failed. */
+export async function runSteps(...stages) {
   try {
     await ensureSetup({ python: true });
   } catch (error) {
@@ -49,21 +63,31 @@ export async function runSteps(steps) {
   rmSync(REPORTS, { recursive: true, force: true });
   mkdirSync(REPORTS, { recursive: true });
   const total = { passed: 0, failed: 0 };
-  for (const [index, step] of steps.entries()) {
-    const started = Date.now();
-    const report = join(REPORTS, `${index}`);
-    const { code, output } = await execute(step, report);
-    const counts = countsOf(step, report, code);
-    total.passed += counts.passed;
-    total.failed += counts.failed;
-    const verdict = counts.failed === 0 ? "ok  " : "FAIL";
-    process.stdout.write(
-      `${verdict} ${step.name} (${counts.passed} passed, ${counts.failed} failed, ${((Date.now() - started) / 1000).toFixed(1)} s)\n`,
+  for (const lanes of stages) {
+    await Promise.all(
+      lanes.map(async (steps) => {
+        for (const step of steps) {
+          const { passed, failed } = await runStep(step);
+          total.passed += passed;
+          total.failed += failed;
+        }
+      }),
     );
-    if (counts.failed > 0 && !step.verbose) process.stdout.write(`${output}\n`);
   }
   process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
   process.exitCode = total.failed === 0 ? 0 : 1;
+}
+
+/** One write when it has ended, so that steps beside each other never mix their lines. */
+async function runStep(step) {
+  const started = Date.now();
+  const report = join(REPORTS, step.name.replaceAll(" ", "-"));
+  const { code, output } = await execute(step, report);
+  const counts = countsOf(step, report, code);
+  const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  const line = `${counts.failed === 0 ? "ok  " : "FAIL"} ${step.name} (${counts.passed} passed, ${counts.failed} failed, ${seconds} s)\n`;
+  process.stdout.write(counts.failed > 0 && !step.verbose ? `${line}${output}\n` : line);
+  return counts;
 }
 
 function execute(step, report) {
