@@ -192,12 +192,11 @@ def report(episodes: list[Episode], members: int) -> dict[str, Any]:
     return figures
 
 
-def write_provenance(seed: int, figures: list[dict[str, Any]], note: str) -> None:
+def write_provenance(seed: int, figures: list[dict[str, Any]]) -> None:
     """How the shipped weights were made and what they can do, beside them."""
     weights = (MODEL / "model.safetensors").read_bytes()
     provenance = {
         "license": "Apache-2.0",
-        "note": note,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "seed": SEED,
         "batch": BATCH,
@@ -216,7 +215,6 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--note", default="", help="what the provenance must say beside the figures")
     parser.add_argument("--provenance", action="store_true", help="writes the figures into provenance.json")
     parser.add_argument(
         "--transcripts", type=Path, help="writes every conversation with its outcome as JSON lines"
@@ -243,7 +241,7 @@ def main() -> None:
                     )
     bridge.close()
     if arguments.provenance:
-        write_provenance(arguments.seed, figures, arguments.note)
+        write_provenance(arguments.seed, figures)
 
 
 if __name__ == "__main__":

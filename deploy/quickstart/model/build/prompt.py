@@ -14,7 +14,18 @@ NODE = QUICKSTART.parents[1] / "node_modules" / ".bin" / "node"
 @cache
 def production_prompt() -> tuple[str, list[dict[str, Any]]]:
     """The agent's system prompt and its tool definitions."""
-    script = "import('./tools.ts').then((m) => console.log(JSON.stringify([m.systemPrompt, m.tools])))"
+    prompt, tools = _ask(
+        "import('./tools.ts').then((m) => console.log(JSON.stringify([m.systemPrompt, m.tools])))"
+    )
+    return prompt, tools
+
+
+def items() -> list[str]:
+    """What the shop sells; each name is one token."""
+    return _ask("import('./catalog.ts').then((m) => console.log(JSON.stringify(m.items)))")
+
+
+def _ask(script: str) -> Any:
     shown = subprocess.run(
         [NODE, "--input-type=module", "-e", script],
         cwd=QUICKSTART,
@@ -22,8 +33,7 @@ def production_prompt() -> tuple[str, list[dict[str, Any]]]:
         capture_output=True,
         text=True,
     )
-    prompt, tools = json.loads(shown.stdout)
-    return prompt, tools
+    return json.loads(shown.stdout)
 
 
 def demonstrations(seed: int, count: int, noise: str) -> list[dict[str, Any]]:
