@@ -102,9 +102,9 @@ function redactNumber(source: string, key: Uint8Array): string {
   return isCardNumber(source) ? JSON.stringify(pseudonym("card", source, key)) : source;
 }
 
-/** Ranges of the string literals and long numbers of valid JSON. */
+/** Ranges of the string literals and of whole numbers of valid JSON that are as long as a card's. A fraction's digits are no number of their own. */
 function* jsonTokens(text: string): Generator<{ start: number; end: number }> {
-  const interesting = /"|\d{13,19}(?![\d.eE])/g;
+  const interesting = /"|(?<![\d.eE+-])\d{13,19}(?![\d.eE])/g;
   for (let match = interesting.exec(text); match !== null; match = interesting.exec(text)) {
     const start = match.index;
     const end = match[0] === '"' ? literalEnd(text, start) : start + match[0].length;

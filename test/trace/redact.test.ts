@@ -117,6 +117,13 @@ property.prop([dirtyJson], { numRuns: 200 })("valid JSON stays valid JSON", asyn
   expect(() => JSON.parse(redacted) as unknown).not.toThrow();
 });
 
+test.each(["[11.58693067541725]", "[-4111111111111111]", "[1e4111111111111]", "[1E-4111111111111111]"])(
+  "a number's part is no card: %s",
+  async (text) => {
+    expect(await redact(text)).toBe(text);
+  },
+);
+
 property.prop([fc.emailAddress({ size: "small" })])("no address survives beside punctuation", async (address) => {
   fc.pre(/^[\w.+%'-]+@[\w-]+(\.[\w-]+)*\.[a-z]{2,63}$/i.test(address));
   const text = await redact(`(${address}), "${address}"`);
