@@ -1,0 +1,85 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { createServer, type AddressInfo } from "node:net";
+
+/** A server that a test started. It dies with the process that started it, however that ends. */
+export interface PartProcess {
+  readonly pid: number;
+  /** The last lines of stdout and stderr, for the message of a test that failed. */
+  tail(): string;
+  /** `signal` (SIGTERM unless told), then SIGKILL after `limitMs`; resolves when it is gone. */
+  stop(signal?: NodeJS.Signals, limitMs?: number): Promise<void>;
+  /** kill -9; resolves when it is gone. */
+  kill(): Promise<void>;
+}
+
+/**
+ * Starts a server and resolves once `readyLine` matched its output.
+ * Rejects with the output's tail when it ends or takes longer than `limitMs`.
+ */
+export async function startPartProcess(
+  command: string,
+  args: readonly string[],
+  options: {
+    cwd?: string;
+    env?: Record<string, string>;
+    /** A line on stdout or stderr. */
+    readyLine: RegExp;
+    limitMs: number;
+    /** Options of setpriv besides the death signal, such as another user. */
+    setpriv?: readonly string[];
+  },
+): Promise<PartProcess> {
+  // The kernel ends it when this process dies, kill -9 included, so that no failed run leaves a server behind.
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", ...(options.setpriv ?? []), command, ...args], {
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    env: { ...process.env, ...options.env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let output = "";
+  const ready = Promise.withResolvers<void>();
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk: Buffer) => {
+      output = (output + chunk.toString()).slice(-20_000);
+      if (options.readyLine.test(output)) ready.resolve();
+    });
+  }
+  const tail = () => output.split("\n").slice(-25).join("\n");
+  const timer = setTimeout(() => ready.reject(new Error(`${command} not ready within ${options.limitMs} ms:\n${tail()}`)), options.limitMs);
+  child.on("error", (error) => ready.reject(error));
+  child.on("exit", (code, signal) => ready.reject(new Error(`${command} ended (${code ?? signal}):\n${tail()}`)));
+  try {
+    await ready.promise;
+  } catch (error) {
+    await end(child, "SIGKILL", 0);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+  return {
+    pid: child.pid ?? 0,
+    tail,
+    stop: (signal = "SIGTERM", limitMs = 20_000) => end(child, signal, limitMs),
+    kill: () => end(child, "SIGKILL", 0),
+  };
+}
+
+async function end(child: ChildProcess, signal: NodeJS.Signals, limitMs: number): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const gone = once(child, "exit");
+  child.kill(signal);
+  const timer = setTimeout(() => child.kill("SIGKILL"), limitMs);
+  await gone;
+  clearTimeout(timer);
+}
+
+/** A loopback port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
