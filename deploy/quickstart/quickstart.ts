@@ -16,7 +16,7 @@ import { AGENT, PRODUCTION_TEMPERATURE, quickstartConfig, TELEMETRY_DELAY_MS } f
 import { startShop, type RunningShop } from "./shop-server.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const DAY_CONTACTS = 260;
+const DAY_CONTACTS = 300;
 const FRESH_CUSTOMERS = 320;
 /** Customers who talk at the same time; fewer during the canary, where each decision changes what the next ones meet. */
 const CONCURRENCY = 96;
