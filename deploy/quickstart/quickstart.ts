@@ -146,27 +146,36 @@ async function theFresh(at: Stage, up: Started<UpReady>): Promise<{ comparison: 
   const { seed } = at.options;
   const world = generateFresh({ seed, customers: FRESH_CUSTOMERS });
   const customers = oneVisitEach(world.customers);
-  const [policyServer] = up.ready.policyServers[AGENT] ?? [];
-  const bypass = await startAgent({
-    directory: at.directory,
-    name: "agent-bypass",
-    baseUrl: `${policyServer}/v1`,
-    collector: null,
-    shop: at.shop,
-  });
+  const policyServers = up.ready.policyServers[AGENT] ?? [];
+  // The bypass has no gateway that spreads calls: an agent per policy server does.
+  const bypasses = await Promise.all(
+    policyServers.map((url, index) =>
+      startAgent({ directory: at.directory, name: `agent-bypass-${index}`, baseUrl: `${url}/v1`, collector: null, shop: at.shop }),
+    ),
+  );
   try {
     const crowd = { customers, shopUrl: at.shop.url, concurrency: CONCURRENCY, comeBack: false };
     at.shop.shop.load(world.orders);
     const after = await serveCrowd({ ...crowd, agentUrl: at.agentUrl, name: "fresh" });
     at.shop.shop.load(world.orders);
-    const before = await serveCrowd({ ...crowd, agentUrl: bypass.ready.url, name: "before" });
-    const comparison = compare(before, after, seed);
+    const before = await Promise.all(
+      bypasses.map(({ ready: { url } }, index) =>
+        serveCrowd({
+          ...crowd,
+          customers: customers.filter((_, place) => place % bypasses.length === index),
+          concurrency: CONCURRENCY / bypasses.length,
+          agentUrl: url,
+          name: "before",
+        }),
+      ),
+    );
+    const comparison = compare(before.flat(), after, seed);
     at.progress.say(`fresh customers: ${customers.length} served by the base and by what is stable now`);
     const answered = after.find(({ outcome }) => outcome.success)?.conversationId ?? after[0]?.conversationId ?? "";
     await untilCaptured(at.control, answered);
     return { comparison, answered };
   } finally {
-    await bypass.stop();
+    await Promise.all(bypasses.map((bypass) => bypass.stop()));
   }
 }
 
