@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { agentSchema, tenantSchema } from "./config-agent.ts";
+import { transportSchema } from "./config-transport.ts";
 import { nightshiftError } from "./errors.ts";
 
 /** One strict tree: an unknown key is an error. Every leaf is described; the reference table is generated from this. */
@@ -16,6 +17,18 @@ const bytes = (defaultMiB: number, what: string) =>
     .positive()
     .default(defaultMiB * 1024 * 1024)
     .describe(what);
+
+const postgresSchema = z.strictObject({
+  driver: z.literal("postgres"),
+  urlFile: z
+    .string()
+    .optional()
+    .describe("File with the server's `postgres://user:password@host:port/database?sslmode=…`, PostgreSQL 14 or newer."),
+  urlEnv: z.string().optional().describe("Environment variable with that URL, in place of the file."),
+  maxConnections: z.int().positive().default(10).describe("Connections of this process at once."),
+  connectTimeoutMs: z.int().positive().default(10_000).describe("Longest wait for a connection, new or free."),
+  statementTimeoutMs: z.int().positive().default(30_000).describe("Longest run of one statement, waiting for locks included."),
+});
 
 export const configSchema = z.strictObject({
   dataDir: z.string().default(".nightshift").describe("Directory of the embedded store, artifacts, runs and keys. One process owns it."),
@@ -37,17 +50,14 @@ export const configSchema = z.strictObject({
     .prefault({})
     .describe("Nightshift's own telemetry."),
   store: z
-    .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("pglite") })])
+    .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("pglite") }), postgresSchema])
     .prefault({ driver: "pglite" })
     .describe("The one database."),
   artifacts: z
     .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("file") })])
     .prefault({ driver: "file" })
     .describe("Where adapters, batches and group files live."),
-  transport: z
-    .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("inline") })])
-    .prefault({ driver: "inline" })
-    .describe("What carries accepted telemetry from the collector to ingest."),
+  transport: transportSchema,
   collector: z
     .strictObject({
       ...listener(4318),
@@ -113,6 +123,7 @@ export const configSchema = z.strictObject({
 });
 
 export type Config = z.infer<typeof configSchema>;
+export type PostgresConfig = z.infer<typeof postgresSchema>;
 export type AgentConfig = Config["agents"][string];
 
 /**
@@ -142,6 +153,14 @@ export function parseConfig(tree: unknown): Config {
         problem: "names no key of tenants",
       });
     }
+  }
+  const { transport } = parsed.data;
+  if (transport.driver === "kafka" && !(transport.tenant in parsed.data.tenants)) {
+    throw nightshiftError("config_invalid", {
+      path: "transport.tenant",
+      received: show(transport.tenant),
+      problem: "names no key of tenants",
+    });
   }
   return parsed.data;
 }

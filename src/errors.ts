@@ -1,3 +1,4 @@
+/* oxlint-disable max-lines -- a table: one row per error */
 /**
  * Every error that Nightshift raises: one class, one table. `message` says what failed, with the value; `fix` says what the operator does.
  * `retryable` tells a caller whether the same call may succeed later with nothing changed. Rows are grouped by room.
@@ -66,6 +67,37 @@ const TABLE = {
     fix: "Put at least 32 random bytes into the file, readable by this process only.",
     retryable: false,
   },
+  kafka_unavailable: {
+    message: (a: { brokers: string; problem: string }) => `Kafka at ${a.brokers} did not answer: ${a.problem}`,
+    fix: "Check that the brokers run and are reachable under the addresses that they advertise; senders keep their records and everything continues on its own.",
+    retryable: true,
+  },
+  kafka_topic_missing: {
+    message: (a: { brokers: string; topics: string }) => `Kafka at ${a.brokers} lacks one of the topics ${a.topics}`,
+    fix: "Create the topics (`nightshift doctor` names the missing one) or correct transport.topics; everything continues on its own.",
+    retryable: true,
+  },
+  kafka_refused: {
+    message: (a: { brokers: string; problem: string }) => `Kafka at ${a.brokers} refused this client: ${a.problem}`,
+    fix: "Correct transport.sasl, or allow its user to write and read the topics and to join transport.groupId.",
+    retryable: true,
+  },
+  kafka_file_unreadable: {
+    message: (a: { file: string; problem: string }) => `the file ${a.file}, named in transport, cannot be read: ${a.problem}`,
+    fix: "Point transport.tls and transport.sasl.passwordFile at files that this process may read.",
+    retryable: false,
+  },
+  kafka_record_invalid: {
+    message: (a: { problem: string }) => `the Kafka record is not one of ours: ${a.problem}`,
+    fix: "It lies in the dead-letter topic; stop what writes such records, or write them again with headers that Nightshift knows.",
+    retryable: false,
+  },
+  record_too_large: {
+    message: (a: { bytes: number; maxBytes: number }) =>
+      `one span or log record of ${a.bytes} bytes is larger than the transport's ${a.maxBytes}`,
+    fix: "Raise transport.maxRecordBytes and the topics' max.message.bytes together, or shorten the attributes in the SDK.",
+    retryable: false,
+  },
   // store
   data_dir_locked: {
     message: (a: { dir: string; pid: number | string }) => `data directory ${a.dir} is in use by process ${a.pid}`,
@@ -81,6 +113,11 @@ const TABLE = {
     message: (a: { problem: string }) => `the database did not answer: ${a.problem}`,
     fix: "Check that the database is up and reachable; the operation is repeated on its own.",
     retryable: true,
+  },
+  store_url_invalid: {
+    message: (a: { source: string; problem: string }) => `the database's URL cannot be read from ${a.source}: ${a.problem}`,
+    fix: "Put postgres://user:password@host:port/database into the file of store.urlFile or the variable of store.urlEnv; only one of the two.",
+    retryable: false,
   },
   store_newer: {
     message: (a: { found: string; known: string }) => `the database has migration ${a.found}, this version knows up to ${a.known}`,

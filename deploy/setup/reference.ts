@@ -62,7 +62,7 @@ function metricsPage(): string {
     "# Metrics",
     "",
     "Made from `src/telemetry/metrics.ts` by `npm run generate`. Nightshift measures itself in the scope `nightshift.internal` and sends it to `telemetry.otlpEndpoint`,",
-    "every 15 seconds, as OTLP/HTTP with `service.namespace` `nightshift` and `service.name` `nightshift-up` or `nightshift-gateway`; unset, nothing is sent. Its own",
+    "every 15 seconds, as OTLP/HTTP with `service.namespace` `nightshift` and `service.name` `nightshift-up`, `-gateway`, `-collector` or `-ingest`; unset, nothing is sent. Its own",
     "spans, one `nightshift.run.step` per durable step of a night, go there too: one run is one trace, whose id is the run's without its dashes.",
     "",
     "| metric | kind | unit | meaning | attributes |",

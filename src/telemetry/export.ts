@@ -13,7 +13,7 @@ export interface Telemetry {
 }
 
 export interface TelemetryOptions {
-  /** Which process this is: `up` or `gateway`. */
+  /** Which process this is: `up`, `gateway`, `collector` or `ingest`. */
   process: string;
   /** Base URL of an OTLP/HTTP endpoint; unset: nothing is loaded, measured or sent. */
   otlpEndpoint: string | undefined;

@@ -69,6 +69,21 @@ const COLLECTOR = {
     description: "Spans and log events that were new or changed. Repeated deliveries and Nightshift's own spans are none.",
     attributes: ["nightshift.signal"],
   },
+  transportLag: {
+    name: "nightshift.transport.lag",
+    kind: "gauge",
+    unit: "{record}",
+    description:
+      "Kafka records that the consumer group of ingest has not committed yet, over all partitions. Every ingest process tells the same.",
+    attributes: ["nightshift.signal"],
+  },
+  transportDeadLetters: {
+    name: "nightshift.transport.dead_letters",
+    kind: "counter",
+    unit: "{record}",
+    description: "Kafka records that ingest refused for good and put into the dead-letter topic, by why.",
+    attributes: ["nightshift.signal", "error.type"],
+  },
   assemblyTrajectories: {
     name: "nightshift.assembly.trajectories",
     kind: "counter",

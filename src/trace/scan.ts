@@ -9,6 +9,8 @@ export interface Scan {
   rejected: number;
   /** One line for the sender about the rejected ones; empty when there are none. */
   problem: string;
+  /** The trace that all stored records belong to, in hex; null when they belong to several, or to none. */
+  traceId: string | null;
 }
 
 const ID_FIELDS = { traces: { trace: 1, span: 2, required: true }, logs: { trace: 9, span: 10, required: false } } as const;
@@ -20,16 +22,32 @@ const ID_FIELDS = { traces: { trace: 1, span: 2, required: true }, logs: { trace
  */
 export function scanRequest(bytes: Uint8Array, signal: Signal): Scan {
   checkMessage(bytes, SHAPE[signal].request);
-  const ranges = listRecords(bytes, signal);
-  const rejected = ranges.filter((range) => !hasUsableIds(bytes, range, signal)).length;
+  const scan = { accepted: 0, rejected: 0 };
+  let only: Uint8Array | null | undefined;
+  for (const range of listRecords(bytes, signal)) {
+    const { trace, isUsable } = readIds(bytes, range, signal);
+    if (!isUsable) {
+      scan.rejected++;
+      continue;
+    }
+    scan.accepted++;
+    if (only === undefined) only = trace ?? null;
+    else if (only !== null && (trace === undefined || !sameBytes(only, trace))) only = null;
+  }
   const what = signal === "traces" ? "spans" : "log records";
   const problem =
-    rejected === 0 ? "" : `${rejected} ${what} rejected: trace id (16 bytes) or span id (8 bytes) missing, all zero or of another length`;
-  return { accepted: ranges.length - rejected, rejected, problem };
+    scan.rejected === 0
+      ? ""
+      : `${scan.rejected} ${what} rejected: trace id (16 bytes) or span id (8 bytes) missing, all zero or of another length`;
+  return { ...scan, problem, traceId: only === null || only === undefined || only.length === 0 ? null : hex(only) };
 }
 
 /** Whether the record's ids have the right length and are not all zero. */
 export function hasUsableIds(bytes: Uint8Array, range: RecordRange, signal: Signal): boolean {
+  return readIds(bytes, range, signal).isUsable;
+}
+
+function readIds(bytes: Uint8Array, range: RecordRange, signal: Signal): { trace: Uint8Array | undefined; isUsable: boolean } {
   const wanted = ID_FIELDS[signal];
   let trace: Uint8Array | undefined;
   let span: Uint8Array | undefined;
@@ -37,10 +55,18 @@ export function hasUsableIds(bytes: Uint8Array, range: RecordRange, signal: Sign
     if (field.number === wanted.trace) trace = bytes.subarray(field.valueStart, field.end);
     if (field.number === wanted.span) span = bytes.subarray(field.valueStart, field.end);
   });
-  return isUsable(trace, 16, wanted.required) && isUsable(span, 8, wanted.required);
+  return { trace, isUsable: isIdUsable(trace, 16, wanted.required) && isIdUsable(span, 8, wanted.required) };
 }
 
-function isUsable(id: Uint8Array | undefined, length: number, required: boolean): boolean {
+function isIdUsable(id: Uint8Array | undefined, length: number, required: boolean): boolean {
   if (id === undefined || id.length === 0) return !required;
   return id.length === length && id.some((byte) => byte !== 0);
+}
+
+function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
+  return Buffer.compare(one, other) === 0;
+}
+
+function hex(id: Uint8Array): string {
+  return Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString("hex");
 }

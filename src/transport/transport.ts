@@ -10,7 +10,17 @@ export interface TransportRecord {
   receivedAtMs: number;
 }
 
-export type PublishResult = { status: "stored" } | { status: "retryable"; retryAfterMs: number };
+export type PublishResult =
+  | { status: "stored" }
+  | { status: "retryable"; retryAfterMs: number }
+  /** No retry will help; parts of at most `maxBytes` of body may. */
+  | { status: "too_large"; maxBytes: number };
+
+export interface PublishOptions {
+  signal?: AbortSignal;
+  /** Records with one key keep their order among themselves where a transport has several lanes. */
+  key?: string | null;
+}
 
 /** Called once per record, again after a failure: must be idempotent. It resolves when the record's effect is durable. */
 export type RecordHandler = (record: TransportRecord, options: { signal: AbortSignal }) => Promise<void>;
@@ -20,8 +30,15 @@ export type RecordHandler = (record: TransportRecord, options: { signal: AbortSi
  * `publish` resolves `stored` only when the record survives a kill -9 of this process.
  */
 export interface Transport {
-  publish(record: TransportRecord, options?: { signal?: AbortSignal }): Promise<PublishResult>;
-  /** Starts delivery to `handler`; one subscription per process. The returned function stops it after the deliveries under way. */
+  /**
+   * Rejects only with a NightshiftError that is not retryable, when the handler refused the record for good before `publish` returned. A transport that
+   * delivers later puts such records aside.
+   */
+  publish(record: TransportRecord, options?: PublishOptions): Promise<PublishResult>;
+  /**
+   * Starts delivery to `handler`, also when what carries the records cannot be reached yet; one subscription per process. The returned function stops it after
+   * the deliveries under way.
+   */
   subscribe(handler: RecordHandler): Promise<() => Promise<void>>;
   /** Waits for what is under way, then frees connections. Later calls of `publish` answer `retryable`. */
   close(): Promise<void>;

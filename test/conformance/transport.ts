@@ -111,7 +111,7 @@ export function recordOf(number: number, fields: Partial<TransportRecord> = {}):
   return {
     tenant: "default",
     signal: "traces",
-    body: Buffer.from(String(number)),
+    body: Uint8Array.from(Buffer.from(String(number))),
     encoding: "identity",
     redacted: true,
     receivedAtMs: number,

@@ -23,7 +23,7 @@ import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../
 import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { meterInMemory, pointsOf } from "./metered.ts";
-import { adapterAgent, slowTrainer, UP } from "./parts.ts";
+import { adapterAgent, measureKafka, slowTrainer, UP } from "./parts.ts";
 
 const DATA_POINT: Record<MetricDefinition["kind"], DataPointType> = {
   counter: DataPointType.SUM,
@@ -103,6 +103,13 @@ test("capture: a record that ingest fails to store is measured with the reason",
     attributes: { "nightshift.signal": "traces", "error.type": "tenant_unknown" },
     value: 1,
   });
+});
+
+test("transport: Kafka records that were put aside, by why, and how far the group is behind", async () => {
+  await measureKafka();
+  const of = (signal: string, value: number, more = {}) => ({ attributes: { "nightshift.signal": signal, ...more }, value });
+  expect(await meter.points("nightshift.transport.dead_letters")).toEqual([of("traces", 1, { "error.type": "otlp_malformed" })]);
+  expect(await meter.points("nightshift.transport.lag")).toEqual([of("traces", 12), of("logs", 3)]);
 });
 
 test("gateway: requests by who answered, failovers, fallbacks, and capture that was lost", async () => {

@@ -1,9 +1,12 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { nightshiftError } from "../../src/errors.ts";
 import { silentLog } from "../../src/log.ts";
 import { createAdapterAgent, type AdapterAgent } from "../../src/serving/adapter-agent.ts";
 import type { JobRunner } from "../../src/training/job-runner.ts";
+import { createDeadLetters } from "../../src/transport/kafka/dead-letter.ts";
+import { createLagMeter } from "../../src/transport/kafka/lag.ts";
 
 export const UP = { name: "shop-1-aaaaaaaaaaaa", digest: "sha256:a" };
 
@@ -47,6 +50,24 @@ export function slowTrainer(runDirectory: string, clock: { monotonicMs: number }
     cancel: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };
+}
+
+/** Puts one Kafka record aside and measures a group that is 12 trace records and 3 log records behind. */
+export async function measureKafka(): Promise<void> {
+  const deadLetters = createDeadLetters("dead", { send: () => Promise.resolve(), log: silentLog() });
+  const source = { topic: "spans", partition: 0, offset: "7", signal: "traces" } as const;
+  await deadLetters.put({ key: null, value: null }, source, nightshiftError("otlp_malformed", { where: "Span", problem: "cut off" }));
+  const part = (partition: number, low: string, high: string) => ({ partition, low, high, offset: high });
+  // Partition 0 is 2 behind, 1 was never committed, 2 was overtaken by retention.
+  const ends = { spans: [part(0, "0", "10"), part(1, "1", "5"), part(2, "50", "56")], logs: [part(0, "0", "3")] };
+  const at = (partition: number, offset: string) => ({ partition, offset, metadata: null });
+  const committed = { spans: [at(0, "8"), at(1, "-1"), at(2, "20")], logs: [at(0, "-1")] };
+  const admin = {
+    fetchTopicOffsets: (topic: string) => Promise.resolve(topic === "logs" ? ends.logs : ends.spans),
+    fetchOffsets: ({ topics = [] }: { topics?: string[] }) =>
+      Promise.resolve(topics.map((topic) => ({ topic, partitions: topic === "logs" ? committed.logs : committed.spans }))),
+  };
+  await createLagMeter({ groupId: "g", topics: { traces: "spans", logs: "logs", deadLetter: "dead" } }, { admin }).measure();
 }
 
 function publish(directory: string): void {

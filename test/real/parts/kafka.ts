@@ -1,0 +1,129 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Kafka, logLevel } from "kafkajs";
+import { partDirectory, runTool, type Part } from "./part.ts";
+import { freePort, startPartProcess, type PartProcess } from "./process.ts";
+
+const VERSION = "4.1.0";
+
+const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>nightshift.test</groupId>
+  <artifactId>kafka</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>${VERSION}</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+`;
+
+/** Apache Kafka from its jars: one process that is broker and controller. */
+export const kafkaPart: Part = {
+  name: "kafka",
+  version: VERSION,
+  sizeMb: 45,
+  async fetch(dir, say) {
+    say(`Apache Kafka ${VERSION} and its libraries, from Maven`);
+    writeFileSync(join(dir, "pom.xml"), POM);
+    const repository = join(dir, "repository");
+    const args = ["-B", "-q", `-Dmaven.repo.local=${repository}`, "dependency:copy-dependencies", `-DoutputDirectory=${join(dir, "lib")}`];
+    await runTool("mvn", args, { cwd: dir, problem: "Kafka's jars could not be fetched", fix: "Install a JDK >= 17 and Maven." });
+    rmSync(repository, { recursive: true, force: true });
+  },
+};
+
+/** A running broker with data of its own. */
+export interface KafkaServer {
+  /** What `transport.brokers` takes. */
+  readonly brokers: string[];
+  createTopic(topic: string, options?: { partitions?: number; config?: Record<string, string> }): Promise<void>;
+  /** SIGTERM: the broker closes its logs. */
+  stop(): Promise<void>;
+  /** kill -9. */
+  kill(): Promise<void>;
+  /** On the same data and the same port, after `stop` or `kill`. */
+  restart(): Promise<void>;
+  /** SIGSTOP: connections stay open, nothing is answered. */
+  freeze(): void;
+  thaw(): void;
+  /** Ends it and deletes its data. */
+  close(): Promise<void>;
+}
+
+/** Starts a broker on loopback; topics are not made by themselves. `isUp: false` prepares it without starting it. */
+export async function startKafka(options: { isUp?: boolean } = {}): Promise<KafkaServer> {
+  const dir = mkdtempSync(join(tmpdir(), "nightshift-kafka-"));
+  const lib = join(partDirectory(kafkaPart), "lib", "*");
+  const port = await freePort();
+  const properties = join(dir, "server.properties");
+  mkdirSync(join(dir, "data"));
+  writeFileSync(properties, serverProperties({ port, controllerPort: await freePort(), data: join(dir, "data") }));
+  const clusterId = randomBytes(16).toString("base64url");
+  const fix = "Delete .cache/parts/kafka-* and run again.";
+  const format = ["-cp", lib, "kafka.tools.StorageTool", "format", "-t", clusterId, "-c", properties];
+  await runTool("java", [...LIGHT_JVM, ...format], { problem: "Kafka's storage could not be formatted", fix });
+
+  let server: PartProcess | null = null;
+  const start = async (): Promise<void> => {
+    const args = [...LIGHT_JVM, "-Xmx384m", "-cp", lib, "kafka.Kafka", properties];
+    server = await startPartProcess("java", args, { readyLine: /Kafka Server started/, limitMs: 60_000 });
+  };
+  if (options.isUp ?? true) await start();
+  const brokers = [`127.0.0.1:${port}`];
+  return {
+    brokers,
+    createTopic: (topic, spec = {}) => createTopic(brokers, topic, spec),
+    stop: async () => server?.stop(),
+    kill: async () => server?.kill(),
+    restart: start,
+    freeze: () => signal(server, "SIGSTOP"),
+    thaw: () => signal(server, "SIGCONT"),
+    async close() {
+      await server?.kill();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Short-lived and small: the second compiler would cost more than it brings. */
+const LIGHT_JVM = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"];
+
+function serverProperties({ port, controllerPort, data }: { port: number; controllerPort: number; data: string }): string {
+  const one = ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"].map((topic) => `${topic}.replication.factor=1`);
+  return [
+    "process.roles=broker,controller",
+    "node.id=1",
+    `controller.quorum.voters=1@127.0.0.1:${controllerPort}`,
+    `listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
+    `advertised.listeners=PLAINTEXT://127.0.0.1:${port}`,
+    "controller.listener.names=CONTROLLER",
+    "inter.broker.listener.name=PLAINTEXT",
+    `log.dirs=${data}`,
+    ...one,
+    "transaction.state.log.min.isr=1",
+    "share.coordinator.state.topic.min.isr=1",
+    "offsets.topic.num.partitions=4",
+    "group.initial.rebalance.delay.ms=0",
+    "auto.create.topics.enable=false",
+    "",
+  ].join("\n");
+}
+
+async function createTopic(
+  brokers: string[],
+  topic: string,
+  { partitions = 1, config = {} }: { partitions?: number; config?: Record<string, string> },
+): Promise<void> {
+  const admin = new Kafka({ brokers, clientId: "test", logLevel: logLevel.NOTHING, retry: { retries: 10 } }).admin();
+  await admin.connect();
+  const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }));
+  await admin.createTopics({ topics: [{ topic, numPartitions: partitions, replicationFactor: 1, configEntries }], waitForLeaders: true });
+  await admin.disconnect();
+}
+
+function signal(server: PartProcess | null, name: "SIGSTOP" | "SIGCONT"): void {
+  if (server !== null) process.kill(server.pid, name);
+}
