@@ -2,8 +2,8 @@ import { defineConfig } from "vitest/config";
 
 // OpenTelemetry's registration is the process's, and made once.
 const REGISTERS_TELEMETRY = ["test/telemetry/**/*.test.ts"];
-// Loops that start processes have a run of their own (`npm test`), so that `npm run check` stays short.
-const LOOPS = "test/e2e/**";
+// What starts processes has runs of its own (`npm test`, `npm run test:real`), so that `npm run check` stays short.
+const OWN_RUNS = ["test/e2e/**", "test/real/**"];
 
 export default defineConfig({
   test: {
@@ -14,7 +14,7 @@ export default defineConfig({
       {
         extends: true,
         // Files take turns in a worker, so that modules and Postgres' WebAssembly are compiled once per worker, not once per file.
-        test: { name: "shared process", include: ["test/**/*.test.ts"], exclude: [LOOPS, ...REGISTERS_TELEMETRY], isolate: false },
+        test: { name: "shared process", include: ["test/**/*.test.ts"], exclude: [...OWN_RUNS, ...REGISTERS_TELEMETRY], isolate: false },
       },
       { extends: true, test: { name: "own process", include: REGISTERS_TELEMETRY, isolate: true } },
     ],

@@ -7,6 +7,7 @@ import { baseModelDigest } from "./app/base-model.ts";
 import { startCapture } from "./app/capture.ts";
 import { createAgentFleet, type Replica } from "./app/fleet.ts";
 import { createJudges } from "./app/judges.ts";
+import { openStore } from "./app/store.ts";
 import { createFileArtifactStore } from "./artifact/file.ts";
 import { loadSigningKey } from "./artifact/signing-key.ts";
 import type { AgentConfig, Config } from "./config.ts";
@@ -18,7 +19,6 @@ import { createGateway } from "./serving/gateway.ts";
 import { createRolloutSessions } from "./serving/rollout-session.ts";
 import { createRouteTable } from "./serving/route-table.ts";
 import { createVllm } from "./serving/vllm.ts";
-import { createPglite } from "./store/pglite.ts";
 import { createLocalJobRunner } from "./training/local.ts";
 import { createRunStore } from "./training/run-store.ts";
 import { createInlineTransport } from "./transport/inline.ts";
@@ -69,7 +69,7 @@ export async function startApp(config: Config, deps: { log: Logger; env: Environ
 async function start(config: Config, { log, env }: { log: Logger; env: Environment }, cleanups: Cleanup[]): Promise<Omit<App, "close">> {
   const clock = { now: Date.now, monotonicMs: () => performance.now() };
   const dataDir = resolve(config.dataDir);
-  const database = await createPglite({ dir: join(dataDir, "store"), log });
+  const database = await openStore({ store: config.store, dataDir }, { log, env });
   cleanups.push({ name: "store", run: () => database.close() });
   await database.migrate();
   const artifacts = createFileArtifactStore({ dir: join(dataDir, "artifacts") });

@@ -62,11 +62,14 @@ function createIngest(
   const delay = createHistogram(METRIC.ingestDelay);
   const stored = createCounter(METRIC.ingestStored);
   const store = (record: TransportRecord, redactionKey: Uint8Array) =>
-    database.kysely.transaction().execute(async (trx) => {
-      const captured = await storeRecord(trx, record, { redactionKey });
-      await noteArrivals(trx, { tenant: record.tenant, ...captured, receivedAtMs: record.receivedAtMs, agents: config.agents });
-      return captured.spans.length + captured.logs.length;
-    });
+    database.transaction(
+      async (trx) => {
+        const captured = await storeRecord(trx, record, { redactionKey });
+        await noteArrivals(trx, { tenant: record.tenant, ...captured, receivedAtMs: record.receivedAtMs, agents: config.agents });
+        return captured.spans.length + captured.logs.length;
+      },
+      { isolation: "read committed" },
+    );
   return async (record) => {
     const signal = { "nightshift.signal": record.signal };
     try {

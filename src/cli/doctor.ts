@@ -7,6 +7,7 @@ import { checkAgents } from "./doctor/agents.ts";
 import { bad, ok, type Finding } from "./doctor/finding.ts";
 import { checkMachine } from "./doctor/machine.ts";
 import { checkRunning } from "./doctor/running.ts";
+import { checkStore } from "./doctor/store.ts";
 import { oneLine, paint } from "./print.ts";
 
 const EXAMPLES = `
@@ -42,6 +43,7 @@ async function examine(options: ClientOptions & { config?: string }, context: Cl
   return [
     ok("config", options.config ?? "defaults and environment"),
     ...(await checkMachine(config, running)),
+    ...(await checkStore(config, context)),
     ...checkAgents(config, context),
     ...running.findings,
   ];

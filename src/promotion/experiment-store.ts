@@ -78,7 +78,7 @@ export function createExperimentStore(deps: { database: Database; now: () => num
   const { kysely } = deps.database;
   const all = kysely.selectFrom("experiments").selectAll();
   return {
-    submit: (submission) => kysely.transaction().execute((transaction) => submit(transaction, submission, deps.now())),
+    submit: (submission) => deps.database.transaction((transaction) => submit(transaction, submission, deps.now())),
     async get(id) {
       const row = await all.where("id", "=", id).executeTakeFirst();
       return row === undefined ? null : fromRow(row);
@@ -88,7 +88,7 @@ export function createExperimentStore(deps: { database: Database; now: () => num
       return rows.map(fromRow);
     },
     move: (experiment, event, change) =>
-      kysely.transaction().execute((transaction) => move(transaction, experiment, event, change, deps.now())),
+      deps.database.transaction((transaction) => move(transaction, experiment, event, change, deps.now())),
     async evidence(id, fromSeq) {
       const rows = await kysely
         .selectFrom("evidence")
@@ -100,14 +100,14 @@ export function createExperimentStore(deps: { database: Database; now: () => num
       return rows.map(({ body }) => evidenceSchema.parse(body));
     },
     append: (id, length, rows) =>
-      kysely.transaction().execute(async (transaction) => {
+      deps.database.transaction(async (transaction) => {
         if ((await logLength(transaction, id)) !== length) return "conflict";
         await insertEvidence(transaction, id, length, rows);
         return "appended";
       }),
-    act: (id, action, actor) => kysely.transaction().execute((transaction) => act(transaction, id, action, actor, deps.now())),
+    act: (id, action, actor) => deps.database.transaction((transaction) => act(transaction, id, action, actor, deps.now())),
     disturbed: (id, cause, atMs) =>
-      kysely.transaction().execute(async (transaction) => {
+      deps.database.transaction(async (transaction) => {
         const row: Evidence = { kind: "boundary", atMs, cause, step: null };
         await insertEvidence(transaction, id, await logLength(transaction, id), [row]);
       }),

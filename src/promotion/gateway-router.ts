@@ -30,7 +30,7 @@ export function createGatewayRouter(deps: { database: Database; log: Logger }): 
     agent: string,
     change: (current: Routes | null) => Routes | null,
   ): Promise<{ current: Routes | null; next: Routes | null }> =>
-    kysely.transaction().execute(async (transaction) => {
+    deps.database.transaction(async (transaction) => {
       const row = await transaction.selectFrom("routes").select("body").where("agent", "=", agent).forUpdate().executeTakeFirst();
       const current = row === undefined ? null : routesSchema.parse(row.body);
       const next = change(current);

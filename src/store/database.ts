@@ -1,14 +1,26 @@
-import type { Kysely } from "kysely";
+import type { Kysely, Transaction } from "kysely";
 import type { Tables } from "./tables.ts";
 
-/**
- * The one database. Postgres' SQL dialect in every driver; queries are written with Kysely against `Tables`.
- * Transactions by `kysely.transaction()`, which a driver must make serialisable enough that a lost update cannot happen.
- */
+/** The one database. Postgres' SQL dialect in every driver; queries are written with Kysely against `Tables`. */
 export interface Database {
+  /** For single statements. What belongs together goes through `transaction`. */
   readonly kysely: Kysely<Tables>;
-  /** Brings the schema to the newest known migration. Idempotent. @throws NightshiftError `store_newer` */
+  /**
+   * Runs `work` as if no other transaction ran beside it, all of it or nothing. One that loses against another is run again, so `work` must have no effect
+   * outside `trx`, and must query nothing but `trx`.
+   * @throws NightshiftError `store_unavailable` when it kept losing or the database is gone: nothing is known of the commit then, so callers repeat idempotently
+   */
+  transaction<T>(work: (trx: Transaction<Tables>) => Promise<T>, options?: TransactionOptions): Promise<T>;
+  /** Brings the schema to the newest known migration. Idempotent, and safe beside another process that does the same. @throws NightshiftError `store_newer` */
   migrate(): Promise<void>;
   /** Flushes, closes and frees the lock. */
   close(): Promise<void>;
+}
+
+export interface TransactionOptions {
+  /**
+   * "serializable" unless told. "read committed" is for the one hot path, ingest, whose statements lock every row that they decide on before they read it: run
+   * serialisably, workers that share nothing but index pages would make each other start over.
+   */
+  isolation?: "serializable" | "read committed";
 }

@@ -32,6 +32,8 @@ export async function createPglite(options: { dir: string | null; log: Logger })
   };
   return {
     kysely,
+    // One connection: transactions never interleave, so every one runs as if alone.
+    transaction: (work) => kysely.transaction().execute(work),
     migrate: () => migrateToLatest(kysely),
     close: () => (closing ??= close()),
   };

@@ -51,7 +51,8 @@ async function storeSpans(trx: Kysely<Tables>, record: TransportRecord, decoded:
     decoded.filter(({ value }) => isCapture(value.scope.name)).map((item) => [spanKey(item.value.traceId, item.value.spanId), item]),
   );
   const changed: Span[] = [];
-  for (const chunk of chunks([...byId.values()])) {
+  // Ordered by id, so that two workers with the same spans never wait for each other in a circle.
+  for (const chunk of chunks([...byId].toSorted(byKey).map(([, item]) => item))) {
     const rows = chunk.map(({ value, raw }) => ({
       tenant: record.tenant,
       trace_id: value.traceId,
@@ -86,7 +87,7 @@ async function storeLogs(trx: Kysely<Tables>, record: TransportRecord, decoded: 
     byHash.set(logHash(item, byHash), { value: { ...item.value, sequence }, raw: withSequence(item.raw, sequence) });
   }
   const fresh: LogEvent[] = [];
-  for (const chunk of chunks([...byHash])) {
+  for (const chunk of chunks([...byHash].toSorted(byKey))) {
     const rows = chunk.map(([hash, { value, raw }]) => ({
       tenant: record.tenant,
       hash,
@@ -123,6 +124,10 @@ function inflate(record: TransportRecord): Uint8Array {
 /** Nightshift's own telemetry never becomes training data; the gateway's capture of live calls does. */
 function isCapture(scope: string): boolean {
   return !scope.startsWith("nightshift.") || scope === SCOPE.gateway;
+}
+
+function byKey([one]: readonly [string, unknown], [other]: readonly [string, unknown]): number {
+  return one < other ? -1 : 1;
 }
 
 function spanKey(traceId: string, spanId: string): string {

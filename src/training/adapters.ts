@@ -4,6 +4,7 @@ import type { Digest, ArtifactStore } from "../artifact/artifact-store.ts";
 import { adapterDigest, adapterName, MANIFEST_FILE, SIGNATURE_FILE, signManifest, type AdapterManifest } from "../artifact/adapter.ts";
 import { digestOf } from "../artifact/digest.ts";
 import type { SigningKey } from "../artifact/signing-key.ts";
+import { nightshiftError } from "../errors.ts";
 import type { Database } from "../store/database.ts";
 
 /** One adapter of an agent as the control plane knows it. `directory` is a verified local copy. */
@@ -40,24 +41,41 @@ interface Registration {
   nowMs: number;
 }
 
+/** Only another process that registers an adapter of the same agent in the same second costs one. */
+const NUMBERING_ATTEMPTS = 10;
+
 /**
  * Takes an adapter that the trainer published into the artifact store: signs its manifest, publishes files and manifest under the immutable name,
- * records it. Registering the same iteration again (after a crash) gives the same adapter.
+ * records it. Registering the same iteration again (after a crash, or in two processes at once) gives the same adapter.
  * @param directory The trainer's adapter directory, whose own manifest has been verified by the reader of the hand-over.
  */
 export async function registerAdapter(options: Registration, deps: RegistrationDeps): Promise<RegisteredAdapter> {
-  const db = deps.database.kysely;
-  const known = await db
+  const files = await readAdapterFiles(options.directory);
+  for (let attempt = 1; ; attempt += 1) {
+    const known = await findIteration(deps.database, options);
+    if (known !== null) return known;
+    const manifest = await manifestOf(options, files, deps);
+    await publishSigned(manifest, files, deps);
+    const registered = await insertAdapter(deps.database, manifest);
+    if (registered !== null) return registered;
+    // Another process took the number, or registered this iteration; the next look tells which. The unused artifact names no adapter.
+    if (attempt === NUMBERING_ATTEMPTS)
+      throw nightshiftError("store_unavailable", { problem: "an adapter's number was taken again and again" });
+  }
+}
+
+async function findIteration(database: Database, { runId, iteration }: Registration): Promise<RegisteredAdapter | null> {
+  const row = await database.kysely
     .selectFrom("adapters")
     .selectAll()
-    .where("run_id", "=", options.runId)
-    .where("iteration", "=", options.iteration)
+    .where("run_id", "=", runId)
+    .where("iteration", "=", iteration)
     .executeTakeFirst();
-  if (known !== undefined) return toAdapter(known);
+  return row === undefined ? null : toAdapter(row);
+}
 
-  const files = await readAdapterFiles(options.directory);
-  const manifest = await manifestOf(options, files, deps);
-  await publishSigned(manifest, files, deps);
+/** Null when a row with the same number, or of the same iteration, is there already. */
+async function insertAdapter(database: Database, manifest: AdapterManifest): Promise<RegisteredAdapter | null> {
   const row = {
     digest: adapterDigest(manifest),
     name: adapterName(manifest),
@@ -69,11 +87,13 @@ export async function registerAdapter(options: Registration, deps: RegistrationD
     parent_digest: manifest.parentDigest,
     created_at_ms: manifest.createdAtMs,
   };
-  await db
+  const inserted = await database.kysely
     .insertInto("adapters")
     .values({ ...row, manifest: JSON.stringify(manifest) })
-    .execute();
-  return toAdapter({ ...row, manifest });
+    .onConflict((conflict) => conflict.doNothing())
+    .returning("digest")
+    .executeTakeFirst();
+  return inserted === undefined ? null : toAdapter({ ...row, manifest });
 }
 
 /** The adapter of a digest, or null. */

@@ -30,7 +30,7 @@ export interface RunStep {
 }
 
 /**
- * Runs and their durable steps. A step's output is written once, after its effect; a run that was killed repeats the step it was in and
+ * Runs and their durable steps. A step's output is written once, after its effect, and the first one written stands; a run that was killed repeats the step it was in and
  * reads the outputs of those before, so every step must be safe to start again.
  */
 export interface RunStore {
@@ -117,22 +117,34 @@ async function durableStep<T extends object>(
   { runId, step }: { runId: string; step: string },
   work: () => Promise<T>,
 ): Promise<T> {
-  const known = await db
-    .selectFrom("run_steps")
-    .select(["finished_at_ms", "output"])
-    .where("run_id", "=", runId)
-    .where("step", "=", step)
-    .executeTakeFirst();
-  if (known !== undefined && known.finished_at_ms !== null) return known.output as T;
+  const known = await finishedOutput<T>(db, runId, step);
+  if (known !== null) return known;
   await db
     .insertInto("run_steps")
     .values({ run_id: runId, step, started_at_ms: now(), finished_at_ms: null, output: null })
     .onConflict((conflict) => conflict.columns(["run_id", "step"]).doNothing())
     .execute();
   const output = await measure({ runId, step }, work);
-  const finished = { finished_at_ms: now(), output: JSON.stringify(output) };
-  await db.updateTable("run_steps").set(finished).where("run_id", "=", runId).where("step", "=", step).execute();
-  return output;
+  const stored = await db
+    .updateTable("run_steps")
+    .set({ finished_at_ms: now(), output: JSON.stringify(output) })
+    .where("run_id", "=", runId)
+    .where("step", "=", step)
+    .where("finished_at_ms", "is", null)
+    .returning("step")
+    .executeTakeFirst();
+  // Another process finished the same step meanwhile. What follows must build on what is stored.
+  return stored === undefined ? ((await finishedOutput<T>(db, runId, step)) ?? output) : output;
+}
+
+async function finishedOutput<T extends object>(db: Database["kysely"], runId: string, step: string): Promise<T | null> {
+  const row = await db
+    .selectFrom("run_steps")
+    .select(["finished_at_ms", "output"])
+    .where("run_id", "=", runId)
+    .where("step", "=", step)
+    .executeTakeFirst();
+  return row === undefined || row.finished_at_ms === null ? null : (row.output as T);
 }
 
 function toRun(row: {

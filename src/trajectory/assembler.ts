@@ -48,7 +48,7 @@ export function createAssembler(deps: { database: Database; config: Config; log:
       else waiting.push({ id: item.conversation.id, arrivals: item.conversation.arrivals, untilMs: completion.recheckAtMs });
     }
     const drafts = new Map(due.map((item) => [item.conversation.id, draftsOf(item, config)]));
-    return database.kysely.transaction().execute(async (trx) => {
+    return database.transaction(async (trx) => {
       await postpone(trx, waiting);
       const closed = await closeConversations(
         trx,

@@ -25,43 +25,28 @@ interface TraceArrival {
 const NONE_TO_COME = 0;
 
 /**
- * Files spans and log events under their conversations, in the transaction that stores them: five statements for a request of any size. A trace belongs to the
- * conversation or session that any of its spans names; until one does, it is a conversation of its own. A complete conversation opens again.
+ * Files spans and log events under their conversations, in the transaction that stores them: four statements for a request of any size, six when a
+ * trace changes its conversation. A trace belongs to the conversation or session that any of its spans names; until one does, it is a conversation of its own.
+ * A complete conversation opens again.
+ *
+ * Safe beside other workers in read committed: rows are locked before they decide anything, spans first, then traces, then conversations, each in the order of
+ * their ids.
  */
 export async function noteArrivals(trx: Kysely<Tables>, arrivals: Arrivals): Promise<void> {
   const traces = tracesOf(arrivals);
   if (traces.length === 0) return recordFeedbackEvents(trx, arrivals);
-  const known = await knownKeys(
-    trx,
-    arrivals.tenant,
-    traces.map(({ traceId }) => traceId),
-  );
+  const before = await lockTraces(trx, arrivals, traces);
   const filed = traces.map((trace) => {
-    const before = known.get(trace.traceId);
-    const key = before === undefined ? trace.key : betterKey(trace.key, before.key);
-    return { ...trace, key, conversation: conversationId(arrivals.tenant, key), left: before?.conversation ?? null };
+    const left = before.get(trace.traceId);
+    const key = left === undefined ? trace.key : betterKey(trace.key, left.key);
+    const conversation = conversationId(arrivals.tenant, key);
+    return { ...trace, key, conversation, left: left?.conversation ?? conversation };
   });
+  const moved = filed.filter(({ left, conversation }) => left !== conversation);
   await upsertConversations(trx, arrivals, filed);
-  await trx
-    .insertInto("conversation_traces")
-    .values(
-      filed.map(({ traceId, conversation, root }) => ({
-        tenant: arrivals.tenant,
-        trace_id: traceId,
-        conversation_id: conversation,
-        root_ended_ms: root === "ended" ? arrivals.receivedAtMs : root === "none_to_come" ? NONE_TO_COME : null,
-      })),
-    )
-    .onConflict((conflict) =>
-      conflict.columns(["tenant", "trace_id"]).doUpdateSet((eb) => ({
-        conversation_id: eb.ref("excluded.conversation_id"),
-        root_ended_ms: sql`coalesce(conversation_traces.root_ended_ms, excluded.root_ended_ms)`,
-      })),
-    )
-    .execute();
-  const moved = filed.flatMap(({ left, conversation }) => (left === null || left === conversation ? [] : [left]));
-  await noteRootEnds(trx, [...new Set([...filed.map(({ conversation }) => conversation), ...moved])]);
-  if (moved.length > 0) await reopenLeft(trx, moved, arrivals.receivedAtMs);
+  if (moved.length > 0) await moveTraces(trx, arrivals, moved);
+  // Last, when every row that it writes is locked and every other worker's traces of these conversations are in sight.
+  await noteRootEnds(trx, [...new Set(filed.flatMap(({ conversation, left }) => [conversation, left]))]);
   await recordFeedbackEvents(trx, arrivals);
 }
 
@@ -86,16 +71,40 @@ function tracesOf({ tenant, spans, logs, agents }: Arrivals): TraceArrival[] {
   return [...traces.values()].toSorted((a, b) => (a.traceId < b.traceId ? -1 : 1));
 }
 
-async function knownKeys(trx: Kysely<Tables>, tenant: string, traceIds: readonly string[]) {
-  const rows = await trx
-    .selectFrom("conversation_traces as trace")
-    .innerJoin("conversations as conversation", "conversation.id", "trace.conversation_id")
-    .select(["trace.trace_id", "conversation.id", "conversation.key_kind", "conversation.key"])
-    .where("trace.tenant", "=", tenant)
-    .where("trace.trace_id", "in", traceIds)
+/**
+ * Writes the traces' rows, which from here on belong to this transaction: another worker that has spans of the same trace waits, then finds the conversation
+ * that we filed it under. Resolves to where the traces that were known before belong.
+ */
+async function lockTraces(
+  trx: Kysely<Tables>,
+  { tenant, receivedAtMs }: Arrivals,
+  traces: readonly TraceArrival[],
+): Promise<Map<string, { conversation: string; key: ConversationKey }>> {
+  const locked = await trx
+    .insertInto("conversation_traces")
+    .values(
+      traces.map(({ traceId, key, root }) => ({
+        tenant,
+        trace_id: traceId,
+        conversation_id: conversationId(tenant, key),
+        root_ended_ms: root === "ended" ? receivedAtMs : root === "none_to_come" ? NONE_TO_COME : null,
+      })),
+    )
+    .onConflict((conflict) =>
+      conflict.columns(["tenant", "trace_id"]).doUpdateSet({
+        root_ended_ms: sql`coalesce(conversation_traces.root_ended_ms, excluded.root_ended_ms)`,
+      }),
+    )
+    .returning(["trace_id", "conversation_id"])
     .execute();
+  const conversations = [...new Set(locked.map((row) => row.conversation_id))];
+  const keys = await trx.selectFrom("conversations").select(["id", "key_kind", "key"]).where("id", "in", conversations).execute();
+  const keyOfConversation = new Map(keys.map((row) => [row.id, { kind: row.key_kind, key: row.key } satisfies ConversationKey]));
   return new Map(
-    rows.map((row) => [row.trace_id, { conversation: row.id, key: { kind: row.key_kind, key: row.key } satisfies ConversationKey }]),
+    locked.flatMap(({ trace_id, conversation_id }) => {
+      const key = keyOfConversation.get(conversation_id);
+      return key === undefined ? [] : [[trace_id, { conversation: conversation_id, key }]];
+    }),
   );
 }
 
@@ -157,8 +166,19 @@ async function noteRootEnds(trx: Kysely<Tables>, ids: readonly string[]): Promis
     .execute();
 }
 
-/** Conversations that lost a trace to its better key are assembled again; one that lost its last trace yields nothing then, and what it had is superseded. */
-async function reopenLeft(trx: Kysely<Tables>, ids: readonly string[], receivedAtMs: number): Promise<void> {
+/**
+ * Traces go to the conversation of their better key. The ones that they left are assembled again; one that lost its last trace yields nothing then, and what it
+ * had is superseded.
+ */
+async function moveTraces(
+  trx: Kysely<Tables>,
+  { tenant, receivedAtMs }: Arrivals,
+  moved: readonly { traceId: string; conversation: string; left: string }[],
+): Promise<void> {
+  await sql`
+    update conversation_traces set conversation_id = moved.conversation
+    from unnest(${moved.map(({ traceId }) => traceId)}::text[], ${moved.map(({ conversation }) => conversation)}::text[]) as moved(trace_id, conversation)
+    where conversation_traces.tenant = ${tenant} and conversation_traces.trace_id = moved.trace_id`.execute(trx);
   await trx
     .updateTable("conversations")
     .set({
@@ -168,6 +188,6 @@ async function reopenLeft(trx: Kysely<Tables>, ids: readonly string[], receivedA
       not_before_ms: 0,
       arrivals: sql`arrivals + 1`,
     })
-    .where("id", "in", ids)
+    .where("id", "in", [...new Set(moved.map(({ left }) => left))])
     .execute();
 }

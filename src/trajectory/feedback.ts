@@ -29,18 +29,21 @@ export async function recordFeedback(trx: Kysely<Tables>, feedback: readonly Fee
   await trx
     .insertInto("feedback")
     .values(
-      [...latest.values()].map((item) => ({
-        tenant: item.tenant,
-        target_kind: item.targetKind,
-        target: item.target,
-        name: item.name,
-        source: item.source,
-        value: storableJson({
-          value: typeof item.value === "string" ? item.value.slice(0, MAX_TEXT_LENGTH) : item.value,
-          ...(item.explanation === undefined ? {} : { explanation: item.explanation.slice(0, MAX_TEXT_LENGTH) }),
-        }),
-        at_ms: item.atMs,
-      })),
+      // Ordered, so that two writers of the same rows never wait for each other in a circle.
+      [...latest]
+        .toSorted(([one], [other]) => (one < other ? -1 : 1))
+        .map(([, item]) => ({
+          tenant: item.tenant,
+          target_kind: item.targetKind,
+          target: item.target,
+          name: item.name,
+          source: item.source,
+          value: storableJson({
+            value: typeof item.value === "string" ? item.value.slice(0, MAX_TEXT_LENGTH) : item.value,
+            ...(item.explanation === undefined ? {} : { explanation: item.explanation.slice(0, MAX_TEXT_LENGTH) }),
+          }),
+          at_ms: item.atMs,
+        })),
     )
     .onConflict((conflict) =>
       conflict

@@ -115,7 +115,8 @@ function rowOf(trajectory: Trajectory): Insertable<Tables["trajectories"]> {
   };
 }
 
-/** Marks conversations as assembled; those that got another delivery since they were read stay open and are left out of the answer. */
+/** Marks conversations as assembled; those that got another delivery since they were read stay open and are left out of the answer, as are those that another
+ * sweep has closed. */
 export async function closeConversations(
   trx: Kysely<Tables>,
   read: readonly { id: string; arrivals: number; agent: string }[],
@@ -125,7 +126,7 @@ export async function closeConversations(
     update conversations set state = 'complete', agent = seen.agent
     from unnest(${read.map(({ id }) => id)}::text[], ${read.map(({ arrivals }) => arrivals)}::bigint[], ${read.map(({ agent }) => agent)}::text[])
       as seen(id, arrivals, agent)
-    where conversations.id = seen.id and conversations.arrivals = seen.arrivals
+    where conversations.id = seen.id and conversations.arrivals = seen.arrivals and conversations.state = 'open'
     returning conversations.id`.execute(trx);
   return new Set(closed.rows.map(({ id }) => id));
 }

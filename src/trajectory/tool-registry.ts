@@ -52,7 +52,8 @@ export async function learnToolSchemas(trx: Kysely<Tables>, drafts: readonly Dra
   if (rows.size === 0) return;
   await trx
     .insertInto("tool_schemas")
-    .values([...rows.values()])
+    // Ordered, so that two sweeps never wait for each other in a circle.
+    .values([...rows].toSorted(([one], [other]) => (one < other ? -1 : 1)).map(([, row]) => row))
     .onConflict((conflict) =>
       conflict
         .columns(["tenant", "agent", "tool", "schema_hash"])

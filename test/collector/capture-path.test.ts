@@ -13,7 +13,7 @@ beforeAll(async () => {
   database = await memoryDatabase();
   capture = await startCapture({
     handler: async (record) => {
-      await database.kysely.transaction().execute(async (trx) => {
+      await database.transaction(async (trx) => {
         await storeRecord(trx, record, { redactionKey: REDACTION_KEY });
       });
     },

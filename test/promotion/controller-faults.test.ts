@@ -26,7 +26,12 @@ function dyingAt(n: number): { database: Database; queries: () => number } {
     },
     transformResult: async ({ result }) => result,
   };
-  return { database: { ...database, kysely: database.kysely.withPlugin(plugin) }, queries: () => queries };
+  const dying: Database = {
+    ...database,
+    kysely: database.kysely.withPlugin(plugin),
+    transaction: (work, options) => database.transaction((trx) => work(trx.withPlugin(plugin)), options),
+  };
+  return { database: dying, queries: () => queries };
 }
 
 /** Decides in a few rounds, with a ramp step on the way. */

@@ -28,8 +28,10 @@ export async function memoryDatabase(): Promise<Database> {
     },
     transformResult: async ({ result }) => result,
   };
+  const guarded = kysely.withPlugin(refuseOnceClosed);
   return {
-    kysely: kysely.withPlugin(refuseOnceClosed),
+    kysely: guarded,
+    transaction: (work) => guarded.transaction().execute(work),
     migrate: () => shared.migrate(),
     close: async () => {
       if (!closed) taken = false;

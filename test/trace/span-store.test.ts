@@ -17,8 +17,7 @@ afterAll(() => database.close());
 
 /** A tenant of its own for every test, so that they share one database. */
 const newTenant = () => `t${++tenants}`;
-const store = (record: TransportRecord) =>
-  database.kysely.transaction().execute((trx) => storeRecord(trx, record, { redactionKey: REDACTION_KEY }));
+const store = (record: TransportRecord) => database.transaction((trx) => storeRecord(trx, record, { redactionKey: REDACTION_KEY }));
 const traces = (tenant: string, spans: readonly object[], options?: Parameters<typeof traceRequest>[1]) =>
   recordOf(1, { tenant, body: protobuf(traceRequest(spans, options)) });
 const logs = (tenant: string, records: readonly object[], receivedAtMs = 1) =>

@@ -124,11 +124,11 @@ describe("sweep", () => {
     expect(await assembler.sweep(4_000)).toHaveLength(1);
   });
 
-  test("a delivery during a sweep is not lost: the conversation is left for the next one", async () => {
+  test("a delivery during a sweep is not lost: the conversation is left for the next one, or opened again", async () => {
     await send([FIRST, TOOL, ROOT]);
     const [during] = await Promise.all([assembler.sweep(2_000), send([LAST])]);
-    expect(during).toEqual([]);
-    expect(await assembler.sweep(2_000)).toMatchObject([{ version: 1, messages: SIMPLE.transcript }]);
+    // The embedded database always lets the delivery come between reading and saving; a server may let the sweep finish first.
+    expect(await assembler.sweep(2_000)).toMatchObject([{ version: 1 + during.length, messages: SIMPLE.transcript }]);
   });
 
   test("turns in traces of their own with one conversation id are one conversation, and wait for every root", async () => {

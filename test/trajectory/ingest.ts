@@ -34,11 +34,14 @@ export async function ingest(database: Database, agents: Agents, spans: readonly
     }),
   );
   const body = protobuf(traceRequest(json));
-  await database.kysely.transaction().execute(async (trx) => {
-    const record = { tenant: "default", signal: "traces", body, encoding: "identity", redacted: true, receivedAtMs } as const;
-    const stored = await storeRecord(trx, record, { redactionKey: new Uint8Array(32) });
-    await noteArrivals(trx, { tenant: "default", ...stored, receivedAtMs, agents });
-  });
+  await database.transaction(
+    async (trx) => {
+      const record = { tenant: "default", signal: "traces", body, encoding: "identity", redacted: true, receivedAtMs } as const;
+      const stored = await storeRecord(trx, record, { redactionKey: new Uint8Array(32) });
+      await noteArrivals(trx, { tenant: "default", ...stored, receivedAtMs, agents });
+    },
+    { isolation: "read committed" },
+  );
 }
 
 export function chat(id: string, at: [number, number], input: Message[], output: Message[], more: Partial<SentSpan> = {}): SentSpan {

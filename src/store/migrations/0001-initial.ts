@@ -62,7 +62,7 @@ create table judge_results (cache_key text primary key, body json not null, crea
 create table adapters (
   digest text primary key, name text not null unique, number bigint not null, tenant text not null, agent text not null,
   run_id text not null, iteration bigint not null, parent_digest text, manifest json not null, created_at_ms bigint not null,
-  unique (tenant, agent, number));
+  unique (tenant, agent, number), unique (run_id, iteration));
 create table attestations (
   digest text not null, replica text not null, instance text not null, decision json not null, at_ms bigint not null,
   primary key (digest, replica));

@@ -28,10 +28,13 @@ export async function startPartProcess(
     limitMs: number;
     /** Options of setpriv besides the death signal, such as another user. */
     setpriv?: readonly string[];
+    /** A command that the rest is arguments of, such as nsenter into other namespaces. */
+    enter?: readonly string[];
   },
 ): Promise<PartProcess> {
   // The kernel ends it when this process dies, kill -9 included, so that no failed run leaves a server behind.
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", ...(options.setpriv ?? []), command, ...args], {
+  const [first = "", ...rest] = [...(options.enter ?? []), "setpriv", "--pdeathsig", "KILL", ...(options.setpriv ?? []), command, ...args];
+  const child = spawn(first, rest, {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...process.env, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
