@@ -8,6 +8,7 @@ import { startCapture } from "./app/capture.ts";
 import { createAgentFleet, type Replica } from "./app/fleet.ts";
 import { createJudges } from "./app/judges.ts";
 import { openStore } from "./app/store.ts";
+import { openTransport } from "./app/transport.ts";
 import { createFileArtifactStore } from "./artifact/file.ts";
 import { loadSigningKey } from "./artifact/signing-key.ts";
 import type { AgentConfig, Config } from "./config.ts";
@@ -21,7 +22,6 @@ import { createRouteTable } from "./serving/route-table.ts";
 import { createVllm } from "./serving/vllm.ts";
 import { createLocalJobRunner } from "./training/local.ts";
 import { createRunStore } from "./training/run-store.ts";
-import { createInlineTransport } from "./transport/inline.ts";
 
 /** Where a running app listens. */
 export interface App {
@@ -74,7 +74,7 @@ async function start(config: Config, { log, env }: { log: Logger; env: Environme
   await database.migrate();
   const artifacts = createFileArtifactStore({ dir: join(dataDir, "artifacts") });
   const key = loadSigningKey(join(dataDir, "keys"));
-  const transport = createInlineTransport({ log });
+  const transport = openTransport(config.transport, { log });
   cleanups.push({ name: "transport", run: () => transport.close() });
   const capture = await startCapture({ ...config, dataDir }, { database, transport, log, now: clock.now });
   cleanups.push({ name: "capture", run: () => capture.close() });

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { createReceiver, type Receiver } from "../../collector/receiver.ts";
+import { createReceiver } from "../../collector/receiver.ts";
 import { createTenantOf } from "../../collector/tenant.ts";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
@@ -23,30 +23,60 @@ export interface Capture {
   close(): Promise<void>;
 }
 
-export async function startCapture(
-  config: Config,
-  deps: { database: Database; transport: Transport; log: Logger; now: () => number },
-): Promise<Capture> {
-  const { database, transport, log, now } = deps;
+interface CaptureDeps {
+  database: Database;
+  transport: Transport;
+  log: Logger;
+  now: () => number;
+}
+
+/** All of capture in one process. */
+export async function startCapture(config: Config, deps: CaptureDeps): Promise<Capture> {
   const keys = redactionKeys(config);
-  const stopIngest = await transport.subscribe(createIngest(config, keys, deps));
-  const receiver: Receiver = createReceiver(config.collector, {
+  const ingest = await startIngest(config, { ...deps, keys });
+  const receiver = await startReceiver(config, { ...deps, keys }).catch(async (error: unknown) => {
+    await ingest.close();
+    throw error;
+  });
+  return {
+    port: receiver.port,
+    sweep: ingest.sweep,
+    async close() {
+      await receiver.close();
+      await ingest.close();
+    },
+  };
+}
+
+/** The edge: takes OTLP requests, redacts them, and answers when the transport has them. Needs no database. */
+export async function startReceiver(
+  config: Config,
+  { transport, log, now, keys = redactionKeys(config) }: Omit<CaptureDeps, "database"> & { keys?: RedactionKeys },
+): Promise<{ port: number; close(): Promise<void> }> {
+  const receiver = createReceiver(config.collector, {
     transport,
     log,
     redactor: config.collector.redact ? createRedactor((tenant) => keyOf(keys, tenant)) : null,
     tenant: createTenantOf(config),
     now,
   });
-  const assembler = createAssembler({ database, config, log });
   const { port } = await receiver.start();
+  return { port, close: () => receiver.close() };
+}
+
+/** What follows the transport: stores what it delivers and assembles what is complete. Several may run beside each other. */
+export async function startIngest(
+  config: Config,
+  { database, transport, log, now, keys = redactionKeys(config) }: CaptureDeps & { keys?: RedactionKeys },
+): Promise<Pick<Capture, "sweep" | "close">> {
+  const stopIngest = await transport.subscribe(createIngest(config, keys, { database, now }));
+  const assembler = createAssembler({ database, config, log });
   const loop = startLoop({ name: "assembly", everyMs: config.capture.sweepMs, log }, (signal) => assembler.sweep(now(), { signal }));
   return {
-    port,
     async sweep() {
       await assembler.sweep(now());
     },
     async close() {
-      await receiver.close();
       await stopIngest();
       await loop.stop();
     },
@@ -54,11 +84,7 @@ export async function startCapture(
 }
 
 /** Stores a record and files it under its conversation, in one transaction: an acknowledged span is never without its conversation. */
-function createIngest(
-  config: Config,
-  keys: ReadonlyMap<string, Uint8Array>,
-  { database, now }: { database: Database; now: () => number },
-): RecordHandler {
+function createIngest(config: Config, keys: RedactionKeys, { database, now }: { database: Database; now: () => number }): RecordHandler {
   const delay = createHistogram(METRIC.ingestDelay);
   const stored = createCounter(METRIC.ingestStored);
   const store = (record: TransportRecord, redactionKey: Uint8Array) =>
@@ -82,7 +108,10 @@ function createIngest(
   };
 }
 
-function redactionKeys(config: Config): ReadonlyMap<string, Uint8Array> {
+/** By tenant. */
+type RedactionKeys = ReadonlyMap<string, Uint8Array>;
+
+function redactionKeys(config: Config): RedactionKeys {
   return new Map(
     Object.entries(config.tenants).map(([tenant, { redactionKeyFile }]) => [
       tenant,
@@ -93,7 +122,7 @@ function redactionKeys(config: Config): ReadonlyMap<string, Uint8Array> {
   );
 }
 
-function keyOf(keys: ReadonlyMap<string, Uint8Array>, tenant: string): Uint8Array {
+function keyOf(keys: RedactionKeys, tenant: string): Uint8Array {
   const key = keys.get(tenant);
   if (key === undefined) throw nightshiftError("tenant_unknown", { tenant });
   return key;

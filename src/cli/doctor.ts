@@ -8,6 +8,7 @@ import { bad, ok, type Finding } from "./doctor/finding.ts";
 import { checkMachine } from "./doctor/machine.ts";
 import { checkRunning } from "./doctor/running.ts";
 import { checkStore } from "./doctor/store.ts";
+import { checkTransport } from "./doctor/transport.ts";
 import { oneLine, paint } from "./print.ts";
 
 const EXAMPLES = `
@@ -44,6 +45,7 @@ async function examine(options: ClientOptions & { config?: string }, context: Cl
     ok("config", options.config ?? "defaults and environment"),
     ...(await checkMachine(config, running)),
     ...(await checkStore(config, context)),
+    ...(await checkTransport(config)),
     ...checkAgents(config, context),
     ...running.findings,
   ];

@@ -5,7 +5,7 @@ import { readToken } from "./address.ts";
 
 /** Starts the process's own telemetry as its config says. @throws NightshiftError `usage_invalid` when the token file cannot be read */
 export function startOwnTelemetry(
-  process: "up" | "gateway",
+  process: "up" | "gateway" | "collector" | "ingest",
   { telemetry: { otlpEndpoint, tokenFile } }: Config,
   deps: { log: Logger; env: Record<string, string | undefined> },
 ): Promise<Telemetry> {

@@ -2,10 +2,12 @@ import { Command, CommanderError } from "commander";
 import { NightshiftError } from "../errors.ts";
 import { actCommands } from "./act.ts";
 import { adaptersCommand } from "./adapters.ts";
+import { collectorCommand } from "./collector.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { doctorCommand } from "./doctor.ts";
 import { gatewayCommand } from "./gateway.ts";
 import { groupsCommand } from "./groups.ts";
+import { ingestCommand } from "./ingest.ts";
 import { initCommand } from "./init.ts";
 import { lineageCommand } from "./lineage.ts";
 import { replayCommand } from "./replay.ts";
@@ -33,6 +35,8 @@ const COMMANDS: readonly AddCommand[] = [
   lineageCommand,
   actCommands,
   gatewayCommand,
+  collectorCommand,
+  ingestCommand,
   doctorCommand,
   initCommand,
 ];

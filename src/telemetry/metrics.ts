@@ -58,7 +58,7 @@ const COLLECTOR = {
     kind: "histogram",
     unit: "s",
     description:
-      "Age of an accepted request when ingest was done with it, committed or failed. What failed is sent again by the agent's exporter.",
+      "Age of an accepted request when ingest was done with it, committed or failed. What failed is delivered or sent again.",
     attributes: ["nightshift.signal", "error.type"],
     bounds: REQUEST_S,
   },

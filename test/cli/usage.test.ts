@@ -67,6 +67,35 @@ describe("a bad config", () => {
     expect(unserved.code).toBe(2);
     expect(unserved.err).toMatch(/^config agents\.a\.policyServers: /);
   });
+
+  it.each([
+    {
+      command: "collector",
+      text: "",
+      says: /^config transport\.driver: the collector as its own process needs kafka \(received "inline"\)$/m,
+    },
+    { command: "ingest", text: "", says: /^config transport\.driver: ingest as its own process needs kafka \(received "inline"\)$/m },
+    {
+      command: "ingest",
+      text: "transport: {driver: kafka, brokers: ['k:9092']}\n",
+      says: /^config store\.driver: .* \(received "pglite"\)$/m,
+    },
+    { command: "up", text: "transport: {driver: kafka, brokers: [k]}\n", says: /^config transport\.brokers\.0: a broker is host:port/m },
+    {
+      command: "up",
+      text: "transport: {driver: kafka, brokers: ['k:9092'], tenant: other}\n",
+      says: /^config transport\.tenant: names no key of tenants \(received "other"\)$/m,
+    },
+    {
+      command: "collector",
+      text: "transport: {driver: kafka, brokers: ['k:9092'], sasl: {mechanism: plain, username: u, passwordFile: /nonexistent}}\n",
+      says: /^the file \/nonexistent, named in transport, cannot be read: ENOENT/m,
+    },
+  ])("of $command with $text", async ({ command, text, says }) => {
+    const { code, err } = await cli([command, "--config", configFile(`dataDir: ${dir}/k\n${text}`)]);
+    expect(err).toMatch(says);
+    expect(code).toBeGreaterThan(0);
+  });
 });
 
 describe("up", () => {

@@ -19,7 +19,7 @@ const COMMIT_INTERVAL_MS = 1_000;
 /** How long a fetch waits for records, and how long a resumed partition waits for its next fetch. */
 const FETCH_WAIT_MS = 500;
 const FIRST_BACKOFF_MS = 250;
-const LONGEST_BACKOFF_MS = 10_000;
+const LONGEST_BACKOFF_MS = 3_000;
 
 /**
  * Keeps one consumer in the group. Whatever ends it (brokers gone, topics missing, credentials refused), a new one is made after a growing wait: one way back

@@ -1,4 +1,8 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { createLagMeter } from "../../../src/transport/kafka/lag.ts";
 import { describeTransport, recordOf } from "../../conformance/transport.ts";
 import { startKafka, type KafkaServer } from "../parts/kafka.ts";
 import { committed, createLedger, openTransport, plainKafka, publishStubbornly, readTopic, recordsOf, withTopics } from "./world.ts";
@@ -38,6 +42,23 @@ test("offsets are committed behind finished records, and a new member starts the
   await later.until(1);
   await second.close();
   expect(later.order).toEqual([10]);
+});
+
+test("the lag is what the brokers hold and the group has not committed", async () => {
+  const config = await withTopics(server, {}, { partitions: 2 });
+  const transport = openTransport(config);
+  for (const record of recordsOf(5)) await publishStubbornly(transport, record);
+  await publishStubbornly(transport, { ...recordOf(5), signal: "logs" });
+  const admin = plainKafka(server.brokers).admin();
+  await admin.connect();
+  const meter = createLagMeter(config, { admin });
+  expect(await meter.measure()).toEqual({ traces: 5, logs: 1 });
+  const ledger = createLedger();
+  await transport.subscribe(async (record) => ledger.add(record));
+  await ledger.until(6);
+  await transport.close();
+  expect(await meter.measure()).toEqual({ traces: 0, logs: 0 });
+  await admin.disconnect();
 });
 
 test("records with one key share a partition and keep their order", async () => {
@@ -84,4 +105,15 @@ test("over the bound of bytes in flight senders are told to come back, and get t
   expect(results.map(({ status }) => status)).toEqual(["stored", "stored", "retryable", "retryable", "retryable"]);
   expect(await transport.publish(record)).toEqual({ status: "stored" });
   await transport.close();
+});
+
+test("a program of its own: nothing on stderr, idle while there is nothing to do, and it ends by itself after close", async () => {
+  const { brokers, topics } = await withTopics(server);
+  const script = join(import.meta.dirname, "one-record.ts");
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [script, JSON.stringify({ brokers, topics })], {
+    timeout: 60_000,
+  });
+  expect(stderr).toBe("");
+  process.stdout.write(`idle for 2 s: ${stdout}`);
+  expect(JSON.parse(stdout)).toEqual({ idleCpuMs: expect.any(Number) });
 });

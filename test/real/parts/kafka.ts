@@ -2,7 +2,8 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Kafka, logLevel } from "kafkajs";
+import { silentLog } from "../../../src/log.ts";
+import { createKafkaClient } from "../../../src/transport/kafka/client.ts";
 import { partDirectory, runTool, type Part } from "./part.ts";
 import { freePort, startPartProcess, type PartProcess } from "./process.ts";
 
@@ -107,6 +108,9 @@ function serverProperties({ port, controllerPort, data }: { port: number; contro
     "share.coordinator.state.topic.min.isr=1",
     "offsets.topic.num.partitions=4",
     "group.initial.rebalance.delay.ms=0",
+    // A broker that was killed is let in again once its old session is over.
+    "broker.session.timeout.ms=3000",
+    "broker.heartbeat.interval.ms=500",
     "auto.create.topics.enable=false",
     "",
   ].join("\n");
@@ -117,7 +121,8 @@ async function createTopic(
   topic: string,
   { partitions = 1, config = {} }: { partitions?: number; config?: Record<string, string> },
 ): Promise<void> {
-  const admin = new Kafka({ brokers, clientId: "test", logLevel: logLevel.NOTHING, retry: { retries: 10 } }).admin();
+  const access = { brokers, clientId: "test", tls: undefined, sasl: undefined };
+  const admin = createKafkaClient(access, { log: silentLog(), requestTimeoutMs: 10_000 }).admin();
   await admin.connect();
   const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }));
   await admin.createTopics({ topics: [{ topic, numPartitions: partitions, replicationFactor: 1, configEntries }], waitForLeaders: true });

@@ -1,0 +1,148 @@
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startIngest, startReceiver } from "../../../src/app/capture.ts";
+import { parseConfig, type Config } from "../../../src/config.ts";
+import type { KafkaConfig } from "../../../src/config-transport.ts";
+import { silentLog } from "../../../src/log.ts";
+import type { Database } from "../../../src/store/database.ts";
+import { loadTraces } from "../../../src/trace/span-store.ts";
+import { protobuf, spanJson, traceRequest } from "../../fixtures/otlp/build.ts";
+import { memoryDatabase } from "../../store/memory-database.ts";
+import { startKafka, type KafkaServer } from "../parts/kafka.ts";
+import { numbers, openTransport, plainKafka, withTopics } from "./world.ts";
+
+let server: KafkaServer;
+let database: Database;
+const dataDir = mkdtempSync(join(tmpdir(), "nightshift-capture-"));
+beforeAll(async () => {
+  [server, database] = await Promise.all([startKafka(), memoryDatabase()]);
+});
+afterAll(async () => {
+  await server.close();
+  await database.close();
+  rmSync(dataDir, { recursive: true });
+});
+
+const log = silentLog();
+const hex = (seed: string, length: number): string => createHash("sha256").update(seed).digest("hex").slice(0, length);
+
+function configFor(transport: KafkaConfig): Config {
+  return { ...parseConfig({ collector: { port: 0 } }), dataDir, transport };
+}
+
+/** Sends like an exporter: repeats 503 after the time that it is told. */
+async function post(port: number, body: Uint8Array): Promise<{ attempts: number; response: Response }> {
+  for (let attempts = 1; ; attempts++) {
+    const response = await fetch(`http://127.0.0.1:${port}/v1/traces`, {
+      method: "POST",
+      headers: { "content-type": "application/x-protobuf", "content-encoding": "gzip" },
+      body: gzipSync(body) as Uint8Array<ArrayBuffer>,
+    });
+    if (response.status !== 503) return { attempts, response };
+    await sleep(Number(response.headers.get("retry-after")) * 1_000);
+  }
+}
+
+async function storedSpans(traceIds: readonly string[]): Promise<string[]> {
+  return (await loadTraces(database.kysely, "default", traceIds)).spans.map(({ spanId }) => spanId);
+}
+
+async function untilStored(traceIds: readonly string[], count: number): Promise<string[]> {
+  for (;;) {
+    const ids = await storedSpans(traceIds);
+    if (ids.length >= count) return ids.toSorted();
+    await sleep(50);
+  }
+}
+
+test("agent to store with Kafka killed on the way: span ids sent are span ids stored, each once", async () => {
+  const kafka = await withTopics(server, {}, { partitions: 3 });
+  const config = configFor(kafka);
+  const [edge, behind] = [openTransport(kafka), openTransport(kafka)];
+  const receiver = await startReceiver(config, { transport: edge, log, now: Date.now });
+  const ingest = await startIngest(config, { transport: behind, database, log, now: Date.now });
+
+  const traces = numbers(60).map((index) => hex(`kill-trace-${index}`, 32));
+  const sent = traces.flatMap((trace) => numbers(4).map((index) => ({ trace, span: hex(`${trace}-${index}`, 16) })));
+  let attempts = 0;
+  const next = traces.values();
+  const agents = numbers(6).map(async () => {
+    for (const trace of next) {
+      const spans = sent
+        .filter((one) => one.trace === trace)
+        // One of four has something to take out, so that both ways through the edge are taken.
+        .map(({ span }, index) =>
+          spanJson({ traceId: trace, spanId: span, attributes: index === 0 ? { note: `mail ${span}@example.com` } : {} }),
+        );
+      const { attempts: needed, response } = await post(receiver.port, protobuf(traceRequest(spans)));
+      expect(response.status).toBe(200);
+      attempts += needed;
+      await sleep(20);
+    }
+  });
+  await sleep(300);
+  await server.kill();
+  await sleep(1_000);
+  await server.restart();
+  await Promise.all(agents);
+  const stored = await untilStored(traces, sent.length);
+  await receiver.close();
+  await ingest.close();
+  await edge.close();
+  await behind.close();
+  expect(stored).toEqual(sent.map(({ span }) => span).toSorted());
+  const { spans } = await loadTraces(database.kysely, "default", traces);
+  expect(spans.filter(({ attributes }) => JSON.stringify([...Object.values(attributes)]).includes("@example.com"))).toEqual([]);
+  process.stdout.write(`capture: ${JSON.stringify({ spans: sent.length, stored: stored.length, requests: traces.length, attempts })}\n`);
+});
+
+test("a request larger than a record goes in parts; one span that is larger is the sender's to know", async () => {
+  const kafka = await withTopics(server, { maxRecordBytes: 20_000 });
+  const config = configFor(kafka);
+  const [edge, behind] = [openTransport(kafka), openTransport(kafka)];
+  const receiver = await startReceiver(config, { transport: edge, log, now: Date.now });
+  const ingest = await startIngest(config, { transport: behind, database, log, now: Date.now });
+  const trace = hex("large", 32);
+  const noise = (index: number, length: number) => hex(`noise-${index}`, 64).repeat(Math.ceil(length / 64)) + index;
+  const ids = numbers(30).map((index) => hex(`large-${index}`, 16));
+  const spans = ids.map((spanId, index) =>
+    spanJson({ traceId: trace, spanId, attributes: { text: noise(index, index === 7 ? 30_000 : 3_000) } }),
+  );
+  // Uncompressed on the wire, so that the record's size is the request's.
+  const response = await fetch(`http://127.0.0.1:${receiver.port}/v1/traces`, {
+    method: "POST",
+    headers: { "content-type": "application/x-protobuf" },
+    body: protobuf(traceRequest(spans)) as Uint8Array<ArrayBuffer>,
+  });
+  expect(response.status).toBe(200);
+  const answer = Buffer.from(await response.arrayBuffer()).toString("latin1");
+  expect(answer).toContain("1 rejected: one span or log record of");
+  const stored = await untilStored([trace], 29);
+  await receiver.close();
+  await ingest.close();
+  await edge.close();
+  await behind.close();
+  expect(stored).toEqual(ids.filter((_, index) => index !== 7).toSorted());
+});
+
+test("what a stock Collector wrote is redacted before it is stored", async () => {
+  const kafka = await withTopics(server);
+  const producer = plainKafka(server.brokers).producer();
+  await producer.connect();
+  const trace = hex("stranger", 32);
+  const span = spanJson({ traceId: trace, spanId: hex("stranger", 16), attributes: { "user.id": "carol@example.com" } });
+  await producer.send({ topic: kafka.topics.traces, messages: [{ value: Buffer.from(protobuf(traceRequest([span]))) }] });
+  await producer.disconnect();
+  const transport = openTransport(kafka);
+  const ingest = await startIngest(configFor(kafka), { transport, database, log, now: Date.now });
+  await untilStored([trace], 1);
+  await ingest.close();
+  await transport.close();
+  const { spans } = await loadTraces(database.kysely, "default", [trace]);
+  expect(spans[0]?.attributes["user.id"]).toEqual(expect.stringMatching(/^<email_[a-z2-7]{8}>$/));
+});
