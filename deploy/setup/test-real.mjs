@@ -16,7 +16,7 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
-const parts = { name: "parts", command: ["node", "test/real/fetch.ts", ...only], verbose: true };
+const parts = { name: "parts", command: ["node", "test/real/fetch.ts", ...only], verbose: true, isNeededByNext: true };
 const tests = {
   name: "tests on real parts",
   command: [
