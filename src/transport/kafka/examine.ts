@@ -55,7 +55,9 @@ async function topicFacts(admin: Admin, names: string[]): Promise<TopicFacts[]> 
     includeSynonyms: false,
     resources: names.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name })),
   });
-  return topics.map(({ name, partitions }) => {
+  // In the order that was asked for, not in the brokers'.
+  return names.map((name) => {
+    const partitions = topics.find((topic) => topic.name === name)?.partitions ?? [];
     const entries = resources.find(({ resourceName }) => resourceName === name)?.configEntries ?? [];
     const number = (key: string): number => Number(entries.find(({ configName }) => configName === key)?.configValue);
     return {

@@ -1,8 +1,9 @@
-import { CompressionTypes } from "kafkajs";
+import kafkajs, { CompressionTypes } from "kafkajs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { recordOf } from "../../conformance/transport.ts";
-import { startKafka, type KafkaServer } from "../parts/kafka.ts";
-import { openTransport, plainKafka, readTopic, withTopics } from "./world.ts";
+import { produceFromJava, startKafka, type KafkaServer } from "../parts/kafka.ts";
+import { numbers, openTransport, plainKafka, readTopic, withTopics } from "./world.ts";
+import { registerCodecs } from "../../../src/transport/kafka/codecs.ts";
 import type { TransportRecord } from "../../../src/transport/transport.ts";
 
 let server: KafkaServer;
@@ -53,6 +54,22 @@ test.each(Object.entries(CODECS))(
   },
 );
 
+test.each(["none", "gzip", "snappy", "lz4", "zstd"])("%s: what a Java producer writes is read", async (compression) => {
+  const config = await withTopics(server);
+  // Lines of which some repeat, some do not, together larger than one block of any codec.
+  const lines = numbers(300).map((number) => `${number} ${Buffer.from(noise(400, number)).toString("hex")} ${"span ".repeat(100)}`);
+  await produceFromJava(server, { topic: config.topics.traces, compression, lines });
+  const transport = openTransport(config);
+  const got: string[] = [];
+  const all = Promise.withResolvers<void>();
+  await transport.subscribe(async ({ body }) => {
+    if (got.push(Buffer.from(body).toString()) === lines.length) all.resolve();
+  });
+  await all.promise;
+  await transport.close();
+  expect(got).toEqual(lines);
+});
+
 test("a body that came compressed travels as it came", async () => {
   const config = await withTopics(server);
   const transport = openTransport(config);
@@ -69,10 +86,29 @@ test("a body that came compressed travels as it came", async () => {
   });
 });
 
-function noise(length: number): Uint8Array {
-  let state = 12_345;
+function noise(length: number, seed = 12_345): Uint8Array {
+  let state = seed;
   return Uint8Array.from({ length }, () => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     return state >>> 24;
   });
 }
+
+test("the broker refuses a batch that is not what its codec says: no such batch reaches a consumer", async () => {
+  const config = await withTopics(server);
+  const { CompressionCodecs } = kafkajs;
+  const junk = () => ({ compress: () => Promise.resolve(Buffer.from(noise(100))) });
+  const producer = plainKafka(server.brokers).producer({ retry: { retries: 0 } });
+  await producer.connect();
+  try {
+    for (const codec of [CompressionTypes.Snappy, CompressionTypes.LZ4, CompressionTypes.ZSTD] as const) {
+      CompressionCodecs[codec] = junk;
+      await expect(producer.send({ topic: config.topics.traces, compression: codec, messages: [{ value: "x" }] })).rejects.toMatchObject({
+        name: "KafkaJSProtocolError",
+      });
+    }
+  } finally {
+    registerCodecs();
+    await producer.disconnect();
+  }
+});

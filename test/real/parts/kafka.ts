@@ -1,4 +1,6 @@
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -40,6 +42,8 @@ export const kafkaPart: Part = {
 export interface KafkaServer {
   /** What `transport.brokers` takes. */
   readonly brokers: string[];
+  /** The same broker by TLS and with a login, where one was asked for. */
+  readonly secureBrokers: string[];
   createTopic(topic: string, options?: { partitions?: number; config?: Record<string, string> }): Promise<void>;
   /** SIGTERM: the broker closes its logs. */
   stop(): Promise<void>;
@@ -54,17 +58,26 @@ export interface KafkaServer {
   close(): Promise<void>;
 }
 
+/** A second listener, SASL over TLS: PLAIN and SCRAM-SHA-512 for one user. */
+export interface SecureListener {
+  /** PEM file with the broker's private key (PKCS 8) and its certificate for `localhost`. */
+  keyAndCertificate: string;
+  username: string;
+  password: string;
+}
+
 /** Starts a broker on loopback; topics are not made by themselves. `isUp: false` prepares it without starting it. */
-export async function startKafka(options: { isUp?: boolean } = {}): Promise<KafkaServer> {
+export async function startKafka(options: { isUp?: boolean; secure?: SecureListener } = {}): Promise<KafkaServer> {
   const dir = mkdtempSync(join(tmpdir(), "nightshift-kafka-"));
   const lib = join(partDirectory(kafkaPart), "lib", "*");
   const port = await freePort();
   const properties = join(dir, "server.properties");
   mkdirSync(join(dir, "data"));
-  writeFileSync(properties, serverProperties({ port, controllerPort: await freePort(), data: join(dir, "data") }));
+  const ports = { port, controllerPort: await freePort(), securePort: await freePort() };
+  writeFileSync(properties, serverProperties({ ...ports, data: join(dir, "data"), secure: options.secure }));
   const clusterId = randomBytes(16).toString("base64url");
   const fix = "Delete .cache/parts/kafka-* and run again.";
-  const format = ["-cp", lib, "kafka.tools.StorageTool", "format", "-t", clusterId, "-c", properties];
+  const format = ["-cp", lib, "kafka.tools.StorageTool", "format", "-t", clusterId, "-c", properties, ...scramUser(options.secure)];
   await runTool("java", [...LIGHT_JVM, ...format], { problem: "Kafka's storage could not be formatted", fix });
 
   let server: PartProcess | null = null;
@@ -76,6 +89,7 @@ export async function startKafka(options: { isUp?: boolean } = {}): Promise<Kafk
   const brokers = [`127.0.0.1:${port}`];
   return {
     brokers,
+    secureBrokers: options.secure === undefined ? [] : [`localhost:${ports.securePort}`],
     createTopic: (topic, spec = {}) => createTopic(brokers, topic, spec),
     stop: async () => server?.stop(),
     kill: async () => server?.kill(),
@@ -92,14 +106,40 @@ export async function startKafka(options: { isUp?: boolean } = {}): Promise<Kafk
 /** Short-lived and small: the second compiler would cost more than it brings. */
 const LIGHT_JVM = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"];
 
-function serverProperties({ port, controllerPort, data }: { port: number; controllerPort: number; data: string }): string {
+function scramUser(secure: SecureListener | undefined): string[] {
+  return secure === undefined ? [] : ["--add-scram", `SCRAM-SHA-512=[name=${secure.username},password=${secure.password}]`];
+}
+
+function secureProperties({ keyAndCertificate, username, password }: SecureListener): string[] {
+  const module = "org.apache.kafka.common.security";
+  return [
+    "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512",
+    `listener.name.secure.plain.sasl.jaas.config=${module}.plain.PlainLoginModule required user_${username}="${password}";`,
+    `listener.name.secure.scram-sha-512.sasl.jaas.config=${module}.scram.ScramLoginModule required;`,
+    "listener.name.secure.ssl.keystore.type=PEM",
+    `listener.name.secure.ssl.keystore.location=${keyAndCertificate}`,
+  ];
+}
+
+interface Setup {
+  port: number;
+  controllerPort: number;
+  securePort: number;
+  data: string;
+  secure: SecureListener | undefined;
+}
+
+function serverProperties({ port, controllerPort, securePort, data, secure }: Setup): string {
   const one = ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"].map((topic) => `${topic}.replication.factor=1`);
+  const clients = [`PLAINTEXT://127.0.0.1:${port}`, ...(secure === undefined ? [] : [`SECURE://localhost:${securePort}`])];
   return [
     "process.roles=broker,controller",
     "node.id=1",
     `controller.quorum.voters=1@127.0.0.1:${controllerPort}`,
-    `listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
-    `advertised.listeners=PLAINTEXT://127.0.0.1:${port}`,
+    `listeners=${[...clients, `CONTROLLER://127.0.0.1:${controllerPort}`].join(",")}`,
+    `advertised.listeners=${clients.join(",")}`,
+    "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
+    ...(secure === undefined ? [] : secureProperties(secure)),
     "controller.listener.names=CONTROLLER",
     "inter.broker.listener.name=PLAINTEXT",
     `log.dirs=${data}`,
@@ -131,4 +171,22 @@ async function createTopic(
 
 function signal(server: PartProcess | null, name: "SIGSTOP" | "SIGCONT"): void {
   if (server !== null) process.kill(server.pid, name);
+}
+
+/** Writes lines as records with Kafka's own Java client, in batches. */
+export async function produceFromJava(
+  { brokers }: KafkaServer,
+  { topic, compression, lines }: { topic: string; compression: string; lines: readonly string[] },
+): Promise<void> {
+  const lib = join(partDirectory(kafkaPart), "lib", "*");
+  const source = join(import.meta.dirname, "../kafka/Produce.java");
+  const args = [...LIGHT_JVM, "-cp", lib, source, brokers.join(","), topic, compression];
+  const child = spawn("java", args, { stdio: ["pipe", "ignore", "pipe"] });
+  let tail = "";
+  child.stderr.on("data", (chunk: Buffer) => (tail = (tail + chunk.toString()).slice(-2_000)));
+  // A program that ends early says why on stderr; the broken pipe says less.
+  child.stdin.on("error", () => {});
+  child.stdin.end(`${lines.join("\n")}\n`);
+  const [code] = (await once(child, "close")) as [number | null];
+  if (code !== 0) throw new Error(`the Java producer ended with exit code ${code}:\n${tail}`);
 }

@@ -1,0 +1,71 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { checkTransport } from "../../../src/cli/doctor/transport.ts";
+import { recordOf } from "../../conformance/transport.ts";
+import { startKafka, type KafkaServer } from "../parts/kafka.ts";
+import { runTool } from "../parts/part.ts";
+import { createLedger, openTransport, publishStubbornly, withTopics } from "./world.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "nightshift-tls-"));
+const file = (name: string): string => join(directory, name);
+const [username, password] = ["nightshift", "not-a-secret-of-anybody"];
+let server: KafkaServer;
+
+beforeAll(async () => {
+  const request = [
+    "req",
+    "-x509",
+    "-newkey",
+    "rsa:2048",
+    "-nodes",
+    "-days",
+    "1",
+    "-subj",
+    "/CN=localhost",
+    "-addext",
+    "subjectAltName=DNS:localhost",
+  ];
+  const output = ["-keyout", file("key.pem"), "-out", file("ca.pem")];
+  await runTool("openssl", [...request, ...output], { problem: "no certificate could be made", fix: "Install openssl." });
+  writeFileSync(file("server.pem"), readFileSync(file("key.pem"), "utf8") + readFileSync(file("ca.pem"), "utf8"));
+  writeFileSync(file("password"), `${password}\n`);
+  writeFileSync(file("wrong"), "something else");
+  server = await startKafka({ secure: { keyAndCertificate: file("server.pem"), username, password } });
+});
+afterAll(async () => {
+  await server.close();
+  rmSync(directory, { recursive: true });
+});
+
+const secured = (mechanism: "plain" | "scram-sha-512", passwordFile = file("password")) => ({
+  brokers: server.secureBrokers,
+  tls: { caFile: file("ca.pem") },
+  sasl: { mechanism, username, passwordFile },
+});
+
+test.each(["plain", "scram-sha-512"] as const)("records go through TLS with a login by %s", async (mechanism) => {
+  const transport = openTransport(await withTopics(server, secured(mechanism)));
+  const ledger = createLedger();
+  await transport.subscribe(async (record) => ledger.add(record));
+  await publishStubbornly(transport, recordOf(1));
+  await ledger.until(1);
+  await transport.close();
+});
+
+test("a wrong password is a refusal that names its cause; records are not lost to it", async () => {
+  const config = await withTopics(server, secured("plain", file("wrong")));
+  const transport = openTransport(config);
+  expect(await transport.publish(recordOf(1))).toMatchObject({ status: "retryable" });
+  await transport.close();
+  const [finding] = await checkTransport({ transport: config });
+  expect(finding).toMatchObject({ check: "kafka", status: "bad", message: expect.stringContaining("refused this client") });
+  expect(JSON.stringify(finding)).not.toContain("something else");
+});
+
+test("brokers of an unknown authority are not talked to", async () => {
+  const config = await withTopics(server, { ...secured("plain"), tls: {} });
+  const [finding] = await checkTransport({ transport: config });
+  expect(finding).toMatchObject({ check: "kafka", status: "bad", message: expect.stringMatching(/self-signed certificate/) });
+});
