@@ -52,7 +52,7 @@ export function quickstartConfig(options: {
         scenario: { heldOutShare: 0.5, quarantineMs: 0, maxPerCluster: 1_000, minUsersPerCluster: 1, maxShareOfRunPerUser: 0.05 },
         replay: { maxCalls: 6, concurrency: 160 },
         night: {
-          iterations: 7,
+          iterations: 8,
           scenarios: 20,
           groupSize: 8,
           seed,

@@ -57,8 +57,7 @@ const COLLECTOR = {
     name: "nightshift.ingest.delay",
     kind: "histogram",
     unit: "s",
-    description:
-      "Age of an accepted request when ingest was done with it, committed or failed. What failed is delivered or sent again.",
+    description: "Age of an accepted request when ingest was done with it, committed or failed. What failed is delivered or sent again.",
     attributes: ["nightshift.signal", "error.type"],
     bounds: REQUEST_S,
   },

@@ -1,8 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createClient, errorSchema, USER, type Client, type PolicyServerUnderTest } from "./policy-server-http.ts";
 
+/** Where servers differ; the activation proof and the adapter agent stand in for what is false here. */
+export interface AdapterTraits {
+  /** Tensors of another base model are refused when they are loaded; vLLM finds out later, or never. */
+  checksShapes: boolean;
+}
+
 /** The part of the contract that concerns adapters. Every test takes away what it loaded. */
-export function policyServerAdapterContract(name: string, start: () => Promise<PolicyServerUnderTest>): void {
+export function policyServerAdapterContract(name: string, start: () => Promise<PolicyServerUnderTest>, traits: AdapterTraits): void {
   describe(`policy server contract, adapters: ${name}`, () => {
     let server: PolicyServerUnderTest;
     let client: Client;
@@ -45,26 +51,37 @@ export function policyServerAdapterContract(name: string, start: () => Promise<P
       await client.unload("b-1");
     });
 
-    test("several adapters at once each answer with their own weights, and the base with its own", async () => {
-      const base = await figures(server.model);
-      await Promise.all([
-        client.load("c-1", server.adapters.good),
-        client.load("c-2", server.adapters.other),
-        client.load("c-3", server.adapters.noop),
-      ]);
-      const names = ["c-1", "c-2", "c-3", server.model];
-      const alone = [];
-      for (const model of names) alone.push(await first(model));
-      const together = await Promise.all(Array.from({ length: 16 }, (_, n) => first(names[n % 4] ?? "")));
-      for (const [n, logprob] of together.entries()) expect(logprob).toBeCloseTo(alone[n % 4] ?? Number.NaN, 4);
-      const [one, two, noop, untouched] = alone as [number, number, number, number];
-      expect(Math.min(Math.abs(one - two), Math.abs(one - untouched), Math.abs(two - untouched))).toBeGreaterThan(1e-3);
-      expect(noop).toBeCloseTo(untouched, 4);
-      expect((await figures(server.model)).ids).toEqual(base.ids);
-      for (const model of names.slice(0, 3)) await client.unload(model);
+    const PLACES = { "c-1": "good", "c-2": "other", "c-3": "noop" } as const;
+    /** First logprob of every model alone and, several of each, in one batch. */
+    const aloneAndTogether = async (): Promise<{ alone: Record<string, number>; together: [string, number][] }> => {
+      const names = [...Object.keys(PLACES), server.model];
+      const alone: Record<string, number> = {};
+      for (const model of names) alone[model] = await first(model);
+      const together = Array.from({ length: 16 }, async (_, n): Promise<[string, number]> => {
+        const model = names[n % names.length] ?? "";
+        return [model, await first(model)];
+      });
+      return { alone, together: await Promise.all(together) };
+    };
+    const loadAll = () => Promise.all(Object.entries(PLACES).map(([name, kind]) => client.load(name, server.adapters[kind])));
+    const unloadAll = () => Promise.all(Object.keys(PLACES).map((name) => client.unload(name)));
+
+    test("several adapters at once each answer with their own weights, the base with its own, also after an unload", async () => {
+      for (let round = 0; round < 2; round += 1) {
+        await loadAll();
+        try {
+          const { alone, together } = await aloneAndTogether();
+          for (const [model, logprob] of together) expect(logprob).toBeCloseTo(alone[model] ?? Number.NaN, 4);
+          const [one, two, noop, base] = Object.values(alone) as [number, number, number, number];
+          expect(Math.min(Math.abs(one - two), Math.abs(one - base), Math.abs(two - base))).toBeGreaterThan(1e-3);
+          expect(noop).toBeCloseTo(base, 4);
+        } finally {
+          await unloadAll();
+        }
+      }
     });
 
-    test.each([["wide"], ["foreign"], ["truncated"], ["missing"]] as const)(
+    test.each([["wide"], ...(traits.checksShapes ? [["foreign"] as const] : []), ["truncated"], ["missing"]] as const)(
       "an adapter that cannot be served is refused and not listed: %s",
       async (kind) => {
         const path = kind === "missing" ? "/nonexistent/adapter" : server.adapters[kind];

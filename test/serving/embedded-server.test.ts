@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { decideActive, proveActive, type AdapterReference } from "../../src/serving/attest.ts";
+import { decideActive, proveActive } from "../../src/serving/attest.ts";
 import { createVllm } from "../../src/serving/vllm.ts";
 import { policyServerAdapterContract } from "../conformance/policy-server-adapters.ts";
 import type { PolicyServerUnderTest } from "../conformance/policy-server-http.ts";
 import { policyServerContract } from "../conformance/policy-server.ts";
+import { measuredReference } from "./measured-reference.ts";
 import { startTinyServer } from "./tiny-server.ts";
 
 let server: Awaited<ReturnType<typeof startTinyServer>>;
@@ -16,8 +17,8 @@ afterAll(async () => {
 /** All suites of this file share one process: starting it costs seconds. */
 const borrowed = async (): Promise<PolicyServerUnderTest> => ({ ...server, stop: async () => {} });
 
-policyServerContract("embedded server", borrowed, { deterministic: true });
-policyServerAdapterContract("embedded server", borrowed);
+policyServerContract("embedded server", borrowed, { deterministic: true, checksRoles: true });
+policyServerAdapterContract("embedded server", borrowed, { checksShapes: true });
 
 describe("what only the embedded server promises", () => {
   const post = async (path: string, body: unknown): Promise<{ status: number; message: string }> => {
@@ -112,7 +113,7 @@ describe("the vllm driver on the embedded server", () => {
   test("the proof finds an active adapter, one without effect, one under the wrong name, and the wrong base", async () => {
     const policy = driver();
     for (const kind of ["good", "other", "noop"] as const) await policy.loadAdapter({ name: kind, path: server.adapters[kind] });
-    const reference = await measured(policy, "good", "base");
+    const reference = await measuredReference(policy, "good", "base");
     const prove = async (adapterName: string, baseModel: string) =>
       await proveActive(policy, { baseModel, adapterName, reference, cacheSalt: crypto.randomUUID() });
     expect(await prove("good", "base")).toMatchObject({
@@ -131,19 +132,3 @@ describe("the vllm driver on the embedded server", () => {
     expect(decideActive([])).toMatchObject({ status: "refused", reason: "too_few_probes" });
   });
 });
-
-/** A reference as the trainer would write it, from the server's own numbers. */
-async function measured(policy: ReturnType<typeof createVllm>, adapter: string, base: string): Promise<AdapterReference> {
-  const probes = [];
-  for (let n = 0; n < 4; n++) {
-    const ids = Array.from({ length: 66 }, (_, index) => 5 + ((index * (7 + 2 * n) + 13 * n) % 400));
-    const positions = Array.from({ length: 65 }, (_, index) => index + 1);
-    const score = async (model: string): Promise<number[]> => {
-      const result = await policy.promptLogprobs({ model, promptTokenIds: ids, cacheSalt: "reference" });
-      if (result.status !== "completed") throw result.error;
-      return positions.map((position) => result.logprobs[position] ?? Number.NaN);
-    };
-    probes.push({ prompt_token_ids: ids, positions, adapter_logprobs: await score(adapter), base_logprobs: await score(base) });
-  }
-  return { version: 1, base_model_digest: "sha256:0", probes };
-}

@@ -18,7 +18,7 @@ interface TinyModel {
 }
 
 /** A tiny model with adapters, made once per checkout: `trainer/tests/tiny_model.py` writes the same bytes every time. */
-async function tinyModel(): Promise<TinyModel> {
+export async function tinyModel(): Promise<TinyModel> {
   const source = await readFile(join(trainer, "tests/tiny_model.py"));
   const name = Buffer.from(await crypto.subtle.digest("SHA-256", source))
     .toString("hex")

@@ -156,7 +156,8 @@ describe("an endpoint that does not take it costs one warning and no time", () =
     endpoint.state.status = 200;
     await endpoint.more(3);
     await telemetry.shutdown();
-    expect(lines.map(({ msg }) => msg)).toEqual([
+    // On a busy machine an export takes longer than these few milliseconds, and the SDK says so.
+    expect(lines.map(({ msg }) => msg).filter((msg) => msg !== "telemetry sdk")).toEqual([
       "own telemetry is exported",
       "own telemetry not exported",
       "own telemetry is exported again",

@@ -118,6 +118,7 @@ const value = fc.letrec<{ value: Value }>((tie) => ({
     fc.string({ unit: "grapheme" }),
     fc.maxSafeInteger().filter((number) => !Object.is(number, -0)),
     fc.double({ noInteger: true }),
+    fc.constantFrom(Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN),
     fc.boolean(),
     fc.array(tie("value"), { maxLength: 3 }),
     fc.dictionary(

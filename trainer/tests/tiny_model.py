@@ -19,7 +19,9 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 TEMPLATE = (
     "{%- if messages[0].role == 'system' or tools %}<|im_start|>system\n"
     "{% if messages[0].role == 'system' %}{{ messages[0].content }}\n{% endif %}"
-    "{%- if tools %}<tools>\n{% for tool in tools %}{{ tool.function | tojson }}\n{% endfor %}</tools>"
+    "{%- if tools %}<tools>\n{% for tool in tools %}"
+    '{"name": {{ tool.function.name | tojson }}, "parameters": {{ tool.function.parameters | tojson }}}'
+    "\n{% endfor %}</tools>"
     "{% endif %}"
     "<|im_end|>\n{% endif %}"
     "{%- for message in messages if message.role != 'system' %}"
@@ -96,7 +98,7 @@ def tiny(vocab: int, seed: int, hidden: int = 64) -> Qwen3ForCausalLM:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=16,
+        head_dim=32,  # the smallest that vLLM serves on the CPU
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         initializer_range=0.1,
