@@ -77,7 +77,17 @@ export async function startKafka(options: { isUp?: boolean; secure?: SecureListe
   writeFileSync(properties, serverProperties({ ...ports, data: join(dir, "data"), secure: options.secure }));
   const clusterId = randomBytes(16).toString("base64url");
   const fix = "Delete .cache/parts/kafka-* and run again.";
-  const format = ["-cp", lib, "kafka.tools.StorageTool", "format", "-t", clusterId, "-c", properties, ...scramUser(options.secure)];
+  // One argument: every 64th id begins with a dash.
+  const format = [
+    "-cp",
+    lib,
+    "kafka.tools.StorageTool",
+    "format",
+    `--cluster-id=${clusterId}`,
+    "-c",
+    properties,
+    ...scramUser(options.secure),
+  ];
   await runTool("java", [...LIGHT_JVM, ...format], { problem: "Kafka's storage could not be formatted", fix });
 
   let server: PartProcess | null = null;
