@@ -89,8 +89,8 @@ export async function startVllm(options: { model: string; name: string; port?: n
 }
 
 /**
- * More than the suite uses. An unload frees no slot, and once the last one was used vLLM 0.32 on the CPU answers for the base with that slot's adapter where
- * both are in one batch (seen here; a row without an adapter has slot -1).
+ * More than the suite uses: with four, after unloads, vLLM 0.32 on the CPU was seen to answer for the base with an adapter's weights where both are in one
+ * batch. Why is not established.
  */
 const SLOTS = 16;
 
