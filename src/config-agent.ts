@@ -141,7 +141,20 @@ export const agentSchema = z.strictObject({
   model: z.string().describe("Public model name that the agent asks for."),
   baseModel: z.string().describe("Directory of the base model's weights, tokenizer and chat template."),
   policyServers: z
-    .array(z.strictObject({ url: z.url().describe("Base URL of an OpenAI-compatible server with vLLM's LoRA endpoints.") }))
+    .array(
+      z.strictObject({
+        url: z.url().describe("Base URL of an OpenAI-compatible server with vLLM's LoRA endpoints."),
+        name: z
+          .string()
+          .regex(/^[a-z0-9][a-z0-9.-]{0,62}$/)
+          .optional()
+          .describe("What its adapters are reported under. Unset: `<agent>-<index>`."),
+        adapterAgent: z
+          .boolean()
+          .default(false)
+          .describe("`nightshift adapter-agent` runs beside it and loads its adapters. Otherwise the control service does, over `url`."),
+      }),
+    )
     .default([])
     .describe("Replicas that serve the base model. Empty: `up` starts embedded servers."),
   embeddedReplicas: z.int().positive().max(16).default(1).describe("Embedded servers that `up` starts where policyServers is empty."),

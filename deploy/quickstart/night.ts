@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Control, ExperimentView, RunView } from "./control.ts";
 import { serveCrowd, type Served } from "./crowd.ts";
-import { generateTraffic } from "./customers.ts";
+import type { Customer } from "./customers.ts";
 import type { Progress } from "./report.ts";
 
 const POLL_MS = 250;
@@ -42,14 +42,14 @@ export async function gateDecides(control: Control, run: RunView): Promise<Exper
 export async function liveTraffic(options: {
   control: Control;
   experimentId: string;
-  seed: number;
+  /** Whom nobody has met before: a contact's id is its conversation's. */
+  customers: readonly Customer[];
   agentUrl: string;
   shopUrl: string;
   concurrency: number;
   progress: Progress;
 }): Promise<{ experiment: ExperimentView; served: Served[] }> {
-  const { control, experimentId, seed, progress } = options;
-  const { customers } = generateTraffic({ seed, customers: 1_200 });
+  const { control, experimentId, progress } = options;
   let last: ExperimentView | null = null;
   const stopping = new AbortController();
   const outbox = createFeedbackOutbox(control);
@@ -69,7 +69,6 @@ export async function liveTraffic(options: {
   };
   const crowd = serveCrowd({
     ...options,
-    customers,
     name: "live",
     comeBack: true,
     onServed: (served) => {

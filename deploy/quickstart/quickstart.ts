@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
 import { createControl, type Control, type ExperimentView } from "./control.ts";
 import { serveCrowd, type Served } from "./crowd.ts";
-import { generateDay, generateFresh, generateTraffic } from "./customers.ts";
+import { generateDay, generateFresh, generateTraffic, type World } from "./customers.ts";
 import { compare, oneVisitEach, type Comparison } from "./measure.ts";
 import { createFeedbackOutbox, gateDecides, liveTraffic, nightFalls } from "./night.ts";
 import { HELP, readOptions, type Options } from "./options.ts";
@@ -50,7 +50,8 @@ async function play(options: Options, directory: string, progress: Progress, cle
   const { seed, sabotage, judge } = options;
   const started = Date.now();
   const day = generateDay({ seed, contacts: DAY_CONTACTS });
-  const shop = await startShop({ orders: [...day.orders, ...generateTraffic({ seed, customers: 1_200 }).orders] });
+  const traffic = generateTraffic({ seed, customers: 1_200 });
+  const shop = await startShop({ orders: [...day.orders, ...traffic.orders] });
   cleanups.push(() => shop.close());
   const configFile = join(directory, "nightshift.yaml");
   writeFileSync(configFile, stringify(quickstartConfig({ root: ROOT, dataDir: join(directory, "data"), seed, sabotage, judge })));
@@ -65,7 +66,7 @@ async function play(options: Options, directory: string, progress: Progress, cle
   const agent = await startAgent({ directory, name: "agent", baseUrl: up.ready.gateway, collector: up.ready.collector, shop });
   cleanups.push(() => agent.stop());
   const control = createControl(up.ready.api, AGENT);
-  const at = { options, directory, progress, shop, control, agentUrl: agent.ready.url };
+  const at = { options, directory, progress, shop, traffic, control, agentUrl: agent.ready.url };
 
   const served = await theDay(at, day.customers);
   const before = shop.shop.counters();
@@ -99,6 +100,7 @@ interface Stage {
   directory: string;
   progress: Progress;
   shop: RunningShop;
+  traffic: World;
   control: Control;
   agentUrl: string;
 }
@@ -131,7 +133,7 @@ async function theCanary(at: Stage, experiment: ExperimentView): Promise<Experim
   const { experiment: decided, served } = await liveTraffic({
     control: at.control,
     experimentId: experiment.id,
-    seed: at.options.seed,
+    customers: at.traffic.customers,
     agentUrl: at.agentUrl,
     shopUrl: at.shop.url,
     concurrency: CANARY_CONCURRENCY,

@@ -1,0 +1,166 @@
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createFileArtifactStore } from "../artifact/file.ts";
+import { loadPublicKeys } from "../artifact/signing-key.ts";
+import type { AgentConfig, Config } from "../config.ts";
+import { nightshiftError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import type { AdapterAgent } from "../serving/adapter-agent.ts";
+import { serveReadiness } from "../serving/adapter-readiness.ts";
+import { createControlClient, type ControlClient } from "../serving/control-client.ts";
+import type { DesiredAdapters } from "../serving/desired-adapters.ts";
+import { createDesiredCache, type DesiredCache } from "../serving/desired-cache.ts";
+import { createVllm } from "../serving/vllm.ts";
+import { makeDataDirectory } from "../store/data-directory.ts";
+import { baseModelDigest } from "./base-model.ts";
+import { createReplicaAdapters, replicaName } from "./replica-adapters.ts";
+
+/** The adapter agent of one policy server, as it runs beside it. */
+export interface AdapterAgentProcess {
+  /** Of `/health` and `/ready`. */
+  port: number;
+  close(): Promise<void>;
+}
+
+const CALL_TIMEOUT_MS = 120_000;
+const CONNECTIONS = 8;
+const POLL_EVERY_MS = 1_000;
+
+/**
+ * Keeps the adapters of one policy server as the control service wants them, and says so there. The desired set is kept on disk: with the control service
+ * down a server that restarts still gets its adapters back.
+ * @param replica Name of the policy server in `agents.*.policyServers`.
+ * @throws NightshiftError `config_invalid` for what only matters here, `signing_key_invalid`, `port_taken`
+ */
+export async function startAdapterAgentProcess(
+  config: Config,
+  replica: string,
+  deps: { log: Logger; token?: string | undefined },
+): Promise<AdapterAgentProcess> {
+  const { log } = deps;
+  const { controlUrl, publicKeyFile } = config.adapterAgent;
+  if (controlUrl === undefined) throw missing("adapterAgent.controlUrl", "the adapter agent needs the control service's address");
+  if (publicKeyFile === undefined) throw missing("adapterAgent.publicKeyFile", "the adapter agent needs the key that adapters are signed with");
+  const { url, agents } = serversOf(config, replica);
+  const directory = join(resolve(config.dataDir), `adapter-agent-${replica}`);
+  makeDataDirectory(directory);
+  const { baseDigest, model } = await oneBase(agents, directory);
+  const server = createVllm({ url, timeoutMs: CALL_TIMEOUT_MS, connections: CONNECTIONS });
+  const control = createControlClient({ controlUrl, token: deps.token });
+  const adapters = createReplicaAdapters(
+    {
+      // A server that nobody watches as a process tells of a restart by what it lost.
+      replica: { name: replica, url, policyServer: server, instance: () => Promise.resolve(null) },
+      agents: agents.map(({ agent }) => agent),
+      baseModel: model,
+      baseDigest,
+      publicKeys: loadPublicKeys(publicKeyFile),
+    },
+    {
+      artifacts: createFileArtifactStore({ dir: join(resolve(config.dataDir), "artifacts") }),
+      publish: (report, { signal }) => control.report(report, signal),
+      log,
+      now: Date.now,
+      monotonicMs: () => performance.now(),
+    },
+  );
+  const stopping = new AbortController();
+  const desired = new Map<string, DesiredAdapters>();
+  const readiness = await serveReadiness(config.adapterAgent, { notReadyBecause: () => notReadyBecause(agents, desired, adapters), log });
+  const following = followDesired(
+    { agents: agents.map(({ agent }) => agent), desired },
+    { control, cache: createDesiredCache(join(directory, "desired.json"), { log }), adapters, log },
+    stopping.signal,
+  );
+  const running = adapters.run({ signal: stopping.signal });
+  return {
+    port: readiness.port,
+    async close() {
+      await readiness.close();
+      stopping.abort();
+      await Promise.all([running, following]);
+      await server.close();
+    },
+  };
+}
+
+/** Nothing is loaded or unloaded before every agent of the server was heard of, from the control service or from disk. */
+async function followDesired(
+  { agents, desired }: { agents: readonly string[]; desired: Map<string, DesiredAdapters> },
+  { control, cache, adapters, log }: { control: ControlClient; cache: DesiredCache; adapters: AdapterAgent; log: Logger },
+  signal: AbortSignal,
+): Promise<void> {
+  const want = (): void => {
+    if (agents.every((agent) => desired.has(agent))) adapters.want([...desired.values()].flatMap((one) => one.adapters));
+  };
+  for (const one of await cache.read()) if (agents.includes(one.agent)) desired.set(one.agent, one);
+  want();
+  let isReached = true;
+  while (!signal.aborted) {
+    try {
+      const heard = await Promise.all(agents.map((agent) => control.desired(agent, signal)));
+      const news = heard.filter((one) => one !== null && JSON.stringify(one) !== JSON.stringify(desired.get(one.agent)));
+      for (const one of news) if (one !== null) desired.set(one.agent, one);
+      if (news.length > 0) {
+        await cache.write([...desired.values()]);
+        want();
+      }
+      if (!isReached) log.info({}, "control service reached again");
+      isReached = true;
+    } catch (cause) {
+      if (signal.aborted) return;
+      if (isReached) log.warn({ err: cause }, "control service not reached");
+      isReached = false;
+    }
+    await sleep(POLL_EVERY_MS, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** null: the replica may get traffic. */
+function notReadyBecause(
+  agents: readonly { agent: string }[],
+  desired: ReadonlyMap<string, DesiredAdapters>,
+  adapters: AdapterAgent,
+): string | null {
+  for (const { agent } of agents) {
+    const one = desired.get(agent);
+    if (one === undefined) return `nothing is known yet of what ${agent} should be served with`;
+    if (one.stable !== null && !adapters.isAttested(one.stable)) return `${one.stable} is not attested on this replica`;
+  }
+  return null;
+}
+
+interface ServedAgent {
+  agent: string;
+  config: AgentConfig;
+}
+
+function serversOf(config: Config, replica: string): { url: string; agents: ServedAgent[] } {
+  const all = Object.entries(config.agents).flatMap(([agent, one]) =>
+    one.policyServers.map((server, index) => ({ agent, config: one, url: server.url, name: replicaName(agent, server, index) })),
+  );
+  const named = all.find(({ name }) => name === replica);
+  if (named === undefined) {
+    const problem = `no policy server has this name; there are: ${all.map(({ name }) => name).join(", ") || "none"}`;
+    throw nightshiftError("config_invalid", { path: "agents.*.policyServers", received: JSON.stringify(replica), problem });
+  }
+  // Whoever shares the server shares the adapter agent: two would unload each other's adapters.
+  const sharing = all.filter(({ url }) => url === named.url);
+  return { url: named.url, agents: sharing.map(({ agent, config: one }) => ({ agent, config: one })) };
+}
+
+async function oneBase(agents: readonly ServedAgent[], directory: string): Promise<{ baseDigest: Awaited<ReturnType<typeof baseModelDigest>>; model: string }> {
+  const cache = join(directory, "base-digests.json");
+  const bases = await Promise.all(agents.map(async ({ agent, config }) => ({ agent, model: config.model, baseDigest: await baseModelDigest(agent, config, cache) })));
+  const [first] = bases;
+  const other = bases.find(({ baseDigest }) => baseDigest !== first?.baseDigest);
+  if (first === undefined || other !== undefined) {
+    const problem = `it shares a policy server with ${first?.agent ?? "nobody"} but has another base model`;
+    throw nightshiftError("config_invalid", { path: `agents.${other?.agent ?? ""}.baseModel`, received: other?.baseDigest ?? "nothing", problem });
+  }
+  return { baseDigest: first.baseDigest, model: first.model };
+}
+
+function missing(path: string, problem: string): Error {
+  return nightshiftError("config_invalid", { path, received: "nothing", problem });
+}
