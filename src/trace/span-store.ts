@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { sql, type Kysely } from "kysely";
 import { nightshiftError } from "../errors.ts";
+import { insertable } from "../store/rows.ts";
 import type { Tables } from "../store/tables.ts";
 import { SCOPE } from "../telemetry.ts";
 import type { TransportRecord } from "../transport/transport.ts";
@@ -15,8 +16,6 @@ export interface Captured {
   logs: LogEvent[];
 }
 
-/** Rows of one insert: Postgres takes 65,535 parameters in a statement, a row has at most six. */
-const ROWS_PER_INSERT = 5_000;
 /** A record from a foreign producer may be a bomb too. */
 const MAX_INFLATED_BYTES = 256 * 1024 * 1024;
 
@@ -37,8 +36,9 @@ export async function storeRecord(trx: Kysely<Tables>, record: TransportRecord, 
 /** All stored spans and log events of the traces, in no particular order. */
 export async function loadTraces(db: Kysely<Tables>, tenant: string, traceIds: readonly string[]): Promise<Captured> {
   if (traceIds.length === 0) return { spans: [], logs: [] };
-  const spans = await db.selectFrom("spans").select("raw").where("tenant", "=", tenant).where("trace_id", "in", traceIds).execute();
-  const logs = await db.selectFrom("log_events").select("raw").where("tenant", "=", tenant).where("trace_id", "in", traceIds).execute();
+  const isAsked = sql<boolean>`trace_id = any(${traceIds}::text[])`;
+  const spans = await db.selectFrom("spans").select("raw").where("tenant", "=", tenant).where(isAsked).execute();
+  const logs = await db.selectFrom("log_events").select("raw").where("tenant", "=", tenant).where(isAsked).execute();
   return {
     spans: spans.map((row) => decodeStoredSpan(row.raw)).filter((span) => span !== null),
     logs: logs.map((row) => decodeStoredLog(row.raw)).filter((log) => log !== null),
@@ -52,14 +52,14 @@ async function storeSpans(trx: Kysely<Tables>, record: TransportRecord, decoded:
   );
   const changed: Span[] = [];
   // Ordered by id, so that two workers with the same spans never wait for each other in a circle.
-  for (const chunk of chunks([...byId].toSorted(byKey).map(([, item]) => item))) {
-    const rows = chunk.map(({ value, raw }) => ({
-      tenant: record.tenant,
-      trace_id: value.traceId,
-      span_id: value.spanId,
-      raw,
-      received_at_ms: record.receivedAtMs,
-    }));
+  const all = [...byId].toSorted(byKey).map(([, { value, raw }]) => ({
+    tenant: record.tenant,
+    trace_id: value.traceId,
+    span_id: value.spanId,
+    raw,
+    received_at_ms: record.receivedAtMs,
+  }));
+  for (const rows of insertable(all)) {
     const stored = await trx
       .insertInto("spans")
       .values(rows)
@@ -87,15 +87,15 @@ async function storeLogs(trx: Kysely<Tables>, record: TransportRecord, decoded: 
     byHash.set(logHash(item, byHash), { value: { ...item.value, sequence }, raw: withSequence(item.raw, sequence) });
   }
   const fresh: LogEvent[] = [];
-  for (const chunk of chunks([...byHash].toSorted(byKey))) {
-    const rows = chunk.map(([hash, { value, raw }]) => ({
-      tenant: record.tenant,
-      hash,
-      trace_id: value.traceId,
-      span_id: value.spanId,
-      raw,
-      received_at_ms: record.receivedAtMs,
-    }));
+  const all = [...byHash].toSorted(byKey).map(([hash, { value, raw }]) => ({
+    tenant: record.tenant,
+    hash,
+    trace_id: value.traceId,
+    span_id: value.spanId,
+    raw,
+    received_at_ms: record.receivedAtMs,
+  }));
+  for (const rows of insertable(all)) {
     const stored = await trx
       .insertInto("log_events")
       .values(rows)
@@ -143,9 +143,4 @@ function logHash(item: Decoded<LogEvent>, taken: ReadonlyMap<string, unknown>): 
     const hash = createHash("sha256").update(item.raw).update(String(occurrence)).digest("hex");
     if (!taken.has(hash)) return hash;
   }
-}
-
-function chunks<T>(items: readonly T[]): T[][] {
-  const count = Math.ceil(items.length / ROWS_PER_INSERT);
-  return Array.from({ length: count }, (_, index) => items.slice(index * ROWS_PER_INSERT, (index + 1) * ROWS_PER_INSERT));
 }

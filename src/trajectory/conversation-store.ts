@@ -1,4 +1,5 @@
 import { type Kysely, sql } from "kysely";
+import { insertable } from "../store/rows.ts";
 import type { Tables } from "../store/tables.ts";
 import type { LogEvent, Span } from "../trace/span.ts";
 import { betterKey, type ConversationKey, conversationId, isAnnouncement, isRoot, keyOf, traitsOf } from "./conversation-key.ts";
@@ -25,7 +26,7 @@ interface TraceArrival {
 const NONE_TO_COME = 0;
 
 /**
- * Files spans and log events under their conversations, in the transaction that stores them: four statements for a request of any size, six when a
+ * Files spans and log events under their conversations, in the transaction that stores them: four statements for any usual request, six when a
  * trace changes its conversation. A trace belongs to the conversation or session that any of its spans names; until one does, it is a conversation of its own.
  * A complete conversation opens again.
  *
@@ -80,25 +81,28 @@ async function lockTraces(
   { tenant, receivedAtMs }: Arrivals,
   traces: readonly TraceArrival[],
 ): Promise<Map<string, { conversation: string; key: ConversationKey }>> {
-  const locked = await trx
-    .insertInto("conversation_traces")
-    .values(
-      traces.map(({ traceId, key, root }) => ({
-        tenant,
-        trace_id: traceId,
-        conversation_id: conversationId(tenant, key),
-        root_ended_ms: root === "ended" ? receivedAtMs : root === "none_to_come" ? NONE_TO_COME : null,
-      })),
-    )
-    .onConflict((conflict) =>
-      conflict.columns(["tenant", "trace_id"]).doUpdateSet({
-        root_ended_ms: sql`coalesce(conversation_traces.root_ended_ms, excluded.root_ended_ms)`,
-      }),
-    )
-    .returning(["trace_id", "conversation_id"])
-    .execute();
+  const rows = traces.map(({ traceId, key, root }) => ({
+    tenant,
+    trace_id: traceId,
+    conversation_id: conversationId(tenant, key),
+    root_ended_ms: root === "ended" ? receivedAtMs : root === "none_to_come" ? NONE_TO_COME : null,
+  }));
+  const locked: { trace_id: string; conversation_id: string }[] = [];
+  for (const chunk of insertable(rows)) {
+    const written = await trx
+      .insertInto("conversation_traces")
+      .values(chunk)
+      .onConflict((conflict) =>
+        conflict.columns(["tenant", "trace_id"]).doUpdateSet({
+          root_ended_ms: sql`coalesce(conversation_traces.root_ended_ms, excluded.root_ended_ms)`,
+        }),
+      )
+      .returning(["trace_id", "conversation_id"])
+      .execute();
+    locked.push(...written);
+  }
   const conversations = [...new Set(locked.map((row) => row.conversation_id))];
-  const keys = await trx.selectFrom("conversations").select(["id", "key_kind", "key"]).where("id", "in", conversations).execute();
+  const keys = await trx.selectFrom("conversations").select(["id", "key_kind", "key"]).where(idIn(conversations)).execute();
   const keyOfConversation = new Map(keys.map((row) => [row.id, { kind: row.key_kind, key: row.key } satisfies ConversationKey]));
   return new Map(
     locked.flatMap(({ trace_id, conversation_id }) => {
@@ -133,21 +137,23 @@ async function upsertConversations(
       version: 1,
       arrivals: 1,
     }));
-  await trx
-    .insertInto("conversations")
-    .values(values)
-    .onConflict((conflict) =>
-      conflict.column("id").doUpdateSet({
-        agent: sql`case when conversations.agent = ${UNKNOWN_AGENT} then excluded.agent else conversations.agent end`,
-        version: sql`conversations.version + case when conversations.state = 'complete' then 1 else 0 end`,
-        state: "open",
-        first_received_ms: sql`least(conversations.first_received_ms, excluded.first_received_ms)`,
-        last_received_ms: sql`greatest(conversations.last_received_ms, excluded.last_received_ms)`,
-        not_before_ms: 0,
-        arrivals: sql`conversations.arrivals + 1`,
-      }),
-    )
-    .execute();
+  for (const chunk of insertable(values)) {
+    await trx
+      .insertInto("conversations")
+      .values(chunk)
+      .onConflict((conflict) =>
+        conflict.column("id").doUpdateSet({
+          agent: sql`case when conversations.agent = ${UNKNOWN_AGENT} then excluded.agent else conversations.agent end`,
+          version: sql`conversations.version + case when conversations.state = 'complete' then 1 else 0 end`,
+          state: "open",
+          first_received_ms: sql`least(conversations.first_received_ms, excluded.first_received_ms)`,
+          last_received_ms: sql`greatest(conversations.last_received_ms, excluded.last_received_ms)`,
+          not_before_ms: 0,
+          arrivals: sql`conversations.arrivals + 1`,
+        }),
+      )
+      .execute();
+  }
 }
 
 /**
@@ -162,7 +168,7 @@ async function noteRootEnds(trx: Kysely<Tables>, ids: readonly string[]): Promis
         select case when max(t.root_ended_ms) = ${NONE_TO_COME} then null when bool_and(t.root_ended_ms is not null) is not false then coalesce(max(t.root_ended_ms), conversations.last_received_ms) end
         from conversation_traces t where t.conversation_id = conversations.id)`,
     })
-    .where("id", "in", ids)
+    .where(idIn(ids))
     .execute();
 }
 
@@ -188,6 +194,11 @@ async function moveTraces(
       not_before_ms: 0,
       arrivals: sql`arrivals + 1`,
     })
-    .where("id", "in", [...new Set(moved.map(({ left }) => left))])
+    .where(idIn([...new Set(moved.map(({ left }) => left))]))
     .execute();
+}
+
+/** One parameter, however many there are. */
+function idIn(ids: readonly string[]) {
+  return sql<boolean>`id = any(${ids}::text[])`;
 }

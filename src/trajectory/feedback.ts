@@ -1,5 +1,6 @@
 import { type Kysely, sql } from "kysely";
-import { storableJson } from "../store/storable.ts";
+import { insertable } from "../store/rows.ts";
+import { indexableText, storableJson } from "../store/storable.ts";
 import type { Tables } from "../store/tables.ts";
 
 /** What somebody or something said about a conversation, a trace, a span (`trace id/span id`) or a model's response. */
@@ -21,37 +22,39 @@ const MAX_TEXT_LENGTH = 16_384;
 /** Records feedback. Idempotent; of several on one (target, name, source) the latest by `atMs` stays, whatever the order of arrival. */
 export async function recordFeedback(trx: Kysely<Tables>, feedback: readonly Feedback[]): Promise<void> {
   // One statement must not touch a row twice.
-  const latest = new Map<string, Feedback>();
-  for (const item of feedback.toSorted((a, b) => a.atMs - b.atMs)) {
-    latest.set(JSON.stringify([item.tenant, item.targetKind, item.target, item.name, item.source]), item);
+  const latest = new Map<string, ReturnType<typeof rowOf>>();
+  for (const row of feedback.toSorted((a, b) => a.atMs - b.atMs).map(rowOf)) {
+    latest.set(JSON.stringify([row.tenant, row.target_kind, row.target, row.name, row.source]), row);
   }
-  if (latest.size === 0) return;
-  await trx
-    .insertInto("feedback")
-    .values(
-      // Ordered, so that two writers of the same rows never wait for each other in a circle.
-      [...latest]
-        .toSorted(([one], [other]) => (one < other ? -1 : 1))
-        .map(([, item]) => ({
-          tenant: item.tenant,
-          target_kind: item.targetKind,
-          target: item.target,
-          name: item.name,
-          source: item.source,
-          value: storableJson({
-            value: typeof item.value === "string" ? item.value.slice(0, MAX_TEXT_LENGTH) : item.value,
-            ...(item.explanation === undefined ? {} : { explanation: item.explanation.slice(0, MAX_TEXT_LENGTH) }),
-          }),
-          at_ms: item.atMs,
-        })),
-    )
-    .onConflict((conflict) =>
-      conflict
-        .columns(["tenant", "target_kind", "target", "name", "source"])
-        .doUpdateSet((eb) => ({ value: eb.ref("excluded.value"), at_ms: eb.ref("excluded.at_ms") }))
-        .whereRef("feedback.at_ms", "<=", "excluded.at_ms"),
-    )
-    .execute();
+  // Ordered, so that two writers of the same rows never wait for each other in a circle.
+  const rows = [...latest].toSorted(([one], [other]) => (one < other ? -1 : 1)).map(([, row]) => row);
+  for (const chunk of insertable(rows)) {
+    await trx
+      .insertInto("feedback")
+      .values(chunk)
+      .onConflict((conflict) =>
+        conflict
+          .columns(["tenant", "target_kind", "target", "name", "source"])
+          .doUpdateSet((eb) => ({ value: eb.ref("excluded.value"), at_ms: eb.ref("excluded.at_ms") }))
+          .whereRef("feedback.at_ms", "<=", "excluded.at_ms"),
+      )
+      .execute();
+  }
+}
+
+function rowOf({ tenant, targetKind, target, name, source, value, explanation, atMs }: Feedback) {
+  return {
+    tenant,
+    target_kind: targetKind,
+    target: indexableText(target),
+    name: indexableText(name),
+    source: indexableText(source),
+    value: storableJson({
+      value: typeof value === "string" ? value.slice(0, MAX_TEXT_LENGTH) : value,
+      ...(explanation === undefined ? {} : { explanation: explanation.slice(0, MAX_TEXT_LENGTH) }),
+    }),
+    at_ms: atMs,
+  };
 }
 
 /**

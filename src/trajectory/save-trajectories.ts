@@ -1,15 +1,13 @@
 import { createHash } from "node:crypto";
 import { type Insertable, type Kysely, sql } from "kysely";
-import { storableJson, storableText } from "../store/storable.ts";
+import { insertable } from "../store/rows.ts";
+import { indexableText, storableJson, storableText } from "../store/storable.ts";
 import type { Tables } from "../store/tables.ts";
 import type { Message } from "../trace/message.ts";
 import { canonicalJson } from "./canonical-arguments.ts";
 import type { Trajectory, Verdict } from "./trajectory.ts";
 
 export type Judged = Omit<Trajectory, "version" | "contentHash">;
-
-/** Rows of one insert, well below Postgres' 65,535 parameters. */
-const ROWS_PER_INSERT = 2_000;
 
 /**
  * Saves what conversations now consist of, all of them with everything they have. A trajectory whose content is new becomes its next version and older ones are
@@ -34,7 +32,7 @@ export async function saveTrajectories(
   }
   await supersede(trx, conversationIds, unchanged);
   await insertMessages(trx, created);
-  for (const chunk of chunks(created)) await trx.insertInto("trajectories").values(chunk.map(rowOf)).execute();
+  for (const rows of insertable(created.map(rowOf))) await trx.insertInto("trajectories").values(rows).execute();
   for (const trajectory of unchanged) {
     const { id, version, ...columns } = rowOf(trajectory);
     await trx.updateTable("trajectories").set(columns).where("id", "=", id).where("version", "=", version).execute();
@@ -83,7 +81,7 @@ async function insertMessages(trx: Kysely<Tables>, trajectories: readonly Trajec
     for (const message of messages) bodies.set(messageHashOf(tenant, message), storableJson(message));
   }
   const rows = [...bodies].map(([hash, body]) => ({ hash, body })).toSorted((a, b) => (a.hash < b.hash ? -1 : 1));
-  for (const chunk of chunks(rows)) {
+  for (const chunk of insertable(rows)) {
     await trx
       .insertInto("messages")
       .values(chunk)
@@ -101,11 +99,11 @@ function rowOf(trajectory: Trajectory): Insertable<Tables["trajectories"]> {
     conversation_key: storableText(trajectory.conversationKey),
     tenant: trajectory.tenant,
     agent: trajectory.agent,
-    subject: trajectory.subject === null ? null : storableText(trajectory.subject),
+    subject: trajectory.subject === null ? null : indexableText(trajectory.subject),
     started_at_ms: trajectory.startedAtMs,
     ended_at_ms: trajectory.endedAtMs,
-    adapter_digest: trajectory.adapterDigest === null ? null : storableText(trajectory.adapterDigest),
-    experiment_id: trajectory.assignment?.experimentId ? storableText(trajectory.assignment.experimentId) : null,
+    adapter_digest: trajectory.adapterDigest === null ? null : indexableText(trajectory.adapterDigest),
+    experiment_id: trajectory.assignment?.experimentId ? indexableText(trajectory.assignment.experimentId) : null,
     content_hash: trajectory.contentHash,
     message_hashes: JSON.stringify(messages.map((message) => messageHashOf(trajectory.tenant, message))),
     body: storableJson(body),
@@ -129,9 +127,4 @@ export async function closeConversations(
     where conversations.id = seen.id and conversations.arrivals = seen.arrivals and conversations.state = 'open'
     returning conversations.id`.execute(trx);
   return new Set(closed.rows.map(({ id }) => id));
-}
-
-function chunks<T>(items: readonly T[]): T[][] {
-  const count = Math.ceil(items.length / ROWS_PER_INSERT);
-  return Array.from({ length: count }, (_, index) => items.slice(index * ROWS_PER_INSERT, (index + 1) * ROWS_PER_INSERT));
 }

@@ -1,6 +1,7 @@
 import type { Kysely } from "kysely";
 import { isToolCall, type ToolDefinition } from "../trace/message.ts";
-import { storableJson, storableText } from "../store/storable.ts";
+import { insertable } from "../store/rows.ts";
+import { indexableText, storableJson } from "../store/storable.ts";
 import type { Tables } from "../store/tables.ts";
 import type { Draft } from "./assemble.ts";
 import { schemaHashOf } from "./record-tape.ts";
@@ -39,28 +40,31 @@ export async function learnToolSchemas(trx: Kysely<Tables>, drafts: readonly Dra
       if (tool.parameters === undefined) continue;
       const { tenant, agent, endedAtMs } = trajectory;
       const schema_hash = schemaHashOf(tool);
-      rows.set(JSON.stringify([tenant, agent, tool.name, schema_hash]), {
+      const name = indexableText(tool.name);
+      rows.set(JSON.stringify([tenant, agent, name, schema_hash]), {
         tenant,
         agent,
-        tool: storableText(tool.name),
+        tool: name,
         schema_hash,
         definition: storableJson(tool),
         last_seen_ms: endedAtMs,
       });
     }
   }
-  if (rows.size === 0) return;
-  await trx
-    .insertInto("tool_schemas")
-    // Ordered, so that two sweeps never wait for each other in a circle.
-    .values([...rows].toSorted(([one], [other]) => (one < other ? -1 : 1)).map(([, row]) => row))
-    .onConflict((conflict) =>
-      conflict
-        .columns(["tenant", "agent", "tool", "schema_hash"])
-        .doUpdateSet((eb) => ({ definition: eb.ref("excluded.definition"), last_seen_ms: eb.ref("excluded.last_seen_ms") }))
-        .whereRef("tool_schemas.last_seen_ms", "<", "excluded.last_seen_ms"),
-    )
-    .execute();
+  // Ordered, so that two sweeps never wait for each other in a circle.
+  const ordered = [...rows].toSorted(([one], [other]) => (one < other ? -1 : 1)).map(([, row]) => row);
+  for (const chunk of insertable(ordered)) {
+    await trx
+      .insertInto("tool_schemas")
+      .values(chunk)
+      .onConflict((conflict) =>
+        conflict
+          .columns(["tenant", "agent", "tool", "schema_hash"])
+          .doUpdateSet((eb) => ({ definition: eb.ref("excluded.definition"), last_seen_ms: eb.ref("excluded.last_seen_ms") }))
+          .whereRef("tool_schemas.last_seen_ms", "<", "excluded.last_seen_ms"),
+      )
+      .execute();
+  }
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Kysely, Selectable } from "kysely";
+import { indexableText } from "../store/storable.ts";
 import type { Tables } from "../store/tables.ts";
 import type { Message } from "../trace/message.ts";
 import type { Trajectory } from "./trajectory.ts";
@@ -53,7 +54,7 @@ export async function listTrajectories(
   let query = db.selectFrom("trajectories").selectAll().where("tenant", "=", filter.tenant).where("superseded", "=", false);
   if (filter.agent !== undefined) query = query.where("agent", "=", filter.agent);
   if (filter.trainable !== undefined) query = query.where("trainable", "=", filter.trainable);
-  if (filter.subject !== undefined) query = query.where("subject", "=", filter.subject);
+  if (filter.subject !== undefined) query = query.where("subject", "=", indexableText(filter.subject));
   if (filter.conversationId !== undefined) query = query.where("conversation_id", "=", filter.conversationId);
   if (filter.sinceMs !== undefined) query = query.where("ended_at_ms", ">=", filter.sinceMs);
   const after = /^(\d{1,15})-([0-9a-f]{1,64})$/.exec(filter.cursor ?? "");

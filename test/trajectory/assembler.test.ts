@@ -246,3 +246,14 @@ propertyTest.prop([deliveries], { numRuns: 12 })(
     expect(items[0]?.spans.map((span) => span.spanId)).toEqual(["i1", "i2", "x1"].map(spanId));
   },
 );
+
+test("one request with more traces and conversations than one statement takes", async () => {
+  const spans = Array.from({ length: 8_000 }, (_, index) =>
+    rootSpan([0, 1], { trace: `m${index}`, attributes: { "gen_ai.conversation.id": `c${index}` } }),
+  );
+  await send(spans);
+  // Every trace moves to the session's conversation: those that they leave are as many.
+  await send(spans.map((span) => ({ ...span, id: "again", attributes: { "gen_ai.conversation.id": "a-joint-one" } })));
+  const open = await database.kysely.selectFrom("conversations").select("id").where("state", "=", "open").execute();
+  expect(open).toHaveLength(8_001);
+}, 60_000);

@@ -84,3 +84,36 @@ test("an evaluation event in the telemetry is feedback on its response, or on it
     { name: "policy", value: false, source: "evaluator", targetKind: "span", atMs: START_MS + 1 },
   ]);
 });
+
+test("whatever an event is called and whoever says so, it is stored: NUL, lone surrogates, more bytes than an index row has", async () => {
+  const noise = (seed: number): string =>
+    Array.from({ length: 3_000 }, (_, at) => String.fromCodePoint(0x4e00 + ((at * at * seed) % 20_000))).join("");
+  const said = (more: Partial<Feedback>) => give({ tenant: "odd", ...more });
+  await said({ source: "so\0urce", atMs: 8_000 });
+  await said({ source: "\ud800", atMs: 9_000 });
+  const long = { targetKind: "response", target: noise(3), name: noise(5), source: noise(7) } as const;
+  await said({ ...long, atMs: 10_000 });
+  await said({ ...long, value: false, atMs: 11_000 });
+  await said({ ...long, source: `${noise(7)}!`, atMs: 10_000 });
+  const rows = await database.kysely
+    .selectFrom("feedback")
+    .select(["source", "value"])
+    .where("tenant", "=", "odd")
+    .orderBy("at_ms")
+    .execute();
+  expect(rows.map(({ value }) => value)).toEqual([{ value: true }, { value: true }, { value: true }, { value: false }]);
+  expect(rows.slice(0, 2).map(({ source }) => source)).toEqual(["so\uFFFDurce", "\uFFFD"]);
+});
+
+test("more feedback than one statement takes", async () => {
+  const many = Array.from({ length: 10_000 }, (_, index) => ({
+    ...({ tenant: "many", targetKind: "conversation", target: `chat-${index}`, name: "n", source: "s", value: true, atMs: 1 } as const),
+  }));
+  await recordFeedback(database.kysely, many);
+  const { count } = await database.kysely
+    .selectFrom("feedback")
+    .select(({ fn }) => fn.countAll<number>().as("count"))
+    .where("tenant", "=", "many")
+    .executeTakeFirstOrThrow();
+  expect(count).toBe(10_000);
+});
