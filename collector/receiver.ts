@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { ArtifactStore } from "../src/artifact/artifact-store.ts";
 import type { Config } from "../src/config.ts";
 import { nightshiftError } from "../src/errors.ts";
 import type { Logger } from "../src/log.ts";
@@ -23,6 +24,8 @@ export interface Receiver {
 
 export interface ReceiverDeps {
   transport: Transport;
+  /** For what is larger than a record of the transport. */
+  artifacts: ArtifactStore;
   log: Logger;
   /** Null when redaction is switched off on purpose. */
   redactor: Redactor | null;

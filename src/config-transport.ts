@@ -53,7 +53,7 @@ const kafkaTransport = z.strictObject({
     .positive()
     .default(1_000_000)
     .describe(
-      "Largest request in one record, before the codec: at most the topics' max.message.bytes. Larger ones are split between spans.",
+      "Largest request in one record, before the codec: at most the topics' max.message.bytes. Larger ones are split between spans; a larger span goes through the artifact store.",
     ),
   maxInFlightBytes: z
     .int()

@@ -92,11 +92,10 @@ const TABLE = {
     fix: "It lies in the dead-letter topic; stop what writes such records, or write them again with headers that Nightshift knows.",
     retryable: false,
   },
-  record_too_large: {
-    message: (a: { bytes: number; maxBytes: number }) =>
-      `one span or log record of ${a.bytes} bytes is larger than the transport's ${a.maxBytes}`,
-    fix: "Raise transport.maxRecordBytes and the topics' max.message.bytes together, or shorten the attributes in the SDK.",
-    retryable: false,
+  claim_missing: {
+    message: (a: { digest: string }) => `a record's body is not in the artifact store: ${a.digest}`,
+    fix: "Let artifacts of the collectors and of ingest name one store, or restore it; its partition waits for it, and nothing is lost.",
+    retryable: true,
   },
   // store
   data_dir_locked: {
@@ -140,6 +139,26 @@ const TABLE = {
     fix: "Use slash-separated segments of a-z, 0-9, dot, underscore and dash that do not start with a dot.",
     retryable: false,
   },
+  artifact_store_unavailable: {
+    message: (a: { where: string; problem: string }) => `the artifact store ${a.where} did not answer: ${a.problem}`,
+    fix: "Check that the store runs and is reachable under artifacts.endpoint; what needs it waits and goes on by itself, what is loaded keeps serving.",
+    retryable: true,
+  },
+  artifact_store_refused: {
+    message: (a: { where: string; problem: string }) => `the artifact store ${a.where} refused this client: ${a.problem}`,
+    fix: "Correct the credentials, the bucket or the region, or allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket below the prefix; what needs the store waits and goes on by itself.",
+    retryable: true,
+  },
+  artifact_too_large: {
+    message: (a: { what: string; bytes: number; maxBytes: number }) => `${a.what} has ${a.bytes} bytes, the artifact store takes ${a.maxBytes}`,
+    fix: "Raise artifacts.maxObjectBytes, or train an adapter of a smaller rank.",
+    retryable: false,
+  },
+  artifact_credentials_unreadable: {
+    message: (a: { source: string; problem: string }) => `the artifact store's credentials cannot be read from ${a.source}: ${a.problem}`,
+    fix: "Set artifacts.accessKeyIdFile and artifacts.secretAccessKeyFile to readable files, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment.",
+    retryable: false,
+  },
   signing_key_invalid: {
     message: (a: { file: string; problem: string }) => `the signing key ${a.file} cannot be used: ${a.problem}`,
     fix: "Restore the ed25519 key (PEM, readable by this process only); a new key makes the agents refuse older adapters.",
@@ -166,6 +185,11 @@ const TABLE = {
     message: (a: { what: string }) => `${a.what} is not in the artifact store`,
     fix: "Restore the artifact store together with the database: `nightshift doctor` compares the two.",
     retryable: false,
+  },
+  control_unavailable: {
+    message: (a: { url: string; problem: string }) => `the control service at ${a.url} did not answer: ${a.problem}`,
+    fix: "Check that `nightshift serve` runs, that the address is its API's, and that the token is of the role that this process has.",
+    retryable: true,
   },
   adapter_refused: {
     message: (a: { adapter: string; replica: string; reason: string }) => `replica ${a.replica} refused adapter ${a.adapter}: ${a.reason}`,

@@ -1,4 +1,5 @@
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
+import { createFileArtifactStore } from "../artifact/file.ts";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -13,46 +14,51 @@ export interface CollectorProcess {
   close(): Promise<void>;
 }
 
+interface ProcessDeps {
+  log: Logger;
+  /** The entry's environment: secrets may be named in it. */
+  env: Record<string, string | undefined>;
+}
+
 /**
- * Starts the receiver as its own process: it talks to Kafka only, and keeps nothing.
+ * Starts the receiver as its own process: it talks to Kafka and the artifact store only, and keeps nothing.
  * @throws NightshiftError `config_invalid` for what only matters here, `port_taken`, `collector_open`
  */
-export async function startCollectorProcess(config: Config, { log }: { log: Logger }): Promise<CollectorProcess> {
-  requireKafka(config, "the collector");
+export async function startCollectorProcess(given: Config, { log }: Pick<ProcessDeps, "log">): Promise<CollectorProcess> {
+  requireKafka(given, "the collector");
+  const config = { ...given, dataDir: resolve(given.dataDir) };
+  // What was opened is closed again, in the opposite order, if the rest does not start.
+  await using parts = new AsyncDisposableStack();
+  const artifacts = createFileArtifactStore({ dir: join(config.dataDir, "artifacts") });
   const transport = openTransport(config.transport, { log });
-  const receiver = await startReceiver({ ...config, dataDir: resolve(config.dataDir) }, { transport, log, now: Date.now });
-  return {
-    port: receiver.port,
-    async close() {
-      await receiver.close();
-      await transport.close();
-    },
-  };
+  parts.defer(() => transport.close());
+  const receiver = await startReceiver(config, { transport, artifacts, log, now: Date.now });
+  parts.defer(() => receiver.close());
+  const running = parts.move();
+  return { port: receiver.port, close: () => running.disposeAsync() };
 }
 
 /**
  * Starts ingest as its own process: Kafka to database, and assembly. Any number may run beside each other.
  * @throws NightshiftError `config_invalid` for what only matters here, `store_url_invalid`, `store_unavailable`
  */
-export async function startIngestProcess(
-  config: Config,
-  { log, env }: { log: Logger; env: Record<string, string | undefined> },
-): Promise<{ close(): Promise<void> }> {
-  requireKafka(config, "ingest");
+export async function startIngestProcess(given: Config, { log, env }: ProcessDeps): Promise<{ close(): Promise<void> }> {
+  requireKafka(given, "ingest");
+  const config = { ...given, dataDir: resolve(given.dataDir) };
   if (config.store.driver !== "postgres") {
     throw invalid("store.driver", config.store.driver, "ingest as its own process shares the database with the control service: postgres");
   }
+  await using parts = new AsyncDisposableStack();
   const database = openPostgres(config.store, { log, env });
+  parts.defer(() => database.close());
   await database.migrate();
+  const artifacts = createFileArtifactStore({ dir: join(config.dataDir, "artifacts") });
   const transport = openTransport(config.transport, { log });
-  const ingest = await startIngest({ ...config, dataDir: resolve(config.dataDir) }, { database, transport, log, now: Date.now });
-  return {
-    async close() {
-      await ingest.close();
-      await transport.close();
-      await database.close();
-    },
-  };
+  parts.defer(() => transport.close());
+  const ingest = await startIngest(config, { database, transport, artifacts, log, now: Date.now });
+  parts.defer(() => ingest.close());
+  const running = parts.move();
+  return { close: () => running.disposeAsync() };
 }
 
 function requireKafka({ transport }: Config, what: string): void {

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { createReceiver } from "../../collector/receiver.ts";
 import { createTenantOf } from "../../collector/tenant.ts";
+import type { ArtifactStore } from "../artifact/artifact-store.ts";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -12,6 +13,7 @@ import { ensureRedactionKey, readRedactionKey } from "../trace/redaction-key.ts"
 import { storeRecord } from "../trace/span-store.ts";
 import { createAssembler } from "../trajectory/assembler.ts";
 import { noteArrivals } from "../trajectory/conversation-store.ts";
+import { redeem } from "../transport/claim.ts";
 import type { RecordHandler, Transport, TransportRecord } from "../transport/transport.ts";
 import { startLoop } from "./loop.ts";
 
@@ -26,6 +28,8 @@ export interface Capture {
 interface CaptureDeps {
   database: Database;
   transport: Transport;
+  /** What is larger than a record of the transport passes through it: receivers and ingest must see the same one. */
+  artifacts: ArtifactStore;
   log: Logger;
   now: () => number;
 }
@@ -51,10 +55,11 @@ export async function startCapture(config: Config, deps: CaptureDeps): Promise<C
 /** The edge: takes OTLP requests, redacts them, and answers when the transport has them. Needs no database. */
 export async function startReceiver(
   config: Config,
-  { transport, log, now, keys = redactionKeys(config) }: Omit<CaptureDeps, "database"> & { keys?: RedactionKeys },
+  { transport, artifacts, log, now, keys = redactionKeys(config) }: Omit<CaptureDeps, "database"> & { keys?: RedactionKeys },
 ): Promise<{ port: number; close(): Promise<void> }> {
   const receiver = createReceiver(config.collector, {
     transport,
+    artifacts,
     log,
     redactor: config.collector.redact ? createRedactor((tenant) => keyOf(keys, tenant)) : null,
     tenant: createTenantOf(config),
@@ -67,9 +72,9 @@ export async function startReceiver(
 /** What follows the transport: stores what it delivers and assembles what is complete. Several may run beside each other. */
 export async function startIngest(
   config: Config,
-  { database, transport, log, now, keys = redactionKeys(config) }: CaptureDeps & { keys?: RedactionKeys },
+  { database, transport, artifacts, log, now, keys = redactionKeys(config) }: CaptureDeps & { keys?: RedactionKeys },
 ): Promise<Pick<Capture, "sweep" | "close">> {
-  const stopIngest = await transport.subscribe(createIngest(config, keys, { database, now }));
+  const stopIngest = await transport.subscribe(createIngest(config, keys, { database, artifacts, now }));
   const assembler = createAssembler({ database, config, log });
   const loop = startLoop({ name: "assembly", everyMs: config.capture.sweepMs, log }, (signal) => assembler.sweep(now(), { signal }));
   return {
@@ -84,7 +89,11 @@ export async function startIngest(
 }
 
 /** Stores a record and files it under its conversation, in one transaction: an acknowledged span is never without its conversation. */
-function createIngest(config: Config, keys: RedactionKeys, { database, now }: { database: Database; now: () => number }): RecordHandler {
+function createIngest(
+  config: Config,
+  keys: RedactionKeys,
+  { database, artifacts, now }: Pick<CaptureDeps, "database" | "artifacts" | "now">,
+): RecordHandler {
   const delay = createHistogram(METRIC.ingestDelay);
   const stored = createCounter(METRIC.ingestStored);
   const store = (record: TransportRecord, redactionKey: Uint8Array) =>
@@ -96,10 +105,10 @@ function createIngest(config: Config, keys: RedactionKeys, { database, now }: { 
       },
       { isolation: "read committed" },
     );
-  return async (record) => {
+  return async (record, { signal: giveUp }) => {
     const signal = { "nightshift.signal": record.signal };
     try {
-      stored.add(await store(record, keyOf(keys, record.tenant)), signal);
+      stored.add(await store(await redeem(record, artifacts, { signal: giveUp }), keyOf(keys, record.tenant)), signal);
       delay.record((now() - record.receivedAtMs) / 1_000, signal);
     } catch (error) {
       delay.record((now() - record.receivedAtMs) / 1_000, { ...signal, "error.type": errorTypeOf(error) });

@@ -43,6 +43,11 @@ export function listGroupRecords(bytes: Uint8Array, signal: Signal): RecordRange
   return ranges;
 }
 
+/** Bytes that `rawRecord` makes of a record, give or take a tag and a length. */
+export function rawSize({ start, end, group, scope }: RecordRange): number {
+  return end - start + group.header.length + scope.header.length;
+}
+
 /** One record with its resource and scope as a ResourceSpans or ResourceLogs; the record's own bytes are copied as they came. */
 export function rawRecord(bytes: Uint8Array, range: RecordRange): Uint8Array {
   return concatBytes([range.group.header, lengthDelimited(SCOPED_FIELD, [range.scope.header, bytes.subarray(range.start, range.end)])]);

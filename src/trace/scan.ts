@@ -1,4 +1,5 @@
-import { listRecords, type RecordRange } from "./records.ts";
+import { nightshiftError } from "../errors.ts";
+import { listRecords, rawSize, type RecordRange } from "./records.ts";
 import { checkMessage, eachField, SHAPE, type Signal } from "./wire.ts";
 
 /** What the receiver must know of a request, without decoding it. */
@@ -13,6 +14,9 @@ export interface Scan {
   traceId: string | null;
 }
 
+/** What one request may be once every record carries its own resource and scope, as it is stored: a resource of 500 KB with 8,000 spans behind it would be 4 GB. */
+const MAX_STORED_BYTES = 256 * 1024 * 1024;
+
 const ID_FIELDS = { traces: { trace: 1, span: 2, required: true }, logs: { trace: 9, span: 10, required: false } } as const;
 
 /**
@@ -24,7 +28,9 @@ export function scanRequest(bytes: Uint8Array, signal: Signal): Scan {
   checkMessage(bytes, SHAPE[signal].request);
   const scan = { accepted: 0, rejected: 0 };
   let only: Uint8Array | null | undefined;
+  let storedBytes = 0;
   for (const range of listRecords(bytes, signal)) {
+    storedBytes += rawSize(range);
     const { trace, isUsable } = readIds(bytes, range, signal);
     if (!isUsable) {
       scan.rejected++;
@@ -35,6 +41,10 @@ export function scanRequest(bytes: Uint8Array, signal: Signal): Scan {
     else if (only !== null && (trace === undefined || !sameBytes(only, trace))) only = null;
   }
   const what = signal === "traces" ? "spans" : "log records";
+  if (storedBytes > MAX_STORED_BYTES) {
+    const problem = `its ${what} with their resources are ${storedBytes} bytes, the limit is ${MAX_STORED_BYTES}`;
+    throw nightshiftError("otlp_malformed", { where: "resource", problem });
+  }
   const problem =
     scan.rejected === 0
       ? ""

@@ -19,6 +19,8 @@ export interface FieldShape {
 
 /** Deeper attribute values than this are refused: a few kilobytes of nested arrays would otherwise exhaust the stack. */
 const MAX_DEPTH = 48;
+/** Spans, attributes, events and values in one request. Two bytes make an empty one: without a bound, 64 KiB of gzip are millions of objects for whoever decodes. */
+const MAX_MESSAGES = 1_000_000;
 
 const VARINT: FieldShape = { wire: 0 };
 const FIXED64: FieldShape = { wire: 1 };
@@ -128,12 +130,17 @@ export function eachField(bytes: Uint8Array, start: number, end: number, shape: 
   }
 }
 
-/** Checks the whole tree of `shape` over `bytes`. @throws NightshiftError `otlp_malformed` */
-export function checkMessage(bytes: Uint8Array, shape: MessageShape, start = 0, end = bytes.length, depth = 0): void {
-  if (depth > MAX_DEPTH) throw malformed(shape.name, "values are nested too deeply");
-  eachField(bytes, start, end, shape, (field) => {
-    if (field.shape?.message) checkMessage(bytes, field.shape.message, field.valueStart, field.end, depth + 1);
-  });
+/** Checks the whole tree of `shape` over `bytes`. @throws NightshiftError `otlp_malformed`, also for too many or too deeply nested messages */
+export function checkMessage(bytes: Uint8Array, shape: MessageShape): void {
+  let messages = 0;
+  const check = (message: MessageShape, start: number, end: number, depth: number): void => {
+    if (depth > MAX_DEPTH) throw malformed(message.name, "values are nested too deeply");
+    if (++messages > MAX_MESSAGES) throw malformed(shape.name, `it has more than ${MAX_MESSAGES} spans, attributes and values`);
+    eachField(bytes, start, end, message, (field) => {
+      if (field.shape?.message) check(field.shape.message, field.valueStart, field.end, depth + 1);
+    });
+  };
+  check(shape, 0, bytes.length, 0);
 }
 
 interface Cursor {

@@ -1,3 +1,5 @@
+import type { Digest } from "../artifact/artifact-store.ts";
+
 /** What the collector hands over and ingest takes: one OTLP export request, as bytes. */
 export interface TransportRecord {
   tenant: string;
@@ -8,6 +10,8 @@ export interface TransportRecord {
   /** True when the edge has redacted this body (or redaction is switched off there on purpose). */
   redacted: boolean;
   receivedAtMs: number;
+  /** Where the body did not fit into a record: its digest in the artifact store, and `body` is empty. */
+  claim?: Digest;
 }
 
 export type PublishResult =

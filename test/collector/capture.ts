@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { createTenantOf } from "../../collector/tenant.ts";
 import { createReceiver, type Receiver } from "../../collector/receiver.ts";
+import { createFileArtifactStore } from "../../src/artifact/file.ts";
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createRedactor } from "../../src/trace/redact-request.ts";
@@ -35,7 +36,9 @@ export async function startCapture(
     await options.handler?.(record, about);
   });
   const redactor = options.redact === false ? null : createRedactor(() => REDACTION_KEY);
-  const receiver = createReceiver(config.collector, { transport, log, redactor, tenant: createTenantOf(config) });
+  // The inline transport takes every size: nothing goes through the store.
+  const artifacts = createFileArtifactStore({ dir: "/nonexistent" });
+  const receiver = createReceiver(config.collector, { transport, artifacts, log, redactor, tenant: createTenantOf(config) });
   const { port } = await receiver.start();
   const url = `http://127.0.0.1:${port}`;
   return {

@@ -1,7 +1,10 @@
 import { expect, test } from "vitest";
 import { publishRequest } from "../../collector/publish.ts";
+import type { ArtifactStore, Digest } from "../../src/artifact/artifact-store.ts";
+import { digestOf } from "../../src/artifact/digest.ts";
 import { silentLog } from "../../src/log.ts";
 import { decodeSpans } from "../../src/trace/decode.ts";
+import { redeem } from "../../src/transport/claim.ts";
 import type { PublishResult, Transport, TransportRecord } from "../../src/transport/transport.ts";
 import { protobuf, spanJson, traceRequest } from "../fixtures/otlp/build.ts";
 
@@ -31,9 +34,25 @@ function request(count: number, size = 500, large = -1): Uint8Array {
   );
 }
 
-function publish(bytes: Uint8Array, transport: Transport) {
+/** Artifacts by digest, in memory; `failure`: what every put rejects with. */
+function memoryArtifacts(failure?: Error) {
+  const kept = new Map<Digest, Uint8Array>();
+  const store = {
+    put: async (bytes: Uint8Array) => {
+      if (failure !== undefined) throw failure;
+      const digest = digestOf(bytes);
+      kept.set(digest, bytes);
+      return { status: "created" as const, digest };
+    },
+    get: async (digest: Digest) => kept.get(digest) ?? null,
+  };
+  // Claim checks need no more of the seam.
+  return { kept, artifacts: store as unknown as ArtifactStore };
+}
+
+function publish(bytes: Uint8Array, transport: Transport, { artifacts } = memoryArtifacts()) {
   const body = { bytes, wire: { wire: bytes, encoding: "identity" as const } };
-  return publishRequest(body, about, { transport, redactor: null, log: silentLog() });
+  return publishRequest(body, about, { transport, artifacts, redactor: null, log: silentLog() });
 }
 
 test("a request that is larger than the transport takes goes in parts, each of them whole", async () => {
@@ -46,12 +65,50 @@ test("a request that is larger than the transport takes goes in parts, each of t
   for (const { record } of taken) expect(record).toMatchObject({ ...about, encoding: "identity", redacted: true });
 });
 
-test("one span that is larger on its own is rejected with the reason, the others are kept", async () => {
+test("one span that is larger on its own goes by claim check, in its place among the others", async () => {
   const { transport, taken } = smallTransport(2_000);
-  const { accepted, rejected, problem } = await publish(request(4, 500, 2), transport);
-  expect({ accepted, rejected }).toEqual({ accepted: 3, rejected: 1 });
-  expect(problem).toMatch(/^1 rejected: one span or log record of 5\d{3} bytes is larger than the transport's 2000$/);
-  expect(taken.flatMap(({ record }) => decodeSpans(record.body))).toHaveLength(3);
+  const memory = memoryArtifacts();
+  expect(await publish(request(4, 500, 2), transport, memory)).toEqual({ accepted: 4, rejected: 0, problem: "" });
+  expect(taken.map(({ record }) => [record.body.length > 0, record.claim !== undefined])).toEqual([
+    [true, false],
+    [false, true],
+    [true, false],
+  ]);
+  const records = await Promise.all(taken.map(({ record }) => redeem(record, memory.artifacts)));
+  expect(records.flatMap(({ body }) => decodeSpans(body).map(({ value }) => value.spanId))).toEqual([0, 1, 2, 3].map(spanId));
+  for (const record of records) expect(record).toMatchObject({ ...about, encoding: "identity", redacted: true });
+  // A sender that heard nothing and sends it again leaves one object.
+  await publish(request(4, 500, 2), transport, memory);
+  expect(memory.kept.size).toBe(1);
+});
+
+test("a transport that takes less than it said makes claims of what is in between, and drops nothing", async () => {
+  // The broker takes 1,200 bytes, the config says 2,000: a refused part is halved, and the larger of its two spans is over the half.
+  const { transport: honest, taken } = smallTransport(1_200);
+  const transport: Transport = {
+    ...honest,
+    async publish(record, options) {
+      const result = await honest.publish(record, options);
+      return result.status === "too_large" ? { ...result, maxBytes: Math.floor(record.body.length / 2) } : result;
+    },
+  };
+  const memory = memoryArtifacts();
+  expect(await publish(request(2, 800), transport, memory)).toMatchObject({ accepted: 2, rejected: 0 });
+  const records = await Promise.all(taken.map(({ record }) => redeem(record, memory.artifacts)));
+  expect(records.flatMap(({ body }) => decodeSpans(body).map(({ value }) => value.spanId))).toEqual([0, 1].map(spanId));
+});
+
+test("an artifact store that does not take the span is a 503: the sender still has it", async () => {
+  const { transport } = smallTransport(2_000);
+  await expect(publish(request(4, 500, 2), transport, memoryArtifacts(new Error("no space")))).rejects.toMatchObject({ status: 503 });
+});
+
+test("a claim whose body is not there is kept waiting, not refused", async () => {
+  const { transport, taken } = smallTransport(2_000);
+  await publish(request(4, 500, 2), transport);
+  const [claim] = taken.flatMap(({ record }) => (record.claim === undefined ? [] : [record]));
+  if (claim === undefined) expect.fail("no claim");
+  await expect(redeem(claim, memoryArtifacts().artifacts)).rejects.toMatchObject({ code: "claim_missing", retryable: true });
 });
 
 test("a part that is not stored now is a 503 for the whole", async () => {

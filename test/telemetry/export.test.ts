@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { metrics } from "@opentelemetry/api";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { startCapture } from "../../src/app/capture.ts";
+import { createFileArtifactStore } from "../../src/artifact/file.ts";
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import type { Database } from "../../src/store/database.ts";
@@ -128,7 +129,8 @@ test("sent to Nightshift's own collector, its own spans are dropped and the gate
     },
   };
   const config = { ...parseConfig({ collector: { port: 0 } }), dataDir: directory };
-  const capture = await startCapture(config, { database, transport: watched, log, now: Date.now });
+  const artifacts = createFileArtifactStore({ dir: directory });
+  const capture = await startCapture(config, { database, transport: watched, artifacts, log, now: Date.now });
   const { telemetry, lines } = await open({ otlpEndpoint: `http://127.0.0.1:${capture.port}` });
   await work("run-in-a-loop");
   await telemetry.shutdown();

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { DataPointType } from "@opentelemetry/sdk-metrics";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCapture } from "../../src/app/capture.ts";
+import { createFileArtifactStore } from "../../src/artifact/file.ts";
 import { startLoop } from "../../src/app/loop.ts";
 import { parseConfig } from "../../src/config.ts";
 import { nightshiftError } from "../../src/errors.ts";
@@ -35,6 +36,7 @@ const DATA_POINT: Record<MetricDefinition["kind"], DataPointType> = {
 // Before anything else: components create their instruments when they are created.
 const meter = meterInMemory();
 const directory = mkdtempSync(join(tmpdir(), "nightshift-metrics-"));
+const artifacts = createFileArtifactStore({ dir: directory });
 const log = silentLog();
 let database: Database;
 beforeAll(async () => {
@@ -50,7 +52,7 @@ test("capture: what was accepted and rejected, how requests ended, what was stor
   const config = { ...parseConfig({ collector: { port: 0 }, capture: { graceMs: 0 } }), dataDir: directory };
   const transport = createInlineTransport({ log });
   let aheadMs = 0;
-  const capture = await startCapture(config, { database, transport, log, now: () => Date.now() + aheadMs });
+  const capture = await startCapture(config, { database, transport, artifacts, log, now: () => Date.now() + aheadMs });
   const post = (path: string, body: Uint8Array | string) =>
     fetch(`http://127.0.0.1:${capture.port}${path}`, {
       method: "POST",
@@ -95,7 +97,7 @@ test("capture: what was accepted and rejected, how requests ended, what was stor
 test("capture: a record that ingest fails to store is measured with the reason", async () => {
   const config = { ...parseConfig({ collector: { port: 0 } }), dataDir: directory };
   const transport = createInlineTransport({ log });
-  const capture = await startCapture(config, { database, transport, log, now: Date.now });
+  const capture = await startCapture(config, { database, transport, artifacts, log, now: Date.now });
   const record = { signal: "traces", body: new Uint8Array(), encoding: "identity", redacted: true, receivedAtMs: Date.now() } as const;
   await expect(transport.publish({ ...record, tenant: "nobody" })).rejects.toMatchObject({ code: "tenant_unknown" });
   await capture.close();

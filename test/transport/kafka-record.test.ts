@@ -28,6 +28,7 @@ test.each([
   ["no value", { value: null }, "it has no value"],
   ["an unknown encoding", { headers: { "nightshift-encoding": "br" } }, 'header nightshift-encoding is "br"'],
   ["a time that is none", { headers: { "nightshift-received-at-ms": "soon" } }, "header nightshift-received-at-ms is no time"],
+  ["a claim that is no digest", { headers: { "nightshift-claim": "../keys" } }, "header nightshift-claim is no digest"],
   ["a negative time", { headers: { "nightshift-received-at-ms": "-1" } }, "header nightshift-received-at-ms is no time"],
 ])("%s is refused for good", (_, message, problem) => {
   const read = () => decodeRecord({ value: Buffer.from("x"), timestamp: "7", ...message }, about);
@@ -40,4 +41,10 @@ test.each(["false", "TRUE", "1", ""])("redacted is %j: ingest redacts again", (r
   expect(decodeRecord({ value: value as Buffer, headers: { "nightshift-redacted": redacted }, timestamp: "7" }, about).redacted).toBe(
     false,
   );
+});
+
+test("a claim comes back as one", () => {
+  const record = recordOf(1, { body: new Uint8Array(), claim: `sha256:${"ab".repeat(32)}` });
+  const { value, headers } = encodeRecord(record, null);
+  expect(decodeRecord({ value: value as Buffer, headers: headers ?? {}, timestamp: "7" }, about)).toEqual(record);
 });

@@ -1,4 +1,5 @@
 import type { IHeaders, Message } from "kafkajs";
+import { isDigest } from "../../artifact/digest.ts";
 import { nightshiftError } from "../../errors.ts";
 import type { TransportRecord } from "../transport.ts";
 
@@ -8,6 +9,7 @@ const RECORD_HEADER = {
   redacted: "nightshift-redacted",
   encoding: "nightshift-encoding",
   receivedAtMs: "nightshift-received-at-ms",
+  claim: "nightshift-claim",
 } as const;
 
 /** A record as Kafka hands it over. */
@@ -29,6 +31,7 @@ export function encodeRecord(record: TransportRecord, key: string | null): Messa
       [RECORD_HEADER.redacted]: String(record.redacted),
       [RECORD_HEADER.encoding]: record.encoding,
       [RECORD_HEADER.receivedAtMs]: String(record.receivedAtMs),
+      ...(record.claim === undefined ? {} : { [RECORD_HEADER.claim]: record.claim }),
     },
   };
 }
@@ -47,6 +50,8 @@ export function decodeRecord(message: ReceivedMessage, about: { signal: Transpor
   }
   const receivedAtMs = Number(header(RECORD_HEADER.receivedAtMs) ?? message.timestamp);
   if (!Number.isSafeInteger(receivedAtMs) || receivedAtMs < 0) throw invalid(`header ${RECORD_HEADER.receivedAtMs} is no time`);
+  const claim = header(RECORD_HEADER.claim);
+  if (claim !== undefined && !isDigest(claim)) throw invalid(`header ${RECORD_HEADER.claim} is no digest`);
   return {
     tenant: header(RECORD_HEADER.tenant) ?? about.tenant,
     signal: about.signal,
@@ -55,6 +60,7 @@ export function decodeRecord(message: ReceivedMessage, about: { signal: Transpor
     // Only our own edge may say that nothing is left to take out.
     redacted: header(RECORD_HEADER.redacted) === "true",
     receivedAtMs,
+    ...(claim === undefined ? {} : { claim }),
   };
 }
 
