@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { agentSchema, tenantSchema } from "./config-agent.ts";
+import { artifactsSchema } from "./config-artifacts.ts";
 import { transportSchema } from "./config-transport.ts";
 import { nightshiftError } from "./errors.ts";
 
@@ -53,10 +54,7 @@ export const configSchema = z.strictObject({
     .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("pglite") }), postgresSchema])
     .prefault({ driver: "pglite" })
     .describe("The one database."),
-  artifacts: z
-    .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("file") })])
-    .prefault({ driver: "file" })
-    .describe("Where adapters, batches and group files live."),
+  artifacts: artifactsSchema,
   transport: transportSchema,
   collector: z
     .strictObject({
@@ -94,6 +92,10 @@ export const configSchema = z.strictObject({
       queueTimeoutMs: z.int().positive().default(30_000).describe("Longest wait for a free policy server; then 503."),
       controlUrl: z.url().optional().describe("The control service, for `nightshift gateway` as its own process."),
       collectorUrl: z.url().optional().describe("Where the gateway's own GenAI spans go, for `nightshift gateway` as its own process."),
+      collectorTokenFile: z
+        .string()
+        .optional()
+        .describe("File with the tenant's token for that collector. OTEL_ variables, which are an agent's, are not read."),
       key: z
         .strictObject({
           traceparent: z.boolean().default(false).describe("Use the trace id as assignment key (one conversation = one trace)."),
@@ -102,6 +104,19 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe("The OpenAI-compatible gateway."),
+  adapterAgent: z
+    .strictObject({
+      ...listener(4402),
+      controlUrl: z.url().optional().describe("The control service."),
+      publicKeyFile: z
+        .string()
+        .optional()
+        .describe(
+          "Public keys that adapters may be signed with (PEM): a copy of `keys/adapter-signing.pub.pem` below the control service's dataDir.",
+        ),
+    })
+    .prefault({})
+    .describe("`nightshift adapter-agent`, beside one policy server; it listens for the readiness probe of that server's pod."),
   api: z
     .strictObject({
       ...listener(4400),

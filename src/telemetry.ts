@@ -21,12 +21,14 @@ export const ATTRIBUTE = {
 /** Instrumentation scopes. Only the gateway's live scope is capture data; every other `nightshift.` scope is dropped at ingest. */
 export const SCOPE = { gateway: "nightshift.gateway", own: "nightshift.internal" } as const;
 
-/** Headers on answers of the gateway, and those that it reads. */
+/** Headers on answers of the gateway and of the control service, and those that the gateway reads. */
 export const HEADER = {
   adapter: "x-nightshift-adapter",
   arm: "x-nightshift-arm",
   trajectoryId: "x-trajectory-id",
   sessionId: "x-session-id",
+  /** On the control service's answers about routes: when its leader last stood by them, in milliseconds after the request came; before it where negative. */
+  confirmed: "x-nightshift-confirmed-ms",
 } as const;
 
 /** Name of the gateway's span that announces a key's assignment, ahead of the spans of its calls. */

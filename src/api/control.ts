@@ -1,9 +1,9 @@
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
 import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
+import type { RouteWatch } from "../promotion/route-watch.ts";
 import type { TrafficRouter } from "../promotion/traffic-router.ts";
 import type { Recordings } from "../rollout/recordings.ts";
-import type { Routes } from "../serving/routes.ts";
 import type { Database } from "../store/database.ts";
 import type { DryRun } from "../training/dry-run.ts";
 import type { RunStore } from "../training/run-store.ts";
@@ -20,7 +20,7 @@ export interface AgentControl {
   recordings(): Promise<Recordings>;
   /** Replicas and the adapters that each lists now; null where it does not answer. */
   replicas(): Promise<{ name: string; url: string; models: readonly string[] | null }[]>;
-  /** An operator acted: look now. */
+  /** An operator acted: look now, if the loops run in this process; elsewhere the leader finds what was written at its next turn. */
   wake(): void;
 }
 
@@ -28,10 +28,15 @@ export interface ApiDeps {
   database: Database;
   artifacts: ArtifactStore;
   runs: RunStore;
-  router: TrafficRouter & { subscribe(listener: (routes: Routes) => void): () => void };
+  router: TrafficRouter;
+  /** What gateways are answered from. */
+  watch: RouteWatch;
+  /** This process among the replicas of the control service. */
+  replica: { name: string; isLeader(): boolean };
   agents: ReadonlyMap<string, AgentControl>;
   /** Directory of runs: trainer status and metrics are read from `<runsDirectory>/<runId>`. */
   runsDirectory: string;
   log: Logger;
   now: () => number;
+  monotonicMs: () => number;
 }

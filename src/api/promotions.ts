@@ -3,7 +3,10 @@ import { z } from "zod";
 import { nightshiftError } from "../errors.ts";
 import { operatorActions } from "../promotion/evidence.ts";
 import { createExperimentStore } from "../promotion/experiment-store.ts";
-import type { Routes } from "../serving/routes.ts";
+import { recordDisturbance } from "../promotion/disturbed.ts";
+import type { WatchedRoutes } from "../promotion/route-watch.ts";
+import { disturbanceSchema } from "../serving/disturbance.ts";
+import { HEADER } from "../telemetry.ts";
 import type { ApiDeps } from "./control.ts";
 import { agentOf, readBody, readQuery } from "./request.ts";
 import { experimentView } from "./views.ts";
@@ -48,30 +51,39 @@ export function promotionRoutes(deps: ApiDeps): Hono {
     return context.json({ status: "recorded" }, 202);
   });
   app.get("/routes", async (context) => {
+    const arrivedAtMs = deps.monotonicMs();
     const { agent, version, waitMs } = readQuery(context, routesQuery);
-    const routes = await newerRoutes(deps, agentOf(deps, agent).agent, version, waitMs, context.req.raw.signal);
-    return routes === null ? context.body(null, 204) : context.json(routes);
+    const known = await newerRoutes(deps, agentOf(deps, agent).agent, version, waitMs, context.req.raw.signal);
+    if (known !== null && known.confirmedAtMs !== null) context.header(HEADER.confirmed, (known.confirmedAtMs - arrivedAtMs).toFixed(0));
+    return known === null || known.routes.version <= version ? context.body(null, 204) : context.json(known.routes);
+  });
+  app.post("/disturbances", async (context) => {
+    const { agent, cause, agoMs } = await readBody(context, disturbanceSchema);
+    const recorded = await recordDisturbance({ agent: agentOf(deps, agent).agent, cause, atMs: Math.round(deps.now() - agoMs) }, store);
+    return context.json(recorded, 202);
   });
   return app;
 }
 
-/** Routes newer than `version`, waiting up to `waitMs` for them; null when there are none. */
-async function newerRoutes(deps: ApiDeps, agent: string, version: number, waitMs: number, signal: AbortSignal): Promise<Routes | null> {
-  const changed = Promise.withResolvers<null>();
-  // Subscribed before the read: a change between the two must not be missed.
-  const unsubscribe = deps.router.subscribe((routes) => {
-    if (routes.agent === agent && routes.version > version) changed.resolve(null);
-  });
-  const timer = setTimeout(() => changed.resolve(null), waitMs);
-  signal.addEventListener("abort", () => changed.resolve(null), { once: true });
-  try {
-    const now = await deps.router.routes(agent);
-    if (now !== null && now.version > version) return now;
-    await changed.promise;
-    const later = await deps.router.routes(agent);
-    return later !== null && later.version > version ? later : null;
-  } finally {
+/** Routes as this replica knows them, once they are newer than `version`, or after `waitMs` as they are then; null while there are none. */
+async function newerRoutes(
+  { watch }: ApiDeps,
+  agent: string,
+  version: number,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<WatchedRoutes | null> {
+  const isNewer = (): boolean => (watch.current(agent)?.routes.version ?? 0) > version;
+  if (!isNewer() && waitMs > 0) {
+    const over = Promise.withResolvers<null>();
+    const unsubscribe = watch.subscribe(() => {
+      if (isNewer()) over.resolve(null);
+    });
+    const timer = setTimeout(() => over.resolve(null), waitMs);
+    signal.addEventListener("abort", () => over.resolve(null), { once: true });
+    await over.promise;
     clearTimeout(timer);
     unsubscribe();
   }
+  return watch.current(agent);
 }

@@ -4,6 +4,7 @@ import { bodyLimit } from "hono/body-limit";
 import type { AddressInfo } from "node:net";
 import type { Config } from "../config.ts";
 import { NightshiftError, nightshiftError } from "../errors.ts";
+import { adapterAgentRoutes } from "./adapter-agents.ts";
 import { requireOperator } from "./auth.ts";
 import type { ApiDeps } from "./control.ts";
 import { feedbackRoutes } from "./feedback.ts";
@@ -11,7 +12,7 @@ import { pageRoutes } from "./page.ts";
 import { promotionRoutes } from "./promotions.ts";
 import { resourceRoutes } from "./resources.ts";
 import { runRoutes } from "./runs.ts";
-import { agentView } from "./views.ts";
+import { agentView, controlView } from "./views.ts";
 
 /** The HTTP API and the page of `serve` and `up`. */
 export interface Api {
@@ -47,12 +48,16 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
   app.use("/v1/*", requireOperator(config));
   app.use("/v1/*", bodyLimit({ maxSize: MAX_BODY_BYTES, onError: refuseBody }));
   app.get("/v1/status", async (context) =>
-    context.json({ agents: await Promise.all([...deps.agents.values()].map((agent) => agentView(agent, deps))) }),
+    context.json({
+      control: controlView(deps),
+      agents: await Promise.all([...deps.agents.values()].map((agent) => agentView(agent, deps))),
+    }),
   );
   app.route("/v1", runRoutes(deps));
   app.route("/v1", promotionRoutes(deps));
   app.route("/v1", resourceRoutes(deps));
   app.route("/v1", feedbackRoutes(deps));
+  app.route("/v1", adapterAgentRoutes(deps));
   app.route("/", pageRoutes());
   let server: ServerType | null = null;
   return {

@@ -57,6 +57,24 @@ async function foldOf(experiment: Experiment, deps: ApiDeps): Promise<Fold> {
   return rows.reduce((fold, row) => applyEvidence(fold, row, experiment.parameters), newFold());
 }
 
+export type ControlView = ReturnType<typeof controlView>;
+
+/** A leader that was not heard of for this long is not called one. */
+const LEADER_SILENT_MS = 5_000;
+
+/** Who answered, and who leads. `leader` is null while nobody does, as far as this replica knows. */
+export function controlView({ replica, watch, monotonicMs }: ApiDeps) {
+  const known = watch.leader();
+  const { name, epoch, sinceMs } = known?.record ?? {};
+  const isSelf = replica.isLeader() && name === replica.name;
+  const isHeard = isSelf || (known?.heardAtMs != null && monotonicMs() - known.heardAtMs < LEADER_SILENT_MS);
+  return {
+    answeredBy: replica.name,
+    role: replica.isLeader() ? ("leader" as const) : ("follower" as const),
+    leader: isHeard && name !== undefined ? { name, epoch, sinceMs } : null,
+  };
+}
+
 /** One agent at a glance: what the page and the quickstart poll. */
 export async function agentView(control: AgentControl, deps: ApiDeps) {
   const { agent, config, baseDigest } = control;

@@ -2,18 +2,18 @@ import type { Digest } from "../artifact/artifact-store.ts";
 import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { createPromotionController, type PromotionController } from "../promotion/controller.ts";
-import { createExperimentStore, type ExperimentStore } from "../promotion/experiment-store.ts";
-import { isEnded, isLive } from "../promotion/promotion.ts";
+import { createExperimentStore } from "../promotion/experiment-store.ts";
+import { isEnded } from "../promotion/promotion.ts";
 import type { TrafficRouter } from "../promotion/traffic-router.ts";
 import { createUnitSource } from "../promotion/units.ts";
 import type { DesiredAdapter } from "../serving/adapter-bring-up.ts";
-import type { Routes } from "../serving/routes.ts";
+import { createDesiredAdapterStore } from "../serving/desired-adapters.ts";
 import type { Database } from "../store/database.ts";
 import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
 import type { Fleet } from "../training/night-context.ts";
 import type { AgentFleet } from "./fleet.ts";
 import { startLoop, type Loop } from "./loop.ts";
-import { createNightShift, type NightShift, type NightShiftDeps } from "./night-shift.ts";
+import { createNightShift, type NightShiftDeps } from "./night-shift.ts";
 
 export interface AgentRuntimeOptions {
   agent: string;
@@ -27,27 +27,15 @@ export interface AgentRuntimeOptions {
 export interface AgentRuntimeDeps extends Omit<NightShiftDeps, "fleet"> {
   fleet: AgentFleet;
   router: TrafficRouter;
-  /** Called with the newest routes on every turn: the gateways' lease lives on it. */
-  publishRoutes: (routes: Routes) => void;
+  /** Called after every turn in which the promotion was looked at: the gateways' lease lives on it. */
+  confirm: () => void;
 }
 
-/** Everything that runs for one agent: its nights, its promotion, and which adapters its replicas must hold. */
+/** Everything that runs for one agent where its leader is: its nights, its promotion, and which adapters its replicas must hold. */
 export interface AgentRuntime {
-  agent: string;
-  config: AgentConfig;
-  baseDigest: Digest;
-  nightShift: NightShift;
-  fleet: AgentFleet;
   /** There is something to do now: a run was started, an operator acted. */
   wake(): void;
-  /** The candidate's lease lapsed at the gateway just now. */
-  noteLeaseLapse(): void;
   close(): Promise<void>;
-}
-
-interface Disturbance {
-  cause: "gateway_restart" | "lease_lapse";
-  atMs: number;
 }
 
 const PROMOTION_EVERY_MS = 250;
@@ -57,6 +45,7 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
   const { agent, config, baseDigest } = options;
   const log = deps.log.child({ agent });
   const experiments = createExperimentStore(deps);
+  const published = createDesiredAdapterStore(deps.database);
   let tonight: DesiredAdapter | null = null;
 
   const refreshDesired = async (): Promise<void> => {
@@ -66,7 +55,10 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
     const wanted = new Map(
       named.flatMap((target) => (target == null || target.digest === baseDigest ? [] : [[target.name, target] as const])),
     );
-    deps.fleet.want([...wanted.values()].map(({ name, digest }) => ({ name, digest })));
+    const adapters = [...wanted.values()].map(({ name, digest }) => ({ name, digest }));
+    deps.fleet.want(adapters);
+    const stable = routes?.stable;
+    await published.save({ agent, adapters, stable: stable === undefined || stable.digest === baseDigest ? null : stable.name });
   };
 
   const fleet: Fleet = {
@@ -85,26 +77,16 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
   const nightShift = createNightShift({ agent, config, runsDirectory: options.runsDirectory }, { ...deps, log, fleet });
   const controller = controllerOf(options, deps, log);
 
-  // The gateway starts with this process and has forgotten its pins.
-  const disturbances: Disturbance[] = [{ cause: "gateway_restart", atMs: deps.now() }];
   const promotion = startLoop({ name: "promotion", everyMs: PROMOTION_EVERY_MS, log }, async () => {
     await ensureRoutes(options, deps.router);
-    for (; disturbances[0] !== undefined; disturbances.shift()) await noteDisturbance(agent, disturbances[0], experiments);
-    await controller.reconcile(agent);
+    const { status } = await controller.reconcile(agent);
     await refreshDesired();
-    const routes = await deps.router.routes(agent);
-    if (routes !== null) deps.publishRoutes(routes);
+    if (status !== "conflict") deps.confirm();
   });
   const night = startLoop({ name: "night", everyMs: NIGHT_EVERY_MS, log }, (signal) => nightShift.work(signal));
   const loops: Loop[] = [promotion, night];
   return {
-    agent,
-    config,
-    baseDigest,
-    nightShift,
-    fleet: deps.fleet,
     wake: () => loops.forEach((loop) => loop.wake()),
-    noteLeaseLapse: () => void disturbances.push({ cause: "lease_lapse", atMs: deps.now() }),
     async close() {
       await Promise.all(loops.map((loop) => loop.stop()));
       await deps.fleet.close();
@@ -126,12 +108,6 @@ function controllerOf({ config, settleMs }: AgentRuntimeOptions, deps: AgentRunt
     log,
     now: deps.now,
   });
-}
-
-/** Whoever was in conversation across a disturbance leaves the canary's analysis. */
-async function noteDisturbance(agent: string, { cause, atMs }: Disturbance, experiments: ExperimentStore): Promise<void> {
-  const live = (await experiments.list(agent)).find(({ state }) => isLive(state));
-  if (live !== undefined) await experiments.disturbed(live.id, cause, atMs);
 }
 
 /** First night: stable is the base model, under the public name. */

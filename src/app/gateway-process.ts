@@ -1,14 +1,16 @@
 import { join, resolve } from "node:path";
-import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import type { AgentConfig, Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import { createDisturbanceOutbox } from "../serving/disturbance.ts";
 import { createGateway, type GatewayAgent } from "../serving/gateway.ts";
 import { createRolloutSessions } from "../serving/rollout-session.ts";
 import { pollRoutes } from "../serving/route-poll.ts";
 import { createRouteTable } from "../serving/route-table.ts";
 import { makeDataDirectory } from "../store/data-directory.ts";
 import { baseModelDigest } from "./base-model.ts";
+import { createSpanExporter } from "./span-exporter.ts";
+import { readTokenFile } from "./token-file.ts";
 
 /** The gateway alone, as it runs beside an agent or as a Deployment. */
 export interface GatewayProcess {
@@ -21,7 +23,16 @@ export interface GatewayProcess {
  * service is dead, also after a restart of its own. Needs no database.
  * @throws NightshiftError `config_invalid` for what only matters here, `port_taken`
  */
-export async function startGatewayProcess(config: Config, deps: { log: Logger; token?: string | undefined }): Promise<GatewayProcess> {
+export async function startGatewayProcess(
+  config: Config,
+  deps: {
+    log: Logger;
+    /** Of the control service. */
+    token?: string | undefined;
+    /** What the OpenTelemetry SDK reads. */
+    env: Record<string, string | undefined>;
+  },
+): Promise<GatewayProcess> {
   const { log } = deps;
   const { controlUrl, collectorUrl, leaseMs } = config.gateway;
   if (controlUrl === undefined) throw missing("gateway.controlUrl", "the gateway as its own process needs the control service's address");
@@ -29,7 +40,14 @@ export async function startGatewayProcess(config: Config, deps: { log: Logger; t
   makeDataDirectory(directory);
   const agents = await Promise.all(Object.entries(config.agents).map(([agent, one]) => gatewayAgent(agent, one, directory)));
   const monotonicMs = (): number => performance.now();
-  const table = await createRouteTable({ leaseMs, file: join(directory, "routes.json") }, { monotonicMs, log });
+  const disturbances = createDisturbanceOutbox({ monotonicMs });
+  const table = await createRouteTable(
+    { leaseMs, file: join(directory, "routes.json") },
+    { monotonicMs, log, onLapse: (agent) => disturbances.note(agent, "lease_lapse") },
+  );
+  // It has forgotten which arm it gave to whom.
+  for (const { agent } of agents) disturbances.note(agent, "gateway_restart");
+  const collectorToken = readTokenFile(config.gateway.collectorTokenFile);
   if (collectorUrl === undefined) log.warn({}, "gateway captures nothing: no collector url");
   const gateway = createGateway(
     { gateway: config.gateway, agents },
@@ -37,14 +55,14 @@ export async function startGatewayProcess(config: Config, deps: { log: Logger; t
       routes: table,
       rollouts: createRolloutSessions(),
       log,
-      spanExporter: collectorUrl === undefined ? null : new OTLPTraceExporter({ url: `${collectorUrl.replace(/\/+$/, "")}/v1/traces` }),
+      spanExporter: collectorUrl === undefined ? null : createSpanExporter({ collectorUrl, token: collectorToken }, deps),
       monotonicMs,
     },
   );
   const { port } = await gateway.start();
   const stopping = new AbortController();
   const poll = { controlUrl, agents: agents.map(({ agent }) => agent), token: deps.token, waitMs: Math.floor(leaseMs / 3) };
-  const polling = pollRoutes(poll, { table, log }, { signal: stopping.signal });
+  const polling = pollRoutes(poll, { table, disturbances, log, monotonicMs }, { signal: stopping.signal });
   return {
     port,
     async close() {

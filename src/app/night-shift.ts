@@ -1,14 +1,12 @@
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import { createExperimentStore, type ExperimentStore } from "../promotion/experiment-store.ts";
 import { runGate } from "../promotion/gate-run.ts";
 import type { GateDecision } from "../promotion/gate.ts";
 import type { PairJudge } from "../reward/pair-judge.ts";
-import { selectScenarios } from "../scenario/select.ts";
 import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
 import type { NightDeps } from "../training/night-context.ts";
-import type { DryRun } from "../training/dry-run.ts";
 import { recordingsOfRun } from "../training/night-start.ts";
 import { runNight } from "../training/night.ts";
 import type { Run } from "../training/run-store.ts";
@@ -23,48 +21,16 @@ export interface NightShiftDeps extends NightDeps {
   pairJudge: PairJudge | null;
 }
 
-/** One agent's nights: starts them, continues what was killed, gates what they learned and submits it for promotion. */
+/** One agent's nights, where they are worked on: continues what was killed, gates what was learned and submits it for promotion. */
 export interface NightShift {
-  /** Registers a run; `work` carries it out. @throws NightshiftError `run_in_progress`, `run_refused` */
-  start(): Promise<{ runId: string }>;
-  dryRun(): Promise<DryRun>;
   /** Carries out what is unfinished: a running night, then the gate of a finished one. Safe to call after a kill at any point. */
   work(signal: AbortSignal): Promise<void>;
 }
 
 export function createNightShift(options: NightShiftOptions, deps: NightShiftDeps): NightShift {
   const experiments = createExperimentStore(deps);
-  const { agent, config } = options;
+  const { agent } = options;
   return {
-    async start() {
-      for (const key of config.gate.enabled ? (["judge", "pairJudge"] as const) : (["judge"] as const)) {
-        if (config[key] === undefined) throw nightshiftError("run_refused", { agent, problem: `agents.${agent}.${key} is not configured` });
-      }
-      const runId = randomUUID();
-      const plan = { iterations: config.night.iterations, scenarios: config.night.scenarios, seed: config.night.seed };
-      await deps.runs.create({ id: runId, tenant: config.tenant, agent, plan, nowMs: deps.now() });
-      return { runId };
-    },
-
-    async dryRun() {
-      const recordings = await deps.recordings({ nowMs: deps.now() });
-      const { night } = config;
-      const wanted = { count: night.scenarios, heldOutCount: config.gate.maxScenarios, seed: night.seed + 1 };
-      const { train, heldOut, funnel } = selectScenarios({ ...recordings.selection, ...wanted });
-      const rollouts = train.length * night.groupSize * night.iterations;
-      return {
-        agent,
-        conversations: recordings.trajectories.length,
-        trainScenarios: train.length,
-        heldOutScenarios: heldOut.length,
-        leftOut: { ...funnel.leftOut },
-        iterations: night.iterations,
-        rollouts,
-        maxModelCalls: rollouts * config.replay.maxCalls,
-        judgeCalls: train.length * night.iterations,
-      };
-    },
-
     async work(signal) {
       const [running] = await deps.runs.list({ agent, state: "running", limit: 1 });
       if (running !== undefined) await carryOut(running, options, deps, signal);

@@ -2,8 +2,10 @@ import { join } from "node:path";
 import type { Config, PostgresConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { Database } from "../store/database.ts";
+import { acquireAlone, createElection, type Election } from "../store/election.ts";
 import { lockDirectory } from "../store/lock.ts";
 import { createPglite } from "../store/pglite.ts";
+import { postgresLock } from "../store/postgres-lock.ts";
 import { createPostgres } from "../store/postgres.ts";
 import { readPostgresUrl } from "../store/postgres-url.ts";
 
@@ -34,4 +36,15 @@ export async function openStore({ store, dataDir }: Pick<Config, "store" | "data
 /** The configured server, which this does not connect to yet. @throws NightshiftError `store_url_invalid` */
 export function openPostgres(store: PostgresConfig, { log, env }: StoreDeps): Database {
   return createPostgres({ ...store, url: readPostgresUrl(store, env) }, { log });
+}
+
+/** Who of several processes on the configured store leads. The embedded one has no other process. @throws NightshiftError `store_url_invalid` */
+export function openElection(
+  store: Config["store"],
+  { name }: { name: string },
+  deps: StoreDeps & { database: Database; now: () => number; monotonicMs: () => number },
+): Election {
+  if (store.driver === "pglite") return createElection({ name }, { ...deps, acquire: acquireAlone });
+  const lock = { url: readPostgresUrl(store, deps.env), connectTimeoutMs: store.connectTimeoutMs };
+  return createElection({ name }, { ...deps, acquire: postgresLock(lock, deps) });
 }

@@ -31,6 +31,7 @@ export function gatewayCommand(program: Command, context: CliContext, finish: (c
       const telemetry = await startOwnTelemetry("gateway", config, { log, env: context.env });
       const gateway = await startGatewayProcess(config, {
         log,
+        env: context.env,
         token: options.tokenFile === undefined ? undefined : readToken(options.tokenFile),
       });
       const url = `${urlOf(config.gateway.host, gateway.port)}/v1`;

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { NightshiftError } from "../errors.ts";
 import { actCommands } from "./act.ts";
+import { adapterAgentCommand } from "./adapter-agent.ts";
 import { adaptersCommand } from "./adapters.ts";
 import { collectorCommand } from "./collector.ts";
 import type { CliContext, ExitCode } from "./context.ts";
@@ -14,6 +15,7 @@ import { replayCommand } from "./replay.ts";
 import { reportCommand } from "./report.ts";
 import { runCommand } from "./run.ts";
 import { runsCommand } from "./runs.ts";
+import { serveCommand } from "./serve.ts";
 import { statusCommand } from "./status.ts";
 import { trajectoriesCommand } from "./trajectories.ts";
 import { upCommand } from "./up.ts";
@@ -34,7 +36,9 @@ const COMMANDS: readonly AddCommand[] = [
   replayCommand,
   lineageCommand,
   actCommands,
+  serveCommand,
   gatewayCommand,
+  adapterAgentCommand,
   collectorCommand,
   ingestCommand,
   doctorCommand,

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { AgentView, ExperimentView } from "../api/views.ts";
+import type { AgentView, ControlView, ExperimentView } from "../api/views.ts";
 import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
 import { fields, paint, percent } from "./print.ts";
@@ -18,10 +18,19 @@ export function statusCommand(program: Command, context: CliContext): void {
       await printAnswer(
         options,
         context,
-        (client) => client.get<{ agents: AgentView[] }>("/v1/status"),
-        ({ agents }) => (agents.length === 0 ? "no agent is configured" : agents.map((agent) => describe(agent, context)).join("\n\n")),
+        (client) => client.get<{ control: ControlView; agents: AgentView[] }>("/v1/status"),
+        ({ control, agents }) =>
+          [
+            describeControl(control, context),
+            ...(agents.length === 0 ? ["no agent is configured"] : agents.map((agent) => describe(agent, context))),
+          ].join("\n\n"),
       );
     });
+}
+
+function describeControl({ answeredBy, role, leader }: ControlView, context: CliContext): string {
+  const leads = leader === null ? paint("red", "nobody leads: nights and promotions stand still", context) : leader.name;
+  return fields({ leader: leads, ...(role === "leader" ? {} : { "answered by": answeredBy }) }, context);
 }
 
 function describe(view: AgentView, context: CliContext): string {

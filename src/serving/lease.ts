@@ -5,15 +5,17 @@ export type LeaseState = "never_held" | "held" | "lapsed";
  * lengthens nor cuts it.
  */
 export interface Lease {
-  renew(id: string): void;
+  /** Renews it as of `atMs` on the monotonic clock; what would have lapsed by now renews nothing. */
+  renew(id: string, atMs: number): void;
   state(id: string): LeaseState;
 }
 
 export function createLease(config: { leaseMs: number }, deps: { monotonicMs: () => number }): Lease {
   const renewedAtMs = new Map<string, number>();
   return {
-    renew(id) {
-      renewedAtMs.set(id, deps.monotonicMs());
+    renew(id, atMs) {
+      const nowMs = deps.monotonicMs();
+      if (nowMs - atMs < config.leaseMs) renewedAtMs.set(id, Math.max(renewedAtMs.get(id) ?? atMs, Math.min(atMs, nowMs)));
     },
     state(id) {
       const renewed = renewedAtMs.get(id);

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "../log.ts";
+import { HEADER } from "../telemetry.ts";
+import type { Disturbance, DisturbanceOutbox } from "./disturbance.ts";
 import type { RouteTable } from "./route-table.ts";
 import { routesSchema } from "./routes.ts";
 
@@ -13,32 +15,40 @@ export interface RoutePollConfig {
   waitMs: number;
 }
 
+export interface RoutePollDeps {
+  table: RouteTable;
+  /** What happened here is told before the next routes are asked for. While that fails routes are taken over as ever, but no lease is renewed. */
+  disturbances: DisturbanceOutbox;
+  log: Logger;
+  /** The clock of the table's lease. */
+  monotonicMs: () => number;
+}
+
 const ANSWER_MARGIN_MS = 5_000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 5_000;
 
 /**
  * Long-polls `GET /v1/routes?agent=&version=&waitMs=` for every agent until `signal` aborts, which resolves it. 200 carries newer routes, 204 says that
- * `version` is still the newest; both renew the candidate's lease. Anything else is tried again after a pause, and renews nothing.
+ * `version` is still the newest. Either renews the candidate's lease as of the moment that the answer's header names, in which the leader stood by the routes;
+ * an answer without it comes from a replica that knows of no living leader. Anything else is tried again after a pause.
  */
-export async function pollRoutes(
-  config: RoutePollConfig,
-  deps: { table: RouteTable; log: Logger },
-  options: { signal: AbortSignal },
-): Promise<void> {
+export async function pollRoutes(config: RoutePollConfig, deps: RoutePollDeps, options: { signal: AbortSignal }): Promise<void> {
   await Promise.all(config.agents.map((agent) => pollAgent(agent, config, deps, options.signal)));
 }
 
-async function pollAgent(
-  agent: string,
-  config: RoutePollConfig,
-  deps: { table: RouteTable; log: Logger },
-  signal: AbortSignal,
-): Promise<void> {
+async function pollAgent(agent: string, config: RoutePollConfig, deps: RoutePollDeps, signal: AbortSignal): Promise<void> {
   let pauseMs = 0;
   while (!signal.aborted) {
     try {
-      await pollOnce(agent, config, deps.table, signal);
+      const untold = await deps.disturbances
+        .flush(agent, (disturbance) => tell(disturbance, config, signal))
+        .then(
+          () => null,
+          (cause: unknown) => ({ cause }),
+        );
+      await pollOnce(agent, untold === null ? config : { ...config, waitMs: 0 }, deps, { signal, mayRenew: untold === null });
+      if (untold !== null) throw untold.cause;
       pauseMs = 0;
     } catch (cause) {
       if (signal.aborted) return;
@@ -49,16 +59,19 @@ async function pollAgent(
   }
 }
 
-async function pollOnce(agent: string, config: RoutePollConfig, table: RouteTable, signal: AbortSignal): Promise<void> {
+async function pollOnce(
+  agent: string,
+  config: RoutePollConfig,
+  { table, monotonicMs }: RoutePollDeps,
+  { signal, mayRenew }: { signal: AbortSignal; mayRenew: boolean },
+): Promise<void> {
   const version = table.version(agent);
-  const url = new URL(`${config.controlUrl.replace(/\/+$/, "")}/v1/routes`);
-  url.search = new URLSearchParams({ agent, version: String(version), waitMs: String(config.waitMs) }).toString();
-  const answer = await fetch(url, {
-    headers: config.token === undefined ? {} : { authorization: `Bearer ${config.token}` },
-    signal: AbortSignal.any([signal, AbortSignal.timeout(config.waitMs + ANSWER_MARGIN_MS)]),
-  });
+  const query = new URLSearchParams({ agent, version: String(version), waitMs: String(config.waitMs) });
+  const sentAtMs = monotonicMs();
+  const answer = await call(`/v1/routes?${query.toString()}`, {}, config, signal);
+  const confirmedAtMs = mayRenew ? confirmedAt(answer.headers, sentAtMs) : null;
   if (answer.status === 204) {
-    table.confirm(agent, version);
+    table.confirm(agent, version, confirmedAtMs);
     return;
   }
   if (answer.status !== 200) {
@@ -67,5 +80,29 @@ async function pollOnce(agent: string, config: RoutePollConfig, table: RouteTabl
   }
   const routes = routesSchema.parse(await answer.json());
   if (routes.agent !== agent) throw new Error("the control service answered for another agent");
-  if (table.receive(routes) === "ignored") throw new Error("the control service has older routes than this gateway");
+  if (table.receive(routes, confirmedAtMs) === "ignored") throw new Error("the control service has older routes than this gateway");
+}
+
+/** The request came after it was sent: counted from then, a lease is shorter by its way and never longer. */
+function confirmedAt(headers: Headers, sentAtMs: number): number | null {
+  const text = headers.get(HEADER.confirmed);
+  const afterMs = text === null || text.trim() === "" ? Number.NaN : Number(text);
+  return Number.isFinite(afterMs) ? sentAtMs + afterMs : null;
+}
+
+async function tell(disturbance: Disturbance, config: RoutePollConfig, signal: AbortSignal): Promise<void> {
+  const answer = await call("/v1/disturbances", { method: "POST", body: JSON.stringify(disturbance) }, { ...config, waitMs: 0 }, signal);
+  await answer.body?.cancel();
+  if (!answer.ok) throw new Error(`the control service answered ${answer.status} to a disturbance`);
+}
+
+function call(path: string, init: { method?: string; body?: string }, config: RoutePollConfig, signal: AbortSignal): Promise<Response> {
+  return fetch(`${config.controlUrl.replace(/\/+$/, "")}${path}`, {
+    ...init,
+    headers: {
+      ...(init.body === undefined ? {} : { "content-type": "application/json" }),
+      ...(config.token === undefined ? {} : { authorization: `Bearer ${config.token}` }),
+    },
+    signal: AbortSignal.any([signal, AbortSignal.timeout(config.waitMs + ANSWER_MARGIN_MS)]),
+  });
 }

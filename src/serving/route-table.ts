@@ -10,10 +10,13 @@ import { routesSchema, type Routes } from "./routes.ts";
 
 /** The gateway's view of what the control plane last said. */
 export interface RouteTable {
-  /** Takes routes over unless they are older than what is known. Routes that are known already renew the candidate's lease. */
-  receive(routes: Routes): "applied" | "renewed" | "ignored";
-  /** The control plane confirmed that `version` is still the newest: renews the lease if this table has just that version. */
-  confirm(agent: string, version: number): void;
+  /**
+   * Takes routes over unless they are older than what is known. The candidate's lease counts from `confirmedAtMs`: when, on this table's clock, the leader of the
+   * control plane last stood by them; null where that is not known, just now where it is left out.
+   */
+  receive(routes: Routes, confirmedAtMs?: number | null): "applied" | "renewed" | "ignored";
+  /** `version` is still the newest, confirmed as above: renews the lease if this table has just that version. */
+  confirm(agent: string, version: number, confirmedAtMs?: number | null): void;
   /** What is in force now; null when nothing was ever received. */
   effective(agent: string): EffectiveRoute | null;
   /** Newest known version, 0 when none. */
@@ -46,18 +49,18 @@ export async function createRouteTable(
   });
 
   const table: RouteTable = {
-    receive(routes) {
+    receive(routes, confirmedAtMs = deps.monotonicMs()) {
       const current = known.get(routes.agent);
       if (current !== undefined && (routes.version < current.version || routes.generation < current.generation)) return "ignored";
       const isKnown = current !== undefined && routes.version === current.version && routes.generation === current.generation;
-      lease.renew(routes.agent);
+      if (confirmedAtMs !== null) lease.renew(routes.agent, confirmedAtMs);
       if (isKnown) return "renewed";
       known.set(routes.agent, routes);
       persist.write([...known.values()]);
       return "applied";
     },
-    confirm(agent, version) {
-      if (known.get(agent)?.version === version) lease.renew(agent);
+    confirm(agent, version, confirmedAtMs = deps.monotonicMs()) {
+      if (confirmedAtMs !== null && known.get(agent)?.version === version) lease.renew(agent, confirmedAtMs);
     },
     effective(agent) {
       const routes = known.get(agent);

@@ -35,7 +35,7 @@ export function isConnectionLost(error: unknown): boolean {
 /**
  * What reaches Nightshift of an error of pg: `disk_full`, `store_unavailable`, or the statement's own with SQLSTATE and constraint. Detail, hint and context are
  * left out everywhere: they quote row values, which must not reach a log.
- * @param server How the server is called in messages: host, port and database, never the user or the password.
+ * @param server As `describeServer` calls it.
  */
 export function postgresError(error: unknown, server: string): Error {
   if (error instanceof NightshiftError) return error;
@@ -57,4 +57,10 @@ function explain(code: string | undefined, message: string): string {
     return "no connection within store.connectTimeoutMs: the server does not answer, or all store.maxConnections are busy";
   }
   return code === "57014" ? `${message} (store.statementTimeoutMs)` : message;
+}
+
+/** How a server is called in messages: host, port and database, never the user or the password. */
+export function describeServer(url: string): string {
+  const { hostname, port, pathname } = new URL(url);
+  return `PostgreSQL at ${hostname === "" ? "localhost" : hostname}:${port === "" ? "5432" : port}${pathname}`;
 }

@@ -1,7 +1,7 @@
 import type { PostgresPool, PostgresPoolClient } from "kysely";
 import { Pool, TypeOverrides, types, type PoolClient } from "pg";
 import type { Logger } from "../log.ts";
-import { isConnectionLost, postgresError } from "./postgres-errors.ts";
+import { describeServer, isConnectionLost, postgresError } from "./postgres-errors.ts";
 
 export interface PostgresOptions {
   /** `postgres://user:password@host:port/database?sslmode=…`. A secret. */
@@ -76,9 +76,4 @@ function numbersForInt8(): TypeOverrides {
   const overrides = new TypeOverrides();
   overrides.setTypeParser(types.builtins.INT8, Number);
   return overrides;
-}
-
-function describeServer(url: string): string {
-  const { hostname, port, pathname } = new URL(url);
-  return `PostgreSQL at ${hostname === "" ? "localhost" : hostname}:${port === "" ? "5432" : port}${pathname}`;
 }

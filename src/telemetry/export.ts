@@ -5,6 +5,7 @@ import { ExportResultCode } from "@opentelemetry/core";
 import type { PushMetricExporter } from "@opentelemetry/sdk-metrics";
 import type { SpanExporter } from "@opentelemetry/sdk-trace";
 import type { Logger } from "../log.ts";
+import { hidingOtelVariables } from "./otel-variables.ts";
 
 /** Nightshift's own telemetry, on its way out. */
 export interface Telemetry {
@@ -13,7 +14,7 @@ export interface Telemetry {
 }
 
 export interface TelemetryOptions {
-  /** Which process this is: `up`, `gateway`, `collector` or `ingest`. */
+  /** Which process this is: `up`, `serve`, `gateway`, … */
   process: string;
   /** Base URL of an OTLP/HTTP endpoint; unset: nothing is loaded, measured or sent. */
   otlpEndpoint: string | undefined;
@@ -102,20 +103,6 @@ function createSdk(sdk: Awaited<ReturnType<typeof loadSdk>>, endpoint: string, o
   diag.setLogger(diagnosticsTo(log), { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
   node.start();
   return node;
-}
-
-/**
- * The `OTEL_` variables around this process are mostly an agent's, whose telemetry Nightshift receives: they would send its credentials
- * (OTEL_EXPORTER_OTLP_HEADERS) to another endpoint, or switch this SDK off. Nightshift's settings come from its config alone.
- */
-function hidingOtelVariables<T>(env: Record<string, string | undefined>, work: () => T): T {
-  const hidden = Object.entries(env).filter(([name]) => name.startsWith("OTEL_"));
-  for (const [name] of hidden) delete env[name];
-  try {
-    return work();
-  } finally {
-    for (const [name, value] of hidden) env[name] = value;
-  }
 }
 
 /** Says once that the endpoint does not take what it is sent, and once that it does again. */

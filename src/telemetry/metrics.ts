@@ -22,7 +22,8 @@ export const METRIC_ATTRIBUTE = {
   "nightshift.assignment.arm": "`stable` or `candidate`.",
   "nightshift.event": "Event of the promotion's state table.",
   "nightshift.evidence": "`promote` (K⁺) or `harm` (K⁻).",
-  "nightshift.loop": "`assembly`, `promotion` or `night`.",
+  "nightshift.loop":
+    "`assembly`, `promotion`, `night`, `routes` (a look at what the leader says), `leadership` (its heartbeat) or `disturbances`.",
   "nightshift.outcome": "How it ended; the metric's description names the words.",
   "nightshift.reason": "Why; one of a few fixed words.",
   "nightshift.replica": "Name of the policy server.",
@@ -167,6 +168,14 @@ const GATEWAY = {
 } as const satisfies Record<string, MetricDefinition>;
 
 const NIGHT = {
+  controlLeader: {
+    name: "nightshift.control.leader",
+    kind: "gauge",
+    unit: "1",
+    description:
+      "1 where this replica of the control service leads, else 0. The sum over all replicas is 1, or 0 for the seconds between two leaders.",
+    attributes: [],
+  },
   loopTurnDuration: {
     name: "nightshift.loop.turn.duration",
     kind: "histogram",

@@ -9,6 +9,7 @@ import { createFileArtifactStore } from "../../src/artifact/file.ts";
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createGatewayRouter, type GatewayRouter } from "../../src/promotion/gateway-router.ts";
+import { createRouteWatch } from "../../src/promotion/route-watch.ts";
 import type { Database } from "../../src/store/database.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
 
@@ -42,7 +43,17 @@ export async function apiWorld(
   const now = () => NOW_MS;
   const log = silentLog();
   const runs = createRunStore(database, now);
-  const router = createGatewayRouter({ database, log });
+  const watch = createRouteWatch({ database, monotonicMs: () => performance.now() });
+  const stored = createGatewayRouter({ database, log });
+  // What was set is known to the API at once, as if it had just looked.
+  const router: GatewayRouter = {
+    ...stored,
+    async setRoutes(routes) {
+      const result = await stored.setRoutes(routes);
+      await watch.look();
+      return result;
+    },
+  };
   const config = parseConfig({
     api: { port: 0, ...(options.operatorTokenFile === undefined ? {} : { operatorTokenFile: options.operatorTokenFile }) },
     agents: { support: { model: "support", baseModel: "base", ...options.agent } },
@@ -70,6 +81,9 @@ export async function apiWorld(
     artifacts,
     runs,
     router,
+    watch,
+    replica: { name: "this-one", isLeader: () => true },
+    monotonicMs: () => performance.now(),
     agents: new Map([["support", control]]),
     runsDirectory: dir,
     log,

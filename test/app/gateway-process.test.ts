@@ -5,7 +5,7 @@ import { afterAll, expect, it } from "vitest";
 import { startGatewayProcess } from "../../src/app/gateway-process.ts";
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
-import { echo, sendJson, startUpstream } from "../serving/fake-upstream.ts";
+import { echo, sendJson, sendRoutes, startUpstream } from "../serving/fake-upstream.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "nightshift-gateway-"));
 afterAll(() => rmSync(dir, { recursive: true }));
@@ -24,7 +24,8 @@ it("serves the last-known stable when the control service is dead, and again aft
   const control = await startUpstream(({ url, headers }, response) => {
     const version = new URL(url, "http://control").searchParams.get("version");
     if (headers.authorization !== "Bearer gateway-token") sendJson(response, {}, 401);
-    else if (version === "0") sendJson(response, routes);
+    else if (url === "/v1/disturbances") sendJson(response, {}, 202);
+    else if (version === "0") sendRoutes(response, routes);
     // The second poll stays open: by then the first answer is in the table.
     else polled.resolve();
   });
@@ -33,7 +34,7 @@ it("serves the last-known stable when the control service is dead, and again aft
     gateway: { port: 0, controlUrl: control.url },
     agents: { shop: { model: "shop", baseModel: dir, policyServers: [{ url: upstream.url }] } },
   });
-  const start = () => startGatewayProcess(config, { log: silentLog(), token: "gateway-token" });
+  const start = () => startGatewayProcess(config, { log: silentLog(), token: "gateway-token", env: {} });
   const ask = async (port: number) => {
     const answer = await fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
       method: "POST",

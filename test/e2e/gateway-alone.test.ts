@@ -6,7 +6,7 @@ import { stringify } from "yaml";
 import { startProgram, type Started } from "../../deploy/quickstart/processes.ts";
 import { AGENT, quickstartConfig } from "../../deploy/quickstart/settings.ts";
 import type { Routes } from "../../src/serving/routes.ts";
-import { completion, sendJson, startUpstream } from "../serving/fake-upstream.ts";
+import { completion, sendJson, sendRoutes, startUpstream } from "../serving/fake-upstream.ts";
 import { killNow, until } from "./processes.ts";
 import { ROOT } from "./small-shop.ts";
 
@@ -35,9 +35,10 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "nightshift-gateway-"));
   policyServer = await startUpstream(({ body }, response) => sendJson(response, completion(String(body["model"]))));
   control = await startUpstream(({ url }, response) => {
+    if (url === "/v1/disturbances") return sendJson(response, {}, 202);
     const version = Number(new URL(url, "http://control").searchParams.get("version"));
-    if (version < ROUTES.version) sendJson(response, ROUTES);
-    else setTimeout(() => response.writeHead(204).end(), 100);
+    if (version < ROUTES.version) sendRoutes(response, ROUTES);
+    else setTimeout(() => sendRoutes(response, null, 100), 100);
   });
   const tree = quickstartConfig({ root: ROOT, dataDir: join(directory, "data"), seed: 1, sabotage: null });
   const agents = tree["agents"] as Record<string, Record<string, unknown>>;

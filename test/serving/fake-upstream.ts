@@ -1,5 +1,7 @@
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Routes } from "../../src/serving/routes.ts";
+import { HEADER } from "../../src/telemetry.ts";
 
 export interface SeenRequest {
   method: string;
@@ -44,6 +46,13 @@ export async function startUpstream(answer: Answerer) {
 export function sendJson(response: ServerResponse, body: unknown, status = 200): void {
   response.writeHead(status, { "content-type": "application/json" });
   response.end(JSON.stringify(body));
+}
+
+/** Routes, or that there are no newer ones, as the control service answers them; its leader stood by them `afterMs` after the request came, null: not known. */
+export function sendRoutes(response: ServerResponse, routes: Routes | null, afterMs: number | null = 0): void {
+  const headers = afterMs === null ? {} : { [HEADER.confirmed]: String(afterMs) };
+  if (routes === null) response.writeHead(204, headers).end();
+  else response.writeHead(200, { "content-type": "application/json", ...headers }).end(JSON.stringify(routes));
 }
 
 /** A chat completion that says which model answered. */

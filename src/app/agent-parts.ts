@@ -1,0 +1,94 @@
+import { join, resolve } from "node:path";
+import type { Digest } from "../artifact/artifact-store.ts";
+import type { AgentConfig, Config } from "../config.ts";
+import type { Logger } from "../log.ts";
+import type { JudgeDeps } from "../reward/judge-client.ts";
+import type { Judge } from "../reward/judge.ts";
+import type { PairJudge } from "../reward/pair-judge.ts";
+import { startEmbeddedServer } from "../serving/embedded.ts";
+import type { GatewayAgent } from "../serving/gateway.ts";
+import { createVllm } from "../serving/vllm.ts";
+import { baseModelDigest } from "./base-model.ts";
+import { createJudges } from "./judges.ts";
+import { replicaName, type Replica } from "./replica-adapters.ts";
+import type { Started } from "./started.ts";
+
+/** One agent as the control service has it, whether this process leads or not. */
+export interface AgentParts {
+  agent: string;
+  config: AgentConfig;
+  baseDigest: Digest;
+  judge: Judge;
+  pairJudge: PairJudge | null;
+  replicas: readonly Replica[];
+}
+
+const ROLLOUT_CONNECTIONS = 256;
+const MODEL_CALL_TIMEOUT_MS = 120_000;
+
+/**
+ * Reads the agent's base model and judges, and connects to its policy servers, or starts embedded ones where it names none.
+ * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `policy_server_unavailable`
+ */
+export async function prepareAgent(agent: string, config: Config, deps: JudgeDeps & { started: Started }): Promise<AgentParts> {
+  const own = config.agents[agent];
+  if (own === undefined) throw new RangeError(`no agent ${agent}`);
+  const agentConfig = { ...own, baseModel: resolve(own.baseModel) };
+  const baseDigest = await baseModelDigest(agent, agentConfig, join(config.dataDir, "base-digests.json"));
+  const judges = await createJudges(agentConfig, deps);
+  const replicas = await startReplicas(agent, agentConfig, config, deps);
+  return { agent, config: agentConfig, baseDigest, ...judges, replicas };
+}
+
+async function startReplicas(
+  agent: string,
+  agentConfig: AgentConfig,
+  config: Config,
+  { log, started }: { log: Logger; started: Started },
+): Promise<Replica[]> {
+  const connect = (url: string): ReturnType<typeof createVllm> => {
+    const server = createVllm({ url, timeoutMs: MODEL_CALL_TIMEOUT_MS, connections: ROLLOUT_CONNECTIONS });
+    started.add(`client of ${url}`, () => server.close());
+    return server;
+  };
+  if (agentConfig.policyServers.length > 0) {
+    return agentConfig.policyServers.map((server, index) => ({
+      name: replicaName(agent, server, index),
+      url: server.url,
+      policyServer: connect(server.url),
+      hasOwnAdapterAgent: server.adapterAgent,
+      // A server that nobody watches as a process tells of a restart by what it lost.
+      instance: () => Promise.resolve(null),
+    }));
+  }
+  const options = { python: resolve(config.python), trainerDirectory: trainerDirectory(), model: agentConfig.baseModel };
+  const starts = Array.from({ length: agentConfig.embeddedReplicas }, async (_, index): Promise<Replica> => {
+    const embedded = await startEmbeddedServer({ ...options, servedModelName: agentConfig.model, port: 0 }, { log });
+    started.add(`policy server ${index}`, () => embedded.close());
+    const { url } = embedded;
+    return { name: `${agent}-${index}`, url, policyServer: connect(url), instance: () => Promise.resolve(embedded.instance()) };
+  });
+  const settled = await Promise.allSettled(starts);
+  return settled.map((start) => {
+    if (start.status === "rejected") throw start.reason;
+    return start.value;
+  });
+}
+
+/** The agent as a gateway in the same process serves it. */
+export function gatewayAgentOf({ agent, config, baseDigest: digest, replicas }: AgentParts): GatewayAgent {
+  return {
+    agent,
+    model: config.model,
+    base: { name: config.model, digest },
+    upstreams: replicas.map(({ url }) => ({ url })),
+    serviceName: config.match.serviceName ?? agent,
+    agentName: config.match.agentName,
+  };
+}
+
+/** The trainer's package beside this one, from source and from the built tree alike. */
+export function trainerDirectory(): string {
+  const here = import.meta.dirname;
+  return resolve(here, here.includes("/dist/") ? "../../../trainer" : "../../trainer");
+}

@@ -1,0 +1,118 @@
+import { join, resolve } from "node:path";
+import type { AgentControl } from "../api/control.ts";
+import { createApi } from "../api/server.ts";
+import type { ArtifactStore } from "../artifact/artifact-store.ts";
+import { loadSigningKey } from "../artifact/signing-key.ts";
+import type { Config } from "../config.ts";
+import type { Logger } from "../log.ts";
+import { createGatewayRouter } from "../promotion/gateway-router.ts";
+import { createRouteWatch, type RouteWatch } from "../promotion/route-watch.ts";
+import { loadRecordings } from "../rollout/load-recordings.ts";
+import type { Database } from "../store/database.ts";
+import type { Election } from "../store/election.ts";
+import { createLocalJobRunner } from "../training/local.ts";
+import { createRunStore } from "../training/run-store.ts";
+import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
+import { createLeader, type Leader } from "./leader.ts";
+import { startLoop } from "./loop.ts";
+import { createNightDesk } from "./night-desk.ts";
+import type { Started } from "./started.ts";
+
+/** The control service as one process has it: API and page always, the loops of nights and promotions while it leads. */
+export interface Control {
+  apiPort: number;
+  agents: readonly AgentParts[];
+  watch: RouteWatch;
+}
+
+export interface ControlDeps {
+  database: Database;
+  artifacts: ArtifactStore;
+  election: Election;
+  log: Logger;
+  /** The entry's environment: judges' keys may be named in it. */
+  env: Record<string, string | undefined>;
+  now: () => number;
+  monotonicMs: () => number;
+}
+
+/** Between two looks at what the leader wrote: half of it is what a follower is behind on average, the whole is lost of every lease. */
+const LOOK_EVERY_MS = 400;
+const LONGEST_LOOK_PAUSE_MS = 2_000;
+
+/**
+ * Starts the control service. Every replica answers reads, the page and the gateways; what an operator wants is written down by whichever replica was asked, and
+ * the leader acts on what is written.
+ * @param config With an absolute `dataDir`.
+ * @param options `gatewayGraceMs` as in `createLeader`.
+ */
+export async function startControl(
+  config: Config,
+  options: { gatewayGraceMs: number },
+  deps: ControlDeps,
+  started: Started,
+): Promise<Control> {
+  const { database, artifacts, election, log, now, monotonicMs } = deps;
+  const { dataDir } = config;
+  const key = loadSigningKey(join(dataDir, "keys"));
+  const runs = createRunStore(database, now);
+  const runsDirectory = join(dataDir, "runs");
+  const jobRunner = createLocalJobRunner({ python: resolve(config.python), trainerDirectory: trainerDirectory() }, { log });
+  started.add("trainer", () => jobRunner.close());
+  const agents: AgentParts[] = [];
+  for (const agent of Object.keys(config.agents)) agents.push(await prepareAgent(agent, config, { ...deps, started }));
+
+  const router = createGatewayRouter(deps);
+  const watch = createRouteWatch(deps);
+  await watch.look();
+  const looking = startLoop({ name: "routes", everyMs: LOOK_EVERY_MS, longestPauseMs: LONGEST_LOOK_PAUSE_MS, log }, () => watch.look());
+  started.add("routes", () => looking.stop());
+  // Where this process decides, its own gateways need not wait for the next look.
+  router.subscribe(() => looking.wake());
+
+  const leader = createLeader(
+    { config, agents, runsDirectory, ...options },
+    { database, artifacts, jobRunner, runs, key, router, watch, log, now, monotonicMs },
+  );
+  election.campaign((term) => leader.lead(term));
+  started.add("leadership", () => election.close());
+  const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, now, leader })]));
+  const api = createApi(config.api, {
+    ...{ database, artifacts, runs, router, watch, runsDirectory, log, now, monotonicMs },
+    agents: controls,
+    replica: election,
+  });
+  const { port: apiPort } = await api.start();
+  started.add("api", () => api.close());
+  return { apiPort, agents, watch };
+}
+
+function controlOf(
+  { agent, config, baseDigest, replicas }: AgentParts,
+  deps: { database: Database; runs: ReturnType<typeof createRunStore>; now: () => number; leader: Leader },
+): AgentControl {
+  const recordings = (asked: { nowMs: number }) => loadRecordings(deps.database, { agent, config, ...asked });
+  const desk = createNightDesk({ agent, config }, { ...deps, recordings });
+  const wake = (): void => deps.leader.wake(agent);
+  return {
+    agent,
+    config,
+    baseDigest,
+    wake,
+    async startRun() {
+      const started = await desk.start();
+      wake();
+      return started;
+    },
+    dryRun: () => desk.dryRun(),
+    recordings: () => recordings({ nowMs: deps.now() }),
+    replicas: () =>
+      Promise.all(
+        replicas.map(async ({ name, url, policyServer }) => ({
+          name,
+          url,
+          models: (await policyServer.models())?.map(({ id }) => id) ?? null,
+        })),
+      ),
+  };
+}

@@ -1,0 +1,99 @@
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Config } from "../config.ts";
+import type { Logger } from "../log.ts";
+import type { RouteWatch } from "../promotion/route-watch.ts";
+import { loadRecordings } from "../rollout/load-recordings.ts";
+import type { Database } from "../store/database.ts";
+import type { Term } from "../store/election.ts";
+import { beatTerm } from "../store/leader-record.ts";
+import type { AgentParts } from "./agent-parts.ts";
+import { startAgentRuntime, type AgentRuntime, type AgentRuntimeDeps } from "./agent-runtime.ts";
+import { createAgentFleet } from "./fleet.ts";
+import { startLoop } from "./loop.ts";
+
+/** What this process does while it leads: the loops of every agent, and the heartbeat that the gateways' leases live on. */
+export interface Leader {
+  /** Resolves when the term has ended and everything that was started in it has, too. */
+  lead(term: Term): Promise<void>;
+  /** There is something to do for the agent now; nothing happens where this process does not lead. */
+  wake(agent: string): void;
+}
+
+export interface LeaderDeps extends Omit<AgentRuntimeDeps, "fleet" | "judge" | "pairJudge" | "recordings" | "confirm"> {
+  database: Database;
+  watch: RouteWatch;
+  log: Logger;
+}
+
+const BEAT_EVERY_MS = 500;
+const LONGEST_BEAT_PAUSE_MS = 2_000;
+/** How long a finished call's span may be on its way: the gateway's batch delay, the SDK's, and a sweep. */
+const SETTLE_MARGIN_MS = 1_000;
+
+/**
+ * @param options `gatewayGraceMs`: how long a leader that finds the leases lapsed waits before it reads evidence, so that gateways can tell first when it was. 0 for
+ * a process whose only gateway is its own.
+ */
+export function createLeader(
+  options: { config: Config; agents: readonly AgentParts[]; runsDirectory: string; gatewayGraceMs: number },
+  deps: LeaderDeps,
+): Leader {
+  const { config, agents } = options;
+  let runtimes = new Map<string, AgentRuntime>();
+
+  const start = (parts: AgentParts, confirm: () => void): AgentRuntime => {
+    const { agent, config: agentConfig, baseDigest, judge, pairJudge } = parts;
+    const { runsDirectory } = options;
+    const settleMs = config.capture.graceMs + config.capture.sweepMs + SETTLE_MARGIN_MS;
+    return startAgentRuntime(
+      { agent, config: agentConfig, baseDigest, runsDirectory, settleMs },
+      {
+        ...deps,
+        ...{ judge, pairJudge, confirm },
+        fleet: createAgentFleet(parts, deps),
+        recordings: (asked) => loadRecordings(deps.database, { agent, config: agentConfig, ...asked }),
+      },
+    );
+  };
+
+  return {
+    wake: (agent) => runtimes.get(agent)?.wake(),
+    async lead(term) {
+      const turns = new Map(agents.map(({ agent }) => [agent, 0]));
+      const beating = startLoop(
+        { name: "leadership", everyMs: BEAT_EVERY_MS, longestPauseMs: LONGEST_BEAT_PAUSE_MS, log: deps.log },
+        async () => {
+          const isCurrent = await beatTerm(deps.database.kysely, term.epoch, Object.fromEntries(turns));
+          if (!isCurrent) term.resign("another process has begun a term");
+        },
+      );
+      try {
+        if (hasLapsed(options, deps)) await sleep(options.gatewayGraceMs, undefined, { signal: term.signal }).catch(() => undefined);
+        if (!term.signal.aborted) {
+          const started = agents.map(
+            (parts) => [parts.agent, start(parts, () => turns.set(parts.agent, (turns.get(parts.agent) ?? 0) + 1))] as const,
+          );
+          runtimes = new Map(started);
+          await over(term.signal);
+        }
+      } finally {
+        const ending = [...runtimes.values()].map((runtime) => runtime.close());
+        runtimes = new Map();
+        await Promise.all([beating.stop(), ...ending]);
+      }
+    },
+  };
+}
+
+/** May any gateway have switched a candidate off since a leader was last heard of. */
+function hasLapsed({ config, agents }: { config: Config; agents: readonly AgentParts[] }, { watch, monotonicMs }: LeaderDeps): boolean {
+  return agents.some(({ agent }) => {
+    const confirmedAtMs = watch.current(agent)?.confirmedAtMs ?? null;
+    return confirmedAtMs === null || monotonicMs() - confirmedAtMs >= config.gateway.leaseMs / 2;
+  });
+}
+
+async function over(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
+}

@@ -1,0 +1,79 @@
+import { join } from "node:path";
+import type { Config } from "../config.ts";
+import type { Logger } from "../log.ts";
+import { recordDisturbance } from "../promotion/disturbed.ts";
+import { createExperimentStore } from "../promotion/experiment-store.ts";
+import { createDisturbanceOutbox } from "../serving/disturbance.ts";
+import { createGateway } from "../serving/gateway.ts";
+import { createRolloutSessions } from "../serving/rollout-session.ts";
+import { createRouteTable } from "../serving/route-table.ts";
+import type { Database } from "../store/database.ts";
+import { gatewayAgentOf } from "./agent-parts.ts";
+import type { Control } from "./control.ts";
+import { startLoop } from "./loop.ts";
+import { createSpanExporter } from "./span-exporter.ts";
+import type { Started } from "./started.ts";
+import { readTokenFile } from "./token-file.ts";
+
+const TELL_EVERY_MS = 1_000;
+
+/** The gateway of `up`: in the process of the control service, whose view of the routes it shares, and which it tells of disturbances without a request. */
+export async function startLocalGateway(
+  config: Config,
+  { watch, agents }: Control,
+  deps: {
+    database: Database;
+    collectorPort: number;
+    log: Logger;
+    env: Record<string, string | undefined>;
+    now: () => number;
+    monotonicMs: () => number;
+  },
+  started: Started,
+): Promise<{ port: number }> {
+  const { log, monotonicMs, now } = deps;
+  const experiments = createExperimentStore(deps);
+  const outbox = createDisturbanceOutbox({ monotonicMs });
+  const telling = startLoop({ name: "disturbances", everyMs: TELL_EVERY_MS, log }, async () => {
+    for (const { agent } of agents) {
+      await outbox.flush(agent, async ({ cause, agoMs }) => {
+        await recordDisturbance({ agent, cause, atMs: Math.round(now() - agoMs) }, experiments);
+      });
+    }
+  });
+  started.add("disturbances", () => telling.stop());
+  const table = await createRouteTable(
+    { leaseMs: config.gateway.leaseMs, file: join(config.dataDir, "gateway", "routes.json") },
+    {
+      monotonicMs,
+      log,
+      onLapse: (agent) => {
+        outbox.note(agent, "lease_lapse");
+        telling.wake();
+      },
+    },
+  );
+  const takeOver = (): void => {
+    for (const { agent } of agents) {
+      const known = watch.current(agent);
+      if (known !== null) table.receive(known.routes, known.confirmedAtMs);
+    }
+  };
+  takeOver();
+  const unsubscribe = watch.subscribe(takeOver);
+  // It starts with this process and has forgotten its pins.
+  for (const { agent } of agents) outbox.note(agent, "gateway_restart");
+  telling.wake();
+  const collector = { collectorUrl: `http://127.0.0.1:${deps.collectorPort}`, token: readTokenFile(config.gateway.collectorTokenFile) };
+  const gateway = createGateway(
+    { gateway: config.gateway, agents: agents.map(gatewayAgentOf) },
+    { routes: table, rollouts: createRolloutSessions(), log, spanExporter: createSpanExporter(collector, deps), monotonicMs },
+  );
+  const { port } = await gateway.start();
+  started.add("gateway", async () => {
+    unsubscribe();
+    await gateway.close();
+    await table.flush();
+  });
+  return { port };
+}

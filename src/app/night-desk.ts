@@ -1,0 +1,49 @@
+import { randomUUID } from "node:crypto";
+import type { AgentConfig } from "../config.ts";
+import { nightshiftError } from "../errors.ts";
+import { selectScenarios } from "../scenario/select.ts";
+import type { DryRun } from "../training/dry-run.ts";
+import type { NightDeps } from "../training/night-context.ts";
+
+/** Where nights of one agent are asked for, on any replica of the control service: a run is a row, and the leader carries out rows. */
+export interface NightDesk {
+  /** Registers a run. @throws NightshiftError `run_in_progress`, `run_refused` */
+  start(): Promise<{ runId: string }>;
+  dryRun(): Promise<DryRun>;
+}
+
+export function createNightDesk(
+  { agent, config }: { agent: string; config: AgentConfig },
+  deps: Pick<NightDeps, "runs" | "recordings" | "now">,
+): NightDesk {
+  return {
+    async start() {
+      for (const key of config.gate.enabled ? (["judge", "pairJudge"] as const) : (["judge"] as const)) {
+        if (config[key] === undefined) throw nightshiftError("run_refused", { agent, problem: `agents.${agent}.${key} is not configured` });
+      }
+      const runId = randomUUID();
+      const plan = { iterations: config.night.iterations, scenarios: config.night.scenarios, seed: config.night.seed };
+      await deps.runs.create({ id: runId, tenant: config.tenant, agent, plan, nowMs: deps.now() });
+      return { runId };
+    },
+
+    async dryRun() {
+      const recordings = await deps.recordings({ nowMs: deps.now() });
+      const { night } = config;
+      const wanted = { count: night.scenarios, heldOutCount: config.gate.maxScenarios, seed: night.seed + 1 };
+      const { train, heldOut, funnel } = selectScenarios({ ...recordings.selection, ...wanted });
+      const rollouts = train.length * night.groupSize * night.iterations;
+      return {
+        agent,
+        conversations: recordings.trajectories.length,
+        trainScenarios: train.length,
+        heldOutScenarios: heldOut.length,
+        leftOut: { ...funnel.leftOut },
+        iterations: night.iterations,
+        rollouts,
+        maxModelCalls: rollouts * config.replay.maxCalls,
+        judgeCalls: train.length * night.iterations,
+      };
+    },
+  };
+}
