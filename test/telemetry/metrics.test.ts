@@ -36,8 +36,7 @@ const DATA_POINT: Record<MetricDefinition["kind"], DataPointType> = {
 // Before anything else: components create their instruments when they are created.
 const meter = meterInMemory();
 const directory = mkdtempSync(join(tmpdir(), "nightshift-metrics-"));
-const artifacts = createFileArtifactStore({ dir: directory });
-const log = silentLog();
+const [artifacts, log] = [createFileArtifactStore({ dir: directory }), silentLog()];
 let database: Database;
 beforeAll(async () => {
   database = await memoryDatabase();

@@ -10,6 +10,9 @@ const STORED_BLOCK = 0x80_00_00_00;
 /** lz4-wasm's blocks carry their size inflated in front. */
 const SIZE_BYTES = 4;
 
+/** Bytes that are more once inflated than anybody should hold. */
+export class InflatesTooFar extends Error {}
+
 /** One LZ4 frame, as Kafka's brokers accept it: they refuse blocks that depend on each other. */
 export function compressLz4(bytes: Uint8Array): Buffer {
   const parts: Uint8Array[] = [HEADER];
@@ -25,7 +28,7 @@ export function compressLz4(bytes: Uint8Array): Buffer {
 
 /**
  * Inflates one LZ4 frame of independent blocks. Checksums are passed over: Kafka has its own.
- * @throws Error for what is no such frame, is cut off, or inflates to more than `maxBytes`
+ * @throws InflatesTooFar beyond `maxBytes`, Error for what is no such frame or is cut off
  */
 export function decompressLz4(frame: Buffer, maxBytes: number): Buffer {
   if (frame.length < HEADER.length || frame.readUInt32LE(0) !== MAGIC) throw new Error("not an LZ4 frame");
@@ -43,7 +46,7 @@ export function decompressLz4(frame: Buffer, maxBytes: number): Buffer {
     if (block.length < length) throw new Error("an LZ4 frame that is cut off");
     const isStored = word >= STORED_BLOCK;
     total += isStored ? length : inflatedLength(block);
-    if (total > maxBytes) throw new Error(`an LZ4 frame of more than ${maxBytes} bytes`);
+    if (total > maxBytes) throw new InflatesTooFar(`an LZ4 frame of more than ${maxBytes} bytes`);
     parts.push(isStored ? block : inflateBlock(block));
     at += 4 + length + ((flags & FLAG.blockChecksum) === 0 ? 0 : 4);
   }

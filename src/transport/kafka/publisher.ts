@@ -31,8 +31,8 @@ const CODEC: Readonly<Record<KafkaConfig["compression"], CompressionTypes>> = {
 interface State {
   /** Bytes of bodies on their way. */
   bytes: number;
-  /** On the clock of `performance.now()`. */
-  refusingUntilMs: number;
+  /** By signal, because one topic may be missing or forbidden while the other is fine; on the clock of `performance.now()`. */
+  refusingUntilMs: Record<TransportRecord["signal"], number>;
   isClosed: boolean;
 }
 
@@ -41,7 +41,7 @@ export function createPublisher(config: KafkaConfig, deps: { kafka: Kafka; log: 
   const { log } = deps;
   const sender = createSender(config, deps);
   const underWay = new Set<Promise<unknown>>();
-  const state: State = { bytes: 0, refusingUntilMs: 0, isClosed: false };
+  const state: State = { bytes: 0, refusingUntilMs: { traces: 0, logs: 0 }, isClosed: false };
 
   async function transfer(record: TransportRecord, key: string | null): Promise<PublishResult> {
     // What was compressed once does not get smaller.
@@ -56,7 +56,7 @@ export function createPublisher(config: KafkaConfig, deps: { kafka: Kafka; log: 
         return { status: "too_large", maxBytes: Math.floor(record.body.length / 2) };
       }
       // Whoever comes within the next moment is answered without a wait: a queue before brokers that are gone helps nobody.
-      state.refusingUntilMs = performance.now() + RETRY_AFTER_MS;
+      state.refusingUntilMs[record.signal] = performance.now() + RETRY_AFTER_MS;
       const { code, message, fix } = kafkaFailure(cause, config);
       log.warn({ code, problem: message, fix, topic }, "record not stored");
       return { status: "retryable", retryAfterMs: RETRY_AFTER_MS };
@@ -90,7 +90,7 @@ export function createPublisher(config: KafkaConfig, deps: { kafka: Kafka; log: 
 function refusalOf(record: TransportRecord, state: State, config: KafkaConfig): PublishResult | null {
   if (state.isClosed) return COME_BACK;
   if (record.body.length > config.maxRecordBytes) return { status: "too_large", maxBytes: config.maxRecordBytes };
-  const waitMs = state.refusingUntilMs - performance.now();
+  const waitMs = state.refusingUntilMs[record.signal] - performance.now();
   if (waitMs > 0) return { status: "retryable", retryAfterMs: Math.ceil(waitMs) };
   // A single record always gets through, or a bound below maxRecordBytes would hold it back for ever.
   return state.bytes > 0 && state.bytes + record.body.length > config.maxInFlightBytes ? COME_BACK : null;

@@ -4,12 +4,14 @@ import { nightshiftError } from "../../errors.ts";
 import type { TransportRecord } from "../transport.ts";
 
 /** What a record's headers carry beside the body; none of them is on what a stock OpenTelemetry Collector wrote. */
-const RECORD_HEADER = {
+export const RECORD_HEADER = {
   tenant: "nightshift-tenant",
   redacted: "nightshift-redacted",
   encoding: "nightshift-encoding",
   receivedAtMs: "nightshift-received-at-ms",
   claim: "nightshift-claim",
+  /** Not written by anybody: on the empty records that stand in for a batch that inflates too far. */
+  notInflated: "nightshift-not-inflated",
 } as const;
 
 /** A record as Kafka hands it over. */
@@ -43,6 +45,7 @@ export function encodeRecord(record: TransportRecord, key: string | null): Messa
  */
 export function decodeRecord(message: ReceivedMessage, about: { signal: TransportRecord["signal"]; tenant: string }): TransportRecord {
   const header = (name: string): string | undefined => textOf(message.headers?.[name]);
+  if (header(RECORD_HEADER.notInflated) !== undefined) throw invalid("its batch inflates too far, the body was left where it is");
   if (message.value === null) throw invalid("it has no value");
   const encoding = header(RECORD_HEADER.encoding) ?? "identity";
   if (encoding !== "identity" && encoding !== "gzip" && encoding !== "zstd") {

@@ -70,6 +70,31 @@ test.each(["none", "gzip", "snappy", "lz4", "zstd"])("%s: what a Java producer w
   expect(got).toEqual(lines);
 });
 
+test.each(["gzip", "zstd"] as const)(
+  "%s: a batch that is a bomb goes to the dead letters without its body, and its partition goes on",
+  async (compression) => {
+    const config = await withTopics(server);
+    const producer = plainKafka(server.brokers).producer();
+    await producer.connect();
+    const messages = [{ value: "before" }, { value: Buffer.alloc(70 * 1024 * 1024) }, { value: "behind" }];
+    await producer.send({ topic: config.topics.traces, compression: CODECS[compression], messages });
+    await producer.send({ topic: config.topics.traces, messages: [{ value: "after" }] });
+    await producer.disconnect();
+    const transport = openTransport(config);
+    const got = Promise.withResolvers<TransportRecord>();
+    await transport.subscribe(async (record) => got.resolve(record));
+    expect(Buffer.from((await got.promise).body).toString()).toBe("after");
+    await transport.close();
+    const letters = await readTopic(server.brokers, config.topics.deadLetter, 3);
+    expect(letters.map(({ value, headers }) => [value, String(headers?.["nightshift-source-offset"])])).toEqual([
+      [null, "0"],
+      [null, "1"],
+      [null, "2"],
+    ]);
+    expect(String(letters[0]?.headers?.["nightshift-error"])).toContain("its batch inflates too far");
+  },
+);
+
 test("a body that came compressed travels as it came", async () => {
   const config = await withTopics(server);
   const transport = openTransport(config);

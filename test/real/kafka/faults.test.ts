@@ -63,6 +63,17 @@ test("not there at the start: publish says when to come back, and both sides con
   await transport.close();
 });
 
+test("a topic that is missing makes nobody wait but its own senders", async () => {
+  server = await startKafka();
+  const config = kafkaConfig(server.brokers);
+  await server.createTopic(config.topics.traces);
+  const transport = openTransport(config);
+  await publishStubbornly(transport, recordOf(0));
+  expect(await transport.publish({ ...recordOf(1), signal: "logs" })).toMatchObject({ status: "retryable" });
+  expect(await transport.publish(recordOf(2))).toEqual({ status: "stored" });
+  await transport.close();
+});
+
 test("stopped in between: records wait with the senders, the consumer comes back by itself", async () => {
   server = await startKafka();
   const config = await withTopics(server, {}, { partitions: 2 });

@@ -170,6 +170,28 @@ test("a statement that runs too long is cut off, and its connection goes on", as
   await one(database);
 });
 
+test("a process that waits for another one's migration is not cut off by the statement timeout", async () => {
+  const other = connect({ maxConnections: 1 });
+  // The lock that Kysely's migrator holds for as long as migrations take.
+  const entered = Promise.withResolvers<void>();
+  const leave = Promise.withResolvers<void>();
+  const migrating = other.transaction(async (trx) => {
+    await sql`select pg_advisory_xact_lock(3853314791062309107)`.execute(trx);
+    entered.resolve();
+    await leave.promise;
+  });
+  await entered.promise;
+  const hasty = connect({ statementTimeoutMs: 200 });
+  let isOver = false;
+  const migrated = hasty.migrate().finally(() => (isOver = true));
+  expect(await failure(sql`select pg_advisory_lock(3853314791062309107)`.execute(hasty.kysely))).toMatchObject({
+    code: "store_unavailable",
+  });
+  expect(isOver).toBe(false);
+  leave.resolve();
+  await Promise.all([migrating, migrated]);
+});
+
 test(
   "a server that stops answering without closing anything is given up, and asked again on a new connection",
   { timeout: 60_000 },
