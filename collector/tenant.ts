@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createTokenMatcher } from "../src/bearer-token.ts";
 import type { Config } from "../src/config.ts";
 import { nightshiftError } from "../src/errors.ts";
 
@@ -13,21 +13,11 @@ const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
  */
 export function createTenantOf(config: Config): TenantOf {
   const known = Object.entries(config.tenants).flatMap(([tenant, { collectorTokenHashes }]) =>
-    collectorTokenHashes.map((hash) => ({ tenant, hash: Buffer.from(hash, "hex") })),
+    collectorTokenHashes.map((hash) => ({ hash, value: tenant })),
   );
-  if (known.length > 0) return (authorization) => matchToken(known, authorization);
+  if (known.length > 0) return createTokenMatcher(known);
   if (!LOOPBACK.has(config.collector.host)) throw nightshiftError("collector_open", { host: config.collector.host });
   const slugs = Object.keys(config.tenants);
   const only = slugs.length === 1 ? slugs[0] : "default";
   return () => only ?? null;
-}
-
-function matchToken(known: readonly { tenant: string; hash: Buffer }[], authorization: string | undefined): string | null {
-  const token = /^bearer +(\S+)$/i.exec(authorization ?? "")?.[1];
-  if (token === undefined) return null;
-  const presented = createHash("sha256").update(token).digest();
-  let tenant: string | null = null;
-  // Every hash is compared, whichever matches: the time taken tells nothing about which exist.
-  for (const candidate of known) if (timingSafeEqual(candidate.hash, presented)) tenant = candidate.tenant;
-  return tenant;
 }

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { agentSchema, tenantSchema } from "./config-agent.ts";
+import { tokensSchema } from "./config-api.ts";
 import { artifactsSchema } from "./config-artifacts.ts";
 import { transportSchema } from "./config-transport.ts";
 import { nightshiftError } from "./errors.ts";
@@ -120,10 +121,7 @@ export const configSchema = z.strictObject({
   api: z
     .strictObject({
       ...listener(4400),
-      operatorTokenFile: z
-        .string()
-        .optional()
-        .describe("File with the operator's bearer token. Unset: open, and only allowed on loopback."),
+      tokens: tokensSchema,
     })
     .prefault({})
     .describe("The HTTP API and the page."),

@@ -150,7 +150,8 @@ const TABLE = {
     retryable: true,
   },
   artifact_too_large: {
-    message: (a: { what: string; bytes: number; maxBytes: number }) => `${a.what} has ${a.bytes} bytes, the artifact store takes ${a.maxBytes}`,
+    message: (a: { what: string; bytes: number; maxBytes: number }) =>
+      `${a.what} has ${a.bytes} bytes, the artifact store takes ${a.maxBytes}`,
     fix: "Raise artifacts.maxObjectBytes, or train an adapter of a smaller rank.",
     retryable: false,
   },
@@ -303,13 +304,19 @@ const TABLE = {
     retryable: false,
   },
   not_authorised: {
-    message: (a: { path: string }) => `${a.path}: the request carries no valid operator credential, or comes from another site`,
-    fix: "Send the operator token as a bearer token; without one configured, use a loopback address as host.",
+    message: (a: { path: string }) => `${a.path}: the request carries no valid token, or comes from another site`,
+    fix: "Send a token of api.tokens as bearer token (--token-file, NIGHTSHIFT_TOKEN_FILE); without any configured, use a loopback address as host.",
     retryable: false,
   },
   api_open: {
     message: (a: { host: string }) => `the API would listen on ${a.host} without a credential`,
-    fix: "Set api.operatorTokenFile, or keep api.host on loopback.",
+    fix: "Set api.tokens (`nightshift token --role operator` makes one), or keep api.host on loopback.",
+    retryable: false,
+  },
+  role_refused: {
+    message: (a: { role: string; request: string; allowed: string }) =>
+      `${a.request}: a token of role ${a.role} may not, one of role ${a.allowed} may`,
+    fix: "Use a token of that role; `nightshift token` makes one.",
     retryable: false,
   },
 } as const satisfies Record<string, Row>;

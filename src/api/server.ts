@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import type { Config } from "../config.ts";
 import { NightshiftError, nightshiftError } from "../errors.ts";
 import { adapterAgentRoutes } from "./adapter-agents.ts";
-import { requireOperator } from "./auth.ts";
+import { requireRole } from "./auth.ts";
 import type { ApiDeps } from "./control.ts";
 import { feedbackRoutes } from "./feedback.ts";
 import { pageRoutes } from "./page.ts";
@@ -22,11 +22,12 @@ export interface Api {
 }
 
 /** HTTP status by error code; everything that is not listed is a 500, or 503 where a retry may help. */
-const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 404 | 409 | 422>> = {
+const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 403 | 404 | 409 | 422>> = {
   not_found: 404,
   experiment_unknown: 404,
   request_invalid: 400,
   not_authorised: 401,
+  role_refused: 403,
   run_in_progress: 409,
   run_refused: 422,
   action_refused: 409,
@@ -45,7 +46,7 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
     ),
   );
   app.get("/health", (context) => context.json({ status: "ok" }));
-  app.use("/v1/*", requireOperator(config));
+  app.use("/v1/*", requireRole(config));
   app.use("/v1/*", bodyLimit({ maxSize: MAX_BODY_BYTES, onError: refuseBody }));
   app.get("/v1/status", async (context) =>
     context.json({

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { startAdapterAgentProcess } from "../app/adapter-agent-process.ts";
 import { loadConfig } from "../config.ts";
 import { createLog } from "../log.ts";
-import { readToken, urlOf } from "./address.ts";
+import { tokenOf, urlOf } from "./address.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { startOwnTelemetry } from "./own-telemetry.ts";
 
@@ -23,7 +23,7 @@ export function adapterAgentCommand(program: Command, context: CliContext, finis
     .description("run the adapter agent alone, beside one policy server")
     .requiredOption("--replica <name>", "name of the policy server in agents.*.policyServers")
     .option("-c, --config <file>", "config file (YAML)")
-    .option("--token-file <file>", "file with the control service's token")
+    .option("--token-file <file>", "file with the token for the control service (default: NIGHTSHIFT_TOKEN_FILE, else NIGHTSHIFT_TOKEN)")
     .option("--json", "print one JSON line when ready, for programs")
     .addHelpText("after", EXAMPLES)
     .action(async (options: { replica: string; config?: string; tokenFile?: string; json?: true }) => {
@@ -32,7 +32,8 @@ export function adapterAgentCommand(program: Command, context: CliContext, finis
       const telemetry = await startOwnTelemetry("adapter-agent", config, { log, env: context.env });
       const agent = await startAdapterAgentProcess(config, options.replica, {
         log,
-        token: options.tokenFile === undefined ? undefined : readToken(options.tokenFile),
+        token: tokenOf(options, context.env),
+        env: context.env,
       });
       const url = urlOf(config.adapterAgent.host, agent.port);
       context.out(

@@ -7,6 +7,12 @@ export function urlOf(host: string, port: number): string {
   return `http://${name.includes(":") ? `[${name}]` : name}:${port}`;
 }
 
+/** The token that a command presents: of `--token-file`, else of NIGHTSHIFT_TOKEN_FILE, else NIGHTSHIFT_TOKEN. Never an argument, which every user of the machine can read. @throws NightshiftError `usage_invalid` */
+export function tokenOf(options: { tokenFile?: string | undefined }, env: Record<string, string | undefined>): string | undefined {
+  const file = options.tokenFile ?? env["NIGHTSHIFT_TOKEN_FILE"];
+  return file === undefined ? env["NIGHTSHIFT_TOKEN"] : readToken(file);
+}
+
 /** The token in a file. @throws NightshiftError `usage_invalid` */
 export function readToken(file: string): string {
   try {

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { errorTable, NightshiftError, nightshiftError, type ErrorCode } from "../errors.ts";
-import { readToken } from "./address.ts";
+import { tokenOf } from "./address.ts";
 import type { CliContext } from "./context.ts";
 
 const DEFAULT_URL = "http://127.0.0.1:4400";
@@ -35,7 +35,7 @@ export async function printAnswer<T>(
 export function clientOptions(command: Command): Command {
   return command
     .option("--url <url>", `Nightshift's API (default: NIGHTSHIFT_URL, else ${DEFAULT_URL})`)
-    .option("--token-file <file>", "file with the operator token")
+    .option("--token-file <file>", "file with the token (default: NIGHTSHIFT_TOKEN_FILE, else NIGHTSHIFT_TOKEN)")
     .option("--json", "print the API's JSON");
 }
 
@@ -43,7 +43,8 @@ export function clientOptions(command: Command): Command {
 export function createClient(options: ClientOptions, context: Pick<CliContext, "env" | "signal">): ApiClient {
   const url = (options.url ?? context.env["NIGHTSHIFT_URL"] ?? DEFAULT_URL).replace(/\/+$/, "");
   if (!/^https?:$/.test(URL.parse(url)?.protocol ?? "")) throw nightshiftError("usage_invalid", { problem: `${url} is not an http url` });
-  const authorization = options.tokenFile === undefined ? {} : { authorization: `Bearer ${readToken(options.tokenFile)}` };
+  const token = tokenOf(options, context.env);
+  const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
 
   async function call<T>(method: "GET" | "POST", path: string, body?: object): Promise<T> {
     const request: RequestInit = {

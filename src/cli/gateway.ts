@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { startGatewayProcess } from "../app/gateway-process.ts";
 import { loadConfig } from "../config.ts";
 import { createLog } from "../log.ts";
-import { readToken, urlOf } from "./address.ts";
+import { tokenOf, urlOf } from "./address.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { startOwnTelemetry } from "./own-telemetry.ts";
 
@@ -22,7 +22,7 @@ export function gatewayCommand(program: Command, context: CliContext, finish: (c
     .command("gateway")
     .description("run the gateway alone, beside an agent")
     .option("-c, --config <file>", "config file (YAML)")
-    .option("--token-file <file>", "file with the control service's token")
+    .option("--token-file <file>", "file with the token for the control service (default: NIGHTSHIFT_TOKEN_FILE, else NIGHTSHIFT_TOKEN)")
     .option("--json", "print one JSON line when ready, for programs")
     .addHelpText("after", EXAMPLES)
     .action(async (options: { config?: string; tokenFile?: string; json?: true }) => {
@@ -32,7 +32,7 @@ export function gatewayCommand(program: Command, context: CliContext, finish: (c
       const gateway = await startGatewayProcess(config, {
         log,
         env: context.env,
-        token: options.tokenFile === undefined ? undefined : readToken(options.tokenFile),
+        token: tokenOf(options, context.env),
       });
       const url = `${urlOf(config.gateway.host, gateway.port)}/v1`;
       context.out(

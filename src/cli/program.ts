@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { NightshiftError } from "../errors.ts";
 import { actCommands } from "./act.ts";
 import { adapterAgentCommand } from "./adapter-agent.ts";
+import { artifactSyncCommand } from "./artifact-sync.ts";
 import { adaptersCommand } from "./adapters.ts";
 import { collectorCommand } from "./collector.ts";
 import type { CliContext, ExitCode } from "./context.ts";
@@ -17,6 +18,7 @@ import { runCommand } from "./run.ts";
 import { runsCommand } from "./runs.ts";
 import { serveCommand } from "./serve.ts";
 import { statusCommand } from "./status.ts";
+import { tokenCommand } from "./token.ts";
 import { trajectoriesCommand } from "./trajectories.ts";
 import { upCommand } from "./up.ts";
 
@@ -41,8 +43,10 @@ const COMMANDS: readonly AddCommand[] = [
   adapterAgentCommand,
   collectorCommand,
   ingestCommand,
+  artifactSyncCommand,
   doctorCommand,
   initCommand,
+  tokenCommand,
 ];
 
 const EXIT_CODES = `

@@ -1,8 +1,10 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { rolesFor } from "../../src/api/roles.ts";
 import { createApi } from "../../src/api/server.ts";
+import { ROLES, type Role } from "../../src/config-api.ts";
+import { parseConfig } from "../../src/config.ts";
 import type { Database } from "../../src/store/database.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { apiWorld, type ApiWorld } from "./world.ts";
@@ -13,15 +15,18 @@ let closed: ApiWorld;
 
 beforeAll(async () => {
   database = await memoryDatabase();
-  const tokenFile = join(mkdtempSync(join(tmpdir(), "nightshift-token-")), "token");
-  writeFileSync(tokenFile, "s3cret\n");
   open = await apiWorld(database);
-  closed = await apiWorld(database, { operatorTokenFile: tokenFile });
+  const tokens = Object.fromEntries(ROLES.map((role) => [role, [hashOf(`${role}-old`), hashOf(role)]]));
+  closed = await apiWorld(database, { tokens: { ...tokens, operator: [hashOf("old-s3cret"), hashOf("s3cret")] } });
 });
 afterAll(async () => {
   await Promise.all([open.close(), closed.close()]);
   await database.close();
 });
+
+function hashOf(token: string): string {
+  return createHash("sha256").update(token).digest("hex");
+}
 
 describe("without a token, only this machine and this site", () => {
   const port = () => new URL(open.url).port;
@@ -45,7 +50,7 @@ describe("without a token, only this machine and this site", () => {
   });
 
   it("refuses to listen for everybody", () => {
-    const config = { host: "0.0.0.0", port: 0 };
+    const config = parseConfig({ api: { host: "0.0.0.0" } }).api;
     expect(() => createApi(config, {} as Parameters<typeof createApi>[1])).toThrow("the API would listen on 0.0.0.0 without a credential");
   });
 });
@@ -55,7 +60,9 @@ describe("with a token", () => {
     { name: "none", headers: {}, status: 401 },
     { name: "a wrong one", headers: { authorization: "Bearer s3cre" }, status: 401 },
     { name: "another scheme", headers: { authorization: "Basic s3cret" }, status: 401 },
+    { name: "its hash", headers: { authorization: `Bearer ${hashOf("s3cret")}` }, status: 401 },
     { name: "the right one", headers: { authorization: "Bearer s3cret" }, status: 200 },
+    { name: "the one before it, while both are valid", headers: { authorization: "Bearer old-s3cret" }, status: 200 },
     { name: "the right one, from anywhere", headers: { authorization: "bearer s3cret", origin: "https://proxy.example" }, status: 200 },
   ])("$name → $status", async ({ headers, status }) => {
     expect((await closed.get("/v1/status", headers)).status).toBe(status);
@@ -67,21 +74,79 @@ describe("with a token", () => {
     expect((await closed.get("/")).status).toBe(200);
   });
 
-  it.each([
-    { name: "empty", text: "\n", says: "must hold one token" },
-    { name: "two words", text: "a b", says: "must hold one token" },
-    { name: "missing", text: null, says: "cannot be read" },
-  ])("refuses a token file that is $name: no credential must not be the credential", ({ text, says }) => {
-    const file = join(mkdtempSync(join(tmpdir(), "nightshift-token-")), "token");
-    if (text !== null) writeFileSync(file, text);
-    const config = { host: "0.0.0.0", port: 0, operatorTokenFile: file };
-    expect(() => createApi(config, {} as Parameters<typeof createApi>[1])).toThrow(says);
-  });
-
   it("tells nothing about the credential", async () => {
     const { body } = await closed.get("/v1/status", { authorization: "Bearer guess" });
     expect(body.error.code).toBe("not_authorised");
     expect(JSON.stringify(body)).not.toMatch(/guess|s3cret/);
+  });
+});
+
+/** Every route of the API, and who may call it. */
+const MAY: Record<string, readonly Role[]> = {
+  "GET /v1/status": ["operator", "viewer"],
+  "GET /v1/report": ["operator", "viewer"],
+  "GET /v1/runs": ["operator", "viewer"],
+  "POST /v1/runs": ["operator"],
+  "GET /v1/runs/:id": ["operator", "viewer"],
+  "GET /v1/trajectories": ["operator", "viewer"],
+  "GET /v1/trajectories/:id": ["operator", "viewer"],
+  "GET /v1/groups": ["operator", "viewer"],
+  "GET /v1/groups/:id": ["operator", "viewer"],
+  "GET /v1/adapters": ["operator", "viewer"],
+  "GET /v1/adapters/:reference": ["operator", "viewer"],
+  "GET /v1/replicas": ["operator", "viewer"],
+  "GET /v1/lineage/:reference": ["operator", "viewer"],
+  "POST /v1/replay/:reference": ["operator", "viewer"],
+  "GET /v1/experiments": ["operator", "viewer"],
+  "GET /v1/experiments/:id": ["operator", "viewer"],
+  "GET /v1/experiments/:id/evidence": ["operator", "viewer"],
+  "POST /v1/experiments/:id/actions": ["operator"],
+  "POST /v1/feedback": ["operator", "ingest"],
+  "GET /v1/routes": ["operator", "viewer", "gateway"],
+  "POST /v1/disturbances": ["gateway"],
+  "GET /v1/desired-adapters": ["operator", "viewer", "agent"],
+  "POST /v1/attestations": ["agent"],
+};
+
+describe("roles", () => {
+  it("are settled for every route that there is", () => {
+    const directory = new URL("../../src/api/", import.meta.url);
+    const sources = readdirSync(directory).filter((name) => name.endsWith(".ts"));
+    const text = sources.map((name) => readFileSync(new URL(name, directory), "utf8")).join("\n");
+    const found = [...text.matchAll(/app\.(get|post|put|patch|delete)\("(\/[^"]*)"/g)]
+      .map(([, method = "", path = ""]) => `${method.toUpperCase()} ${path.startsWith("/v1") ? path : `/v1${path}`}`)
+      .filter((route) => route !== "GET /v1/health");
+    expect(found.toSorted()).toEqual(Object.keys(MAY).toSorted());
+  });
+
+  it.each(Object.entries(MAY))("%s", async (route, allowed) => {
+    const [method = "", pattern = ""] = route.split(" ");
+    const path = pattern.replaceAll(/:\w+/g, "some-id");
+    expect(rolesFor(method, path).toSorted()).toEqual(allowed.toSorted());
+    for (const role of ROLES) {
+      const authorization = `Bearer ${role === "operator" ? "s3cret" : role}`;
+      const { status, body } =
+        method === "GET" ? await closed.get(path, { authorization }) : await closed.post(path, {}, { authorization });
+      if (allowed.includes(role)) expect([400, 200, 204, 404]).toContain(status);
+      else expect([status, body.error.code]).toEqual([403, "role_refused"]);
+    }
+  });
+
+  it.each([
+    { request: "a path of nobody's", method: "POST", path: "/v1/nothing", roles: ["operator"] },
+    { request: "a method of nobody's", method: "DELETE", path: "/v1/routes", roles: ["operator"] },
+    { request: "one segment more than a row has", method: "POST", path: "/v1/feedback/more", roles: ["operator"] },
+    { request: "one segment more than a placeholder", method: "POST", path: "/v1/replay/a/b", roles: ["operator"] },
+    { request: "a look without the body", method: "HEAD", path: "/v1/routes", roles: ["gateway", "viewer", "operator"] },
+  ])("$request: $roles", ({ method, path, roles }) => {
+    expect(rolesFor(method, path)).toEqual(roles);
+  });
+
+  it("allow two tokens each and no third", () => {
+    const three = ["a", "b", "c"].map(hashOf);
+    expect(() => parseConfig({ api: { tokens: { viewer: three } } })).toThrow("api.tokens.viewer");
+    expect(() => parseConfig({ api: { tokens: { viewer: ["s3cret"] } } })).toThrow("a SHA-256 in hex");
+    expect(() => parseConfig({ api: { tokens: { admin: [] } } })).toThrow("api.tokens");
   });
 });
 

@@ -6,6 +6,7 @@ import { text as readText } from "node:stream/consumers";
 import type { AgentControl } from "../../src/api/control.ts";
 import { createApi } from "../../src/api/server.ts";
 import { createFileArtifactStore } from "../../src/artifact/file.ts";
+import type { Role } from "../../src/config-api.ts";
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createGatewayRouter, type GatewayRouter } from "../../src/promotion/gateway-router.ts";
@@ -37,7 +38,7 @@ export const NOW_MS = 1_700_000_000_000;
 
 export async function apiWorld(
   database: Database,
-  options: { operatorTokenFile?: string; agent?: Record<string, unknown> } = {},
+  options: { tokens?: Partial<Record<Role, string[]>>; agent?: Record<string, unknown> } = {},
 ): Promise<ApiWorld> {
   const dir = mkdtempSync(join(tmpdir(), "nightshift-api-"));
   const now = () => NOW_MS;
@@ -55,7 +56,7 @@ export async function apiWorld(
     },
   };
   const config = parseConfig({
-    api: { port: 0, ...(options.operatorTokenFile === undefined ? {} : { operatorTokenFile: options.operatorTokenFile }) },
+    api: { port: 0, tokens: options.tokens ?? {} },
     agents: { support: { model: "support", baseModel: "base", ...options.agent } },
   });
   const agent = config.agents["support"];

@@ -44,14 +44,37 @@ describe("the API", () => {
     expect(err).toMatch(/^agent support already has a run in progress: r1\n {2}fix: Wait for it to end/);
   });
 
-  it("gets the token of the file, and the url of the environment", async () => {
+  it.each([
+    { from: "the option", args: ["--token-file", "FILE"], env: { NIGHTSHIFT_TOKEN_FILE: "/nowhere", NIGHTSHIFT_TOKEN: "other" } },
+    { from: "a file that the environment names", args: [], env: { NIGHTSHIFT_TOKEN_FILE: "FILE", NIGHTSHIFT_TOKEN: "other" } },
+    { from: "the environment", args: [], env: { NIGHTSHIFT_TOKEN: "s3cret" } },
+  ])("gets the token of $from, and the url of the environment", async ({ args, env }) => {
     const dir = mkdtempSync(join(tmpdir(), "nightshift-token-"));
-    writeFileSync(join(dir, "token"), "s3cret\n");
+    const file = join(dir, "token");
+    writeFileSync(file, "s3cret\n");
     const { url, requests } = await serve({ "GET /v1/runs": { runs: [] } });
-    const { code, out } = await cli(["runs", "list", "--token-file", join(dir, "token")], { NIGHTSHIFT_URL: `${url}/` });
+    const named = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value.replace("FILE", file)]));
+    const { code, out } = await cli(["runs", "list", ...args.map((arg) => arg.replace("FILE", file))], {
+      ...named,
+      NIGHTSHIFT_URL: `${url}/`,
+    });
     rmSync(dir, { recursive: true });
     expect({ code, out }).toEqual({ code: 0, out: "none" });
     expect(requests).toMatchObject([{ line: "GET /v1/runs?limit=20", authorization: "Bearer s3cret" }]);
+  });
+});
+
+describe("status", () => {
+  const LEADER = { name: "pod-a", epoch: 3, sinceMs: 0 };
+  it.each([
+    { control: { answeredBy: "pod-a", role: "leader", leader: LEADER }, says: /^leader {2}pod-a$/m, not: /answered by/ },
+    { control: { answeredBy: "pod-b", role: "follower", leader: LEADER }, says: /^leader {7}pod-a\nanswered by {2}pod-b$/m, not: /nobody/ },
+    { control: { answeredBy: "pod-b", role: "follower", leader: null }, says: /^leader {7}nobody leads/m, not: /pod-a/ },
+  ])("of $control.role names who leads: $control.leader", async ({ control, says, not }) => {
+    const { url } = await serve({ "GET /v1/status": { control, agents: [] } });
+    const { out } = await cli(["status", "--url", url]);
+    expect(out).toMatch(says);
+    expect(out).not.toMatch(not);
   });
 });
 

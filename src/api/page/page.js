@@ -6,7 +6,7 @@ import { lineageView, stableView } from "./stable.js";
 
 const POLL_MS = 1_000;
 const PATIENCE_MS = 8_000;
-const TOKEN = "nightshift-operator-token";
+const TOKEN = "nightshift-token";
 
 const at = (id) => document.getElementById(id);
 const shown = new Map();

@@ -1,5 +1,5 @@
 import type { Report } from "../../api/report.ts";
-import type { AgentView } from "../../api/views.ts";
+import type { AgentView, ControlView } from "../../api/views.ts";
 import { NightshiftError } from "../../errors.ts";
 import type { ApiClient } from "../client.ts";
 import { bad, ok, warn, type Finding } from "./finding.ts";
@@ -14,8 +14,9 @@ interface Replica {
 /** What a running Nightshift says of itself: its API, its policy servers against the routes, and what SDKs sent. */
 export async function checkRunning(client: ApiClient): Promise<{ findings: Finding[]; isRunning: boolean }> {
   let agents: AgentView[];
+  let control: ControlView;
   try {
-    ({ agents } = await client.get<{ agents: AgentView[] }>("/v1/status"));
+    ({ agents, control } = await client.get<{ agents: AgentView[]; control: ControlView }>("/v1/status"));
   } catch (error) {
     if (!(error instanceof NightshiftError)) throw error;
     // Before the first `up` there is nothing to reach: no fault.
@@ -31,7 +32,16 @@ export async function checkRunning(client: ApiClient): Promise<{ findings: Findi
       ];
     }),
   );
-  return { findings: [ok("api", client.url), ...findings.flat()], isRunning: true };
+  return { findings: [ok("api", client.url), checkLeader(control), ...findings.flat()], isRunning: true };
+}
+
+function checkLeader({ leader }: ControlView): Finding {
+  if (leader !== null) return ok("leader", leader.name);
+  return bad(
+    "leader",
+    "no replica leads: nights and promotions stand still, candidates lose their traffic",
+    "Read the logs of `nightshift serve` for `leadership lost`; store's URL must lead to PostgreSQL itself, not to a pooler that shares sessions.",
+  );
 }
 
 function checkReplica({ agent, routes }: AgentView, { name, url, models }: Replica): Finding {
