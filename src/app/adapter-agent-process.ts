@@ -1,6 +1,5 @@
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createFileArtifactStore } from "../artifact/file.ts";
 import { loadPublicKeys } from "../artifact/signing-key.ts";
 import type { AgentConfig, Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
@@ -12,6 +11,7 @@ import type { DesiredAdapters } from "../serving/desired-adapters.ts";
 import { createDesiredCache, type DesiredCache } from "../serving/desired-cache.ts";
 import { createVllm } from "../serving/vllm.ts";
 import { makeDataDirectory } from "../store/data-directory.ts";
+import { openArtifacts } from "./artifacts.ts";
 import { baseModelDigest } from "./base-model.ts";
 import { createReplicaAdapters, replicaName } from "./replica-adapters.ts";
 
@@ -35,12 +35,13 @@ const POLL_EVERY_MS = 1_000;
 export async function startAdapterAgentProcess(
   config: Config,
   replica: string,
-  deps: { log: Logger; token?: string | undefined },
+  deps: { log: Logger; token?: string | undefined; env?: Record<string, string | undefined> },
 ): Promise<AdapterAgentProcess> {
   const { log } = deps;
   const { controlUrl, publicKeyFile } = config.adapterAgent;
   if (controlUrl === undefined) throw missing("adapterAgent.controlUrl", "the adapter agent needs the control service's address");
-  if (publicKeyFile === undefined) throw missing("adapterAgent.publicKeyFile", "the adapter agent needs the key that adapters are signed with");
+  if (publicKeyFile === undefined)
+    throw missing("adapterAgent.publicKeyFile", "the adapter agent needs the key that adapters are signed with");
   const { url, agents } = serversOf(config, replica);
   const directory = join(resolve(config.dataDir), `adapter-agent-${replica}`);
   makeDataDirectory(directory);
@@ -57,7 +58,7 @@ export async function startAdapterAgentProcess(
       publicKeys: loadPublicKeys(publicKeyFile),
     },
     {
-      artifacts: createFileArtifactStore({ dir: join(resolve(config.dataDir), "artifacts") }),
+      artifacts: await openArtifacts({ ...config, dataDir: resolve(config.dataDir) }, { env: deps.env ?? {} }),
       publish: (report, { signal }) => control.report(report, signal),
       log,
       now: Date.now,
@@ -149,14 +150,23 @@ function serversOf(config: Config, replica: string): { url: string; agents: Serv
   return { url: named.url, agents: sharing.map(({ agent, config: one }) => ({ agent, config: one })) };
 }
 
-async function oneBase(agents: readonly ServedAgent[], directory: string): Promise<{ baseDigest: Awaited<ReturnType<typeof baseModelDigest>>; model: string }> {
+async function oneBase(
+  agents: readonly ServedAgent[],
+  directory: string,
+): Promise<{ baseDigest: Awaited<ReturnType<typeof baseModelDigest>>; model: string }> {
   const cache = join(directory, "base-digests.json");
-  const bases = await Promise.all(agents.map(async ({ agent, config }) => ({ agent, model: config.model, baseDigest: await baseModelDigest(agent, config, cache) })));
+  const bases = await Promise.all(
+    agents.map(async ({ agent, config }) => ({ agent, model: config.model, baseDigest: await baseModelDigest(agent, config, cache) })),
+  );
   const [first] = bases;
   const other = bases.find(({ baseDigest }) => baseDigest !== first?.baseDigest);
   if (first === undefined || other !== undefined) {
     const problem = `it shares a policy server with ${first?.agent ?? "nobody"} but has another base model`;
-    throw nightshiftError("config_invalid", { path: `agents.${other?.agent ?? ""}.baseModel`, received: other?.baseDigest ?? "nothing", problem });
+    throw nightshiftError("config_invalid", {
+      path: `agents.${other?.agent ?? ""}.baseModel`,
+      received: other?.baseDigest ?? "nothing",
+      problem,
+    });
   }
   return { baseDigest: first.baseDigest, model: first.model };
 }

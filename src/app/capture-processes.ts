@@ -1,8 +1,8 @@
-import { join, resolve } from "node:path";
-import { createFileArtifactStore } from "../artifact/file.ts";
+import { resolve } from "node:path";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import { openArtifacts } from "./artifacts.ts";
 import { startIngest, startReceiver } from "./capture.ts";
 import { openPostgres } from "./store.ts";
 import { openTransport } from "./transport.ts";
@@ -22,14 +22,14 @@ interface ProcessDeps {
 
 /**
  * Starts the receiver as its own process: it talks to Kafka and the artifact store only, and keeps nothing.
- * @throws NightshiftError `config_invalid` for what only matters here, `port_taken`, `collector_open`
+ * @throws NightshiftError `config_invalid` for what only matters here, `port_taken`, `collector_open`, `artifact_credentials_unreadable`
  */
-export async function startCollectorProcess(given: Config, { log }: Pick<ProcessDeps, "log">): Promise<CollectorProcess> {
+export async function startCollectorProcess(given: Config, { log, env }: ProcessDeps): Promise<CollectorProcess> {
   requireKafka(given, "the collector");
   const config = { ...given, dataDir: resolve(given.dataDir) };
   // What was opened is closed again, in the opposite order, if the rest does not start.
   await using parts = new AsyncDisposableStack();
-  const artifacts = createFileArtifactStore({ dir: join(config.dataDir, "artifacts") });
+  const artifacts = await openArtifacts(config, { env });
   const transport = openTransport(config.transport, { log });
   parts.defer(() => transport.close());
   const receiver = await startReceiver(config, { transport, artifacts, log, now: Date.now });
@@ -52,7 +52,7 @@ export async function startIngestProcess(given: Config, { log, env }: ProcessDep
   const database = openPostgres(config.store, { log, env });
   parts.defer(() => database.close());
   await database.migrate();
-  const artifacts = createFileArtifactStore({ dir: join(config.dataDir, "artifacts") });
+  const artifacts = await openArtifacts(config, { env });
   const transport = openTransport(config.transport, { log });
   parts.defer(() => transport.close());
   const ingest = await startIngest(config, { database, transport, artifacts, log, now: Date.now });

@@ -26,7 +26,7 @@ export function collectorCommand(program: Command, context: CliContext, finish: 
       const config = loadConfig({ file: options.config, env: context.env });
       const log = createLog({ level: config.logLevel, process: "collector" });
       const telemetry = await startOwnTelemetry("collector", config, { log, env: context.env });
-      const collector = await startCollectorProcess(config, { log });
+      const collector = await startCollectorProcess(config, { log, env: context.env });
       const url = urlOf(config.collector.host, collector.port);
       context.out(
         options.json

@@ -18,7 +18,6 @@ import { runCommand } from "./run.ts";
 import { runsCommand } from "./runs.ts";
 import { serveCommand } from "./serve.ts";
 import { statusCommand } from "./status.ts";
-import { tokenCommand } from "./token.ts";
 import { trajectoriesCommand } from "./trajectories.ts";
 import { upCommand } from "./up.ts";
 
@@ -46,7 +45,6 @@ const COMMANDS: readonly AddCommand[] = [
   artifactSyncCommand,
   doctorCommand,
   initCommand,
-  tokenCommand,
 ];
 
 const EXIT_CODES = `

@@ -1,17 +1,15 @@
-import { randomUUID } from "node:crypto";
-import { readFile, rename, rm } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { z } from "zod";
 import { digestOf } from "../artifact/digest.ts";
-import { makeDirectory, renameSynced, syncDirectory, writeSynced, writingAside } from "../artifact/durable-file.ts";
 import { nightshiftError } from "../errors.ts";
 import { batchManifestSchema, groupLineSchema, type BatchManifest, type GroupLine } from "./batch-schema.ts";
+import { handOver, MANIFEST_FILE } from "./hand-over.ts";
 
 export type { BatchManifest, GroupLine, TrainerConfig } from "./batch-schema.ts";
 
 export const GROUPS_FILE = "groups.jsonl.gz";
-const MANIFEST_FILE = "manifest.json";
 
 /**
  * Groups as gzipped JSON lines, in the given order; the same groups give the same bytes.
@@ -43,26 +41,15 @@ function batchManifest(iteration: number, groups: readonly GroupLine[], files: R
  * @throws NightshiftError `batch_invalid`; `batch_exists` when another batch of that iteration was handed over
  */
 export async function writeBatch(runDirectory: string, iteration: number, groups: readonly GroupLine[]): Promise<BatchManifest> {
-  const bytes = encodeGroups(groups);
-  const manifest = batchManifest(iteration, groups, new Map([[GROUPS_FILE, bytes]]));
+  const files = new Map([[GROUPS_FILE, encodeGroups(groups)]]);
+  const manifest = batchManifest(iteration, groups, files);
   const directory = join(runDirectory, `batch-${iteration}`);
   const present = await readManifest(directory);
   if (present !== null) {
     if (JSON.stringify(present.files) === JSON.stringify(manifest.files)) return present;
     throw nightshiftError("batch_exists", { directory, found: present.files[GROUPS_FILE]?.sha256 ?? "none" });
   }
-  const aside = join(runDirectory, `.batch-${iteration}-${randomUUID()}`);
-  await writingAside(aside, "a batch", async () => {
-    await makeDirectory(aside);
-    await writeSynced(join(aside, GROUPS_FILE), bytes);
-    await syncDirectory(aside);
-    await rm(directory, { recursive: true, force: true });
-    await rename(aside, directory);
-    await syncDirectory(runDirectory);
-    const marker = join(directory, `.${MANIFEST_FILE}`);
-    await writeSynced(marker, new TextEncoder().encode(`${JSON.stringify(manifest)}\n`));
-    await renameSynced(marker, join(directory, MANIFEST_FILE));
-  });
+  await handOver(directory, files, new TextEncoder().encode(`${JSON.stringify(manifest)}\n`));
   return manifest;
 }
 
