@@ -18,6 +18,7 @@ import { runCommand } from "./run.ts";
 import { runsCommand } from "./runs.ts";
 import { serveCommand } from "./serve.ts";
 import { statusCommand } from "./status.ts";
+import { tokenCommand } from "./token.ts";
 import { trajectoriesCommand } from "./trajectories.ts";
 import { upCommand } from "./up.ts";
 
@@ -45,6 +46,7 @@ const COMMANDS: readonly AddCommand[] = [
   artifactSyncCommand,
   doctorCommand,
   initCommand,
+  tokenCommand,
 ];
 
 const EXIT_CODES = `
