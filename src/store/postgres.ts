@@ -24,7 +24,11 @@ export function createPostgres(options: PostgresOptions, deps: { log: Logger }):
       repeatConflicts(() => kysely.transaction().setIsolationLevel(isolation).execute(work)),
     async migrate() {
       const patient = connect({ maxConnections: 1, statementTimeoutMs: MIGRATION_LIMIT_MS });
-      await migrateToLatest(patient).finally(() => patient.destroy());
+      try {
+        await migrateToLatest(patient);
+      } finally {
+        await patient.destroy();
+      }
     },
     close: () => (closing ??= kysely.destroy()),
   };

@@ -1,5 +1,6 @@
 import { type Kysely, type Selectable, sql } from "kysely";
 import type { Config } from "../config.ts";
+import { NightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Database } from "../store/database.ts";
 import type { Tables } from "../store/tables.ts";
@@ -33,6 +34,8 @@ interface Loaded {
 const BATCH_CONVERSATIONS = 100;
 /** Stored bytes of spans that are decoded at once; one larger conversation is a batch of its own. */
 const BATCH_BYTES = 32 * 1024 * 1024;
+/** A conversation that cannot be assembled is tried again this much later: the next version may read what this one does not. */
+const SET_ASIDE_MS = 3_600_000;
 
 /** Turns complete conversations into trajectories. Config and store are its only state: any number of sweeps, in any process, give the same. */
 export function createAssembler(deps: { database: Database; config: Config; log: Logger }): Assembler {
@@ -59,6 +62,10 @@ export function createAssembler(deps: { database: Database; config: Config; log:
       return saveTrajectories(trx, [...closed], await judge(trx, kept, config));
     });
   };
+  const setAside = async ({ id, tenant, arrivals }: Conversation, nowMs: number, error: unknown): Promise<void> => {
+    log.error({ err: error, conversation_id: id, tenant }, "conversation could not be assembled");
+    await database.transaction((trx) => postpone(trx, [{ id, arrivals, untilMs: nowMs + SET_ASIDE_MS }]));
+  };
   return {
     sweep: async (nowMs, { signal } = {}) => {
       const created: Trajectory[] = [];
@@ -68,7 +75,7 @@ export function createAssembler(deps: { database: Database; config: Config; log:
         const candidates = await dueConversations(database.kysely, config.capture, nowMs, after);
         after = candidates.at(-1)?.id ?? "";
         for (const batch of batches(candidates)) {
-          const assembled = await assembleBatch(batch, nowMs);
+          const assembled = await assembleApart(batch, nowMs, { assembleBatch, setAside });
           countVerdicts(assembled);
           created.push(...assembled);
         }
@@ -82,6 +89,30 @@ export function createAssembler(deps: { database: Database; config: Config; log:
       return created;
     },
   };
+}
+
+/** What one conversation makes fail, whatever it is, holds back no other. Only a database that does not answer fails them all. */
+async function assembleApart(
+  batch: readonly Conversation[],
+  nowMs: number,
+  act: {
+    assembleBatch: (batch: readonly Conversation[], nowMs: number) => Promise<Trajectory[]>;
+    setAside: (conversation: Conversation, nowMs: number, error: unknown) => Promise<void>;
+  },
+): Promise<Trajectory[]> {
+  try {
+    return await act.assembleBatch(batch, nowMs);
+  } catch (error) {
+    if (error instanceof NightshiftError && error.retryable) throw error;
+    const [only, ...others] = batch;
+    if (only !== undefined && others.length === 0) {
+      await act.setAside(only, nowMs, error);
+      return [];
+    }
+    const each: Trajectory[] = [];
+    for (const conversation of batch) each.push(...(await assembleApart([conversation], nowMs, act)));
+    return each;
+  }
 }
 
 function createVerdictCount(): (created: readonly Trajectory[]) => void {

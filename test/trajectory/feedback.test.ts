@@ -104,16 +104,3 @@ test("whatever an event is called and whoever says so, it is stored: NUL, lone s
   expect(rows.map(({ value }) => value)).toEqual([{ value: true }, { value: true }, { value: true }, { value: false }]);
   expect(rows.slice(0, 2).map(({ source }) => source)).toEqual(["so\uFFFDurce", "\uFFFD"]);
 });
-
-test("more feedback than one statement takes", async () => {
-  const many = Array.from({ length: 10_000 }, (_, index) => ({
-    ...({ tenant: "many", targetKind: "conversation", target: `chat-${index}`, name: "n", source: "s", value: true, atMs: 1 } as const),
-  }));
-  await recordFeedback(database.kysely, many);
-  const { count } = await database.kysely
-    .selectFrom("feedback")
-    .select(({ fn }) => fn.countAll<number>().as("count"))
-    .where("tenant", "=", "many")
-    .executeTakeFirstOrThrow();
-  expect(count).toBe(10_000);
-});
