@@ -30,6 +30,8 @@ export async function startPartProcess(
     setpriv?: readonly string[];
     /** A command that the rest is arguments of, such as nsenter into other namespaces. */
     enter?: readonly string[];
+    /** SIGKILL reaches the processes that it started, too: some do not notice in time that it is gone. */
+    killsGroup?: boolean;
   },
 ): Promise<PartProcess> {
   // The kernel ends it when this process dies, kill -9 included, so that no failed run leaves a server behind.
@@ -38,7 +40,12 @@ export async function startPartProcess(
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...process.env, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
+    detached: options.killsGroup === true,
   });
+  const kill = (signal: NodeJS.Signals): void => {
+    if (options.killsGroup === true && signal === "SIGKILL" && child.pid !== undefined) process.kill(-child.pid, signal);
+    else child.kill(signal);
+  };
   let output = "";
   const ready = Promise.withResolvers<void>();
   for (const stream of [child.stdout, child.stderr]) {
@@ -54,7 +61,7 @@ export async function startPartProcess(
   try {
     await ready.promise;
   } catch (error) {
-    await end(child, "SIGKILL", 0);
+    await end(child, kill, "SIGKILL", 0);
     throw error;
   } finally {
     clearTimeout(timer);
@@ -62,16 +69,21 @@ export async function startPartProcess(
   return {
     pid: child.pid ?? 0,
     tail,
-    stop: (signal = "SIGTERM", limitMs = 20_000) => end(child, signal, limitMs),
-    kill: () => end(child, "SIGKILL", 0),
+    stop: (signal = "SIGTERM", limitMs = 20_000) => end(child, kill, signal, limitMs),
+    kill: () => end(child, kill, "SIGKILL", 0),
   };
 }
 
-async function end(child: ChildProcess, signal: NodeJS.Signals, limitMs: number): Promise<void> {
+async function end(
+  child: ChildProcess,
+  kill: (signal: NodeJS.Signals) => void,
+  signal: NodeJS.Signals,
+  limitMs: number,
+): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const gone = once(child, "exit");
-  child.kill(signal);
-  const timer = setTimeout(() => child.kill("SIGKILL"), limitMs);
+  kill(signal);
+  const timer = setTimeout(() => kill("SIGKILL"), limitMs);
   await gone;
   clearTimeout(timer);
 }

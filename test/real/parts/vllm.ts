@@ -58,18 +58,40 @@ export interface VllmServer {
   restart(): Promise<void>;
 }
 
-/** Serves `model` as `name` with adapters loaded at run time, as serving.md's flags say. Takes about a minute. */
-export async function startVllm(options: { model: string; name: string; port?: number }): Promise<VllmServer> {
+export interface VllmOptions {
+  model: string;
+  /** What the base is served as. */
+  name: string;
+  port?: number;
+  /** Longest prompt and answer together, in tokens. */
+  maxModelLen?: number;
+  /** Requests that are decoded at once. */
+  maxNumSeqs?: number;
+  /** The larger, the more each token costs: the CPU gathers whole slots. */
+  maxLoraRank?: number;
+  /** Adapters that can be in one batch. */
+  maxLoras?: number;
+}
+
+/** Serves `model` as `name` with adapters loaded at run time, as README says of vLLM's flags. Takes about a minute. */
+export async function startVllm(options: VllmOptions): Promise<VllmServer> {
   const dir = partDirectory(vllmPart);
   const port = options.port ?? (await freePort());
+  const { maxModelLen = 256, maxNumSeqs = 16, maxLoraRank = 64, maxLoras = SLOTS } = options;
+  const sizes = {
+    ...{ "--max-model-len": maxModelLen, "--max-num-seqs": maxNumSeqs, "--max-lora-rank": maxLoraRank },
+    ...{ "--max-loras": maxLoras, "--max-cpu-loras": maxLoras },
+  };
+  const sizeFlags = Object.entries(sizes).flatMap(([flag, value]) => [flag, String(value)]);
   const start = () =>
     startPartProcess(
       join(dir, "venv/bin/vllm"),
-      ["serve", options.model, ...FLAGS, "--served-model-name", options.name, "--port", `${port}`],
+      ["serve", options.model, ...FLAGS, ...sizeFlags, "--served-model-name", options.name, "--port", `${port}`],
       {
         env: { ...ENVIRONMENT, PATH: `${join(dir, "venv/bin")}:${process.env["PATH"] ?? ""}` },
         readyLine: /Application startup complete/,
         limitMs: 240_000,
+        killsGroup: true,
       },
     );
   let server = await start();
@@ -89,14 +111,21 @@ export async function startVllm(options: { model: string; name: string; port?: n
 }
 
 /**
- * More than the suite uses: with four, after unloads, vLLM 0.32 on the CPU was seen to answer for the base with an adapter's weights where both are in one
- * batch. Why is not established.
+ * More than any suite loads. On the CPU, vLLM 0.32 marks a token of the base by slot −1, and its PyTorch kernels take that for an index: the last slot. Once an
+ * adapter lies there (slots fill from the first, an unload frees none), the base beside an adapter in one batch is answered with that adapter's weights.
+ * Its GPU kernels leave such tokens alone.
  */
-const SLOTS = 16;
+const SLOTS = 64;
+
+/**
+ * All but the LM head, in vLLM's own names and in PEFT's. With the LM head among them vLLM 0.32 on the CPU dies of any request for prompt logprobs that shares
+ * a batch: its PyTorch kernel takes the number of requests for the number of prompt tokens.
+ */
+const LORA_MODULES = ["qkv_proj", "q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "gate_proj", "up_proj", "down_proj"];
 
 const FLAGS = [
-  ...["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", "--max-model-len", "256", "--max-num-seqs", "16"],
-  ...["--enable-lora", "--max-lora-rank", "64", "--max-loras", `${SLOTS}`, "--max-cpu-loras", `${SLOTS}`],
+  ...["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager"],
+  ...["--enable-lora", "--lora-target-modules", ...LORA_MODULES],
   ...["--logprobs-mode", "processed_logprobs", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"],
 ];
 
@@ -107,4 +136,8 @@ const ENVIRONMENT = {
   DO_NOT_TRACK: "1",
   HF_HUB_OFFLINE: "1",
   OMP_NUM_THREADS: "1",
+  // Left to itself every server of the machine takes the same core.
+  VLLM_CPU_OMP_THREADS_BIND: "nobind",
+  // The first start compiles what vLLM imports and keeps it: without it every start takes half a minute longer.
+  PYTHONDONTWRITEBYTECODE: "",
 };
