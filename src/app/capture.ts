@@ -100,7 +100,13 @@ function createIngest(
     database.transaction(
       async (trx) => {
         const captured = await storeRecord(trx, record, { redactionKey });
-        await noteArrivals(trx, { tenant: record.tenant, ...captured, receivedAtMs: record.receivedAtMs, agents: config.agents });
+        await noteArrivals(trx, {
+          tenant: record.tenant,
+          ...captured,
+          receivedAtMs: record.receivedAtMs,
+          storedAtMs: now(),
+          agents: config.agents,
+        });
         return captured.spans.length + captured.logs.length;
       },
       { isolation: "read committed" },

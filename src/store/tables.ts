@@ -59,9 +59,11 @@ interface ConversationTable {
   key_kind: "conversation" | "session" | "trace";
   key: string;
   state: "open" | "complete";
+  /** By the collector's clock, or ingest's where that is behind: what was assigned before it is known. */
   first_received_ms: number;
+  /** By ingest's clock, like everything that completion compares. */
   last_received_ms: number;
-  /** When the roots of all its traces were seen to have ended (receive time of the last); null while one is missing. */
+  /** When the roots of all its traces were seen to have ended (the last of them, by ingest's clock); null while one is missing. */
   root_ended_ms: number | null;
   /** Not looked at again before this time: a tool call still dangles. Any arrival resets it to 0. */
   not_before_ms: number;
@@ -75,7 +77,7 @@ interface ConversationTraceTable {
   tenant: string;
   trace_id: string;
   conversation_id: string;
-  /** Receive time of the trace's root span; null while it has not ended. */
+  /** When the trace's root span was stored; null while it has not ended. */
   root_ended_ms: number | null;
 }
 

@@ -20,7 +20,7 @@ export type Completion = { state: "complete"; because: "root_ended" | "idle" | "
 
 /**
  * Whether a conversation is complete at `nowMs`: its roots ended, a grace passed without another span and no tool call dangles; or it was idle; or it is too
- * old. `nowMs` is the receive-time watermark, so that reading the same records again decides the same.
+ * old. All times are of one clock, ingest's, so that neither a collector's clock nor a topic that waited for ingest makes half a conversation look quiet.
  */
 export function completionOf(input: CompletionInput, limits: CompletionLimits, nowMs: number): Completion {
   const capAtMs = input.firstReceivedMs + limits.maxAgeMs;

@@ -11,7 +11,10 @@ export interface Arrivals {
   /** Only what is new or changed: a delivery of nothing new must not reopen a conversation. */
   spans: readonly Span[];
   logs: readonly LogEvent[];
+  /** By the collector's clock. */
   receivedAtMs: number;
+  /** By ours. */
+  storedAtMs: number;
   agents: Agents;
 }
 
@@ -78,14 +81,14 @@ function tracesOf({ tenant, spans, logs, agents }: Arrivals): TraceArrival[] {
  */
 async function lockTraces(
   trx: Kysely<Tables>,
-  { tenant, receivedAtMs }: Arrivals,
+  { tenant, storedAtMs }: Arrivals,
   traces: readonly TraceArrival[],
 ): Promise<Map<string, { conversation: string; key: ConversationKey }>> {
   const rows = traces.map(({ traceId, key, root }) => ({
     tenant,
     trace_id: traceId,
     conversation_id: conversationId(tenant, key),
-    root_ended_ms: root === "ended" ? receivedAtMs : root === "none_to_come" ? NONE_TO_COME : null,
+    root_ended_ms: root === "ended" ? storedAtMs : root === "none_to_come" ? NONE_TO_COME : null,
   }));
   const locked: { trace_id: string; conversation_id: string }[] = [];
   for (const chunk of insertable(rows)) {
@@ -112,9 +115,13 @@ async function lockTraces(
   );
 }
 
+/**
+ * Quiet is measured from when something was stored, not from when it was received: the sweep's clock is ours. Measured from the collector's, everything would look idle the
+ * moment it is stored, after an outage of ingest or with a clock behind ours, and half a conversation would be taken for whole.
+ */
 async function upsertConversations(
   trx: Kysely<Tables>,
-  { tenant, receivedAtMs }: Arrivals,
+  { tenant, receivedAtMs, storedAtMs }: Arrivals,
   filed: readonly { conversation: string; key: ConversationKey; agent: string }[],
 ): Promise<void> {
   const rows = new Map<string, { agent: string; key: ConversationKey }>();
@@ -130,8 +137,9 @@ async function upsertConversations(
       key_kind: key.kind,
       key: key.key,
       state: "open" as const,
-      first_received_ms: receivedAtMs,
-      last_received_ms: receivedAtMs,
+      // A collector whose clock is ahead would keep it from ever being old.
+      first_received_ms: Math.min(receivedAtMs, storedAtMs),
+      last_received_ms: storedAtMs,
       root_ended_ms: null,
       not_before_ms: 0,
       version: 1,
@@ -178,7 +186,7 @@ async function noteRootEnds(trx: Kysely<Tables>, ids: readonly string[]): Promis
  */
 async function moveTraces(
   trx: Kysely<Tables>,
-  { tenant, receivedAtMs }: Arrivals,
+  { tenant, storedAtMs }: Arrivals,
   moved: readonly { traceId: string; conversation: string; left: string }[],
 ): Promise<void> {
   await sql`
@@ -190,7 +198,7 @@ async function moveTraces(
     .set({
       version: sql`version + case when state = 'complete' then 1 else 0 end`,
       state: "open",
-      last_received_ms: sql`greatest(last_received_ms, ${receivedAtMs})`,
+      last_received_ms: sql`greatest(last_received_ms, ${storedAtMs})`,
       not_before_ms: 0,
       arrivals: sql`arrivals + 1`,
     })

@@ -77,6 +77,7 @@ test("an evaluation event in the telemetry is feedback on its response, or on it
     spans: [],
     logs: [event, labelled, { ...event, attributes: {} }],
     receivedAtMs: 2_000,
+    storedAtMs: 2_000,
     agents: {},
   });
   expect((await read())?.slice(-2)).toMatchObject([

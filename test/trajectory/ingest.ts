@@ -38,7 +38,7 @@ export async function ingest(database: Database, agents: Agents, spans: readonly
     async (trx) => {
       const record = { tenant: "default", signal: "traces", body, encoding: "identity", redacted: true, receivedAtMs } as const;
       const stored = await storeRecord(trx, record, { redactionKey: new Uint8Array(32) });
-      await noteArrivals(trx, { tenant: "default", ...stored, receivedAtMs, agents });
+      await noteArrivals(trx, { tenant: "default", ...stored, receivedAtMs, storedAtMs: receivedAtMs, agents });
     },
     { isolation: "read committed" },
   );
