@@ -47,6 +47,7 @@ export async function publishRequest(
     body: untouched && body.wire !== null ? body.wire.wire : redacted,
     encoding: untouched && body.wire !== null ? body.wire.encoding : "identity",
     redacted: true,
+    ...(deps.redactor === null ? {} : { redactionKeyId: deps.redactor.keyId(about.tenant) }),
   };
   await publishWhole(record, redacted, key, deps);
   return scan;

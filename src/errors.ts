@@ -67,6 +67,12 @@ const TABLE = {
     fix: "Put at least 32 random bytes into the file, readable by this process only.",
     retryable: false,
   },
+  redaction_key_differs: {
+    message: (a: { tenant: string; id: string; expected: string }) =>
+      `the redaction key of tenant ${a.tenant} is ${a.id}, what is stored was made with ${a.expected}: one person would get two pseudonyms`,
+    fix: "Give every collector and ingest the same tenants.<slug>.redactionKeyFile. After a change of the key on purpose, delete the row redaction_key:<slug> of table settings.",
+    retryable: false,
+  },
   kafka_unavailable: {
     message: (a: { brokers: string; problem: string }) => `Kafka at ${a.brokers} did not answer: ${a.problem}`,
     fix: "Check that the brokers run and are reachable under the addresses that they advertise; senders keep their records and everything continues on its own.",

@@ -9,7 +9,8 @@ import type { Database } from "../store/database.ts";
 import { createCounter, createHistogram, errorTypeOf } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import { createRedactor } from "../trace/redact-request.ts";
-import { ensureRedactionKey, readRedactionKey } from "../trace/redaction-key.ts";
+import { ensureRedactionKey, readRedactionKey, redactionKeyId } from "../trace/redaction-key.ts";
+import { requireSameRedactionKey } from "../trace/redaction-key-check.ts";
 import { storeRecord } from "../trace/span-store.ts";
 import { createAssembler } from "../trajectory/assembler.ts";
 import { noteArrivals } from "../trajectory/conversation-store.ts";
@@ -74,6 +75,7 @@ export async function startIngest(
   config: Config,
   { database, transport, artifacts, log, now, keys = redactionKeys(config) }: CaptureDeps & { keys?: RedactionKeys },
 ): Promise<Pick<Capture, "sweep" | "close">> {
+  for (const [tenant, key] of keys) await requireSameRedactionKey(database.kysely, tenant, key);
   const stopIngest = await transport.subscribe(createIngest(config, keys, { database, artifacts, now }));
   const assembler = createAssembler({ database, config, log });
   const loop = startLoop({ name: "assembly", everyMs: config.capture.sweepMs, log }, (signal) => assembler.sweep(now(), { signal }));
@@ -114,13 +116,21 @@ function createIngest(
   return async (record, { signal: giveUp }) => {
     const signal = { "nightshift.signal": record.signal };
     try {
-      stored.add(await store(await redeem(record, artifacts, { signal: giveUp }), keyOf(keys, record.tenant)), signal);
+      const key = keyOf(keys, record.tenant);
+      requireRedactedWith(key, record);
+      stored.add(await store(await redeem(record, artifacts, { signal: giveUp }), key), signal);
       delay.record((now() - record.receivedAtMs) / 1_000, signal);
     } catch (error) {
       delay.record((now() - record.receivedAtMs) / 1_000, { ...signal, "error.type": errorTypeOf(error) });
       throw error;
     }
   };
+}
+
+/** A collector with a key of its own made pseudonyms that match nobody's: its records are put aside, with the reason. */
+function requireRedactedWith(key: Uint8Array, { tenant, redactionKeyId: id }: TransportRecord): void {
+  const expected = redactionKeyId(key);
+  if (id !== undefined && id !== expected) throw nightshiftError("redaction_key_differs", { tenant, id, expected });
 }
 
 /** By tenant. */

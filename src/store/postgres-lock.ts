@@ -11,13 +11,13 @@ const LOCK = [0x4e494748, 0x54534846] as const;
 const ASK_EVERY_MS = 500;
 /** How often its holder asks whether the connection lives, and how long it waits for the answer. */
 const CHECK_EVERY_MS = 2_000;
-const ANSWER_WITHIN_MS = 3_000;
+const ANSWER_WITHIN_MS = 5_000;
 /**
  * The holder gives up after the first, the server takes the lock away after the second: a process that was frozen or cut off has stopped leading before
  * another can begin. The second also frees the lock of a holder that will never wake up.
  */
-const HOLDER_GIVES_UP_MS = 6_000;
-const SERVER_GIVES_UP_MS = 10_000;
+const HOLDER_GIVES_UP_MS = 10_000;
+const SERVER_GIVES_UP_MS = 15_000;
 
 /**
  * A session-level advisory lock on a connection of its own: the lock is the connection, so a holder that dies frees it at once. The URL must lead to the server

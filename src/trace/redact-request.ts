@@ -1,4 +1,5 @@
 import { ATTRIBUTE } from "../telemetry.ts";
+import { redactionKeyId } from "./redaction-key.ts";
 import { mayNeedRedaction, redactText, Unredactable } from "./redact.ts";
 import { concatBytes, eachField, lengthDelimited, SHAPE, type MessageShape, type Signal } from "./wire.ts";
 
@@ -6,11 +7,16 @@ import { concatBytes, eachField, lengthDelimited, SHAPE, type MessageShape, type
 export interface Redactor {
   /** Resolves to the same array when there was nothing to take out. @throws NightshiftError `otlp_malformed` */
   redactRequest(bytes: Uint8Array, signal: Signal, tenant: string): Promise<Uint8Array>;
+  /** Names the tenant's key without telling it. */
+  keyId(tenant: string): string;
 }
 
 /** A redactor with one key per tenant. */
 export function createRedactor(keyOf: (tenant: string) => Uint8Array): Redactor {
-  return { redactRequest: (bytes, signal, tenant) => redactRequest(bytes, signal, keyOf(tenant)) };
+  return {
+    redactRequest: (bytes, signal, tenant) => redactRequest(bytes, signal, keyOf(tenant)),
+    keyId: (tenant) => redactionKeyId(keyOf(tenant)),
+  };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { nightshiftError } from "../errors.ts";
@@ -16,6 +16,11 @@ export function readRedactionKey(file: string): Uint8Array {
   if (key.length < MIN_BYTES)
     throw nightshiftError("redaction_key_invalid", { file, problem: `it has ${key.length} bytes, not ${MIN_BYTES}` });
   return key;
+}
+
+/** What a key is called where it must not be shown: processes that share a tenant must have one and the same. */
+export function redactionKeyId(key: Uint8Array): string {
+  return createHmac("sha256", key).update("nightshift redaction key id").digest("hex").slice(0, 16);
 }
 
 /**

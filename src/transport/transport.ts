@@ -9,6 +9,8 @@ export interface TransportRecord {
   encoding: "identity" | "gzip" | "zstd";
   /** True when the edge has redacted this body (or redaction is switched off there on purpose). */
   redacted: boolean;
+  /** Names the key that the edge redacted with; absent where it did not. */
+  redactionKeyId?: string;
   receivedAtMs: number;
   /** Where the body did not fit into a record: its digest in the artifact store, and `body` is empty. */
   claim?: Digest;

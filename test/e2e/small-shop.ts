@@ -144,7 +144,8 @@ function treeOf(dataDir: string, agent: Tree, ready: UpReady | null): Tree {
   return { ...tree, ...Object.fromEntries(listeners), agents: { [AGENT]: { ...agents[AGENT], ...agent } } };
 }
 
-function startAgent(directory: string, up: UpReady, shop: RunningShop): Promise<Started<{ url: string }>> {
+/** The shop's agent, whose model calls go to the gateway and whose telemetry goes to the collector. */
+export function startAgent(directory: string, up: UpReady, shop: RunningShop): Promise<Started<{ url: string }>> {
   return startProgram({
     name: "agent",
     args: [join(ROOT, "deploy/quickstart/agent.ts")],

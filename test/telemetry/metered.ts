@@ -1,11 +1,21 @@
 import { metrics } from "@opentelemetry/api";
 import {
   AggregationTemporality,
+  DataPointType,
   InMemoryMetricExporter,
   MeterProvider,
   PeriodicExportingMetricReader,
   type MetricData,
 } from "@opentelemetry/sdk-metrics";
+import type { MetricDefinition } from "../../src/telemetry/metrics.ts";
+
+/** What the SDK makes of each kind. */
+export const DATA_POINT: Record<MetricDefinition["kind"], DataPointType> = {
+  counter: DataPointType.SUM,
+  histogram: DataPointType.HISTOGRAM,
+  gauge: DataPointType.GAUGE,
+  "observable gauge": DataPointType.GAUGE,
+};
 
 /** One data point: its attributes, and its value (of a histogram: how many were recorded). */
 export interface Point {

@@ -23,15 +23,8 @@ import { honestScores, startJudgeServer } from "../reward/judge-server.ts";
 import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../serving/fake-upstream.ts";
 import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
-import { meterInMemory, pointsOf } from "./metered.ts";
-import { adapterAgent, measureKafka, slowTrainer, UP } from "./parts.ts";
-
-const DATA_POINT: Record<MetricDefinition["kind"], DataPointType> = {
-  counter: DataPointType.SUM,
-  histogram: DataPointType.HISTOGRAM,
-  gauge: DataPointType.GAUGE,
-  "observable gauge": DataPointType.GAUGE,
-};
+import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
+import { adapterAgent, measureElection, measureKafka, slowTrainer, UP } from "./parts.ts";
 
 // Before anything else: components create their instruments when they are created.
 const meter = meterInMemory();
@@ -104,6 +97,11 @@ test("capture: a record that ingest fails to store is measured with the reason",
     attributes: { "nightshift.signal": "traces", "error.type": "tenant_unknown" },
     value: 1,
   });
+});
+
+test("control: whether this replica leads, and that it does not when its term is over", async () => {
+  const values = await measureElection(database, () => meter.points("nightshift.control.leader"));
+  expect(values.map((points) => points.map(({ value }) => value))).toEqual([[1], [0]]);
 });
 
 test("transport: Kafka records that were put aside, by why, and how far the group is behind", async () => {

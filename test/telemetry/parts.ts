@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { nightshiftError } from "../../src/errors.ts";
 import { silentLog } from "../../src/log.ts";
 import { createAdapterAgent, type AdapterAgent } from "../../src/serving/adapter-agent.ts";
+import type { Database } from "../../src/store/database.ts";
+import { acquireAlone, createElection } from "../../src/store/election.ts";
 import type { JobRunner } from "../../src/training/job-runner.ts";
 import { createDeadLetters } from "../../src/transport/kafka/dead-letter.ts";
 import { createLagMeter } from "../../src/transport/kafka/lag.ts";
@@ -75,4 +77,18 @@ function publish(directory: string): void {
   writeFileSync(join(directory, "weights"), "w");
   const sha256 = `sha256:${createHash("sha256").update("w").digest("hex")}`;
   writeFileSync(join(directory, "manifest.json"), JSON.stringify({ files: { weights: { sha256, bytes: 1 } } }));
+}
+
+/** Leads for a while on a database of its own; what `look` sees in the term, and after it. */
+export async function measureElection<T>(database: Database, look: () => Promise<T>): Promise<[T, T]> {
+  const election = createElection({ name: "alone" }, { acquire: acquireAlone, database, log: silentLog(), now: () => 0 });
+  const seen = await new Promise<T>((resolve, reject) => {
+    election.campaign(async ({ signal }) => {
+      const over = new Promise((end) => signal.addEventListener("abort", end));
+      look().then(resolve, reject);
+      await over;
+    });
+  });
+  await election.close();
+  return [seen, await look()];
 }

@@ -7,6 +7,7 @@ import type { TransportRecord } from "../transport.ts";
 export const RECORD_HEADER = {
   tenant: "nightshift-tenant",
   redacted: "nightshift-redacted",
+  redactionKeyId: "nightshift-redaction-key",
   encoding: "nightshift-encoding",
   receivedAtMs: "nightshift-received-at-ms",
   claim: "nightshift-claim",
@@ -33,6 +34,7 @@ export function encodeRecord(record: TransportRecord, key: string | null): Messa
       [RECORD_HEADER.redacted]: String(record.redacted),
       [RECORD_HEADER.encoding]: record.encoding,
       [RECORD_HEADER.receivedAtMs]: String(record.receivedAtMs),
+      ...(record.redactionKeyId === undefined ? {} : { [RECORD_HEADER.redactionKeyId]: record.redactionKeyId }),
       ...(record.claim === undefined ? {} : { [RECORD_HEADER.claim]: record.claim }),
     },
   };
@@ -54,6 +56,7 @@ export function decodeRecord(message: ReceivedMessage, about: { signal: Transpor
   const receivedAtMs = Number(header(RECORD_HEADER.receivedAtMs) ?? message.timestamp);
   if (!Number.isSafeInteger(receivedAtMs) || receivedAtMs < 0) throw invalid(`header ${RECORD_HEADER.receivedAtMs} is no time`);
   const claim = header(RECORD_HEADER.claim);
+  const redactionKeyId = header(RECORD_HEADER.redactionKeyId);
   if (claim !== undefined && !isDigest(claim)) throw invalid(`header ${RECORD_HEADER.claim} is no digest`);
   return {
     tenant: header(RECORD_HEADER.tenant) ?? about.tenant,
@@ -63,6 +66,7 @@ export function decodeRecord(message: ReceivedMessage, about: { signal: Transpor
     // Only our own edge may say that nothing is left to take out.
     redacted: header(RECORD_HEADER.redacted) === "true",
     receivedAtMs,
+    ...(redactionKeyId === undefined ? {} : { redactionKeyId }),
     ...(claim === undefined ? {} : { claim }),
   };
 }

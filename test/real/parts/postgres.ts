@@ -40,8 +40,9 @@ export interface PostgresServer {
   /** Of a database that exists from the start, `nightshift`. */
   readonly url: string;
   readonly port: number;
-  /** Makes an empty database and resolves to its URL. */
-  createDatabase(name: string): Promise<string>;
+  /** Makes a database and resolves to its URL: an empty one, or a copy of `template`, which nobody may be connected to. */
+  createDatabase(name: string, options?: { template: string }): Promise<string>;
+  urlOf(database: string): string;
   /** SIGINT: open transactions are cut off, data is kept. */
   stop(): Promise<void>;
   /** kill -9 of the server; its children notice and end. */
@@ -92,10 +93,10 @@ export async function startPostgres(options: { settings?: readonly string[]; ent
     });
   let server = await start();
   const url = (database: string) => `postgres://nightshift:${PASSWORD}@127.0.0.1:${port}/${database}`;
-  const createDatabase = async (name: string): Promise<string> => {
+  const createDatabase = async (name: string, options?: { template: string }): Promise<string> => {
     const client = new Client({ connectionString: url("postgres") });
     await client.connect();
-    await client.query(`create database ${name}`);
+    await client.query(`create database ${name}${options === undefined ? "" : ` template ${options.template}`}`);
     await client.end();
     return url(name);
   };
@@ -104,6 +105,7 @@ export async function startPostgres(options: { settings?: readonly string[]; ent
     url: url("nightshift"),
     port,
     createDatabase,
+    urlOf: url,
     stop: () => server.stop("SIGINT"),
     kill: () => server.kill(),
     async restart() {

@@ -1,0 +1,22 @@
+import type { Kysely } from "kysely";
+import { nightshiftError } from "../errors.ts";
+import type { Tables } from "../store/tables.ts";
+import { redactionKeyId } from "./redaction-key.ts";
+
+/**
+ * Compares a tenant's key with the one that the database has been filled with; the first process of all decides which that is. Two keys would give one person two
+ * pseudonyms: conversations would fall apart, and what is held out for evaluation would be trained on.
+ * @throws NightshiftError `redaction_key_differs`
+ */
+export async function requireSameRedactionKey(db: Kysely<Tables>, tenant: string, key: Uint8Array): Promise<void> {
+  const id = redactionKeyId(key);
+  const row = { key: `redaction_key:${tenant}`, value: JSON.stringify({ id }) };
+  await db
+    .insertInto("settings")
+    .values(row)
+    .onConflict((conflict) => conflict.column("key").doNothing())
+    .execute();
+  const known = await db.selectFrom("settings").select("value").where("key", "=", row.key).executeTakeFirstOrThrow();
+  const { id: expected } = known.value as { id: string };
+  if (id !== expected) throw nightshiftError("redaction_key_differs", { tenant, id, expected });
+}
