@@ -171,6 +171,12 @@ const TABLE = {
     fix: "Restore the ed25519 key (PEM, readable by this process only); a new key makes the agents refuse older adapters.",
     retryable: false,
   },
+  signing_key_differs: {
+    message: (a: { id: string; expected: string }) =>
+      `the signing key of this process is ${a.id}, the adapters in the database were signed with ${a.expected}`,
+    fix: "Give every replica of the control service the same keys/adapter-signing.pem below dataDir. After a change of the key on purpose, delete the row signing_key of table settings.",
+    retryable: false,
+  },
   // serving
   policy_server_unavailable: {
     message: (a: { url: string; problem: string }) => `policy server ${a.url} did not answer: ${a.problem}`,

@@ -2,14 +2,16 @@ import { join, resolve } from "node:path";
 import type { AgentControl } from "../api/control.ts";
 import { createApi } from "../api/server.ts";
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
-import { loadSigningKey } from "../artifact/signing-key.ts";
+import { keyId, loadSigningKey } from "../artifact/signing-key.ts";
 import type { Config } from "../config.ts";
+import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { createGatewayRouter } from "../promotion/gateway-router.ts";
 import { createRouteWatch, type RouteWatch } from "../promotion/route-watch.ts";
 import { loadRecordings } from "../rollout/load-recordings.ts";
 import type { Database } from "../store/database.ts";
 import type { Election } from "../store/election.ts";
+import { pinSetting } from "../store/pinned-setting.ts";
 import { createLocalJobRunner } from "../training/local.ts";
 import { createRunStore } from "../training/run-store.ts";
 import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
@@ -36,8 +38,10 @@ export interface ControlDeps {
   monotonicMs: () => number;
 }
 
-/** Between two looks at what the leader wrote: half of it is what a follower is behind on average, the whole is lost of every lease. */
+/** Between two looks at what the leader wrote, at most: half of it is what a follower is behind on average, the whole is lost of every lease. */
 const LOOK_EVERY_MS = 400;
+/** Looks in the time of a lease, at least. */
+const LOOKS_PER_LEASE = 30;
 const LONGEST_LOOK_PAUSE_MS = 2_000;
 
 /**
@@ -55,6 +59,7 @@ export async function startControl(
   const { database, artifacts, election, log, now, monotonicMs } = deps;
   const { dataDir } = config;
   const key = loadSigningKey(join(dataDir, "keys"));
+  await requireSameSigningKey(database, keyId(key.publicKey));
   const runs = createRunStore(database, now);
   const runsDirectory = join(dataDir, "runs");
   const jobRunner = createLocalJobRunner({ python: resolve(config.python), trainerDirectory: trainerDirectory() }, { log });
@@ -65,7 +70,8 @@ export async function startControl(
   const router = createGatewayRouter(deps);
   const watch = createRouteWatch(deps);
   await watch.look();
-  const looking = startLoop({ name: "routes", everyMs: LOOK_EVERY_MS, longestPauseMs: LONGEST_LOOK_PAUSE_MS, log }, () => watch.look());
+  const everyMs = Math.min(LOOK_EVERY_MS, config.gateway.leaseMs / LOOKS_PER_LEASE);
+  const looking = startLoop({ name: "routes", everyMs, longestPauseMs: LONGEST_LOOK_PAUSE_MS, log }, () => watch.look());
   started.add("routes", () => looking.stop());
   // Where this process decides, its own gateways need not wait for the next look.
   router.subscribe(() => looking.wake());
@@ -85,6 +91,12 @@ export async function startControl(
   const { port: apiPort } = await api.start();
   started.add("api", () => api.close());
   return { apiPort, agents, watch };
+}
+
+/** A replica with a key of its own would, as leader, refuse what another has signed, and so roll its canary back. */
+async function requireSameSigningKey(database: Database, id: string): Promise<void> {
+  const expected = await pinSetting(database.kysely, "signing_key", id);
+  if (id !== expected) throw nightshiftError("signing_key_differs", { id, expected });
 }
 
 function controlOf(

@@ -26,7 +26,9 @@ export interface LeaderDeps extends Omit<AgentRuntimeDeps, "fleet" | "judge" | "
   log: Logger;
 }
 
+/** At most; of a short lease a thirtieth. */
 const BEAT_EVERY_MS = 500;
+const BEATS_PER_LEASE = 30;
 const LONGEST_BEAT_PAUSE_MS = 2_000;
 /** How long a finished call's span may be on its way: the gateway's batch delay, the SDK's, and a sweep. */
 const SETTLE_MARGIN_MS = 1_000;
@@ -62,7 +64,12 @@ export function createLeader(
     async lead(term) {
       const turns = new Map(agents.map(({ agent }) => [agent, 0]));
       const beating = startLoop(
-        { name: "leadership", everyMs: BEAT_EVERY_MS, longestPauseMs: LONGEST_BEAT_PAUSE_MS, log: deps.log },
+        {
+          name: "leadership",
+          everyMs: Math.min(BEAT_EVERY_MS, config.gateway.leaseMs / BEATS_PER_LEASE),
+          longestPauseMs: LONGEST_BEAT_PAUSE_MS,
+          log: deps.log,
+        },
         async () => {
           const isCurrent = await beatTerm(deps.database.kysely, term.epoch, Object.fromEntries(turns));
           if (!isCurrent) term.resign("another process has begun a term");

@@ -70,7 +70,8 @@ export function createElection(
       signal.addEventListener("abort", () => {
         note(false);
         void lock.release();
-        log.warn({ leader: name, epoch, problem: problemOf(signal.reason) }, "leadership lost");
+        const level = closing.signal.aborted ? "info" : "warn";
+        log[level]({ leader: name, epoch, problem: problemOf(signal.reason) }, "leadership lost");
       });
       await lead({ epoch, signal, resign: (why) => resigned.abort(new Error(why)) });
     } finally {

@@ -1,5 +1,6 @@
 import type { Kysely } from "kysely";
 import { nightshiftError } from "../errors.ts";
+import { pinSetting } from "../store/pinned-setting.ts";
 import type { Tables } from "../store/tables.ts";
 import { redactionKeyId } from "./redaction-key.ts";
 
@@ -10,13 +11,6 @@ import { redactionKeyId } from "./redaction-key.ts";
  */
 export async function requireSameRedactionKey(db: Kysely<Tables>, tenant: string, key: Uint8Array): Promise<void> {
   const id = redactionKeyId(key);
-  const row = { key: `redaction_key:${tenant}`, value: JSON.stringify({ id }) };
-  await db
-    .insertInto("settings")
-    .values(row)
-    .onConflict((conflict) => conflict.column("key").doNothing())
-    .execute();
-  const known = await db.selectFrom("settings").select("value").where("key", "=", row.key).executeTakeFirstOrThrow();
-  const { id: expected } = known.value as { id: string };
+  const expected = await pinSetting(db, `redaction_key:${tenant}`, id);
   if (id !== expected) throw nightshiftError("redaction_key_differs", { tenant, id, expected });
 }

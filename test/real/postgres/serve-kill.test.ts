@@ -86,13 +86,18 @@ async function killLeaders(
   }
 }
 
-test("kill -9 of the leader at twenty random moments: the night comes to what an undisturbed one comes to, and is promoted once", async () => {
+const TITLE = "kill -9 of the leader at twenty random moments: the night comes to what an undisturbed one comes to, and is promoted once";
+
+test(TITLE, { timeout: 900_000 }, async () => {
+  const sinceMs = performance.now();
+  const tell = (text: string) => process.stdout.write(`${Math.round((performance.now() - sinceMs) / 1_000)} s: ${text}\n`);
   const origin = await site.captureInto("nightshift");
   await serve(site.day.customers, "day", () => false, false);
   await until("the day is assembled", 60_000, async () => {
     const open = await origin.kysely.selectFrom("conversations").select("id").where("state", "=", "open").execute();
     return open.length === 0 && (await trainableIn(origin)) >= 12 ? true : null;
   });
+  tell("the day is captured");
   const nowMs = Date.now();
   await site.endCapture();
   for (const name of ["plain", "killed"]) await site.server.createDatabase(name, { template: "nightshift" });
@@ -105,6 +110,7 @@ test("kill -9 of the leader at twenty random moments: the night comes to what an
   expect(plain.outcome).toMatchObject({ kind: "candidate" });
   const expected = await adapterFiles(plainDatabase);
   await alone.killAll();
+  tell("the undisturbed night is over");
 
   const database = await site.captureInto("killed");
   const replicas = await site.serveFrom("killed");
@@ -115,6 +121,7 @@ test("kill -9 of the leader at twenty random moments: the night comes to what an
   const ending = endOfNight().then((run) => (night = run));
   const kills = await killLeaders(replicas, random, KILLS_OF_THE_NIGHT, () => night !== null);
   const run = await ending;
+  tell("the disturbed night is over");
   expect(run.outcome?.kind === "candidate" ? "candidate" : run).toBe("candidate");
   expect(await adapterFiles(database)).toEqual(expected);
 
@@ -129,7 +136,7 @@ test("kill -9 of the leader at twenty random moments: the night comes to what an
   const more = await killLeaders(replicas, random, KILLS - kills, () => false);
   const experiment = await deciding;
   await crowd;
-  process.stdout.write(`${kills} kills in the night, ${more} after it, experiment ${experiment.state}\n`);
+  tell(`${kills} kills in the night, ${more} after it, experiment ${experiment.state}`);
   expect(kills + more).toBe(KILLS);
   expect(experiment.state).toBe("promoted");
   await checkStore(database, experiment);
