@@ -1,11 +1,11 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { checkTransport } from "../../../src/cli/doctor/transport.ts";
 import { recordOf } from "../../conformance/transport.ts";
+import { makeCertificate } from "../parts/certificate.ts";
 import { startKafka, type KafkaServer } from "../parts/kafka.ts";
-import { runTool } from "../parts/part.ts";
 import { createLedger, openTransport, publishStubbornly, withTopics } from "./world.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "nightshift-tls-"));
@@ -14,25 +14,10 @@ const [username, password] = ["nightshift", "not-a-secret-of-anybody"];
 let server: KafkaServer;
 
 beforeAll(async () => {
-  const request = [
-    "req",
-    "-x509",
-    "-newkey",
-    "rsa:2048",
-    "-nodes",
-    "-days",
-    "1",
-    "-subj",
-    "/CN=localhost",
-    "-addext",
-    "subjectAltName=DNS:localhost",
-  ];
-  const output = ["-keyout", file("key.pem"), "-out", file("ca.pem")];
-  await runTool("openssl", [...request, ...output], { problem: "no certificate could be made", fix: "Install openssl." });
-  writeFileSync(file("server.pem"), readFileSync(file("key.pem"), "utf8") + readFileSync(file("ca.pem"), "utf8"));
+  const { keyAndCertificate } = await makeCertificate(directory);
   writeFileSync(file("password"), `${password}\n`);
   writeFileSync(file("wrong"), "something else");
-  server = await startKafka({ secure: { keyAndCertificate: file("server.pem"), username, password } });
+  server = await startKafka({ secure: { keyAndCertificate, username, password } });
 });
 afterAll(async () => {
   await server.close();
