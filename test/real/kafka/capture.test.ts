@@ -1,9 +1,7 @@
-import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startIngest, startReceiver } from "../../../src/app/capture.ts";
 import { createFileArtifactStore } from "../../../src/artifact/file.ts";
@@ -15,6 +13,7 @@ import { loadTraces } from "../../../src/trace/span-store.ts";
 import { protobuf, spanJson, traceRequest } from "../../fixtures/otlp/build.ts";
 import { memoryDatabase } from "../../store/memory-database.ts";
 import { startKafka, type KafkaServer } from "../parts/kafka.ts";
+import { hex, requestsOf, sendAll, untilStored } from "./agents.ts";
 import { numbers, openTransport, plainKafka, withTopics } from "./world.ts";
 
 let server: KafkaServer;
@@ -31,35 +30,8 @@ afterAll(async () => {
 
 const log = silentLog();
 const artifacts = createFileArtifactStore({ dir: join(dataDir, "artifacts") });
-const hex = (seed: string, length: number): string => createHash("sha256").update(seed).digest("hex").slice(0, length);
-
 function configFor(transport: KafkaConfig): Config {
   return { ...parseConfig({ collector: { port: 0 } }), dataDir, transport };
-}
-
-/** Sends like an exporter: repeats 503 after the time that it is told. */
-async function post(port: number, body: Uint8Array): Promise<{ attempts: number; response: Response }> {
-  for (let attempts = 1; ; attempts++) {
-    const response = await fetch(`http://127.0.0.1:${port}/v1/traces`, {
-      method: "POST",
-      headers: { "content-type": "application/x-protobuf", "content-encoding": "gzip" },
-      body: gzipSync(body) as Uint8Array<ArrayBuffer>,
-    });
-    if (response.status !== 503) return { attempts, response };
-    await sleep(Number(response.headers.get("retry-after")) * 1_000);
-  }
-}
-
-async function storedSpans(traceIds: readonly string[]): Promise<string[]> {
-  return (await loadTraces(database.kysely, "default", traceIds)).spans.map(({ spanId }) => spanId);
-}
-
-async function untilStored(traceIds: readonly string[], count: number): Promise<string[]> {
-  for (;;) {
-    const ids = await storedSpans(traceIds);
-    if (ids.length >= count) return ids.toSorted();
-    await sleep(50);
-  }
 }
 
 test("agent to store with Kafka killed on the way: span ids sent are span ids stored, each once", async () => {
@@ -69,35 +41,21 @@ test("agent to store with Kafka killed on the way: span ids sent are span ids st
   const receiver = await startReceiver(config, { transport: edge, artifacts, log, now: Date.now });
   const ingest = await startIngest(config, { transport: behind, artifacts, database, log, now: Date.now });
 
-  const traces = numbers(60).map((index) => hex(`kill-trace-${index}`, 32));
-  const sent = traces.flatMap((trace) => numbers(4).map((index) => ({ trace, span: hex(`${trace}-${index}`, 16) })));
-  let attempts = 0;
-  const next = traces.values();
-  const agents = numbers(6).map(async () => {
-    for (const trace of next) {
-      const spans = sent
-        .filter((one) => one.trace === trace)
-        // One of four has something to take out, so that both ways through the edge are taken.
-        .map(({ span }, index) =>
-          spanJson({ traceId: trace, spanId: span, attributes: index === 0 ? { note: `mail ${span}@example.com` } : {} }),
-        );
-      const { attempts: needed, response } = await post(receiver.port, protobuf(traceRequest(spans)));
-      expect(response.status).toBe(200);
-      attempts += needed;
-      await sleep(20);
-    }
-  });
+  const requests = requestsOf("kill", 60);
+  const traces = requests.map(({ trace }) => trace);
+  const sent = requests.flatMap(({ spans }) => spans);
+  const sending = sendAll(receiver.port, requests);
   await sleep(300);
   await server.kill();
   await sleep(1_000);
   await server.restart();
-  await Promise.all(agents);
-  const stored = await untilStored(traces, sent.length);
+  const attempts = await sending;
+  const stored = await untilStored(database, traces, sent.length);
   await receiver.close();
   await ingest.close();
   await edge.close();
   await behind.close();
-  expect(stored).toEqual(sent.map(({ span }) => span).toSorted());
+  expect(stored).toEqual(sent.toSorted());
   const { spans } = await loadTraces(database.kysely, "default", traces);
   expect(spans.filter(({ attributes }) => JSON.stringify([...Object.values(attributes)]).includes("@example.com"))).toEqual([]);
   process.stdout.write(`capture: ${JSON.stringify({ spans: sent.length, stored: stored.length, requests: traces.length, attempts })}\n`);
@@ -123,7 +81,7 @@ test("a request larger than a record goes in parts, one span that is larger by c
   });
   expect(response.status).toBe(200);
   expect((await response.arrayBuffer()).byteLength).toBe(0);
-  const stored = await untilStored([trace], 30);
+  const stored = await untilStored(database, [trace], 30);
   const { spans: loaded } = await loadTraces(database.kysely, "default", [trace]);
   await receiver.close();
   await ingest.close();
@@ -143,7 +101,7 @@ test("what a stock Collector wrote is redacted before it is stored", async () =>
   await producer.disconnect();
   const transport = openTransport(kafka);
   const ingest = await startIngest(configFor(kafka), { transport, artifacts, database, log, now: Date.now });
-  await untilStored([trace], 1);
+  await untilStored(database, [trace], 1);
   await ingest.close();
   await transport.close();
   const { spans } = await loadTraces(database.kysely, "default", [trace]);

@@ -44,6 +44,8 @@ export interface KafkaServer {
   readonly brokers: string[];
   /** The same broker by TLS and with a login, where one was asked for. */
   readonly secureBrokers: string[];
+  /** The same broker for clients that come over a network: the port that it has to lead to. 0 unless asked for. */
+  readonly networkTarget: number;
   createTopic(topic: string, options?: { partitions?: number; config?: Record<string, string> }): Promise<void>;
   /** SIGTERM: the broker closes its logs. */
   stop(): Promise<void>;
@@ -66,15 +68,25 @@ export interface SecureListener {
   password: string;
 }
 
-/** Starts a broker on loopback; topics are not made by themselves. `isUp: false` prepares it without starting it. */
-export async function startKafka(options: { isUp?: boolean; secure?: SecureListener } = {}): Promise<KafkaServer> {
+interface StartOptions {
+  /** False prepares it without starting it. */
+  isUp?: boolean;
+  secure?: SecureListener;
+  /** A further listener, advertised under this port: a client that came over the network would else be led past it. */
+  networkPort?: number;
+}
+
+/** Starts a broker on loopback; topics are not made by themselves. */
+export async function startKafka(options: StartOptions = {}): Promise<KafkaServer> {
   const dir = mkdtempSync(join(tmpdir(), "nightshift-kafka-"));
   const lib = join(partDirectory(kafkaPart), "lib", "*");
   const port = await freePort();
   const properties = join(dir, "server.properties");
   mkdirSync(join(dir, "data"));
   const ports = { port, controllerPort: await freePort(), securePort: await freePort() };
-  writeFileSync(properties, serverProperties({ ...ports, data: join(dir, "data"), secure: options.secure }));
+  const networkTarget = options.networkPort === undefined ? 0 : await freePort();
+  const network = { target: networkTarget, advertised: options.networkPort ?? 0 };
+  writeFileSync(properties, serverProperties({ ...ports, network, data: join(dir, "data"), secure: options.secure }));
   const clusterId = randomBytes(16).toString("base64url");
   const fix = "Delete .cache/parts/kafka-* and run again.";
   // One argument: every 64th id begins with a dash.
@@ -100,6 +112,7 @@ export async function startKafka(options: { isUp?: boolean; secure?: SecureListe
   return {
     brokers,
     secureBrokers: options.secure === undefined ? [] : [`localhost:${ports.securePort}`],
+    networkTarget,
     createTopic: (topic, spec = {}) => createTopic(brokers, topic, spec),
     stop: async () => server?.stop(),
     kill: async () => server?.kill(),
@@ -135,20 +148,22 @@ interface Setup {
   port: number;
   controllerPort: number;
   securePort: number;
+  network: { target: number; advertised: number };
   data: string;
   secure: SecureListener | undefined;
 }
 
-function serverProperties({ port, controllerPort, securePort, data, secure }: Setup): string {
+function serverProperties({ port, controllerPort, securePort, network, data, secure }: Setup): string {
   const one = ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"].map((topic) => `${topic}.replication.factor=1`);
   const clients = [`PLAINTEXT://127.0.0.1:${port}`, ...(secure === undefined ? [] : [`SECURE://localhost:${securePort}`])];
+  const onNetwork = (at: number): string[] => (network.target === 0 ? [] : [`NETWORK://127.0.0.1:${at}`]);
   return [
     "process.roles=broker,controller",
     "node.id=1",
     `controller.quorum.voters=1@127.0.0.1:${controllerPort}`,
-    `listeners=${[...clients, `CONTROLLER://127.0.0.1:${controllerPort}`].join(",")}`,
-    `advertised.listeners=${clients.join(",")}`,
-    "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
+    `listeners=${[...clients, ...onNetwork(network.target), `CONTROLLER://127.0.0.1:${controllerPort}`].join(",")}`,
+    `advertised.listeners=${[...clients, ...onNetwork(network.advertised)].join(",")}`,
+    "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,NETWORK:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
     ...(secure === undefined ? [] : secureProperties(secure)),
     "controller.listener.names=CONTROLLER",
     "inter.broker.listener.name=PLAINTEXT",
