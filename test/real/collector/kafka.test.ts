@@ -73,7 +73,7 @@ test.each(Object.entries(CODECS))("what the stock exporter compresses with %s is
   await intake.untilStored({ spans: spanIds.length, logs: 0 });
   watch.end();
   const { spans } = await loadTraces(intake.database.kysely, "default", [traceId]);
-  expect(spans.map(({ attributes }) => String(attributes["text"])).toSorted()).toEqual(texts.toSorted());
+  expect(new Set(spans.map(({ attributes }) => attributes["text"]))).toEqual(new Set(texts));
   expect([...watch.met]).toEqual(expected);
   await Promise.all([stock.stop(), intake.close()]);
 });
