@@ -30,6 +30,9 @@ export async function startCollectorProcess(given: Config, { log, env }: Process
   // What was opened is closed again, in the opposite order, if the rest does not start.
   await using parts = new AsyncDisposableStack();
   const artifacts = await openArtifacts(config, { env });
+  if (config.artifacts.driver === "file") {
+    log.warn({ directory: config.dataDir }, "spans larger than a record go through this directory, ingest must see the same one");
+  }
   const transport = openTransport(config.transport, { log });
   parts.defer(() => transport.close());
   const receiver = await startReceiver(config, { transport, artifacts, log, now: Date.now });

@@ -9,8 +9,12 @@ import { createPublisher } from "./kafka/publisher.ts";
 import { startSubscription } from "./kafka/subscription.ts";
 import type { RecordHandler, Transport } from "./transport.ts";
 
-/** Longest wait for what is under way when a process stops. Orchestrators allow 30 seconds. */
-const CLOSE_LIMIT_MS = 15_000;
+/**
+ * Longest waits when a process stops, for records in the handler and for those on their way to the brokers, which nobody was told are stored. Orchestrators allow 30
+ * seconds for everything, of which the receiver may take ten.
+ */
+const STOP_LIMIT_MS = 12_000;
+const CLOSE_LIMIT_MS = 5_000;
 const LAG_INTERVAL_MS = 15_000;
 
 /**
@@ -37,7 +41,7 @@ export function createKafkaTransport(config: KafkaConfig, deps: { log: Logger })
     }, LAG_INTERVAL_MS);
     return async () => {
       clearInterval(measuring);
-      await subscription.stop(CLOSE_LIMIT_MS);
+      await subscription.stop(STOP_LIMIT_MS);
       await connection.close(1_000);
     };
   }

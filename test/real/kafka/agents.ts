@@ -24,7 +24,7 @@ export function requestsOf(name: string, count: number, spansEach = 4): Request[
 }
 
 /** Sends like an exporter: repeats 503 after the time that it is told. */
-export async function post(port: number, body: Uint8Array): Promise<{ attempts: number; response: Response }> {
+async function post(port: number, body: Uint8Array): Promise<{ attempts: number; response: Response }> {
   for (let attempts = 1; ; attempts++) {
     const response = await fetch(`http://127.0.0.1:${port}/v1/traces`, {
       method: "POST",

@@ -1,4 +1,5 @@
 import type { ChildProcess } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +13,7 @@ import { createPostgres } from "../../../src/store/postgres.ts";
 import { killNow, until } from "../../e2e/processes.ts";
 import { createSpanSender } from "../../e2e/known-spans.ts";
 import { ROOT } from "../../e2e/small-shop.ts";
+import { spanJson, traceRequest } from "../../fixtures/otlp/build.ts";
 import { startKafka, type KafkaServer } from "../parts/kafka.ts";
 import { startPostgres, type PostgresServer } from "../parts/postgres.ts";
 import { LIMITS } from "../postgres/limits.ts";
@@ -49,6 +51,16 @@ async function start<Ready>(command: string, name: string): Promise<Started<Read
   return started;
 }
 
+const LARGE_SPAN = "1a".repeat(8);
+
+/** Larger than a record of the topic: it goes through the artifact store. */
+async function sendLarge(collectorUrl: string): Promise<void> {
+  const span = spanJson({ traceId: "1b".repeat(16), spanId: LARGE_SPAN, attributes: { text: randomBytes(1_500_000).toString("hex") } });
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(`${collectorUrl}/v1/traces`, { method: "POST", headers, body: JSON.stringify(traceRequest([span])) });
+  expect(response.status).toBe(200);
+}
+
 test("collector and two ingests as processes; an ingest, the database and the broker are killed: every acknowledged span is stored", async () => {
   const ingest = await start("ingest", "ingest-1");
   await start("ingest", "ingest-2");
@@ -58,6 +70,7 @@ test("collector and two ingests as processes; an ingest, the database and the br
   const untilAccepted = (count: number) => until(`${count} accepted`, 60_000, () => (accepted() >= count ? true : null));
 
   await untilAccepted(40);
+  await sendLarge(collector.ready.collector);
   await killNow(ingest.child);
   await untilAccepted(80);
   await postgres.kill();
@@ -70,7 +83,7 @@ test("collector and two ingests as processes; an ingest, the database and the br
   await untilAccepted(accepted() + 40);
   await Promise.all(senders.map((sender) => sender.stop()));
 
-  const wanted = senders.flatMap((sender) => [...sender.accepted]);
+  const wanted = [LARGE_SPAN, ...senders.flatMap((sender) => [...sender.accepted])];
   const missing = await until("all stored", 60_000, async () => {
     const rows = await database.kysely.selectFrom("spans").select("span_id").execute();
     const stored = new Set(rows.map(({ span_id }) => span_id));
