@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLog } from "../../../src/log.ts";
 import { createKafkaClient } from "../../../src/transport/kafka/client.ts";
+import { until } from "../../e2e/processes.ts";
 import { partDirectory, runTool, type Part } from "./part.ts";
 import { freePort, startPartProcess, type PartProcess } from "./process.ts";
 
@@ -190,7 +191,12 @@ async function createTopic(
   const admin = createKafkaClient(access, { log: silentLog(), requestTimeoutMs: 10_000 }).admin();
   await admin.connect();
   const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }));
-  await admin.createTopics({ topics: [{ topic, numPartitions: partitions, replicationFactor: 1, configEntries }], waitForLeaders: true });
+  // kafkajs' own wait for leaders gives up at once where the broker does not know the topic yet.
+  await admin.createTopics({ topics: [{ topic, numPartitions: partitions, replicationFactor: 1, configEntries }], waitForLeaders: false });
+  await until(`topic ${topic}`, 30_000, async () => {
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
+    return topics[0]?.partitions.length === partitions ? true : null;
+  });
   await admin.disconnect();
 }
 
