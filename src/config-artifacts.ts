@@ -46,3 +46,8 @@ export const artifactsSchema = z
   .describe("Where adapters, batches and group files live.");
 
 export type S3Config = z.infer<typeof s3Artifacts>;
+
+/** Base URL of the store. */
+export function s3Endpoint({ endpoint, region }: Pick<S3Config, "endpoint" | "region">): string {
+  return endpoint ?? `https://s3.${region}.amazonaws.com`;
+}

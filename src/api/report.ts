@@ -13,14 +13,31 @@ export interface Report extends Funnel {
   mends: { reason: Reason; trajectories: number; mend: string }[];
   /** Shape of the telemetry as it came over the wire, and how much of it can teach. */
   dialects: { dialect: string; trajectories: number; trainable: number }[];
+  /** What told one conversation from another, of all that are kept; `trace` where no span named a conversation or a session. Most frequent first. */
+  keys: { kind: string; conversations: number }[];
 }
 
 /** The largest page of the store. */
 const EXAMINED = 1_000;
 
 export async function reportOf(db: Kysely<Tables>, filter: { tenant: string; agent: string }): Promise<Report> {
-  const [funnel, { items }] = await Promise.all([funnelOf(db, filter), listTrajectories(db, { ...filter, limit: EXAMINED })]);
-  return { ...funnel, examined: items.length, mends: mendsOf(items), dialects: dialectsOf(items) };
+  const [funnel, { items }, keys] = await Promise.all([
+    funnelOf(db, filter),
+    listTrajectories(db, { ...filter, limit: EXAMINED }),
+    keysOf(db, filter),
+  ]);
+  return { ...funnel, examined: items.length, mends: mendsOf(items), dialects: dialectsOf(items), keys };
+}
+
+async function keysOf(db: Kysely<Tables>, { tenant, agent }: { tenant: string; agent: string }): Promise<Report["keys"]> {
+  const rows = await db
+    .selectFrom("conversations")
+    .select(["key_kind as kind", (eb) => eb.fn.countAll<number>().as("conversations")])
+    .where("tenant", "=", tenant)
+    .where("agent", "=", agent)
+    .groupBy("key_kind")
+    .execute();
+  return rows.toSorted((a, b) => b.conversations - a.conversations);
 }
 
 function mendsOf(trajectories: readonly TrajectorySummary[]): Report["mends"] {

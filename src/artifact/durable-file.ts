@@ -1,5 +1,6 @@
+import { randomUUID } from "node:crypto";
 import { mkdir, open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { nightshiftError } from "../errors.ts";
 
 /** Writes a new file and syncs its bytes. The name itself is durable only after `syncDirectory`. */
@@ -37,6 +38,15 @@ export async function makeDirectory(path: string): Promise<void> {
 export async function renameSynced(from: string, to: string): Promise<void> {
   await rename(from, to);
   await syncDirectory(dirname(to));
+}
+
+/** Writes a file aside and moves it over whatever has its name: readers see the old one or the new one. */
+export async function replaceSynced(path: string, bytes: Uint8Array): Promise<void> {
+  const aside = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
+  await writingAside(aside, basename(path), async () => {
+    await writeSynced(aside, bytes);
+    await renameSynced(aside, path);
+  });
 }
 
 /** Runs `write`; on failure takes what it left at `aside` away and tells a full disk from other errors. */

@@ -4,18 +4,24 @@ import { NightshiftError } from "../errors.ts";
 import { clientOptions, createClient, type ClientOptions } from "./client.ts";
 import type { CliContext, ExitCode, Style } from "./context.ts";
 import { checkAgents } from "./doctor/agents.ts";
+import { checkArtifacts } from "./doctor/artifacts.ts";
 import { bad, ok, type Finding } from "./doctor/finding.ts";
+import { checkJudgesAnswer } from "./doctor/judges.ts";
 import { checkMachine } from "./doctor/machine.ts";
+import { checkPolicyServers } from "./doctor/policy-servers.ts";
+import { checkRedaction } from "./doctor/redaction.ts";
 import { checkRunning } from "./doctor/running.ts";
 import { checkStore } from "./doctor/store.ts";
 import { checkTransport } from "./doctor/transport.ts";
 import { oneLine, paint } from "./print.ts";
 
 const EXAMPLES = `
-Checks the config, the machine and, where one answers, the running Nightshift. Exit code 1 when a finding is bad.
+Checks the config, the machine, every outside part that is configured and, where one answers, the running Nightshift. Writes nothing but one small object in
+the bucket, which it deletes again; policy servers complete two single tokens. Exit code 1 when a finding is bad.
 
 Examples:
   nightshift doctor --config nightshift.yaml
+  nightshift doctor --config nightshift.yaml --ask-judges
   nightshift doctor --config nightshift.yaml --json | jq '.findings[] | select(.status != "ok")'`;
 
 const MARKS: Readonly<Record<Finding["status"], { text: string; style: Style }>> = {
@@ -29,15 +35,18 @@ export function doctorCommand(program: Command, context: CliContext, finish: (co
   clientOptions(program.command("doctor"))
     .description("check config, machine and the running Nightshift; every finding with its fix")
     .option("-c, --config <file>", "config file (YAML)")
+    .option("--ask-judges", "also have every judge write one word, which may cost")
     .addHelpText("after", EXAMPLES)
-    .action(async (options: ClientOptions & { config?: string }) => {
+    .action(async (options: DoctorOptions) => {
       const findings = await examine(options, context);
       context.out(options.json ? JSON.stringify({ findings }) : findings.map((finding) => describe(finding, context)).join("\n"));
       finish(findings.some(({ status }) => status === "bad") ? 1 : 0);
     });
 }
 
-async function examine(options: ClientOptions & { config?: string }, context: CliContext): Promise<Finding[]> {
+type DoctorOptions = ClientOptions & { config?: string; askJudges?: true };
+
+async function examine(options: DoctorOptions, context: CliContext): Promise<Finding[]> {
   const running = await checkRunning(createClient(options, context));
   const config = readConfig(options.config, context);
   if (config instanceof NightshiftError) return [bad("config", config.message, config.fix), ...running.findings];
@@ -46,7 +55,11 @@ async function examine(options: ClientOptions & { config?: string }, context: Cl
     ...(await checkMachine(config, running)),
     ...(await checkStore(config, context)),
     ...(await checkTransport(config)),
+    ...(await checkArtifacts(config, context)),
+    ...checkRedaction(config),
     ...checkAgents(config, context),
+    ...(await checkPolicyServers(config)),
+    ...(await checkJudgesAnswer(config, context, { isPaid: options.askJudges === true })),
     ...running.findings,
   ];
 }

@@ -50,7 +50,7 @@ const OPTIONAL = ["response_format", "temperature", "max_tokens"] as const;
 export function createJudgeClient(config: LlmJudgeConfig, deps: JudgeDeps): JudgeClient {
   // Everything is given explicitly: the package would otherwise read its own environment variables.
   const client = new OpenAI({
-    apiKey: readKey(config, deps.env),
+    apiKey: readJudgeKey(config, deps.env),
     baseURL: config.baseUrl ?? "https://api.openai.com/v1",
     organization: null,
     project: null,
@@ -212,7 +212,8 @@ function failure(
   return { status: "rejected", error: nightshiftError("judge_refused", { model, status, problem }, { cause: error }) };
 }
 
-function readKey(config: LlmJudgeConfig, env: JudgeDeps["env"]): string {
+/** The configured key; "none" where none is. @throws NightshiftError `judge_key_unreadable` */
+export function readJudgeKey(config: LlmJudgeConfig, env: JudgeDeps["env"]): string {
   if (config.apiKeyFile !== undefined) {
     try {
       return readFileSync(config.apiKeyFile, "utf8").trim();

@@ -9,6 +9,9 @@ import { makeDirectory, renameSynced, syncDirectory, writeSynced, writingAside }
 /** Written last: without it the directory does not exist for its reader. The trainer's `handover.py` is the other side. */
 export const MANIFEST_FILE = "manifest.json";
 
+/** Directory of the adapter that a night starts from, below its run directory. */
+export const START_ADAPTER = "start-adapter";
+
 const manifestSchema = z.looseObject({
   files: z.record(
     z.string().regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$/),

@@ -1,8 +1,7 @@
-import { randomUUID } from "node:crypto";
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { digestOf } from "../artifact/digest.ts";
-import { renameSynced, writeSynced, writingAside } from "../artifact/durable-file.ts";
+import { replaceSynced } from "../artifact/durable-file.ts";
 import type { Objects } from "../artifact/objects.ts";
 import { nightshiftError, NightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -62,7 +61,7 @@ export async function pullRunFile({ objects, prefix, runDirectory }: Mirrored, s
   const entry = await getEntry(objects, `${prefix}${RUN_ENTRY}/`, signal);
   const bytes = entry?.files.get(RUN_FILE);
   if (bytes === undefined) throw nightshiftError("artifact_missing", { what: `${prefix}${RUN_FILE}` });
-  await replaceFile(join(runDirectory, RUN_FILE), bytes);
+  await replaceSynced(join(runDirectory, RUN_FILE), bytes);
 }
 
 /** The newest checkpoint that is whole, unless the directory has one as new. One that is not whole is passed over, as the trainer does with torn ones. */
@@ -99,21 +98,13 @@ export async function pushFile({ objects, prefix, runDirectory, copied }: Mirror
 export async function pullFile({ objects, prefix, runDirectory, copied }: Mirrored, file: string, signal: Signal): Promise<void> {
   const bytes = await objects.get(prefix + file, { signal });
   if (bytes === null || copied.get(file) === digestOf(bytes)) return;
-  await replaceFile(join(runDirectory, file), bytes);
+  await replaceSynced(join(runDirectory, file), bytes);
   copied.set(file, digestOf(bytes));
 }
 
 async function localDirectories(runDirectory: string, names: RegExp): Promise<string[]> {
   const present = (await readdir(runDirectory, { withFileTypes: true })).filter((entry) => entry.isDirectory());
   return present.flatMap(({ name }) => (names.test(name) ? [name] : [])).toSorted(byNumber);
-}
-
-async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const aside = `${path}.${randomUUID()}`;
-  await writingAside(aside, path, async () => {
-    await writeSynced(aside, bytes);
-    await renameSynced(aside, path);
-  });
 }
 
 function numberOf(name: string): number {

@@ -1,11 +1,12 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest } from "../artifact/artifact-store.ts";
-import { writeSynced } from "../artifact/durable-file.ts";
+import { replaceSynced } from "../artifact/durable-file.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import { selectScenarios, type Selection } from "../scenario/select.ts";
 import { adapterArtifact, type RegisteredAdapter } from "./adapters.ts";
+import { handOver, plainManifest, START_ADAPTER } from "./hand-over.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { trainerConfig } from "./run-config.ts";
 
@@ -62,17 +63,22 @@ export function prepareRun(
 ): Promise<Policy & { adapterDigest: Digest | null }> {
   return deps.runs.step(options.runId, "prepare", async () => {
     const stable = await deps.fleet.stable();
-    const start = stable.adapter === null ? null : await checkout(stable.adapter, deps);
-    const base = { path: options.config.baseModel, digest: deps.fleet.baseDigest };
     await mkdir(runDirectory, { recursive: true });
+    const start = stable.adapter === null ? null : await bring(stable.adapter, runDirectory, deps);
+    const base = { path: options.config.baseModel, digest: deps.fleet.baseDigest };
     const run = trainerConfig({ runId: options.runId, agent: options.agent, config: options.config, base, start });
-    await writeSynced(join(runDirectory, "run.json"), new TextEncoder().encode(`${JSON.stringify(run, null, 2)}\n`));
+    // Replaced whole: a kill after it was written and before the step was noted comes here again.
+    await replaceSynced(join(runDirectory, "run.json"), new TextEncoder().encode(`${JSON.stringify(run, null, 2)}\n`));
     return { name: stable.name, digest: stable.digest, adapterDigest: stable.adapter?.digest ?? null };
   });
 }
 
-async function checkout(adapter: RegisteredAdapter, deps: NightDeps): Promise<{ path: string; digest: string }> {
+/** The files of the adapter that the night starts from become part of the run directory: a trainer elsewhere has nothing else. */
+async function bring(adapter: RegisteredAdapter, runDirectory: string, deps: NightDeps): Promise<{ path: string; digest: string }> {
   const found = await deps.artifacts.checkout(adapterArtifact(adapter.name));
   if (found === null) throw nightshiftError("artifact_missing", { what: `adapter ${adapter.name}` });
-  return { path: found.directory, digest: adapter.digest };
+  const files = new Map<string, Uint8Array>();
+  for (const { path } of adapter.manifest.files) files.set(path, await readFile(join(found.directory, path)));
+  await handOver(join(runDirectory, START_ADAPTER), files, plainManifest(files));
+  return { path: START_ADAPTER, digest: adapter.digest };
 }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { NightshiftError } from "../errors.ts";
+import { NightshiftError, type ErrorCode } from "../errors.ts";
 import type { RegisteredAdapter } from "./adapters.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { rollOutAndJudge } from "./night-rollouts.ts";
@@ -7,9 +7,13 @@ import { pinRecordings, prepareRun, type Policy } from "./night-start.ts";
 import { trainIteration } from "./night-train.ts";
 import type { RunOutcome } from "./run-store.ts";
 
+/** What a night cannot do anything about and that passes: the run stays open, and whoever called comes again. */
+const OUTAGES: ReadonlySet<ErrorCode> = new Set(["artifact_store_unavailable", "artifact_store_refused", "store_unavailable"]);
+
 /**
  * One night for one agent: (select → roll out → judge → batch → train) × iterations. Every step is durable, so calling it again with the same run
- * continues where it was killed. Resolves to the outcome; the run's row is finished by then. Rejects only when `signal` aborts or for a defect.
+ * continues where it was killed. Resolves to the outcome; the run's row is finished by then. Rejects only when `signal` aborts, for a defect, or while the
+ * artifact store or the database is away.
  */
 export async function runNight(options: NightOptions, deps: NightDeps): Promise<RunOutcome> {
   const log = deps.log.child({ run_id: options.runId, agent: options.agent });
@@ -19,7 +23,7 @@ export async function runNight(options: NightOptions, deps: NightDeps): Promise<
     log.info({ outcome: outcome.kind }, "run finished");
     return outcome;
   } catch (error) {
-    if (options.signal.aborted || !(error instanceof NightshiftError)) throw error;
+    if (options.signal.aborted || !(error instanceof NightshiftError) || OUTAGES.has(error.code)) throw error;
     const outcome: RunOutcome = { kind: "failed", code: error.code, message: error.message, fix: error.fix };
     await deps.runs.finish(options.runId, "failed", outcome, deps.now());
     log.error({ err: error, code: error.code }, "run failed");

@@ -82,7 +82,7 @@ describe("the agent", () => {
   it("may be left out where there is one", async () => {
     const { url, requests } = await serve({
       ...ONE_AGENT,
-      "GET /v1/report": { captured: 0, complete: 0, trainable: 0, reasons: {}, mends: [], dialects: [], examined: 0 },
+      "GET /v1/report": { captured: 0, complete: 0, trainable: 0, reasons: {}, mends: [], dialects: [], keys: [], examined: 0 },
     });
     expect((await cli(["report", "--url", url])).code).toBe(0);
     expect(requests.at(-1)?.line).toBe("GET /v1/report?agent=support");
@@ -134,6 +134,7 @@ describe("what people read", () => {
         ...{ captured: 200, complete: 100, trainable: 50, reasons: { output_missing: 50 }, examined: 100 },
         mends: [{ reason: "output_missing", trajectories: 50, mend: "Set the switch." }],
         dialects: [{ dialect: "genai", trajectories: 100, trainable: 50 }],
+        keys: [{ kind: "session", conversations: 200 }],
       },
     });
     const { out } = await cli(["report", "--url", url]);

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { Agent } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteObjectCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
-import type { S3Config } from "../../config-artifacts.ts";
+import { s3Endpoint, type S3Config } from "../../config-artifacts.ts";
 import { nightshiftError } from "../../errors.ts";
 import type { Objects } from "../objects.ts";
 import { readS3Credentials } from "./credentials.ts";
@@ -26,7 +26,7 @@ const MAX_PAGES = 1_000;
 export function createS3Objects(config: S3Config, { env }: { env: Environment }): Objects & { close(): void } {
   const client = createClient(config, env);
   const { bucket: Bucket, prefix } = config;
-  const where = `${config.endpoint ?? `s3 in ${config.region}`}, bucket ${Bucket}`;
+  const where = `${s3Endpoint(config)}, bucket ${Bucket}`;
   const at = (key: string) => ({ Bucket, Key: prefix + key });
   const retry = <T>(signal: Signal, request: () => Promise<T>) => persist({ where, attempts: config.attempts }, signal, request);
   const options = (signal: Signal) => (signal === undefined ? {} : { abortSignal: signal });
@@ -84,7 +84,13 @@ function createClient(config: S3Config, env: Environment): S3Client {
   readS3Credentials(config, env);
   return new S3Client({
     region: config.region,
-    ...(config.endpoint === undefined ? {} : { endpoint: config.endpoint }),
+    // Given, not left to the SDK: it would look for these in AWS_ variables and in files of the home directory.
+    endpoint: s3Endpoint(config),
+    useDualstackEndpoint: false,
+    useFipsEndpoint: false,
+    useArnRegion: false,
+    defaultsMode: "standard",
+    retryMode: "standard",
     forcePathStyle: config.pathStyle ?? config.endpoint !== undefined,
     credentials: () =>
       Promise.resolve({ ...readS3Credentials(config, env), expiration: new Date(Date.now() + SDK_REFRESH_MS + CREDENTIALS_AGE_MS) }),

@@ -58,7 +58,7 @@ function checkReplica({ agent, routes }: AgentView, { name, url, models }: Repli
   );
 }
 
-function checkWire(agent: string, { captured, examined, dialects, mends }: Report): Finding[] {
+function checkWire(agent: string, { captured, examined, dialects, mends, keys }: Report): Finding[] {
   const check = `${agent}: telemetry`;
   if (captured === 0) {
     return [
@@ -78,5 +78,18 @@ function checkWire(agent: string, { captured, examined, dialects, mends }: Repor
   return [
     ...shares,
     ...worth.map(({ reason, trajectories, mend }) => warn(check, `${reason} on ${trajectories} of ${examined} trajectories`, mend)),
+    ...checkKeys(agent, keys),
   ];
+}
+
+/** Without a key a chat of several traces falls apart into as many conversations, and a canary cannot keep it on one adapter. */
+function checkKeys(agent: string, keys: Report["keys"]): Finding[] {
+  const check = `${agent}: conversation key`;
+  const all = keys.reduce((sum, { conversations }) => sum + conversations, 0);
+  const bare = keys.find(({ kind }) => kind === "trace")?.conversations ?? 0;
+  if (bare < all / 10) return [ok(check, `${all - bare} of ${all} conversations are named by the agent`)];
+  const told = `${bare} of ${all} conversations are single traces that name neither a conversation nor a session`;
+  const fix =
+    "Set gen_ai.conversation.id or session.id on the agent's spans and send x-session-id with its model calls; where one trace is one conversation, set gateway.key.traceparent: true.";
+  return all === 0 ? [] : [warn(check, told, fix)];
 }

@@ -4,10 +4,8 @@ import { silentLog } from "../../log.ts";
 import { postgresFacts } from "../../store/postgres-facts.ts";
 import { openPostgres } from "../../app/store.ts";
 import type { CliContext } from "../context.ts";
+import { judgeClock } from "./clock.ts";
 import { bad, ok, warn, type Finding } from "./finding.ts";
-
-/** Times of several machines are compared with one another: grace periods, leases, quarantines. */
-const TOLERATED_SKEW_MS = 2_000;
 
 /** What the configured PostgreSQL says of itself; nothing for the embedded one, which is part of the process. */
 export async function checkStore(config: Config, { env }: CliContext): Promise<Finding[]> {
@@ -32,9 +30,7 @@ function judge(facts: Awaited<ReturnType<typeof postgresFacts>>, wanted: number)
     mayCreate
       ? ok("database rights", "may create tables")
       : bad("database rights", "this user may not create tables", "grant create on schema public to it, or make it the database's owner."),
-    Math.abs(clockAheadMs) <= TOLERATED_SKEW_MS
-      ? ok("database clock", "agrees with this machine's")
-      : warn("database clock", `differs from this machine's by ${clockAheadMs} ms`, "Keep both clocks in step with NTP."),
+    judgeClock("database clock", clockAheadMs),
     wanted < maxConnections
       ? ok("database connections", `${wanted} of ${maxConnections}`)
       : warn(

@@ -1,0 +1,125 @@
+import type { AgentConfig, Config } from "../../config.ts";
+import { examineVllm, type VllmFacts } from "../../serving/vllm-facts.ts";
+import { clockAheadMs, judgeClock } from "./clock.ts";
+import { bad, ok, warn, type Finding } from "./finding.ts";
+
+const ASK_TIMEOUT_MS = 20_000;
+/** The first with return_token_ids and processed_logprobs. */
+const OLDEST = [0, 10, 2] as const;
+/** Stable, candidate, last known good and tonight's at once; with one, vLLM serves the arms in turns. */
+const MAX_LORAS = 4;
+const MAX_CPU_LORAS = 6;
+
+/** How the configured vLLM servers were started. Embedded ones are started by `up` itself, rightly. */
+export async function checkPolicyServers({ agents }: Pick<Config, "agents">): Promise<Finding[]> {
+  const servers = Object.entries(agents).flatMap(([agent, config]) => config.policyServers.map(({ url }) => ({ agent, config, url })));
+  const findings: Finding[] = [];
+  for (const { agent, config, url } of servers) {
+    const askedAtMs = Date.now();
+    const facts = await examineVllm({ url, model: config.model, timeoutMs: ASK_TIMEOUT_MS });
+    findings.push(...judge(`${agent}: ${url}`, config, facts, { askedAtMs, answeredAtMs: Date.now() }));
+  }
+  return findings;
+}
+
+function judge(
+  check: string,
+  config: AgentConfig,
+  facts: VllmFacts | null,
+  { askedAtMs, answeredAtMs }: { askedAtMs: number; answeredAtMs: number },
+): Finding[] {
+  if (facts === null)
+    return [warn(check, "does not answer from here: its flags were not looked at", "Start it, or run doctor where Nightshift runs.")];
+  const model = facts.models.includes(config.model)
+    ? []
+    : [bad(check, `serves ${facts.models.join(", ")}, not ${config.model}`, `Start it with --served-model-name ${config.model}.`)];
+  return [
+    ...model,
+    judgeVersion(check, facts),
+    ...judgeLora(check, config, facts),
+    judgeLogprobs(check, facts),
+    ...judgePriority(check, facts),
+    ...judgeUnseen(check, config, facts),
+    ...(facts.isInDevelopmentMode
+      ? [warn(check, "its development endpoints are open: whoever reaches it may pause it", "Unset VLLM_SERVER_DEV_MODE.")]
+      : []),
+    judgeClock(`${check}: clock`, clockAheadMs(facts.dateHeader, askedAtMs, answeredAtMs)),
+  ];
+}
+
+function judgeVersion(check: string, { version }: VllmFacts): Finding {
+  if (version === null)
+    return warn(check, "tells no version: it may not be vLLM", "Point policyServers at vLLM itself, not at a router in front of it.");
+  const isOld = compare(version.split(/[.+]/).map(Number), OLDEST) < 0;
+  return isOld ? bad(check, `vLLM ${version}`, `Use vLLM ${OLDEST.join(".")} or newer.`) : ok(check, `vLLM ${version}`);
+}
+
+function judgeLora(
+  check: string,
+  { night }: AgentConfig,
+  { hasLora, loadsAtRunTime, maxLoras, maxCpuLoras, maxLoraRank }: VllmFacts,
+): Finding[] {
+  if (hasLora === false) return [bad(check, "serves no LoRA adapters", "Start it with --enable-lora.")];
+  const findings: Finding[] = [];
+  if (loadsAtRunTime === false)
+    findings.push(bad(check, "does not load adapters at run time", "Start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."));
+  if (maxLoras !== null && maxLoras < MAX_LORAS) {
+    const told = `--max-loras ${maxLoras}: stable, candidate, the last known good and tonight's do not fit, so calls wait for one another`;
+    findings.push((maxLoras < 2 ? bad : warn)(check, told, `Start it with --max-loras ${MAX_LORAS}.`));
+  }
+  if (maxCpuLoras !== null && maxCpuLoras < MAX_CPU_LORAS)
+    findings.push(
+      warn(check, `--max-cpu-loras ${maxCpuLoras}: adapters are read from disk again`, `Start it with --max-cpu-loras ${MAX_CPU_LORAS}.`),
+    );
+  if (maxLoraRank !== null && maxLoraRank < night.lora.rank) {
+    const told = `--max-lora-rank ${maxLoraRank}, nights train rank ${night.lora.rank}`;
+    findings.push(bad(check, told, `Start it with --max-lora-rank ${night.lora.rank}, or lower night.lora.rank.`));
+  }
+  if (findings.length > 0) return findings;
+  if (loadsAtRunTime === null || maxLoras === null)
+    return [
+      warn(
+        check,
+        "does not tell whether it loads adapters at run time",
+        "Let doctor reach /metrics and /v1/unload_lora_adapter of the server itself.",
+      ),
+    ];
+  return [ok(check, `loads adapters at run time, --max-loras ${maxLoras}`)];
+}
+
+function judgeLogprobs(check: string, { hasProcessedLogprobs }: VllmFacts): Finding {
+  const fix = "Start it with --logprobs-mode processed_logprobs: training divides by the probabilities that were sampled from.";
+  if (hasProcessedLogprobs === null) return warn(check, "gave no logprobs to compare", fix);
+  return hasProcessedLogprobs
+    ? ok(check, "logprobs are processed: temperature moves them")
+    : bad(check, "logprobs are raw: temperature does not move them", fix);
+}
+
+function judgePriority(check: string, { schedulingPolicy }: VllmFacts): Finding[] {
+  if (schedulingPolicy === null) return [];
+  if (schedulingPolicy === "priority") return [ok(check, "schedules by priority")];
+  const told = `--scheduling-policy ${schedulingPolicy}: a night's rollouts are not put behind production's calls`;
+  return [warn(check, told, "Start it with --scheduling-policy priority.")];
+}
+
+/** No endpoint of a server in production tells these. */
+function judgeUnseen(check: string, { night }: AgentConfig, facts: VllmFacts): Finding[] {
+  const flags = [
+    ...(facts.maxCpuLoras === null ? [`--max-cpu-loras ${MAX_CPU_LORAS}`] : []),
+    ...(facts.maxLoraRank === null ? [`--max-lora-rank ${night.lora.rank}`] : []),
+    ...(facts.schedulingPolicy === null ? ["--scheduling-policy priority"] : []),
+  ];
+  if (flags.length === 0) return [];
+  return [
+    warn(
+      check,
+      "max-cpu-loras, max-lora-rank and the scheduling policy cannot be seen over HTTP",
+      `Look that it was started with at least ${flags.join(" ")}.`,
+    ),
+  ];
+}
+
+function compare(found: readonly number[], wanted: readonly number[]): number {
+  const index = wanted.findIndex((part, at) => part !== (found[at] ?? 0));
+  return index === -1 ? 0 : (found[index] ?? 0) - (wanted[index] ?? 0);
+}

@@ -1,0 +1,171 @@
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { clockAheadMs, judgeClock } from "../../src/cli/doctor/clock.ts";
+import type { Finding } from "../../src/cli/doctor/finding.ts";
+import { checkJudgesAnswer } from "../../src/cli/doctor/judges.ts";
+import { checkPolicyServers } from "../../src/cli/doctor/policy-servers.ts";
+import { checkRedaction } from "../../src/cli/doctor/redaction.ts";
+import { parseConfig } from "../../src/config.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "nightshift-doctor-"));
+const servers: Server[] = [];
+afterEach(() => {
+  for (const server of servers.splice(0)) server.closeAllConnections();
+});
+afterAll(() => rmSync(dir, { recursive: true }));
+
+const lines = (findings: readonly Finding[]): string[] => findings.map(({ status, check, message }) => `${status} ${check}: ${message}`);
+
+/** Answers by `METHOD path`; 404 otherwise. Keeps what was asked. */
+async function serve(answers: Record<string, () => { status?: number; body: unknown }>) {
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    request.resume();
+    asked.push(`${request.method} ${request.url} ${request.headers.authorization ?? ""}`.trim());
+    const { status = 200, body: answer } = answers[`${request.method} ${request.url?.split("?")[0]}`]?.() ?? {
+      status: 404,
+      body: { detail: "Not Found" },
+    };
+    response.writeHead(status, { "content-type": typeof answer === "string" ? "text/plain" : "application/json" });
+    response.end(typeof answer === "string" ? answer : JSON.stringify(answer));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  servers.push(server);
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked };
+}
+
+describe("clocks", () => {
+  const noon = Date.parse("2026-11-21T12:00:00Z");
+  const header = "Sat, 21 Nov 2026 12:00:00 GMT";
+  it.each([
+    { what: "asked and answered within its second", asked: noon + 100, answered: noon + 200, ahead: 0 },
+    { what: "the second before", asked: noon - 300, answered: noon - 100, ahead: 100 },
+    { what: "the second after", asked: noon + 1_500, answered: noon + 1_600, ahead: -501 },
+    { what: "two minutes behind", asked: noon + 120_999, answered: noon + 121_500, ahead: -120_000 },
+    { what: "an hour ahead", asked: noon - 3_600_500, answered: noon - 3_600_000, ahead: 3_600_000 },
+  ])("$what", ({ asked, answered, ahead }) => {
+    expect(clockAheadMs(header, asked, answered)).toBe(ahead);
+  });
+
+  it.each([
+    { ahead: 1_000, status: "ok" },
+    { ahead: -1_001, status: "warn" },
+    { ahead: 60_000, status: "warn" },
+    { ahead: -60_001, status: "bad" },
+    { ahead: null, status: "warn" },
+  ])("$ahead ms is $status", ({ ahead, status }) => {
+    expect(judgeClock("x", ahead).status).toBe(status);
+  });
+
+  it.each([undefined, null, "", "yesterday"])("%j tells no time", (text) => {
+    expect(clockAheadMs(text, 0, 1)).toBeNull();
+  });
+});
+
+describe("redaction keys", () => {
+  const key = join(dir, "redaction.key");
+  const configOf = (tenant: object, transport: object = { driver: "inline" }) => parseConfig({ tenants: { default: tenant }, transport });
+  const kafka = { driver: "kafka", brokers: ["127.0.0.1:9092"] };
+
+  it("is made by itself where one process has it, and must be given where several do", () => {
+    expect(lines(checkRedaction(configOf({})))).toEqual(["ok redaction key of default: made at the first start, kept below dataDir/keys"]);
+    expect(lines(checkRedaction(configOf({}, kafka)))).toEqual([
+      expect.stringMatching(/^warn redaction key of default: not configured: every process/),
+    ]);
+  });
+
+  it("is shown by its id, and must be long enough and nobody else's", () => {
+    writeFileSync(key, Buffer.alloc(32, 1));
+    chmodSync(key, 0o600);
+    const [finding] = lines(checkRedaction(configOf({ redactionKeyFile: key }, kafka)));
+    expect(finding).toMatch(/^ok redaction key of default: .*redaction\.key, id [0-9a-f]{16}$/);
+    chmodSync(key, 0o644);
+    expect(lines(checkRedaction(configOf({ redactionKeyFile: key })))).toEqual([
+      expect.stringMatching(/^warn .*other users of this machine may read it$/),
+    ]);
+    writeFileSync(key, "short");
+    expect(lines(checkRedaction(configOf({ redactionKeyFile: key })))).toEqual([expect.stringMatching(/^bad .*it has 5 bytes, not 32$/)]);
+    expect(lines(checkRedaction(configOf({ redactionKeyFile: join(dir, "none") })))).toEqual([
+      expect.stringMatching(/^bad .*it cannot be read$/),
+    ]);
+  });
+});
+
+describe("judges", () => {
+  const check = (baseUrl: string, isPaid = false) =>
+    checkJudgesAnswer(
+      parseConfig({
+        agents: { a: { model: "m", baseModel: "b", judge: { driver: "ruler", model: "judge-1", baseUrl, apiKeyEnv: "KEY" } } },
+      }),
+      { env: { KEY: "s3cret" } },
+      { isPaid },
+    );
+  const models = (...ids: string[]) => ({
+    "GET /v1/models": () => ({ body: { object: "list", data: ids.map((id) => ({ id, object: "model" })) } }),
+  });
+
+  it("are asked for their models only, unless told to pay", async () => {
+    const { url, asked } = await serve(models("judge-0", "judge-1"));
+    expect(lines(await check(`${url}/v1`))).toEqual([
+      "ok a: judge answers: judge-1 is listed; nothing was asked of it (--ask-judges does, for a token)",
+    ]);
+    expect(asked).toEqual(["GET /v1/models Bearer s3cret"]);
+  });
+
+  it("write an answer when told to", async () => {
+    const choice = { index: 0, finish_reason: "stop", message: { role: "assistant", content: "yes" } };
+    const { url, asked } = await serve({
+      "POST /v1/chat/completions": () => ({ body: { id: "1", object: "chat.completion", choices: [choice] } }),
+    });
+    expect(lines(await check(`${url}/v1`, true))).toEqual(["ok a: judge answers: judge-1 wrote an answer"]);
+    expect(asked).toEqual(["POST /v1/chat/completions Bearer s3cret"]);
+  });
+
+  it.each([
+    { answers: models("other"), says: /^warn .*judge-1 is not among the 1 models that are listed$/ },
+    {
+      answers: { "GET /v1/models": () => ({ status: 401, body: { error: { message: "no s3cret" } } }) },
+      says: /^bad .*refused the key: HTTP 401$/,
+    },
+    { answers: { "GET /v1/models": () => ({ status: 500, body: "down" }) }, says: /^bad .*HTTP 500$/ },
+    { answers: {}, says: /^warn .*lists no models$/ },
+  ])("say what is wrong: $says", async ({ answers, says }) => {
+    const { url } = await serve(answers);
+    const [line] = lines(await check(`${url}/v1`));
+    expect(line).toMatch(says);
+    expect(line).not.toContain("s3cret");
+  });
+
+  it("that are away are one bad finding", async () => {
+    expect(lines(await check("http://127.0.0.1:1/v1"))).toEqual(["bad a: judge answers: http://127.0.0.1:1/v1 does not answer"]);
+  });
+});
+
+describe("a policy server that is not vLLM", () => {
+  const check = (url: string) =>
+    checkPolicyServers(parseConfig({ agents: { a: { model: "m", baseModel: "b", policyServers: [{ url }] } } }));
+
+  it("is told by what it does not say", async () => {
+    const { url } = await serve({ "GET /v1/models": () => ({ body: { data: [{ id: "other" }] } }) });
+    expect(lines(await check(url)).map((line) => line.replaceAll(url, "URL"))).toEqual([
+      "bad a: URL: serves other, not m",
+      "warn a: URL: tells no version: it may not be vLLM",
+      "bad a: URL: does not load adapters at run time",
+      "warn a: URL: gave no logprobs to compare",
+      "warn a: URL: max-cpu-loras, max-lora-rank and the scheduling policy cannot be seen over HTTP",
+      "ok a: URL: clock: agrees with this machine's",
+    ]);
+  });
+
+  it("that is away is a warning: doctor may run elsewhere", async () => {
+    expect(lines(await check("http://127.0.0.1:1"))).toEqual([
+      "warn a: http://127.0.0.1:1: does not answer from here: its flags were not looked at",
+    ]);
+  });
+});
