@@ -36,6 +36,9 @@ const server = serve({ fetch: app.fetch, hostname: "127.0.0.1", port: Number(env
   process.stdout.write(`${JSON.stringify({ event: "ready", url: `http://127.0.0.1:${port}` })}\n`);
 });
 
+// Longer than any client keeps an idle connection: one that the server closes first can swallow a call.
+if ("keepAliveTimeout" in server) server.keepAliveTimeout = 65_000;
+
 /** Answers what is under way, then sends the last spans. */
 function drain(): void {
   server.close(() => {

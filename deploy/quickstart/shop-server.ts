@@ -34,6 +34,8 @@ export async function startShop(options: { orders: readonly Order[]; port?: numb
         close: () => new Promise((closed) => void server.close(() => closed())),
       });
     });
+    // Longer than any client keeps an idle connection: one that the server closes first can swallow a call.
+    if ("keepAliveTimeout" in server) server.keepAliveTimeout = 65_000;
   });
 }
 

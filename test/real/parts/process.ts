@@ -74,12 +74,7 @@ export async function startPartProcess(
   };
 }
 
-async function end(
-  child: ChildProcess,
-  kill: (signal: NodeJS.Signals) => void,
-  signal: NodeJS.Signals,
-  limitMs: number,
-): Promise<void> {
+async function end(child: ChildProcess, kill: (signal: NodeJS.Signals) => void, signal: NodeJS.Signals, limitMs: number): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const gone = once(child, "exit");
   kill(signal);

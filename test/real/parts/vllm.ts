@@ -54,6 +54,9 @@ export interface VllmServer {
   stop(): Promise<void>;
   /** kill -9, of its engine too. */
   kill(): Promise<void>;
+  /** Its processes stop where they are, connections stay open. */
+  pause(): void;
+  resume(): void;
   /** On the same port; whatever adapters it had are gone. */
   restart(): Promise<void>;
 }
@@ -103,6 +106,9 @@ export async function startVllm(options: VllmOptions): Promise<VllmServer> {
     tail: () => server.tail(),
     stop: () => server.stop(),
     kill: () => server.kill(),
+    // Started as a group of its own, engine included.
+    pause: () => void process.kill(-server.pid, "SIGSTOP"),
+    resume: () => void process.kill(-server.pid, "SIGCONT"),
     async restart() {
       await server.kill();
       server = await start();
@@ -126,6 +132,8 @@ const LORA_MODULES = ["qkv_proj", "q_proj", "k_proj", "v_proj", "o_proj", "gate_
 const FLAGS = [
   ...["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager"],
   ...["--enable-lora", "--lora-target-modules", ...LORA_MODULES],
+  // A prompt that is read in two parts and has a seed ends the engine on the CPU: its random generator cannot be set back.
+  ...["--no-enable-chunked-prefill", "--max-num-batched-tokens", "4096"],
   ...["--logprobs-mode", "processed_logprobs", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"],
 ];
 
