@@ -65,6 +65,17 @@ test("a topic that takes less than what the exporter cuts to loses the request: 
   await Promise.all([mended.stop(), intake.close()]);
 });
 
+test("with the topic and both settings raised, a larger span is taken", async () => {
+  const intake = await startIntake({ kafka, postgres }, "raised", { config: { "max.message.bytes": "4000000" } });
+  const env = { KAFKA_COMPRESSION: "none", KAFKA_MAX_MESSAGE_BYTES: "4000000", KAFKA_SPLIT_BYTES: "3900000" };
+  const stock = await startStock(intake, kafka.brokers, { env });
+  const { spanIds, request } = largeSpans("raised", { count: 4, bytes: 1_920_000 });
+  expect((await post(stock.url, "traces", request)).status).toBe(200);
+  await intake.untilStored({ spans: spanIds.length, logs: 0 });
+  expect(await intake.spanIds()).toEqual(spanIds);
+  await Promise.all([stock.stop(), intake.close()]);
+});
+
 test("no answer of success without Kafka: 503 while the brokers are away, and the request is taken once they are back", async () => {
   const intake = await startIntake({ kafka, postgres }, "away");
   const stock = await startStock(intake, kafka.brokers);
