@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { startIngest, startReceiver } from "../../src/app/capture.ts";
+import { startIngest } from "../../src/app/capture.ts";
+import { startReceiver } from "../../src/app/receiver.ts";
 import { createFileArtifactStore } from "../../src/artifact/file.ts";
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
@@ -36,9 +37,9 @@ afterEach(async () => {
   for (const part of running.splice(0).toReversed()) await part.close();
 });
 
-/** A collector and an ingest with a clock each, and one conversation that comes through them. */
+/** A sender (an agent or a gateway), a collector and an ingest with a clock each, and one conversation that comes through them. */
 async function start(name: string) {
-  const clock = { collectorMs: START_MS, ingestMs: START_MS };
+  const clock = { senderMs: START_MS, collectorMs: START_MS, ingestMs: START_MS };
   const transport = createInlineTransport({ log });
   const ingest = await startIngest(config, { database, transport, artifacts, log, now: () => clock.ingestMs });
   const receiver = await startReceiver(config, { transport, artifacts, log, now: () => clock.collectorMs });
@@ -46,10 +47,11 @@ async function start(name: string) {
   const trace = Buffer.from(name).toString("hex").padStart(32, "0").slice(-32);
   const send = async (number: number, more: object): Promise<void> => {
     const spanId = number.toString(16).padStart(16, "0");
+    const times = { startTimeUnixNano: `${clock.senderMs}000000`, endTimeUnixNano: `${clock.senderMs + 500}000000` };
     const response = await fetch(`http://127.0.0.1:${receiver.port}/v1/traces`, {
       method: "POST",
       headers: { "content-type": "application/x-protobuf" },
-      body: protobuf(traceRequest([spanJson({ traceId: trace, spanId, ...more })])) as Uint8Array<ArrayBuffer>,
+      body: protobuf(traceRequest([spanJson({ traceId: trace, spanId, ...times, ...more })])) as Uint8Array<ArrayBuffer>,
     });
     expect(response.status).toBe(200);
   };
@@ -67,19 +69,20 @@ async function start(name: string) {
       return read();
     },
     pass(ms: number) {
-      clock.collectorMs += ms;
-      clock.ingestMs += ms;
+      for (const whose of ["senderMs", "collectorMs", "ingestMs"] as const) clock[whose] += ms;
     },
   };
 }
 
 describe.each([
-  ["an hour ahead", HOUR_MS],
-  ["an hour behind", -HOUR_MS],
-])("a collector's clock %s", (name, skewMs) => {
+  ["a collector", "ahead", "collectorMs", HOUR_MS],
+  ["a collector", "behind", "collectorMs", -HOUR_MS],
+  ["a gateway", "ahead", "senderMs", HOUR_MS],
+  ["a gateway", "behind", "senderMs", -HOUR_MS],
+] as const)("%s's clock an hour %s", (who, where, clock, skewMs) => {
   test("a conversation is whole when it completes, and completes after the grace", async () => {
-    const world = await start(`collector ${name}`);
-    world.clock.collectorMs += skewMs;
+    const world = await start(`${who} ${where}`);
+    world.clock[clock] += skewMs;
     await world.sendChild(1);
     world.pass(2_000);
     expect(await world.sweep()).toEqual({ spans: 1, state: "open", version: 1 });
