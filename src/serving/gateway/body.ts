@@ -56,6 +56,23 @@ export function withModel(body: Buffer, model: string): Buffer {
 
 /** Byte ranges of the string values of top-level `model` keys, quotes included, in order. */
 function modelValues(body: Buffer): readonly (readonly [number, number])[] {
+  return onlyModelValue(body) ?? everyModelValue(body);
+}
+
+const MODEL_KEY = Buffer.from('"model"');
+
+/**
+ * The usual body by two searches, many times faster than a scan of its bytes: there is a top-level key, so if `"model"` occurs once and no letter of it may be
+ * written as an escape, that occurrence is the key. Null where it takes the scan to know.
+ */
+function onlyModelValue(body: Buffer): readonly (readonly [number, number])[] | null {
+  const at = body.indexOf(MODEL_KEY);
+  if (at === -1 || body.includes(MODEL_KEY, at + 1) || body.includes("\\u00")) return null;
+  const start = skipWhitespace(body, skipWhitespace(body, at + MODEL_KEY.length) + 1);
+  return [[start, stringEnd(body, start)]];
+}
+
+function everyModelValue(body: Buffer): readonly (readonly [number, number])[] {
   const ranges: [number, number][] = [];
   let depth = 0;
   for (let at = 0; at < body.length; at++) {

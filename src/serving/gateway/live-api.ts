@@ -49,7 +49,9 @@ export function count(value: unknown): number | undefined {
 
 /** Drops undefined values, which exactOptionalPropertyTypes forbids to pass on. */
 export function present<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> };
+  const kept: Partial<T> = {};
+  for (const key in value) if (value[key] !== undefined) kept[key] = value[key];
+  return kept as { [K in keyof T]: Exclude<T[K], undefined> };
 }
 
 /** A JSON object or array where the text is one, otherwise the text: "42" as a tool's answer stays the text that the model saw. */

@@ -13,7 +13,7 @@ import { createCallMeters, type CallMeters } from "./call-meters.ts";
 import { forward, type Forwarded } from "./forward.ts";
 import type { LiveApi } from "./live-api.ts";
 import { sendRefusal } from "./refusal.ts";
-import { relay, type RelayEnd } from "./relay.ts";
+import { isEventStream, relay, type RelayEnd } from "./relay.ts";
 import { openingOf, readCall, signalOf, upstreamHeaders, type ServedAgent } from "./live-request.ts";
 import type { CaptureSink } from "./span-export.ts";
 import { emitAssignmentSpan, emitCallSpan, type LiveCall } from "./span.ts";
@@ -74,8 +74,9 @@ async function answerCall(
     return { ...nothing, fallback: forwarded.fallback, errorType: forwarded.refusal.code };
   }
   const { answer, target, fallback } = forwarded;
-  const isEventStream = String(answer.headers["content-type"]).startsWith("text/event-stream");
-  const reader = call.captures ? createAnswerReader(call.api, { isEventStream, maxBytes: MAX_CAPTURED_BYTES }) : null;
+  const reader = call.captures
+    ? createAnswerReader(call.api, { isEventStream: isEventStream(answer), maxBytes: MAX_CAPTURED_BYTES })
+    : null;
   let firstByteMs: number | null = null;
   let end: RelayEnd = "upstream_broke";
   try {
@@ -86,7 +87,7 @@ async function answerCall(
         reader?.seen(chunk);
       },
     });
-    // The headers are on their way by now, the body is not.
+    // The headers are written by now, the body is not.
     meters.addedLatency(call.agent, performance.now() - call.receivedMs - forwarded.upstreamMs);
     end = await relaying;
   } finally {

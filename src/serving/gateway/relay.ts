@@ -39,6 +39,10 @@ export function endToEnd(
 
 const OWN_HEADERS: ReadonlySet<string> = new Set(["x-request-id", "x-nightshift-adapter", "x-nightshift-arm"]);
 
+export function isEventStream(answer: Dispatcher.ResponseData): boolean {
+  return String(answer.headers["content-type"]).startsWith("text/event-stream");
+}
+
 /**
  * Sends an upstream's answer on, byte for byte, no faster than the client reads it. `seen` gets every chunk after it was handed to the client;
  * it must not change it. An upstream that breaks off cuts the client's connection too, so that a short answer never looks whole.
@@ -62,8 +66,8 @@ export function relay(
       return;
     }
     response.writeHead(answer.statusCode, { ...endToEnd(answer.headers, OWN_HEADERS), ...options.headers });
-    // A stream's first event may be seconds away; the client may want to see now that it was accepted.
-    response.flushHeaders();
+    // A stream's first event may be seconds away, and the client may want to see now that it was accepted. Other headers go in one packet with their body.
+    if (isEventStream(answer)) response.flushHeaders();
     body.on("data", (chunk: Buffer) => {
       if (!response.write(chunk)) body.pause();
       options.seen(chunk);
