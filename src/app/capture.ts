@@ -1,6 +1,3 @@
-import { join } from "node:path";
-import { createReceiver } from "../../collector/receiver.ts";
-import { createTenantOf } from "../../collector/tenant.ts";
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
@@ -8,8 +5,7 @@ import type { Logger } from "../log.ts";
 import type { Database } from "../store/database.ts";
 import { createCounter, createHistogram, errorTypeOf } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
-import { createRedactor } from "../trace/redact-request.ts";
-import { ensureRedactionKey, readRedactionKey, redactionKeyId } from "../trace/redaction-key.ts";
+import { redactionKeyId } from "../trace/redaction-key.ts";
 import { requireSameRedactionKey } from "../trace/redaction-key-check.ts";
 import { storeRecord } from "../trace/span-store.ts";
 import { createAssembler } from "../trajectory/assembler.ts";
@@ -17,6 +13,8 @@ import { noteArrivals } from "../trajectory/conversation-store.ts";
 import { redeem } from "../transport/claim.ts";
 import type { RecordHandler, Transport, TransportRecord } from "../transport/transport.ts";
 import { startLoop } from "./loop.ts";
+import { startReceiver } from "./receiver.ts";
+import { keyOf, loadRedactionKeys, type RedactionKeys } from "./redaction-keys.ts";
 
 /** Receiver, ingest and assembly. */
 export interface Capture {
@@ -37,7 +35,7 @@ interface CaptureDeps {
 
 /** All of capture in one process. */
 export async function startCapture(config: Config, deps: CaptureDeps): Promise<Capture> {
-  const keys = redactionKeys(config);
+  const keys = loadRedactionKeys(config);
   const ingest = await startIngest(config, { ...deps, keys });
   const receiver = await startReceiver(config, { ...deps, keys }).catch(async (error: unknown) => {
     await ingest.close();
@@ -53,27 +51,10 @@ export async function startCapture(config: Config, deps: CaptureDeps): Promise<C
   };
 }
 
-/** The edge: takes OTLP requests, redacts them, and answers when the transport has them. Needs no database. */
-export async function startReceiver(
-  config: Config,
-  { transport, artifacts, log, now, keys = redactionKeys(config) }: Omit<CaptureDeps, "database"> & { keys?: RedactionKeys },
-): Promise<{ port: number; close(): Promise<void> }> {
-  const receiver = createReceiver(config.collector, {
-    transport,
-    artifacts,
-    log,
-    redactor: config.collector.redact ? createRedactor((tenant) => keyOf(keys, tenant)) : null,
-    tenant: createTenantOf(config),
-    now,
-  });
-  const { port } = await receiver.start();
-  return { port, close: () => receiver.close() };
-}
-
 /** What follows the transport: stores what it delivers and assembles what is complete. Several may run beside each other. */
 export async function startIngest(
   config: Config,
-  { database, transport, artifacts, log, now, keys = redactionKeys(config) }: CaptureDeps & { keys?: RedactionKeys },
+  { database, transport, artifacts, log, now, keys = loadRedactionKeys(config) }: CaptureDeps & { keys?: RedactionKeys },
 ): Promise<Pick<Capture, "sweep" | "close">> {
   for (const [tenant, key] of keys) await requireSameRedactionKey(database.kysely, tenant, key);
   const stopIngest = await transport.subscribe(createIngest(config, keys, { database, artifacts, now }));
@@ -131,24 +112,4 @@ function createIngest(
 function requireRedactedWith(key: Uint8Array, { tenant, redactionKeyId: id }: TransportRecord): void {
   const expected = redactionKeyId(key);
   if (id !== undefined && id !== expected) throw nightshiftError("redaction_key_differs", { tenant, id, expected });
-}
-
-/** By tenant. */
-type RedactionKeys = ReadonlyMap<string, Uint8Array>;
-
-function redactionKeys(config: Config): RedactionKeys {
-  return new Map(
-    Object.entries(config.tenants).map(([tenant, { redactionKeyFile }]) => [
-      tenant,
-      redactionKeyFile === undefined
-        ? ensureRedactionKey(join(config.dataDir, "keys", `redaction-${tenant}.key`))
-        : readRedactionKey(redactionKeyFile),
-    ]),
-  );
-}
-
-function keyOf(keys: RedactionKeys, tenant: string): Uint8Array {
-  const key = keys.get(tenant);
-  if (key === undefined) throw nightshiftError("tenant_unknown", { tenant });
-  return key;
 }

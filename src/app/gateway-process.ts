@@ -47,7 +47,7 @@ export async function startGatewayProcess(
   );
   // It has forgotten which arm it gave to whom.
   for (const { agent } of agents) disturbances.note(agent, "gateway_restart");
-  const collectorToken = readTokenFile(config.gateway.collectorTokenFile);
+  const collectorToken = readTokenFile("gateway.collectorTokenFile", config.gateway.collectorTokenFile);
   if (collectorUrl === undefined) log.warn({}, "gateway captures nothing: no collector url");
   const gateway = createGateway(
     { gateway: config.gateway, agents },

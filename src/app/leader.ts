@@ -2,6 +2,8 @@ import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
+import { createExperimentStore } from "../promotion/experiment-store.ts";
+import { isLive } from "../promotion/promotion.ts";
 import type { RouteWatch } from "../promotion/route-watch.ts";
 import { loadRecordings } from "../rollout/load-recordings.ts";
 import type { Database } from "../store/database.ts";
@@ -76,7 +78,8 @@ export function createLeader(
         },
       );
       try {
-        if (hasLapsed(options, deps)) await sleep(options.gatewayGraceMs, undefined, { signal: term.signal }).catch(() => undefined);
+        if (await mayHaveLapsed(options, deps))
+          await sleep(options.gatewayGraceMs, undefined, { signal: term.signal }).catch(() => undefined);
         if (!term.signal.aborted) {
           const started = agents.map(
             (parts) => [parts.agent, start(parts, () => turns.set(parts.agent, (turns.get(parts.agent) ?? 0) + 1))] as const,
@@ -93,12 +96,15 @@ export function createLeader(
   };
 }
 
-/** May any gateway have switched a candidate off since a leader was last heard of. */
-function hasLapsed({ config, agents }: { config: Config; agents: readonly AgentParts[] }, { watch, monotonicMs }: LeaderDeps): boolean {
-  return agents.some(({ agent }) => {
-    const confirmedAtMs = watch.current(agent)?.confirmedAtMs ?? null;
-    return confirmedAtMs === null || monotonicMs() - confirmedAtMs >= config.gateway.leaseMs / 2;
-  });
+/** May any gateway have switched a live candidate off since a leader was last heard of. */
+async function mayHaveLapsed({ config, agents }: { config: Config; agents: readonly AgentParts[] }, deps: LeaderDeps): Promise<boolean> {
+  const experiments = createExperimentStore(deps);
+  for (const { agent } of agents) {
+    const confirmedAtMs = deps.watch.current(agent)?.confirmedAtMs ?? null;
+    const isFresh = confirmedAtMs !== null && deps.monotonicMs() - confirmedAtMs < config.gateway.leaseMs / 2;
+    if (!isFresh && (await experiments.list(agent)).some(({ state }) => isLive(state))) return true;
+  }
+  return false;
 }
 
 async function over(signal: AbortSignal): Promise<void> {

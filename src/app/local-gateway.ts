@@ -6,7 +6,7 @@ import { createExperimentStore } from "../promotion/experiment-store.ts";
 import { createDisturbanceOutbox } from "../serving/disturbance.ts";
 import { createGateway } from "../serving/gateway.ts";
 import { createRolloutSessions } from "../serving/rollout-session.ts";
-import { createRouteTable } from "../serving/route-table.ts";
+import { createRouteTable, type RouteTable } from "../serving/route-table.ts";
 import type { Database } from "../store/database.ts";
 import { gatewayAgentOf } from "./agent-parts.ts";
 import type { Control } from "./control.ts";
@@ -15,22 +15,49 @@ import { createSpanExporter } from "./span-exporter.ts";
 import type { Started } from "./started.ts";
 import { readTokenFile } from "./token-file.ts";
 
+interface LocalGatewayDeps {
+  database: Database;
+  collectorPort: number;
+  log: Logger;
+  env: Record<string, string | undefined>;
+  now: () => number;
+  monotonicMs: () => number;
+}
+
 const TELL_EVERY_MS = 1_000;
 
 /** The gateway of `up`: in the process of the control service, whose view of the routes it shares, and which it tells of disturbances without a request. */
 export async function startLocalGateway(
   config: Config,
   { watch, agents }: Control,
-  deps: {
-    database: Database;
-    collectorPort: number;
-    log: Logger;
-    env: Record<string, string | undefined>;
-    now: () => number;
-    monotonicMs: () => number;
-  },
+  deps: LocalGatewayDeps,
   started: Started,
 ): Promise<{ port: number }> {
+  const { log, monotonicMs } = deps;
+  const table = await openTable(config, { watch, agents }, deps, started);
+  const collector = {
+    collectorUrl: `http://127.0.0.1:${deps.collectorPort}`,
+    token: readTokenFile("gateway.collectorTokenFile", config.gateway.collectorTokenFile),
+  };
+  const gateway = createGateway(
+    { gateway: config.gateway, agents: agents.map(gatewayAgentOf) },
+    { routes: table, rollouts: createRolloutSessions(), log, spanExporter: createSpanExporter(collector, deps), monotonicMs },
+  );
+  const { port } = await gateway.start();
+  started.add("gateway", async () => {
+    await gateway.close();
+    await table.flush();
+  });
+  return { port };
+}
+
+/** The routes as the control service's own watch sees them; what disturbs the gateway's traffic is written down at once. */
+async function openTable(
+  config: Config,
+  { watch, agents }: Pick<Control, "watch" | "agents">,
+  deps: LocalGatewayDeps,
+  started: Started,
+): Promise<RouteTable> {
   const { log, monotonicMs, now } = deps;
   const experiments = createExperimentStore(deps);
   const outbox = createDisturbanceOutbox({ monotonicMs });
@@ -61,19 +88,9 @@ export async function startLocalGateway(
   };
   takeOver();
   const unsubscribe = watch.subscribe(takeOver);
+  started.add("routes of the gateway", () => Promise.resolve(unsubscribe()));
   // It starts with this process and has forgotten its pins.
   for (const { agent } of agents) outbox.note(agent, "gateway_restart");
   telling.wake();
-  const collector = { collectorUrl: `http://127.0.0.1:${deps.collectorPort}`, token: readTokenFile(config.gateway.collectorTokenFile) };
-  const gateway = createGateway(
-    { gateway: config.gateway, agents: agents.map(gatewayAgentOf) },
-    { routes: table, rollouts: createRolloutSessions(), log, spanExporter: createSpanExporter(collector, deps), monotonicMs },
-  );
-  const { port } = await gateway.start();
-  started.add("gateway", async () => {
-    unsubscribe();
-    await gateway.close();
-    await table.flush();
-  });
-  return { port };
+  return table;
 }

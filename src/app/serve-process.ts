@@ -1,10 +1,10 @@
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import type { Config } from "../config.ts";
-import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { openArtifacts } from "./artifacts.ts";
 import { startControl } from "./control.ts";
+import { requireKafka, requirePolicyServers, requirePostgres } from "./shared-parts.ts";
 import { createStarted } from "./started.ts";
 import { openElection, openPostgres } from "./store.ts";
 
@@ -29,37 +29,18 @@ export async function startServeProcess(
   { log, env }: { log: Logger; env: Record<string, string | undefined> },
 ): Promise<ServeProcess> {
   const config = { ...given, dataDir: resolve(given.dataDir) };
-  if (config.store.driver !== "postgres") {
-    throw refuse(
-      "store.driver",
-      config.store.driver,
-      "the embedded database has one process; `serve` needs postgres, or use `nightshift up`",
-    );
-  }
-  if (config.transport.driver !== "kafka") {
-    throw refuse(
-      "transport.driver",
-      config.transport.driver,
-      "the inline transport ends in one process; `serve` needs kafka, or use `nightshift up`",
-    );
-  }
-  for (const [agent, { policyServers }] of Object.entries(config.agents)) {
-    if (policyServers.length > 0) continue;
-    throw refuse(
-      `agents.${agent}.policyServers`,
-      "[]",
-      "`serve` starts no embedded server, which its replicas and gateways could not share: name the replicas",
-    );
-  }
+  const store = requirePostgres(config, "serve");
+  requireKafka(config, "serve");
+  requirePolicyServers(config, "serve");
   const clock = { now: Date.now, monotonicMs: () => performance.now() };
   const name = `${hostname()}-${process.pid}`;
   const started = createStarted({ log });
   try {
-    const database = openPostgres(config.store, { log, env });
+    const database = openPostgres(store, { log, env });
     started.add("store", () => database.close());
     await database.migrate();
     const artifacts = await openArtifacts(config, { env });
-    const election = openElection(config.store, { name }, { database, log, env, ...clock });
+    const election = openElection(store, { name }, { database, log, env, ...clock });
     const { apiPort } = await startControl(
       config,
       { gatewayGraceMs: GATEWAY_GRACE_MS },
@@ -71,8 +52,4 @@ export async function startServeProcess(
     await started.end();
     throw error;
   }
-}
-
-function refuse(path: string, received: string, problem: string): Error {
-  return nightshiftError("config_invalid", { path, received: JSON.stringify(received), problem });
 }

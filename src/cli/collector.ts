@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { Command } from "commander";
-import { startCollectorProcess } from "../app/capture-processes.ts";
+import { startCollectorProcess } from "../app/collector-process.ts";
 import { loadConfig } from "../config.ts";
 import { createLog } from "../log.ts";
 import { urlOf } from "./address.ts";

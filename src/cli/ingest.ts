@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { Command } from "commander";
-import { startIngestProcess } from "../app/capture-processes.ts";
+import { startIngestProcess } from "../app/ingest-process.ts";
 import { loadConfig } from "../config.ts";
 import { createLog } from "../log.ts";
 import type { CliContext, ExitCode } from "./context.ts";

@@ -68,7 +68,9 @@ export function createRouteWatch(deps: { database: Database; monotonicMs: () => 
     leader: () => leader,
     subscribe(listener) {
       listeners.add(listener);
-      return () => listeners.delete(listener);
+      return () => {
+        listeners.delete(listener);
+      };
     },
   };
 }

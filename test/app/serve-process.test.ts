@@ -19,13 +19,13 @@ it.each([
     what: "the embedded database",
     tree: { transport: kafka },
     code: "config_invalid",
-    says: /^config store\.driver: .*`serve` needs postgres/,
+    says: /^config store\.driver: .*serve needs postgres/,
   },
   {
     what: "the inline transport",
     tree: { store: postgres },
     code: "config_invalid",
-    says: /^config transport\.driver: .*`serve` needs kafka/,
+    says: /^config transport\.driver: .*serve needs kafka/,
   },
   {
     what: "an agent without named policy servers",
