@@ -37,7 +37,8 @@ function readable(error: unknown): { name: string; status: number | null } {
 
 function networkProblem(error: unknown): string {
   const { code, name, message } = error as { code?: unknown; name?: unknown; message?: unknown };
-  if (name === "TimeoutError") return "no answer in time";
+  // The SDK calls a connection that broke off a timeout too.
+  if (name === "TimeoutError" && (code === undefined || code === "ETIMEDOUT")) return "no answer in time";
   if (typeof code === "string") return code;
   return typeof message === "string" ? (message.split("\n")[0] ?? "").slice(0, 200) : "unknown problem";
 }

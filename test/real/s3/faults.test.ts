@@ -95,16 +95,32 @@ describe("a store that lies", () => {
     }
   });
 
-  test.each(["cut", "hang", "error500", "slow_down"] as const)("a write that meets %s is one error, and holds when it is repeated", async (fault) => {
+  test.each(["lose_answer", "hang", "error500", "slow_down"] as const)(
+    "a write that meets %s is one error, and holds when it is repeated",
+    async (fault) => {
+      const store = openStore(config, folders.fresh());
+      proxy.lie(() => fault);
+      expect(await codeOf(store.put(bytes("x")))).toBe("artifact_store_unavailable");
+      expect(await codeOf(store.publish("n", files))).toBe("artifact_store_unavailable");
+      proxy.lie(() => null);
+      const { digest } = await store.put(bytes("x"));
+      expect(await store.get(digest)).toEqual(Buffer.from("x"));
+      await store.publish("n", files);
+      expect(await store.checkout("n")).not.toBeNull();
+    },
+  );
+
+  test("a write whose answer is lost is done: asking again finds it", async () => {
     const store = openStore(config, folders.fresh());
-    proxy.lie(() => fault);
-    expect(await codeOf(store.put(bytes("x")))).toBe("artifact_store_unavailable");
-    expect(await codeOf(store.publish("n", files))).toBe("artifact_store_unavailable");
-    proxy.lie(() => null);
-    const { digest } = await store.put(bytes("x"));
-    expect(await store.get(digest)).toEqual(Buffer.from("x"));
-    await store.publish("n", files);
-    expect(await store.checkout("n")).not.toBeNull();
+    const lost = new Set<string>();
+    proxy.lie(({ method, path }) => {
+      if (method !== "PUT" || lost.has(path)) return null;
+      lost.add(path);
+      return "lose_answer";
+    });
+    const published = await store.publish("n", files);
+    expect((await store.checkout("n"))?.digest).toBe(published.digest);
+    expect(lost.size).toBe(files.size + 1);
   });
 
   test("what a forgetful store acknowledged is missing, not something else", async () => {

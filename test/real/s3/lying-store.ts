@@ -23,6 +23,8 @@ export type Fault =
   | "not_s3"
   /** No answer at all. */
   | "hang"
+  /** Does what it was asked, and the connection is gone before it says so. */
+  | "lose_answer"
   /** 200 to every write, which it throws away. */
   | "forget_writes"
   /** Takes a body at a few KB a second. */
@@ -100,6 +102,7 @@ async function respond(answer: IncomingMessage, outgoing: ServerResponse, fault:
   for await (const chunk of answer as AsyncIterable<Buffer>) chunks.push(chunk);
   const body = Buffer.concat(chunks);
   const half = body.subarray(0, Math.floor(body.length / 2));
+  if (fault === "lose_answer") return void outgoing.destroy();
   const headers = { ...answer.headers };
   if (fault === "truncate") headers["content-length"] = `${half.length}`;
   if (fault === "endless") delete headers["content-length"];
