@@ -9,6 +9,7 @@ import { disturbanceSchema } from "../serving/disturbance.ts";
 import { HEADER } from "../telemetry.ts";
 import type { ApiDeps } from "./control.ts";
 import { agentOf, readBody, readQuery } from "./request.ts";
+import { requireTouch } from "./touch.ts";
 import { experimentView } from "./views.ts";
 
 const actSchema = z.strictObject({ action: z.enum(operatorActions), actor: z.string().min(1).max(200).default("operator") });
@@ -51,6 +52,9 @@ export function promotionRoutes(deps: ApiDeps): Hono {
     return context.json({ status: "recorded" }, 202);
   });
   app.get("/routes", async (context) => {
+    // The next poll may reach another replica: this one could be the only one that is cut off.
+    context.header("connection", "close");
+    requireTouch(deps);
     const arrivedAtMs = deps.monotonicMs();
     const { agent, version, waitMs } = readQuery(context, routesQuery);
     const known = await newerRoutes(deps, agentOf(deps, agent).agent, version, waitMs, context.req.raw.signal);

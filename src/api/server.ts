@@ -12,6 +12,7 @@ import { pageRoutes } from "./page.ts";
 import { promotionRoutes } from "./promotions.ts";
 import { resourceRoutes } from "./resources.ts";
 import { runRoutes } from "./runs.ts";
+import { requireTouch } from "./touch.ts";
 import { agentView, controlView } from "./views.ts";
 
 /** The HTTP API and the page of `serve` and `up`. */
@@ -46,6 +47,10 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
     ),
   );
   app.get("/health", (context) => context.json({ status: "ok" }));
+  app.get("/ready", (context) => {
+    requireTouch(deps);
+    return context.json({ status: "ready" });
+  });
   app.use("/v1/*", requireRole(config));
   app.use("/v1/*", bodyLimit({ maxSize: MAX_BODY_BYTES, onError: refuseBody }));
   app.get("/v1/status", async (context) =>

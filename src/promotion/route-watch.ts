@@ -16,6 +16,8 @@ export interface WatchedRoutes {
 export interface RouteWatch {
   /** Looks now. Rejects when the database cannot be read: what was known stays, and grows old. Never two at once. */
   look(): Promise<void>;
+  /** When the last look began, on the monotonic clock; null before the first. */
+  lookedAtMs(): number | null;
   /** As of the last look; null before the agent has routes. */
   current(agent: string): WatchedRoutes | null;
   /** Who led at the last look, and when it was last heard of on the monotonic clock; null before the first leader of all. */
@@ -65,6 +67,7 @@ export function createRouteWatch(deps: { database: Database; monotonicMs: () => 
       const known = routes.get(agent);
       return known === undefined ? null : { routes: known, confirmedAtMs: confirmed.get(agent) ?? null };
     },
+    lookedAtMs: () => lookedAtMs,
     leader: () => leader,
     subscribe(listener) {
       listeners.add(listener);

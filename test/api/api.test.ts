@@ -3,6 +3,8 @@ import type { Database } from "../../src/store/database.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { QUICKSTART } from "../bench/canary/simulate.ts";
 import { createExperimentStore } from "../../src/promotion/experiment-store.ts";
+import { beatTerm, takeTerm } from "../../src/store/leader-record.ts";
+import { HEADER } from "../../src/telemetry.ts";
 import { apiWorld, NOW_MS, type ApiWorld } from "./world.ts";
 
 let database: Database;
@@ -150,7 +152,53 @@ describe("routes", () => {
   });
 });
 
+describe("gateways", () => {
+  const routes = {
+    ...{ agent: "support", model: "support", version: 1, generation: 0, stable: { name: "support", digest: "sha256:base" } },
+    ...{ candidate: null, experimentId: null, salt: null },
+  };
+
+  it("hear when the leader last stood by the routes, counted from their request, and nothing before it has", async () => {
+    const epoch = await takeTerm(database.kysely, { name: "leader", nowMs: 0 });
+    await world.router.setRoutes(routes);
+    expect((await world.get("/v1/routes?agent=support")).headers).not.toHaveProperty(HEADER.confirmed);
+    await beatTerm(database.kysely, epoch, { support: 1 });
+    world.pass(1_000);
+    await world.look();
+    world.pass(500);
+    expect((await world.get("/v1/routes?agent=support")).headers).toMatchObject({ [HEADER.confirmed]: "-1500", connection: "close" });
+  });
+
+  it("are sent away by a replica that has not seen the database for long", async () => {
+    await world.router.setRoutes(routes);
+    expect((await world.get("/ready")).status).toBe(200);
+    world.pass(5_000);
+    for (const path of ["/ready", "/v1/routes?agent=support"]) {
+      expect(await world.get(path)).toMatchObject({ status: 503, body: { error: { code: "store_unavailable" } } });
+    }
+    expect((await world.get("/v1/routes?agent=support")).headers["connection"]).toBe("close");
+    await world.look();
+    expect((await world.get("/ready")).status).toBe(200);
+  });
+
+  it("tell what disturbed them; without a live experiment it is nobody's concern", async () => {
+    const told = { agent: "support", cause: "lease_lapse", agoMs: 20.5 };
+    expect(await world.post("/v1/disturbances", told)).toMatchObject({ status: 202, body: { experimentId: null } });
+    expect((await world.post("/v1/disturbances", { ...told, agent: "nobody" })).status).toBe(404);
+    expect((await world.post("/v1/disturbances", { ...told, cause: "boredom" })).status).toBe(400);
+  });
+});
+
 describe("status", () => {
+  it("says who answers and who leads", async () => {
+    await takeTerm(database.kysely, { name: "another", nowMs: 7 });
+    await world.look();
+    expect((await world.get("/v1/status")).body.control).toEqual({ answeredBy: "this-one", role: "leader", leader: null });
+    const epoch = await takeTerm(database.kysely, { name: "this-one", nowMs: 8 });
+    await world.look();
+    expect((await world.get("/v1/status")).body.control.leader).toEqual({ name: "this-one", epoch, sinceMs: 8 });
+  });
+
   it("says what no reader of the numbers may miss", async () => {
     const { agents } = (await world.get("/v1/status")).body;
     expect(agents).toMatchObject([

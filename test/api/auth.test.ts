@@ -71,6 +71,7 @@ describe("with a token", () => {
   it("guards every path of the API, known or not, and leaves health and the page open", async () => {
     for (const path of ["/v1/runs", "/v1/routes", "/v1/nothing", "/v1/lineage/x"]) expect((await closed.get(path)).status).toBe(401);
     expect((await closed.get("/health")).body).toEqual({ status: "ok" });
+    expect((await closed.get("/ready")).status).toBe(200);
     expect((await closed.get("/")).status).toBe(200);
   });
 
@@ -115,7 +116,7 @@ describe("roles", () => {
     const text = sources.map((name) => readFileSync(new URL(name, directory), "utf8")).join("\n");
     const found = [...text.matchAll(/app\.(get|post|put|patch|delete)\("(\/[^"]*)"/g)]
       .map(([, method = "", path = ""]) => `${method.toUpperCase()} ${path.startsWith("/v1") ? path : `/v1${path}`}`)
-      .filter((route) => route !== "GET /v1/health");
+      .filter((route) => route !== "GET /v1/health" && route !== "GET /v1/ready");
     expect(found.toSorted()).toEqual(Object.keys(MAY).toSorted());
   });
 

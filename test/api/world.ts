@@ -22,6 +22,9 @@ export interface ApiWorld {
   router: GatewayRouter;
   /** How often somebody asked the agent to look now. */
   woken(): number;
+  /** Time goes by in which the API does not look at the database. */
+  pass(ms: number): void;
+  look(): Promise<void>;
   get(path: string, headers?: Record<string, string>): Promise<Answer>;
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
   close(): Promise<void>;
@@ -44,7 +47,9 @@ export async function apiWorld(
   const now = () => NOW_MS;
   const log = silentLog();
   const runs = createRunStore(database, now);
-  const watch = createRouteWatch({ database, monotonicMs: () => performance.now() });
+  let monotonicMs = 0;
+  const watch = createRouteWatch({ database, monotonicMs: () => monotonicMs });
+  await watch.look();
   const stored = createGatewayRouter({ database, log });
   // What was set is known to the API at once, as if it had just looked.
   const router: GatewayRouter = {
@@ -84,7 +89,7 @@ export async function apiWorld(
     router,
     watch,
     replica: { name: "this-one", isLeader: () => true },
-    monotonicMs: () => performance.now(),
+    monotonicMs: () => monotonicMs,
     agents: new Map([["support", control]]),
     runsDirectory: dir,
     log,
@@ -94,6 +99,8 @@ export async function apiWorld(
   return {
     ...{ url, dir, runs, router },
     woken: () => wakes,
+    pass: (ms) => void (monotonicMs += ms),
+    look: () => watch.look(),
     get: (path, headers = {}) => call(url, "GET", path, undefined, headers),
     post: (path, body, headers = {}) => call(url, "POST", path, body, headers),
     close: () => api.close(),
