@@ -7,7 +7,7 @@ import { until } from "../../e2e/processes.ts";
 import { startKafka, type KafkaServer } from "../parts/kafka.ts";
 import { startOtelcol, type Otelcol } from "../parts/otelcol.ts";
 import { startPostgres, type PostgresServer } from "../parts/postgres.ts";
-import { post, startIntake } from "./intake.ts";
+import { send, startIntake } from "./intake.ts";
 import { countsOf, RECORDINGS } from "./recordings.ts";
 
 let kafka: KafkaServer;
@@ -37,13 +37,13 @@ test("agent, stock Collector, our collector: the same trajectories as without th
   const [receiver, behind] = [await direct.startReceiver(), await chained.startReceiver(TOKEN)];
   const stranger = await startForward("stranger", behind.url, "another-one");
   const stock = await startForward("chained", behind.url, TOKEN);
-  for (const { signal, body } of RECORDINGS) expect((await post(stranger.url, signal, body)).status).toBe(200);
+  for (const { signal, body } of RECORDINGS) expect(await send(stranger.url, signal, body)).toBe(200);
   await until("the stranger is refused", 20_000, () => (/Dropping data.*401/.test(stranger.tail()) ? true : null));
   expect(await chained.spanIds()).toEqual([]);
 
   for (const { signal, body } of RECORDINGS) {
-    expect((await post(stock.url, signal, body)).status).toBe(200);
-    expect((await post(receiver.url, signal, body)).status).toBe(200);
+    expect(await send(stock.url, signal, body)).toBe(200);
+    expect(await send(receiver.url, signal, body)).toBe(200);
   }
   await Promise.all([direct.untilStored(countsOf(RECORDINGS)), chained.untilStored(countsOf(RECORDINGS))]);
   const learned = await direct.learned();

@@ -122,3 +122,11 @@ export function startStock(
 export function post(url: string, signal: "traces" | "logs" | "metrics", body: Uint8Array<ArrayBuffer>): Promise<Response> {
   return fetch(`${url}/v1/${signal}`, { method: "POST", headers: { "content-type": "application/x-protobuf" }, body });
 }
+
+/** As an SDK sends it: repeated while the answer is 503, for a minute. Resolves to the status of the other answer. */
+export function send(...request: Parameters<typeof post>): Promise<number> {
+  return until("another answer than 503", 60_000, async () => {
+    const { status } = await post(...request);
+    return status === 503 ? null : status;
+  });
+}

@@ -5,7 +5,7 @@ import { playSdk, SDKS } from "../../fixtures/otlp/sdk/record.ts";
 import { readTopic } from "../kafka/world.ts";
 import { startKafka, type KafkaServer } from "../parts/kafka.ts";
 import { startPostgres, type PostgresServer } from "../parts/postgres.ts";
-import { post, startIntake, startStock, type Intake } from "./intake.ts";
+import { send, startIntake, startStock, type Intake } from "./intake.ts";
 import { largeSpans } from "./large-spans.ts";
 import { columnsWith, storedPseudonyms } from "./raw-tables.ts";
 import { countsOf, recordingOf, RECORDINGS, SENSITIVE } from "./recordings.ts";
@@ -25,7 +25,7 @@ test("the same telemetry through our collector and the stock one: the same traje
   const [ours, theirs] = [await intakeFor("ours"), await intakeFor("theirs")];
   const [receiver, stock] = [await ours.startReceiver(), await startStock(theirs, kafka.brokers)];
   for (const { url } of [receiver, stock]) {
-    for (const { signal, body } of RECORDINGS) expect((await post(url, signal, body)).status).toBe(200);
+    for (const { signal, body } of RECORDINGS) expect(await send(url, signal, body)).toBe(200);
   }
   const counts = countsOf(RECORDINGS);
   await Promise.all([ours.untilStored(counts), theirs.untilStored(counts)]);
@@ -69,7 +69,7 @@ test.each(Object.entries(CODECS))("what the stock exporter compresses with %s is
   const stock = await startStock(intake, kafka.brokers, { env: { KAFKA_COMPRESSION: codec } });
   const watch = watchCodecs();
   const { traceId, spanIds, texts, request } = largeSpans(codec, { count: 40, bytes: 10_240 });
-  expect((await post(stock.url, "traces", request)).status).toBe(200);
+  expect(await send(stock.url, "traces", request)).toBe(200);
   await intake.untilStored({ spans: spanIds.length, logs: 0 });
   watch.end();
   const { spans } = await loadTraces(intake.database.kysely, "default", [traceId]);
