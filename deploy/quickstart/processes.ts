@@ -12,7 +12,7 @@ export interface Started<Ready> {
 
 /**
  * Starts a Node program and waits for the line `{"event":"ready",…}` on its stdout; its stderr goes to `logFile`.
- * Rejects with the log's last line when it ends before.
+ * Rejects with the log's last two lines (an error and its fix) when it ends before.
  */
 export async function startProgram<Ready>(options: {
   name: string;
@@ -24,13 +24,15 @@ export async function startProgram<Ready>(options: {
     env: { ...process.env, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
   });
-  let lastLine = "";
+  let lastLines: string[] = [];
   if (child.stdout === null || child.stderr === null) throw new Error(`${options.name} has no output`);
   child.stderr.pipe(createWriteStream(options.logFile));
-  createInterface({ input: child.stderr }).on("line", (line) => (lastLine = line));
+  createInterface({ input: child.stderr }).on("line", (line) => (lastLines = [...lastLines.slice(-1), line]));
   const ready = await new Promise<Ready>((resolve, reject) => {
     child.once("error", reject);
-    child.once("close", (code) => reject(new Error(`${options.name} ended with exit code ${code} before it was ready: ${lastLine}`)));
+    child.once("close", (code) =>
+      reject(new Error(`${options.name} ended with exit code ${code} before it was ready: ${lastLines.join("\n")}`)),
+    );
     createInterface({ input: child.stdout }).on("line", (line) => {
       const event = parse(line);
       if (event?.["event"] === "ready") resolve(event as Ready);

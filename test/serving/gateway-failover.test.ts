@@ -56,6 +56,44 @@ describe("a candidate that fails before its first byte", () => {
   });
 });
 
+describe("a replica that does not answer in time", () => {
+  const second = 1_000;
+  const gatewayOf = (upstreams: Awaited<ReturnType<typeof startUpstream>>[]) =>
+    startGateway({ upstreams, routes: experiment(0), gateway: { upstreamTimeoutMs: second } });
+  const hangs: Answerer = () => undefined;
+
+  test("and answers nobody else either, hangs: the call goes to another one", async () => {
+    const upstreams = [await startUpstream(hangs), await startUpstream(echo)];
+    await using gateway = await gatewayOf(upstreams);
+    // In turn: one of the two meets the replica that hangs.
+    const answers = await Promise.all([gateway.chat("a"), gateway.chat("b")]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+    await Promise.all(upstreams.map((upstream) => upstream.close()));
+  });
+
+  test("but answers others meanwhile, is busy: the call is not sent a second time", async () => {
+    const slowFor = "slow";
+    const busy: Answerer = (request, response) => {
+      if (!JSON.stringify(request.body).includes(slowFor)) sendJson(response, completion(String(request.body["model"])));
+    };
+    const upstreams = [await startUpstream(busy), await startUpstream(busy)];
+    await using gateway = await gatewayOf(upstreams);
+    const slow = gateway.chat("a", { messages: [{ role: "user", content: slowFor }] });
+    let isOver = false;
+    void slow.finally(() => (isOver = true));
+    for (let n = 0; !isOver; n += 1) await gateway.chat(`other-${n}`);
+    expect((await slow).status).toBe(504);
+    await Promise.all(upstreams.map((upstream) => upstream.close()));
+  });
+
+  test("with every replica hanging, the call fails after two tries", async () => {
+    const upstreams = [await startUpstream(hangs), await startUpstream(hangs)];
+    await using gateway = await gatewayOf(upstreams);
+    expect((await gateway.chat("a")).status).toBe(504);
+    await Promise.all(upstreams.map((upstream) => upstream.close()));
+  });
+});
+
 describe("stable", () => {
   test.each([
     { what: "evicted everywhere, is answered by the base", first: "not_found", second: "not_found", status: 200, model: BASE.name },

@@ -67,7 +67,7 @@ export async function forward(fleet: Fleet, call: UpstreamCall): Promise<Forward
       slot.release("unknown");
       return { status: "aborted" };
     }
-    const next = decide(sent, call, { targetIndex, attempt, replicas: fleet.size });
+    const next = decide(sent, call, { targetIndex, attempt, replicas: fleet.size, isSilent: slot.isSilent() });
     if (next === "relay" && sent.status === "answered") {
       return { status: "answered", answer: sent.answer, target, fallback, upstreamMs, release: slot.release };
     }
@@ -88,7 +88,7 @@ export async function forward(fleet: Fleet, call: UpstreamCall): Promise<Forward
 function decide(
   sent: Exclude<Sent, { status: "aborted" }>,
   call: UpstreamCall,
-  at: { targetIndex: number; attempt: number; replicas: number },
+  at: { targetIndex: number; attempt: number; replicas: number; isSilent: boolean },
 ): Next {
   const hasNextTarget = at.targetIndex < call.targets.length - 1;
   const isCandidate = call.isCandidate && at.targetIndex === 0;
@@ -103,7 +103,8 @@ function decide(
     return isGatewayFailure(statusCode) && call.idempotent && at.attempt < 2 ? "same_target" : "relay";
   }
   if (isCandidate && hasNextTarget) return "next_target";
-  // A timed-out generation is not repeated: the agent has waited long enough, and the fleet is busy.
+  // A replica that hangs is left for another one. Where it has answered others meanwhile the fleet is busy, and repeating would make it busier.
+  if (sent.kind === "timeout") return at.isSilent && call.idempotent && at.attempt < Math.min(2, at.replicas) ? "same_target" : "refuse";
   const mayRepeat = sent.kind === "connect" || (sent.kind === "broken" && call.idempotent);
   return mayRepeat && at.attempt < Math.max(2, at.replicas) ? "same_target" : "refuse";
 }

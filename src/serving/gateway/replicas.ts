@@ -14,8 +14,14 @@ export interface Replica {
 }
 
 export type Acquired =
-  /** `release` must be called exactly once; "failed" counts towards ejection, "unknown" says nothing about the replica's health. */
-  | { status: "acquired"; replica: Replica; release: (outcome: "ok" | "failed" | "unknown") => void }
+  | {
+      status: "acquired";
+      replica: Replica;
+      /** Must be called exactly once; "failed" counts towards ejection, "unknown" says nothing about the replica's health. */
+      release: (outcome: "ok" | "failed" | "unknown") => void;
+      /** The replica has answered no call since this one got its slot: it hangs, where a busy one still answers others. */
+      isSilent: () => boolean;
+    }
   /** As many calls wait as may. */
   | { status: "queue_full" }
   | { status: "queue_timeout" }
@@ -47,6 +53,7 @@ interface Member extends Replica {
   inFlight: number;
   failures: number;
   ejectedUntilMs: number;
+  answeredMs: number;
 }
 
 interface Waiter {
@@ -63,9 +70,11 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
   function take(member: Member): Acquired {
     member.inFlight++;
     let isReleased = false;
+    const acquiredMs = deps.monotonicMs();
     return {
       status: "acquired",
       replica: member,
+      isSilent: () => member.answeredMs < acquiredMs,
       release(outcome) {
         if (isReleased) return;
         isReleased = true;
@@ -140,11 +149,15 @@ function createMember(upstream: Upstream, timeoutMs: number): Member {
     inFlight: 0,
     failures: 0,
     ejectedUntilMs: -Infinity,
+    answeredMs: -Infinity,
   };
 }
 
 function settle(member: Member, outcome: "ok" | "failed" | "unknown", nowMs: number): void {
-  if (outcome === "ok") member.failures = 0;
+  if (outcome === "ok") {
+    member.failures = 0;
+    member.answeredMs = nowMs;
+  }
   if (outcome !== "failed") return;
   member.failures++;
   if (member.failures < FAILURES_TO_EJECT) return;

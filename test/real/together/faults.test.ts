@@ -19,7 +19,7 @@ const SMALL = {
   night: { iterations: 1, scenarios: 6, groupSize: 4, seed: 1, lora: { rank: 4, alpha: 16 }, learningRate: 1e-3, minibatches: 1 },
   gate: { enabled: false },
   canary: {
-    ...{ mode: "non-inferior", delta: 0.9, lambda0: 0.5, ramp: [{ weight: 0.5 }], maxUnits: 100_000, lookEvery: 5 },
+    ...{ mode: "non-inferior", delta: 0.5, lambda0: 0.5, ramp: [{ weight: 0.5 }], maxUnits: 100_000, lookEvery: 5 },
     ...{ dwellMs: 600_000, deadlineMs: 1_800_000, minCandidateUnits: 10_000 },
   },
 };
@@ -104,7 +104,9 @@ test("one of two replicas does not answer for a while: its calls go to the other
   await bothArms();
   await caller.stop();
   expectServedRightly();
-  progress.say(`replica silent: ${caller.calls.length} calls, 0 failed, slowest ${Math.round(Math.max(...caller.calls.map((one) => one.endedMs - one.startedMs)))} ms`);
+  progress.say(
+    `replica silent: ${caller.calls.length} calls, 0 failed, slowest ${Math.round(Math.max(...caller.calls.map((one) => one.endedMs - one.startedMs)))} ms`,
+  );
 }, 300_000);
 
 test("the control service is dead while the candidate has one half: the lease ends the candidate, stable answers", async () => {
@@ -120,7 +122,9 @@ test("the control service is dead while the candidate has one half: the lease en
   expect((last?.startedMs ?? 0) - diedMs).toBeLessThanOrEqual(LEASE_MS);
   await caller.stop();
   expectServedRightly();
-  progress.say(`control service dead: the last call to the candidate began ${Math.round((last?.startedMs ?? 0) - diedMs)} ms after, lease ${LEASE_MS} ms`);
+  progress.say(
+    `control service dead: the last call to the candidate began ${Math.round((last?.startedMs ?? 0) - diedMs)} ms after, lease ${LEASE_MS} ms`,
+  );
   await production.serve(SMALL);
 }, 200_000);
 
@@ -134,6 +138,8 @@ test("an operator rolls back: no new call on the candidate two seconds later", a
   const late = byCandidate(caller.calls).filter(({ startedMs }) => startedMs > decidedMs + DECISION_MS);
   expect(late).toEqual([]);
   const last = byCandidate(caller.calls).at(-1);
-  progress.say(`rollback: the last call to the candidate began ${Math.round((last?.startedMs ?? 0) - decidedMs)} ms after it was asked for`);
+  progress.say(
+    `rollback: the last call to the candidate began ${Math.round((last?.startedMs ?? 0) - decidedMs)} ms after it was asked for`,
+  );
   expectServedRightly();
 }, 200_000);

@@ -21,26 +21,30 @@ afterAll(async () => {
   await production?.close();
 });
 
-test("a good night is promoted, a bad one is refused by the gate, and without a gate rolled back by the canary", { timeout: 1_200_000 }, async () => {
-  const { control } = production;
-  const served = await theDay();
-  expect(served.filter(({ error }) => error !== null)).toEqual([]);
+test(
+  "a good night is promoted, a bad one is refused by the gate, and without a gate rolled back by the canary",
+  { timeout: 1_200_000 },
+  async () => {
+    const { control } = production;
+    const served = await theDay();
+    expect(served.filter(({ error }) => error !== null)).toEqual([]);
 
-  const good = await nightAndGate();
-  expect(good.state).not.toBe("refused");
-  const promoted = await canary(good.id, 0);
-  expect(promoted).toMatchObject({ state: "promoted" });
-  expect((await control.status()).stable.digest).toBe(promoted.candidate.digest);
+    const good = await nightAndGate();
+    expect(good.state).not.toBe("refused");
+    const promoted = await canary(good.id, 0);
+    expect(promoted).toMatchObject({ state: "promoted" });
+    expect((await control.status()).stable.digest).toBe(promoted.candidate.digest);
 
-  await production.serve(BAD);
-  expect(await nightAndGate()).toMatchObject({ state: "refused" });
+    await production.serve(BAD);
+    expect(await nightAndGate()).toMatchObject({ state: "refused" });
 
-  await production.serve({ ...BAD, gate: { enabled: false } });
-  const rolledBack = await canary((await nightAndGate()).id, 600);
-  expect(rolledBack).toMatchObject({ state: "rolled_back", conclusion: { reason: "harm" } });
-  expect((await control.status()).stable.digest).toBe(promoted.candidate.digest);
-  expect(await answersByUnattested()).toEqual([]);
-});
+    await production.serve({ ...BAD, gate: { enabled: false } });
+    const rolledBack = await canary((await nightAndGate()).id, 600);
+    expect(rolledBack).toMatchObject({ state: "rolled_back", conclusion: { reason: "harm" } });
+    expect((await control.status()).stable.digest).toBe(promoted.candidate.digest);
+    expect(await answersByUnattested()).toEqual([]);
+  },
+);
 
 async function theDay(): Promise<Served[]> {
   const { agentUrl, shop, day, control } = production;
