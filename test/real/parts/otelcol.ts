@@ -17,7 +17,7 @@ const GO_FIX = `install Go ${GO.major}.${GO.minor} or newer and put it into PATH
 export const otelcolPart: Part = {
   name: "otelcol",
   version: `${VERSION}-${createHash("sha256").update(readFileSync(MANIFEST)).digest("hex").slice(0, 8)}`,
-  sizeMb: 50,
+  sizeMb: 55,
   async fetch(dir, say) {
     await requireGo();
     const build = join(dir, "build");
