@@ -26,6 +26,7 @@ export interface Replicas {
 export function createReplicas(options: { directory: string; configFile: string }): Replicas {
   const running: Replica[] = [];
   let starts = 0;
+  let isOver = false;
   const kill = async (replica: Replica): Promise<void> => {
     running.splice(running.indexOf(replica), 1);
     await killNow(replica.child);
@@ -39,6 +40,8 @@ export function createReplicas(options: { directory: string; configFile: string 
       const started = await startProgram<Replica["ready"]>({ name: "serve", args, env: { NIGHTSHIFT_API__PORT: "0" }, logFile });
       const replica = { ...started, logFile };
       running.push(replica);
+      // A test that failed in the middle has cleaned up by now.
+      if (isOver) await kill(replica);
       return replica;
     },
     kill,
@@ -50,6 +53,7 @@ export function createReplicas(options: { directory: string; configFile: string 
         return leading.length === 1 && views.every(({ view }) => view.leader?.name === name) ? (leading[0]?.replica ?? null) : null;
       }),
     async killAll() {
+      isOver = true;
       for (const replica of [...running]) await kill(replica);
     },
   };
