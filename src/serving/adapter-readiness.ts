@@ -22,7 +22,9 @@ export async function serveReadiness(
   const listening = Promise.withResolvers<ServerType>();
   const server = serve({ fetch: app.fetch, hostname: host, port }, () => listening.resolve(server));
   server.on("error", (cause: NodeJS.ErrnoException) =>
-    listening.reject(cause.code === "EADDRINUSE" ? nightshiftError("port_taken", { what: "the adapter agent", host, port }, { cause }) : cause),
+    listening.reject(
+      cause.code === "EADDRINUSE" ? nightshiftError("port_taken", { what: "the adapter agent", host, port }, { cause }) : cause,
+    ),
   );
   await listening.promise;
   return {

@@ -41,8 +41,8 @@ test(
     await production.serve({ ...BAD, gate: { enabled: false } });
     const rolledBack = await canary((await nightAndGate()).id, 600);
     expect(rolledBack.state).toBe("rolled_back");
-  // Evidence either way, not a cap or a deadline: worse outcomes, or failing tool calls before enough outcomes were in.
-  expect(["harm", "guardrail"]).toContain(rolledBack.conclusion?.reason);
+    // Evidence either way, not a cap or a deadline: worse outcomes, or failing tool calls before enough outcomes were in.
+    expect(["harm", "guardrail"]).toContain(rolledBack.conclusion?.reason);
     expect((await control.status()).stable.digest).toBe(promoted.candidate.digest);
     expect(await answersByUnattested()).toEqual([]);
   },
