@@ -72,7 +72,11 @@ test("loads what the control service wants, proves it, reports it, heals it, and
   const first = await start();
   // The control service has not spoken of this agent yet: an empty set would unload what is in use.
   expect(await readiness(first)).toMatchObject({ status: 503, reason: expect.stringContaining("nothing is known yet") as string });
-  await createDesiredAdapterStore(database).save({ agent: "support", adapters: [{ name: adapter.name, digest: adapter.digest }], stable: adapter.name });
+  await createDesiredAdapterStore(database).save({
+    agent: "support",
+    adapters: [{ name: adapter.name, digest: adapter.digest }],
+    stable: adapter.name,
+  });
   await vi.waitFor(async () => expect(await readiness(first)).toMatchObject({ status: 200 }), LIMIT);
   await vi.waitFor(async () => expect(await report()).toMatchObject({ status: "attested", replica: "vllm-0" }), LIMIT);
 
