@@ -49,7 +49,7 @@ export async function examineVllm(server: Server): Promise<VllmFacts | null> {
   const hasProcessedLogprobs = await probeLogprobs(server);
   // After the completions: the metric of adapters appears with the first request.
   const metrics = await ask(server, "GET", "/metrics");
-  const info = await ask(server, "GET", "/server_info?config_format=json");
+  const info = await ask({ ...server, timeoutMs: INFO_TIMEOUT_MS }, "GET", "/server_info?config_format=json");
   const told = infoSchema.safeParse(info?.body);
   const { lora_config: lora, scheduler_config: scheduler } = told.success ? told.data.vllm_config : {};
   const models = modelsSchema.safeParse(listed.body);
@@ -80,6 +80,8 @@ const completionSchema = z.object({
   choices: z.tuple([z.object({ logprobs: z.object({ top_logprobs: z.tuple([z.record(z.string(), z.number())]) }) })]),
 });
 
+/** 404 at once where it is not open; where it is, the server first lists every package of its machine. */
+const INFO_TIMEOUT_MS = 120_000;
 const TOP = 5;
 const EQUAL = 1e-3;
 

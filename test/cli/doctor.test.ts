@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { clockAheadMs, judgeClock } from "../../src/cli/doctor/clock.ts";
 import type { Finding } from "../../src/cli/doctor/finding.ts";
@@ -22,18 +23,16 @@ afterAll(() => rmSync(dir, { recursive: true }));
 const lines = (findings: readonly Finding[]): string[] => findings.map(({ status, check, message }) => `${status} ${check}: ${message}`);
 
 /** Answers by `METHOD path`; 404 otherwise. Keeps what was asked. */
-async function serve(answers: Record<string, () => { status?: number; body: unknown }>) {
+async function serve(answers: Record<string, (body: string) => { status?: number; body: unknown }>) {
   const asked: string[] = [];
-  const server = createServer((request, response) => {
-    request.resume();
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     asked.push(`${request.method} ${request.url} ${request.headers.authorization ?? ""}`.trim());
-    const { status = 200, body: answer } = answers[`${request.method} ${request.url?.split("?")[0]}`]?.() ?? {
-      status: 404,
-      body: { detail: "Not Found" },
-    };
-    response.writeHead(status, { "content-type": typeof answer === "string" ? "text/plain" : "application/json" });
-    response.end(typeof answer === "string" ? answer : JSON.stringify(answer));
-  });
+    const body = await text(request);
+    const found = answers[`${request.method} ${request.url?.split("?")[0]}`]?.(body) ?? { status: 404, body: { detail: "Not Found" } };
+    response.writeHead(found.status ?? 200, { "content-type": typeof found.body === "string" ? "text/plain" : "application/json" });
+    response.end(typeof found.body === "string" ? found.body : JSON.stringify(found.body));
+  };
+  const server = createServer((request, response) => void answer(request, response));
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   servers.push(server);
@@ -166,6 +165,36 @@ describe("a policy server that is not vLLM", () => {
   it("that is away is a warning: doctor may run elsewhere", async () => {
     expect(lines(await check("http://127.0.0.1:1"))).toEqual([
       "warn a: http://127.0.0.1:1: does not answer from here: its flags were not looked at",
+    ]);
+  });
+});
+
+describe("a vLLM server whose development endpoints are open", () => {
+  const completion = (body: { temperature: number }) => ({
+    choices: [{ logprobs: { top_logprobs: [{ a: -1 / body.temperature, b: -2 / body.temperature }] } }],
+  });
+
+  it("tells every flag", async () => {
+    const { url } = await serve({
+      "GET /v1/models": () => ({ body: { data: [{ id: "m" }] } }),
+      "GET /version": () => ({ body: { version: "0.9.1" } }),
+      "GET /metrics": () => ({ body: 'vllm:lora_requests_info{max_lora="3",running_lora_adapters=""} 1\n' }),
+      "POST /v1/completions": (body) => ({ body: completion(JSON.parse(body) as { temperature: number }) }),
+      "POST /v1/unload_lora_adapter": (body) => ({ status: 404, body: { error: { message: body } } }),
+      "GET /server_info": () => ({
+        body: { vllm_config: { lora_config: { max_loras: 3, max_cpu_loras: 3, max_lora_rank: 8 }, scheduler_config: { policy: "fcfs" } } },
+      }),
+    });
+    const findings = await checkPolicyServers(parseConfig({ agents: { a: { model: "m", baseModel: "b", policyServers: [{ url }] } } }));
+    expect(lines(findings).map((line) => line.replaceAll(url, "URL"))).toEqual([
+      "bad a: URL: vLLM 0.9.1",
+      "warn a: URL: --max-loras 3: stable, candidate, the last known good and tonight's do not fit, so calls wait for one another",
+      "warn a: URL: --max-cpu-loras 3: adapters are read from disk again",
+      "bad a: URL: --max-lora-rank 8, nights train rank 16",
+      "ok a: URL: logprobs are processed: temperature moves them",
+      "warn a: URL: --scheduling-policy fcfs: a night's rollouts are not put behind production's calls",
+      "warn a: URL: its development endpoints are open: whoever reaches it may pause it",
+      "ok a: URL: clock: agrees with this machine's",
     ]);
   });
 });

@@ -21,7 +21,7 @@ const MAX_PAGES = 1_000;
 
 /**
  * The configured bucket. It connects when it is first used; `close` drops its connections.
- * @throws NightshiftError `artifact_credentials_unreadable`
+ * @throws NightshiftError `artifact_credentials_unreadable`, `config_invalid` for a certificate authority that cannot be read
  */
 export function createS3Objects(config: S3Config, { env }: { env: Environment }): Objects & { close(): void } {
   const client = createClient(config, env);
@@ -104,9 +104,18 @@ function createClient(config: S3Config, env: Environment): S3Client {
       socketTimeout: config.timeoutMs,
       ...(config.caFile === undefined
         ? {}
-        : { httpsAgent: new Agent({ keepAlive: true, maxSockets: 50, ca: readFileSync(config.caFile) }) }),
+        : { httpsAgent: new Agent({ keepAlive: true, maxSockets: 50, ca: authorityIn(config.caFile) }) }),
     },
   });
+}
+
+function authorityIn(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    const problem = `the file cannot be read: ${(cause as NodeJS.ErrnoException).code ?? "unknown problem"}`;
+    throw nightshiftError("config_invalid", { path: "artifacts.caFile", received: JSON.stringify(file), problem }, { cause });
+  }
 }
 
 async function persist<T>({ where, attempts }: { where: string; attempts: number }, signal: Signal, request: () => Promise<T>): Promise<T> {

@@ -16,7 +16,7 @@ afterAll(async () => {
 });
 
 describeArtifactStore("s3", async () => {
-  const config = s3Config(server.url, { timeoutMs: 10_000 });
+  const config = s3Config(server.url);
   const flip = async (key: string) => {
     const path = join(server.directoryOf(BUCKET), config.prefix, key);
     const content = await readFile(path);

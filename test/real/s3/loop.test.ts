@@ -16,7 +16,7 @@ import { startTinyServer, tinyModel } from "../../serving/tiny-server.ts";
 import { memoryDatabase } from "../../store/memory-database.ts";
 import { startS3, type S3Server } from "../parts/s3.ts";
 import { startLyingStore, type Fault, type LyingStore } from "./lying-store.ts";
-import { BUCKET, createFolders, openStore, s3Config } from "./world.ts";
+import { BUCKET, createFolders, hasty, openStore, s3Config } from "./world.ts";
 
 const LIMIT = { timeout: 60_000, interval: 50 };
 let bucket: S3Server;
@@ -104,8 +104,9 @@ describe("an adapter is to be brought up while the artifact store", () => {
   const FAULTS: readonly Fault[] = ["hang", "error500", "cut", "flip", "truncate", "not_s3"];
 
   test.each(FAULTS)("does %s: nothing unproven is served, nothing is refused, and it goes on when that is over", async (fault) => {
-    const artifacts = openStore(s3Config(proxy.url, { timeoutMs: 200 }), folders.fresh());
-    const adapter = await register(artifacts, 1);
+    const config = s3Config(proxy.url);
+    const adapter = await register(openStore(config, folders.fresh()), 1);
+    const artifacts = openStore(hasty(config), folders.fresh());
     const wanted = { name: adapter.name, digest: adapter.digest };
     const { server: policyServer, asked } = watched(policy);
     proxy.lie(({ method }) => (method === "GET" ? fault : null));
@@ -133,8 +134,10 @@ describe("an adapter is to be brought up while the artifact store", () => {
 });
 
 test("a replica that restarts while the store is away gets its adapters back from the cache; a new one waits", async () => {
-  const artifacts = openStore(s3Config(proxy.url, { timeoutMs: 200 }), folders.fresh());
-  const [stable, candidate] = [await register(artifacts, 1), await register(artifacts, 2)];
+  const config = s3Config(proxy.url);
+  const patient = openStore(config, folders.fresh());
+  const [stable, candidate] = [await register(patient, 1), await register(patient, 2)];
+  const artifacts = openStore(hasty(config), folders.fresh());
   const fleet = fleetOn(artifacts, policy);
   try {
     fleet.want([stable]);

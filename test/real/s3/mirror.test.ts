@@ -25,7 +25,7 @@ beforeAll(async () => {
 });
 beforeEach(() => {
   proxy.lie(() => null);
-  config = s3Config(proxy.url, { timeoutMs: 2_000 });
+  config = s3Config(proxy.url);
 });
 afterAll(async () => {
   await proxy?.close();
@@ -86,7 +86,7 @@ describe("the hand-over through a bucket", () => {
     "a store that does %s gives the trainer nothing, and everything when it is over",
     async (fault) => {
       const [control, trainer] = [await controlDirectory(), folders.fresh()];
-      config = s3Config(proxy.url, { timeoutMs: 200, attempts: 1 });
+      config = s3Config(proxy.url, { timeoutMs: 1_000, attempts: 1 });
       await mirror(control, "control").prepare({ signal: never() });
       proxy.lie(({ method, path }) => (method === "GET" && path.includes("/runs/") ? fault : null));
       const before = proxy.calls.length;
@@ -113,7 +113,7 @@ describe("the hand-over through a bucket", () => {
       proxy.lie(({ method, path }) => (method === "PUT" && path.includes("checkpoint-4") ? "slow_upload" : null));
       for (let kill = 0; kill < 2; kill += 1) {
         const before = proxy.calls.length;
-        const sync = await startSync({ ...config, timeoutMs: 30_000 }, trainer, ["--run", "run-1"]);
+        const sync = await startSync(config, trainer, ["--run", "run-1"]);
         await vi.waitUntil(() => proxy.calls.slice(before).some((call) => call.startsWith("PUT") && call.includes("checkpoint-4")), LIMIT);
         await killNow(sync);
         expect(await openBucket(config).get("runs/run-1/checkpoint-4/complete")).toBeNull();

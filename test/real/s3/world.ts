@@ -13,7 +13,7 @@ import { ROOT_KEY } from "../parts/s3.ts";
 
 export const BUCKET = "nightshift-test";
 
-/** A valid configuration of the driver, with short limits: tests break the store on purpose. */
+/** A valid configuration of the driver, patient enough for a machine that is busy. */
 export function s3Config(endpoint: string, overrides: Partial<S3Config> = {}): S3Config {
   const artifacts = {
     driver: "s3",
@@ -25,6 +25,11 @@ export function s3Config(endpoint: string, overrides: Partial<S3Config> = {}): S
     ...overrides,
   };
   return configSchema.parse({ artifacts }).artifacts as S3Config;
+}
+
+/** The same, of a client that does not wait long: for a store that says nothing. What it asks of an honest one must be repeated. */
+export function hasty(config: S3Config): S3Config {
+  return { ...config, timeoutMs: 300 };
 }
 
 export function environmentOf(key: { accessKeyId: string; secretAccessKey: string }): Record<string, string> {

@@ -1,0 +1,83 @@
+import { join } from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import { checkPolicyServers } from "../../../src/cli/doctor/policy-servers.ts";
+import { parseConfig } from "../../../src/config.ts";
+import { tinyModel } from "../../serving/tiny-server.ts";
+import { partDirectory } from "../parts/part.ts";
+import { freePort, startPartProcess } from "../parts/process.ts";
+import { startVllm, vllmPart } from "../parts/vllm.ts";
+
+const LIMIT_MS = 600_000;
+let model: string;
+beforeAll(async () => {
+  ({ model } = await tinyModel());
+}, LIMIT_MS);
+
+async function told(url: string): Promise<string[]> {
+  const agent = { model: "base", baseModel: model, policyServers: [{ url }] };
+  const findings = await checkPolicyServers(parseConfig({ agents: { shop: agent } }));
+  return findings.map(({ status, check, message }) => `${status} ${check.replace(url, "URL")}: ${message}`);
+}
+
+test(
+  "a server that was started as it must be; what its HTTP does not tell is said",
+  async () => {
+    const server = await startVllm({ model, name: "base", maxLoras: 6 });
+    try {
+      expect(await told(server.url)).toEqual([
+        "ok shop: URL: vLLM 0.32.0",
+        "ok shop: URL: loads adapters at run time, --max-loras 6",
+        "ok shop: URL: logprobs are processed: temperature moves them",
+        "warn shop: URL: max-cpu-loras, max-lora-rank and the scheduling policy cannot be seen over HTTP",
+        "ok shop: URL: clock: agrees with this machine's",
+      ]);
+    } finally {
+      await server.stop();
+    }
+  },
+  LIMIT_MS,
+);
+
+test(
+  "a server that was started wrongly: every flag that its HTTP betrays is named",
+  async () => {
+    const venv = join(partDirectory(vllmPart), "venv/bin");
+    const port = await freePort();
+    const args = [
+      "serve",
+      model,
+      "--host",
+      "127.0.0.1",
+      "--port",
+      `${port}`,
+      "--served-model-name",
+      "base",
+      "--dtype",
+      "float32",
+      "--enforce-eager",
+    ];
+    const lora = ["--enable-lora", "--max-lora-rank", "8", "--max-loras", "1", "--max-cpu-loras", "2"];
+    const server = await startPartProcess(join(venv, "vllm"), [...args, ...lora, "--max-model-len", "256"], {
+      env: {
+        ...{ PATH: `${venv}:${process.env["PATH"] ?? ""}`, VLLM_CPU_KVCACHE_SPACE: "1", VLLM_NO_USAGE_STATS: "1", HF_HUB_OFFLINE: "1" },
+        ...{ OMP_NUM_THREADS: "1", VLLM_CPU_OMP_THREADS_BIND: "nobind", PYTHONDONTWRITEBYTECODE: "" },
+      },
+      readyLine: /Application startup complete/,
+      limitMs: 500_000,
+      killsGroup: true,
+    });
+    try {
+      expect(await told(`http://127.0.0.1:${port}`)).toEqual([
+        "ok shop: URL: vLLM 0.32.0",
+        "bad shop: URL: does not load adapters at run time",
+        "bad shop: URL: --max-loras 1: stable, candidate, the last known good and tonight's do not fit, so calls wait for one another",
+        "bad shop: URL: logprobs are raw: temperature does not move them",
+        "warn shop: URL: max-cpu-loras, max-lora-rank and the scheduling policy cannot be seen over HTTP",
+        "ok shop: URL: clock: agrees with this machine's",
+      ]);
+    } finally {
+      await server.kill();
+    }
+  },
+  LIMIT_MS,
+);
