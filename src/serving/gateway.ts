@@ -75,6 +75,10 @@ export function createGateway(config: { gateway: Config["gateway"]; agents: read
           sessionId: endpoint.sessionId,
           maxBodyBytes: config.gateway.maxBodyBytes,
         });
+      case "health":
+        // This process lives, no more: with everything else down it may be what still answers, and must not be taken out of service.
+        response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ status: "ok" }));
+        return;
       case "refused":
         return sendRefusal(response, endpoint.refusal);
     }

@@ -87,6 +87,12 @@ test.each([
   await upstream.close();
 });
 
+test("health is the gateway's own: 200 with no policy server to be had", async () => {
+  await using gateway = await startGateway({ upstreams: [{ url: "http://127.0.0.1:1" }] });
+  const answer = await fetch(`${gateway.url}/health`);
+  expect({ status: answer.status, body: await answer.json() }).toEqual({ status: 200, body: { status: "ok" } });
+});
+
 test("models pass through", async () => {
   const upstream = await startUpstream((_request, response) => sendJson(response, { object: "list", data: [{ id: "base" }] }));
   await using gateway = await startGateway({ upstreams: [upstream] });

@@ -8,6 +8,7 @@ export type Endpoint =
   | { kind: "live"; path: string; api: LiveApi }
   | { kind: "models" }
   | { kind: "rollout"; sessionId: string }
+  | { kind: "health" }
   | { kind: "refused"; refusal: Refusal };
 
 const LIVE: Readonly<Record<string, LiveApi>> = {
@@ -23,6 +24,7 @@ const LIVE: Readonly<Record<string, LiveApi>> = {
  */
 export function endpointOf(method: string, url: string): Endpoint {
   const path = url.split("?", 1)[0] ?? "";
+  if (path === "/health") return method === "GET" ? { kind: "health" } : wrongMethod("GET");
   if (path === "/v1/models") return method === "GET" ? { kind: "models" } : wrongMethod("GET");
   const api = Object.hasOwn(LIVE, path) ? LIVE[path] : undefined;
   if (api !== undefined) return method === "POST" ? { kind: "live", path, api } : wrongMethod("POST");
