@@ -72,9 +72,13 @@ describe("a bad config", () => {
     {
       command: "collector",
       text: "",
-      says: /^config transport\.driver: the collector as its own process needs kafka \(received "inline"\)$/m,
+      says: /^config transport\.driver: the inline transport ends in one process; the collector needs kafka, or use `nightshift up` \(received "inline"\)$/m,
     },
-    { command: "ingest", text: "", says: /^config transport\.driver: ingest as its own process needs kafka \(received "inline"\)$/m },
+    {
+      command: "ingest",
+      text: "",
+      says: /^config transport\.driver: the inline transport ends in one process; ingest needs kafka, or use `nightshift up` \(received "inline"\)$/m,
+    },
     {
       command: "ingest",
       text: "transport: {driver: kafka, brokers: ['k:9092']}\n",
@@ -143,7 +147,7 @@ describe("init", () => {
     const args = ["init", "--file", file, "--agent", "support", "--policy-server", "http://vllm-0:8000", "http://vllm-1:8000"];
     expect((await cli(args)).code).toBe(0);
     const config = loadConfig({ file, env: {} });
-    expect(config.agents["support"]?.policyServers).toEqual([{ url: "http://vllm-0:8000" }, { url: "http://vllm-1:8000" }]);
+    expect(config.agents["support"]?.policyServers).toMatchObject([{ url: "http://vllm-0:8000" }, { url: "http://vllm-1:8000" }]);
     const again = await cli(args);
     expect(again.code).toBe(2);
     expect(again.err).toContain(`${file} exists already`);
