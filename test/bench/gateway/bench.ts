@@ -3,7 +3,19 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { litellm, portkey } from "./partners.ts";
 import { report, type Results } from "./report.ts";
-import { load, measure, nightshift, readProbe, scratchDirectory, start, startWorld, type Load, type Running, type World } from "./stand.ts";
+import {
+  load,
+  measure,
+  nightshift,
+  readProbe,
+  scratchDirectory,
+  start,
+  startWorld,
+  watchOthers,
+  type Load,
+  type Running,
+  type World,
+} from "./stand.ts";
 
 /**
  * What the gateway costs: the time that it adds to a call, and calls per second of CPU beside LiteLLM's proxy and Portkey's gateway. Rounds go A B C A B C, so that
@@ -44,6 +56,7 @@ try {
   process.stderr.write("warming up\n");
   for (const each of running) await warmUp(each);
 
+  const othersShare = watchOthers();
   const results: Results = { time: {}, cpu: {}, captured: { calls: 0, exported: 0 } };
   for (let round = 0; round < rounds; round++) {
     process.stderr.write(`round ${round + 1} of ${rounds}\n`);
@@ -56,6 +69,7 @@ try {
   report(
     results,
     compared.map(({ subject: { name, version } }) => ({ name, version })),
+    othersShare(),
   );
 } finally {
   await Promise.all([world.process, ...running.map(({ process }) => process)].map((each) => each.stop("SIGTERM", 5_000)));

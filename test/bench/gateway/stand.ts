@@ -101,7 +101,7 @@ export interface Measured extends LoadResult {
 
 /** Runs one load against a gateway and says what the gateway's process, with its children, used of its core. */
 export async function measure(running: Running, options: Load & { isExact: boolean }): Promise<Measured> {
-  const before = cpuSeconds(running.process.pid);
+  const before = ticksOf(running.process.pid);
   const startMs = performance.now();
   const result = await load({
     ...options,
@@ -109,7 +109,7 @@ export async function measure(running: Running, options: Load & { isExact: boole
     headers: running.subject.headers,
   });
   await sleep(SETTLE_MS);
-  const used = cpuSeconds(running.process.pid) - before;
+  const used = (ticksOf(running.process.pid) - before) / TICKS_PER_SECOND;
   return {
     ...result,
     cpuMicrosPerCall: (used / result.calls) * 1e6,
@@ -141,16 +141,34 @@ export function scratchDirectory(): string {
   return mkdtempSync(join(tmpdir(), "nightshift-bench-"));
 }
 
-/** User and system time of a process and its living descendants. */
-function cpuSeconds(pid: number): number {
+/** Begins to watch the machine; the result says which share of its CPU processes outside this bench have used since. A time measured beside busy ones is theirs too. */
+export function watchOthers(): () => number {
+  const before = { ...machineTicks(), own: ticksOf(process.pid) };
+  return () => {
+    const { busy, total } = machineTicks();
+    return Math.max(0, busy - before.busy - (ticksOf(process.pid) - before.own)) / (total - before.total);
+  };
+}
+
+function machineTicks(): { busy: number; total: number } {
+  const [user = 0, nice = 0, system = 0, idle = 0, wait = 0, interrupts = 0, soft = 0] = readFileSync("/proc/stat", "utf8")
+    .replace(/^cpu +/, "")
+    .split(" ", 7)
+    .map(Number);
+  const busy = user + nice + system + interrupts + soft;
+  return { busy, total: busy + idle + wait };
+}
+
+/** User and system time of a process and its descendants, those included that it has waited for. */
+function ticksOf(pid: number): number {
   const all = new Map(
     readdirSync("/proc")
       .filter((name) => /^\d+$/.test(name))
       .flatMap(statOf),
   );
-  let ticks = 0;
-  for (const [each, { ticks: own }] of all) if (each === pid || descends(each, pid, all)) ticks += own;
-  return ticks / TICKS_PER_SECOND;
+  let sum = 0;
+  for (const [each, { ticks }] of all) if (each === pid || descends(each, pid, all)) sum += ticks;
+  return sum;
 }
 
 function statOf(pid: string): [number, { parent: number; ticks: number }][] {
@@ -158,8 +176,10 @@ function statOf(pid: string): [number, { parent: number; ticks: number }][] {
     // The name in brackets may hold anything, a bracket too.
     const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
       .replace(/^.*\) /s, "")
-      .split(" ");
-    return [[Number(pid), { parent: Number(fields[1]), ticks: Number(fields[11]) + Number(fields[12]) }]];
+      .split(" ")
+      .map(Number);
+    const [user = 0, system = 0, waitedUser = 0, waitedSystem = 0] = fields.slice(11, 15);
+    return [[Number(pid), { parent: fields[1] ?? 0, ticks: user + system + waitedUser + waitedSystem }]];
   } catch {
     return [];
   }
