@@ -71,6 +71,7 @@ function parse<T extends KeyObject | KeyObject[]>(file: string, read: (pem: stri
     return keys;
   } catch (cause) {
     // OpenSSL's own message can quote key material; only what we said ourselves goes into the error.
-    throw nightshiftError("signing_key_invalid", { file, problem: "not an ed25519 key in PEM form" }, { cause });
+    const problem = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "there is no such file" : "not an ed25519 key in PEM form";
+    throw nightshiftError("signing_key_invalid", { file, problem }, { cause });
   }
 }
