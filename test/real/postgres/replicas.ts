@@ -47,10 +47,10 @@ export function createReplicas(options: { directory: string; configFile: string 
     kill,
     leader: () =>
       until("one leader, known to all", LEADER_LIMIT_MS, async () => {
-        const views = await Promise.all(running.map(async (replica) => ({ replica, view: await controlOf(replica) })));
-        const leading = views.filter(({ view }) => view.role === "leader");
+        const views = await Promise.all(running.map(async (replica) => ({ replica, view: await controlOf(replica).catch(() => null) })));
+        const leading = views.filter(({ view }) => view?.role === "leader");
         const name = leading[0]?.replica.ready.name;
-        return leading.length === 1 && views.every(({ view }) => view.leader?.name === name) ? (leading[0]?.replica ?? null) : null;
+        return leading.length === 1 && views.every(({ view }) => view?.leader?.name === name) ? (leading[0]?.replica ?? null) : null;
       }),
     async killAll() {
       isOver = true;
@@ -59,8 +59,9 @@ export function createReplicas(options: { directory: string; configFile: string 
   };
 }
 
-/** Who leads, as one replica sees it. */
+/** Who leads, as one replica sees it. Rejects while it does not see the database. */
 export async function controlOf({ ready }: Replica): Promise<ControlView> {
   const response = await fetch(`${ready.api}/v1/status`);
+  if (!response.ok) throw new Error(`${ready.api}/v1/status answered ${response.status}`);
   return ((await response.json()) as { control: ControlView }).control;
 }
