@@ -86,6 +86,26 @@ describe("a replica that does not answer in time", () => {
     await Promise.all(upstreams.map((upstream) => upstream.close()));
   });
 
+  test("but has begun a stream meanwhile, is busy as well", async () => {
+    const seen: string[] = [];
+    const streaming: Answerer = (request, response) => {
+      const text = JSON.stringify(request.body);
+      seen.push(text);
+      if (text.includes("slow")) return;
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.write("data: {}\n\n");
+    };
+    const upstreams = [await startUpstream(streaming), await startUpstream(streaming)];
+    await using gateway = await gatewayOf(upstreams);
+    const slow = gateway.chat("a", { messages: [{ role: "user", content: "slow" }] });
+    while (seen.length === 0) await sleep(5);
+    // One for each replica, begun and never ended.
+    await Promise.all([gateway.chat("b", { stream: true }), gateway.chat("c", { stream: true })]);
+    expect((await slow).status).toBe(504);
+    expect(seen.filter((text) => text.includes("slow"))).toHaveLength(1);
+    await Promise.all(upstreams.map((upstream) => upstream.close()));
+  });
+
   test("with every replica hanging, the call fails after two tries", async () => {
     const upstreams = [await startUpstream(hangs), await startUpstream(hangs)];
     await using gateway = await gatewayOf(upstreams);

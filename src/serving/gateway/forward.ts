@@ -63,6 +63,7 @@ export async function forward(fleet: Fleet, call: UpstreamCall): Promise<Forward
     const sentMs = performance.now();
     const sent = await send(slot.replica, call, target);
     upstreamMs += performance.now() - sentMs;
+    if (sent.status === "answered") slot.noteAnswer();
     if (sent.status === "aborted") {
       slot.release("unknown");
       return { status: "aborted" };

@@ -19,7 +19,9 @@ export type Acquired =
       replica: Replica;
       /** Must be called exactly once; "failed" counts towards ejection, "unknown" says nothing about the replica's health. */
       release: (outcome: "ok" | "failed" | "unknown") => void;
-      /** The replica has answered no call since this one got its slot: it hangs, where a busy one still answers others. */
+      /** The head of an answer has come; a stream may go on for minutes after it. */
+      noteAnswer: () => void;
+      /** The replica has begun no answer since this call got its slot: it hangs, where a busy one still answers others. */
       isSilent: () => boolean;
     }
   /** As many calls wait as may. */
@@ -74,6 +76,7 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
     return {
       status: "acquired",
       replica: member,
+      noteAnswer: () => void (member.answeredMs = deps.monotonicMs()),
       isSilent: () => member.answeredMs < acquiredMs,
       release(outcome) {
         if (isReleased) return;
@@ -154,10 +157,7 @@ function createMember(upstream: Upstream, timeoutMs: number): Member {
 }
 
 function settle(member: Member, outcome: "ok" | "failed" | "unknown", nowMs: number): void {
-  if (outcome === "ok") {
-    member.failures = 0;
-    member.answeredMs = nowMs;
-  }
+  if (outcome === "ok") member.failures = 0;
   if (outcome !== "failed") return;
   member.failures++;
   if (member.failures < FAILURES_TO_EJECT) return;
