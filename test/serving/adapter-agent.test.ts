@@ -262,6 +262,20 @@ describe("the adapter agent", () => {
     expect(said()).toEqual([`attested ${A.name} boot-1`]);
   });
 
+  test("what was refused before the server was away is tried once more: nobody may tell that it is another process now", async () => {
+    const { agent, replica, fixture, said } = createFixture();
+    fixture.proofs.set(A.name, { status: "refused", reason: "wrong_base", figures: FIGURES });
+    agent.want([A]);
+    await agent.reconcile();
+    await agent.reconcile();
+    replica.goDown(true);
+    await agent.reconcile();
+    replica.goDown(false);
+    fixture.proofs.delete(A.name);
+    await agent.reconcile();
+    expect(said()).toEqual([`refused ${A.name} boot-1 wrong_base`, `attested ${A.name} boot-1`]);
+  });
+
   test("passes that are started together do the work once", async () => {
     const { agent, replica } = createFixture();
     agent.want([A]);
