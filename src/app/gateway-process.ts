@@ -9,6 +9,7 @@ import { pollRoutes } from "../serving/route-poll.ts";
 import { createRouteTable } from "../serving/route-table.ts";
 import { makeDataDirectory } from "../store/data-directory.ts";
 import { baseModelDigest } from "./base-model.ts";
+import { requirePolicyServers } from "./shared-parts.ts";
 import { createSpanExporter } from "./span-exporter.ts";
 import { readTokenFile } from "./token-file.ts";
 
@@ -36,6 +37,7 @@ export async function startGatewayProcess(
   const { log } = deps;
   const { controlUrl, collectorUrl, leaseMs } = config.gateway;
   if (controlUrl === undefined) throw missing("gateway.controlUrl", "the gateway as its own process needs the control service's address");
+  requirePolicyServers(config, "the gateway");
   const directory = join(resolve(config.dataDir), "gateway-process");
   makeDataDirectory(directory);
   const agents = await Promise.all(Object.entries(config.agents).map(([agent, one]) => gatewayAgent(agent, one, directory)));
@@ -75,9 +77,6 @@ export async function startGatewayProcess(
 }
 
 async function gatewayAgent(agent: string, config: AgentConfig, directory: string): Promise<GatewayAgent> {
-  if (config.policyServers.length === 0) {
-    throw missing(`agents.${agent}.policyServers`, "the gateway as its own process has no embedded server: name the replicas");
-  }
   const digest = await baseModelDigest(agent, config, join(directory, `base-digest-${agent}.json`));
   return {
     agent,

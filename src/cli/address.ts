@@ -15,9 +15,12 @@ export function tokenOf(options: { tokenFile?: string | undefined }, env: Record
 
 /** The token in a file. @throws NightshiftError `usage_invalid` */
 export function readToken(file: string): string {
+  let token: string;
   try {
-    return readFileSync(file, "utf8").trim();
+    token = readFileSync(file, "utf8").trim();
   } catch (cause) {
     throw nightshiftError("usage_invalid", { problem: `the token file ${file} cannot be read` }, { cause });
   }
+  if (!/^\S+$/.test(token)) throw nightshiftError("usage_invalid", { problem: `the token file ${file} holds no token, or more than one` });
+  return token;
 }

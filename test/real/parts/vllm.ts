@@ -146,6 +146,6 @@ const ENVIRONMENT = {
   OMP_NUM_THREADS: "1",
   // Left to itself every server of the machine takes the same core.
   VLLM_CPU_OMP_THREADS_BIND: "nobind",
-  // The first start compiles what vLLM imports and keeps it: without it every start takes half a minute longer.
+  // The first start compiles what vLLM imports and keeps it; otherwise every start would compile it all again.
   PYTHONDONTWRITEBYTECODE: "",
 };
