@@ -68,11 +68,8 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
     // Before the first desired set nothing is known about what must stay.
     const cards = wanted === null ? null : await deps.policyServer.models(options);
     if (wanted === null) return;
-    if (cards === null) {
-      // It may be another process when it answers again: what the one before refused says nothing about that one.
-      for (const [name, { status }] of memory.known) if (status === "refused") memory.known.delete(name);
-      return measure(wanted, new Map());
-    }
+    if (cards === null) forgetRefusals(memory);
+    if (cards === null) return measure(wanted, new Map());
     const lost = notice(memory, cards, wanted, await deps.instance(options));
     for (const adapter of lost) outbox.add(adapter, memory.instance, { status: "lost" });
     await unloadOthers(memory, cards, wanted, { config, ...deps }, options);
@@ -127,6 +124,11 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
 
 function isDue(state: Known | undefined, nowMs: number): boolean {
   return state === undefined || (state.status === "waiting" && nowMs >= state.notBeforeMs);
+}
+
+/** A server that does not answer may be another process when it does: what the one before refused says nothing about that one. */
+function forgetRefusals({ known }: Memory): void {
+  for (const [name, { status }] of known) if (status === "refused") known.delete(name);
 }
 
 /**

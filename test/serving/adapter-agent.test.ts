@@ -267,7 +267,6 @@ describe("the adapter agent", () => {
     fixture.proofs.set(A.name, { status: "refused", reason: "wrong_base", figures: FIGURES });
     agent.want([A]);
     await agent.reconcile();
-    await agent.reconcile();
     replica.goDown(true);
     await agent.reconcile();
     replica.goDown(false);
