@@ -46,6 +46,8 @@ interface Memory {
   known: Map<string, Known>;
 }
 
+type AdapterGauge = ReturnType<typeof createGauge<typeof METRIC.replicaAdapters>>;
+
 type Options = { signal?: AbortSignal };
 
 /** A name that Nightshift gave, by agent: only these are ever unloaded, an operator's own adapters stay. */
@@ -66,10 +68,10 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
   async function pass(options: Options): Promise<void> {
     const wanted = desired;
     // Before the first desired set nothing is known about what must stay.
-    const cards = wanted === null ? null : await deps.policyServer.models(options);
     if (wanted === null) return;
+    const cards = await deps.policyServer.models(options);
     if (cards === null) forgetRefusals(memory);
-    if (cards === null) return measure(wanted, new Map());
+    if (cards === null) return measure(adapters, config.replica, wanted, new Map());
     const lost = notice(memory, cards, wanted, await deps.instance(options));
     for (const adapter of lost) outbox.add(adapter, memory.instance, { status: "lost" });
     await unloadOthers(memory, cards, wanted, { config, ...deps }, options);
@@ -84,15 +86,8 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
       memory.known.set(adapter.name, { status: result.status === "active" ? "attested" : "refused" });
       outbox.add(adapter, memory.instance, result.status === "active" ? { status: "attested", figures: result.figures } : result);
     }
-    measure(wanted, memory.known);
+    measure(adapters, config.replica, wanted, memory.known);
     await outbox.flush(options);
-  }
-
-  function measure(wanted: readonly DesiredAdapter[], known: ReadonlyMap<string, Known>): void {
-    for (const state of ["attested", "waiting", "refused"] as const) {
-      const count = wanted.filter(({ name }) => (known.get(name)?.status ?? "waiting") === state).length;
-      adapters.record(count, { "nightshift.replica": config.replica, "nightshift.adapter.state": state });
-    }
   }
 
   function reconcile(options: Options = {}): Promise<void> {
@@ -124,6 +119,13 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
 
 function isDue(state: Known | undefined, nowMs: number): boolean {
   return state === undefined || (state.status === "waiting" && nowMs >= state.notBeforeMs);
+}
+
+function measure(gauge: AdapterGauge, replica: string, wanted: readonly DesiredAdapter[], known: ReadonlyMap<string, Known>): void {
+  for (const state of ["attested", "waiting", "refused"] as const) {
+    const count = wanted.filter(({ name }) => (known.get(name)?.status ?? "waiting") === state).length;
+    gauge.record(count, { "nightshift.replica": replica, "nightshift.adapter.state": state });
+  }
 }
 
 /** A server that does not answer may be another process when it does: what the one before refused says nothing about that one. */
