@@ -3,6 +3,7 @@ import { Kafka, type KafkaConfig as KafkajsConfig, type RetryOptions, type SASLO
 import type { KafkaConfig } from "../../config-transport.ts";
 import { nightshiftError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
+import { mendConnection } from "./broken-connection.ts";
 import { registerCodecs } from "./codecs.ts";
 import { createKafkaLog } from "./log.ts";
 import { mendRequestQueue } from "./request-queue.ts";
@@ -23,6 +24,7 @@ const CONNECTION_TIMEOUT_MS = 3_000;
 export function createKafkaClient(access: KafkaAccess, deps: { log: Logger; requestTimeoutMs: number }): Kafka {
   registerCodecs();
   mendRequestQueue();
+  mendConnection();
   const options: KafkajsConfig = {
     brokers: access.brokers,
     clientId: access.clientId,

@@ -18,6 +18,8 @@ const HEARTBEAT_INTERVAL_MS = 3_000;
 const COMMIT_INTERVAL_MS = 1_000;
 /** How long a fetch waits for records, and how long a resumed partition waits for its next fetch. */
 const FETCH_WAIT_MS = 500;
+/** A consumer that leaves finishes the records at hand first. */
+const DISCONNECT_LIMIT_MS = 15_000;
 const FIRST_BACKOFF_MS = 250;
 const LONGEST_BACKOFF_MS = 3_000;
 
@@ -40,7 +42,9 @@ export function startSubscription(config: KafkaConfig, deps: { kafka: Kafka; del
         const { code, message, fix } = kafkaFailure(cause, config);
         log.warn({ code, problem: message, fix, failures: state.failures }, "kafka consumer ended, another one starts");
       }
-      await consumer.disconnect().catch((error: unknown) => log.debug({ err: error }, "kafka disconnect failed"));
+      const disconnected = consumer.disconnect().catch((error: unknown) => log.debug({ err: error }, "kafka disconnect failed"));
+      // An ended consumer must not hold up the next one.
+      await within(disconnected, DISCONNECT_LIMIT_MS);
       const waitMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** state.failures++);
       await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => {});
     }
