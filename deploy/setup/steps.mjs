@@ -51,7 +51,7 @@ const LOOPS = [
 /** One lane, since these tests start processes and a step that is `verbose` prints as it goes. */
 export const END_TO_END = [LOOPS];
 
-/** Runs one set of lanes after the other, all steps even after a failure unless it says that the next ones need it; exit code 1 when one failed. */
+/** Runs one set of lanes after the other, all steps even after a failure, unless it says that the next ones need it; exit code 1 when one failed. */
 export async function runSteps(...stages) {
   try {
     await ensureSetup({ python: true });
@@ -63,14 +63,18 @@ export async function runSteps(...stages) {
   rmSync(REPORTS, { recursive: true, force: true });
   mkdirSync(REPORTS, { recursive: true });
   const total = { passed: 0, failed: 0 };
+  let isOver = false;
   for (const lanes of stages) {
+    if (isOver) break;
     await Promise.all(
       lanes.map(async (steps) => {
         for (const step of steps) {
           const { passed, failed } = await runStep(step);
           total.passed += passed;
           total.failed += failed;
-          if (failed > 0 && step.isNeededByNext) break;
+          if (failed === 0 || !step.isNeededByNext) continue;
+          isOver = true;
+          break;
         }
       }),
     );

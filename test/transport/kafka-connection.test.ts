@@ -61,6 +61,15 @@ test.each([1, 4, 9, 15])("an answer that breaks off after %i bytes is not read o
   expect(await connection.send(ask)).toBe("whole");
 });
 
+test("two that connect at once share one connection", async () => {
+  const made = vi.fn<() => void>();
+  server.on("connection", made);
+  onRequest = (request, socket) => void socket.write(answer(request, "whole"));
+  await Promise.all([connection.connect(), connection.connect()]);
+  expect(await connection.send(ask)).toBe("whole");
+  expect(made).toHaveBeenCalledTimes(1);
+});
+
 test("what is sent while the connection closes settles: it does not wait for a timer that nobody set", async () => {
   onRequest = () => {};
   const settled = vi.fn<() => void>();

@@ -20,9 +20,10 @@ const MENDED = Symbol.for("nightshift.kafkajs.connection");
 const LENGTH_BYTES = 4;
 
 /**
- * Mends two things in kafkajs 2.2.4, the last release, that a connection cut at the wrong moment breaks for good. One object stands for all connections to a broker:
+ * Mends three things in kafkajs 2.2.4, the last release, that a connection cut at the wrong moment breaks for good. One object stands for all connections to a broker:
  * - What had come of an answer when the connection broke is kept, and what the next connection brings is read as its rest. From then on no answer finds its
  *   request, or an exception in the socket's handler ends the process.
+ * - Two that need a connection at once open two, of which the object knows one; when the other ends, the requests of the first are rejected.
  * - A request that is sent in the moment in which the connection closes is written behind the check for open requests, and the timer that would end it is
  *   cleared: it stays open for ever, and with it a publish or the consumer.
  */
@@ -32,9 +33,14 @@ export function mendConnection(): void {
   if (connection[MENDED]) return;
   connection[MENDED] = true;
   const { connect } = connection;
+  const connecting = new WeakMap<Connection, Promise<unknown>>();
   connection.connect = function connectFromNothing(this: Connection): Promise<unknown> {
+    const underWay = connecting.get(this);
+    if (underWay !== undefined) return underWay;
     if (!this.isConnected()) Object.assign(this, { chunks: [], bytesBuffered: 0, bytesNeeded: LENGTH_BYTES });
-    return connect.call(this);
+    const attempt = connect.call(this).finally(() => connecting.delete(this));
+    connecting.set(this, attempt);
+    return attempt;
   };
   const { prototype: queue } = load("kafkajs/src/network/requestQueue/index.js") as { prototype: RequestQueue };
   const { destroy } = queue;
