@@ -1,5 +1,4 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { setPriority } from "node:os";
 import { kafkaPart } from "./parts/kafka.ts";
 import { otelcolPart } from "./parts/otelcol.ts";
 import { PartError, partPlace, type Part } from "./parts/part.ts";
@@ -13,9 +12,6 @@ const PARTS: readonly Part[] = [kafkaPart, postgresPart, otelcolPart, s3Part, vl
 const say = (line: string): void => {
   process.stdout.write(`${line}\n`);
 };
-
-// Compilers take every core for minutes, beside tests.
-setPriority(10);
 
 const wanted = process.argv.slice(2);
 for (const part of PARTS) {

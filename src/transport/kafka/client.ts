@@ -6,6 +6,7 @@ import type { Logger } from "../../log.ts";
 import { mendConnection } from "./broken-connection.ts";
 import { registerCodecs } from "./codecs.ts";
 import { createKafkaLog } from "./log.ts";
+import { mendMembership } from "./membership.ts";
 import { mendRequestQueue } from "./request-queue.ts";
 
 /** How to reach the brokers. */
@@ -25,6 +26,7 @@ export function createKafkaClient(access: KafkaAccess, deps: { log: Logger; requ
   registerCodecs();
   mendRequestQueue();
   mendConnection();
+  mendMembership();
   const options: KafkajsConfig = {
     brokers: access.brokers,
     clientId: access.clientId,

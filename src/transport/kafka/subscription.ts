@@ -99,6 +99,7 @@ function createConsumer(kafka: Kafka, { groupId, sessionTimeoutMs }: KafkaConfig
     maxWaitTimeInMs: FETCH_WAIT_MS,
     metadataMaxAge: 60_000,
     allowAutoTopicCreation: false,
-    retry: { ...RETRY, restartOnFailure: () => Promise.resolve(false) },
+    // For as long as the group remembers the member: another consumer would be another member, and the group would wait for the one that is gone.
+    retry: { ...RETRY, retries: 4 + Math.ceil(sessionTimeoutMs / 1_000), restartOnFailure: () => Promise.resolve(false) },
   });
 }
