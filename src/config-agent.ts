@@ -153,6 +153,12 @@ export const agentSchema = z.strictObject({
           .boolean()
           .default(false)
           .describe("`nightshift adapter-agent` runs beside it and loads its adapters. Otherwise the control service does, over `url`."),
+        readinessUrl: z
+          .url()
+          .optional()
+          .describe(
+            "That adapter agent's `/ready`, as gateways reach it: they ask once a second, and send calls elsewhere while it has not what stable answers with, or another base.",
+          ),
       }),
     )
     .default([])

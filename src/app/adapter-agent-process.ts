@@ -67,7 +67,11 @@ export async function startAdapterAgentProcess(
   );
   const stopping = new AbortController();
   const desired = new Map<string, DesiredAdapters>();
-  const readiness = await serveReadiness(config.adapterAgent, { notReadyBecause: () => notReadyBecause(agents, desired, adapters), log });
+  const readiness = await serveReadiness(config.adapterAgent, {
+    notReadyBecause: () => notReadyBecause(agents, desired, adapters),
+    base: () => adapters.base(),
+    log,
+  });
   const following = followDesired(
     { agents: agents.map(({ agent }) => agent), desired },
     { control, cache: createDesiredCache(join(directory, "desired.json"), { log }), adapters, log },

@@ -82,7 +82,7 @@ async function gatewayAgent(agent: string, config: AgentConfig, directory: strin
     agent,
     model: config.model,
     base: { name: config.model, digest },
-    upstreams: config.policyServers.map(({ url }) => ({ url })),
+    upstreams: config.policyServers.map(({ url, readinessUrl }) => ({ url, readinessUrl })),
     serviceName: config.match.serviceName ?? agent,
     agentName: config.match.agentName,
   };

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "../log.ts";
 import { createGauge } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
-import { bringUp, type BringUpDeps, type BringUpResult, type DesiredAdapter } from "./adapter-bring-up.ts";
+import { bringUp, PROVING, type BringUpDeps, type BringUpResult, type DesiredAdapter } from "./adapter-bring-up.ts";
 import { createReportOutbox, type AdapterReport } from "./adapter-report.ts";
 import type { ModelCard } from "./policy-server.ts";
 
@@ -37,12 +37,21 @@ export interface AdapterAgent {
   run(options: { signal: AbortSignal }): Promise<void>;
   /** True while this adapter is proven active on the running server process. */
   isAttested(name: string): boolean;
+  base(): BaseStanding;
 }
+
+/**
+ * What the proofs of adapters say of the base of the server process that runs now: it is the one that they were trained on; it is another one; a proof is still to
+ * come, or the server does not answer; there was nothing to prove it with.
+ */
+export type BaseStanding = "proven" | "another" | "pending" | "untested";
 
 type Known = { status: "attested" } | { status: "refused" } | { status: "waiting"; notBeforeMs: number };
 
 interface Memory {
   instance: string;
+  /** Of the process that runs now, whatever becomes of the adapters that told it. */
+  base: BaseStanding;
   known: Map<string, Known>;
 }
 
@@ -58,7 +67,7 @@ const OUR_NAME = /^([a-z0-9-]{1,40})-\d+-[0-9a-f]{12}$/;
  * missing. So a crash of either side anywhere converges, and a server that restarted and forgot everything is whole again after one pass.
  */
 export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgentDeps): AdapterAgent {
-  const memory: Memory = { instance: "unknown", known: new Map() };
+  const memory: Memory = { instance: "unknown", base: "pending", known: new Map() };
   const outbox = createReportOutbox(config, deps);
   const adapters = createGauge(METRIC.replicaAdapters);
   let desired: readonly DesiredAdapter[] | null = null;
@@ -70,7 +79,7 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
     // Before the first desired set nothing is known about what must stay.
     if (wanted === null) return;
     const cards = await deps.policyServer.models(options);
-    if (cards === null) forgetRefusals(memory);
+    if (cards === null) forgetProcess(memory);
     if (cards === null) return measure(adapters, config.replica, wanted, new Map());
     const lost = notice(memory, cards, wanted, await deps.instance(options));
     for (const adapter of lost) outbox.add(adapter, memory.instance, { status: "lost" });
@@ -84,8 +93,10 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
         continue;
       }
       memory.known.set(adapter.name, { status: result.status === "active" ? "attested" : "refused" });
+      memory.base = baseAfter(result, memory.base);
       outbox.add(adapter, memory.instance, result.status === "active" ? { status: "attested", figures: result.figures } : result);
     }
+    if (memory.base === "pending" && [...memory.known.values()].every(({ status }) => status !== "waiting")) memory.base = "untested";
     measure(adapters, config.replica, wanted, memory.known);
     await outbox.flush(options);
   }
@@ -114,7 +125,16 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
       }
     },
     isAttested: (name) => memory.known.get(name)?.status === "attested",
+    base: () => memory.base,
   };
+}
+
+/** A proof that came to a result had the base in it; a file that was refused before it, or a load, says nothing. */
+function baseAfter(result: BringUpResult, before: BaseStanding): BaseStanding {
+  if (result.status === "active") return "proven";
+  if (result.status !== "refused") return before;
+  if (result.reason === "wrong_base") return "another";
+  return result.reason === "no_effect" || result.reason === "off_scale" ? "proven" : before;
 }
 
 function isDue(state: Known | undefined, nowMs: number): boolean {
@@ -128,9 +148,10 @@ function measure(gauge: AdapterGauge, replica: string, wanted: readonly DesiredA
   }
 }
 
-/** A server that does not answer may be another process when it does: what the one before refused says nothing about that one. */
-function forgetRefusals({ known }: Memory): void {
-  for (const [name, { status }] of known) if (status === "refused") known.delete(name);
+/** A server that does not answer may be another process when it does: what the one before refused says nothing about that one, nor does its base. */
+function forgetProcess(memory: Memory): void {
+  memory.base = "pending";
+  for (const [name, { status }] of memory.known) if (status === "refused") memory.known.delete(name);
 }
 
 /**
@@ -150,6 +171,7 @@ function notice(
   });
   const lost = forgotten.filter(({ name }) => memory.known.get(name)?.status === "attested");
   for (const { name } of forgotten) memory.known.delete(name);
+  if (isRestarted || lost.length > 0) memory.base = "pending";
   memory.instance = instance ?? memory.instance;
   return lost;
 }
@@ -163,7 +185,7 @@ async function unloadOthers(
 ): Promise<void> {
   const names = new Set(wanted.map(({ name }) => name));
   for (const { id } of cards) {
-    const agent = OUR_NAME.exec(id)?.[1];
+    const agent = OUR_NAME.exec(id.replace(PROVING, ""))?.[1];
     if (agent === undefined || names.has(id) || config.agents?.includes(agent) === false) continue;
     await policyServer.unloadAdapter(id, options);
     log.info({ adapter: id, replica: config.replica }, "adapter unloaded");

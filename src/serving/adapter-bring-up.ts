@@ -28,7 +28,13 @@ export type BringUpResult =
   /** Nothing is known to be wrong with it; worth another try. */
   | { status: "retry"; problem: string };
 
-/** Fetch, verify, load, prove. Safe to repeat at any point; leaves nothing loaded that was refused. Rejects only when `signal` aborts. */
+/** After the adapter's name while it is proven. */
+export const PROVING = ".proving";
+
+/**
+ * Fetch, verify, load, prove, and only then load under its own name. Safe to repeat at any point; leaves nothing loaded that was refused.
+ * Rejects only when `signal` aborts.
+ */
 export async function bringUp(
   adapter: DesiredAdapter,
   isLoaded: boolean,
@@ -43,17 +49,35 @@ export async function bringUp(
     const detail = `the files are ${check.name} (${check.digest}), wanted is ${adapter.name} (${adapter.digest})`;
     return refuse(adapter, isLoaded, { reason: "another_adapter", detail }, deps, options);
   }
-  if (!isLoaded) {
-    // "already_loaded" is as good: names are immutable, and the proof has the last word.
-    const loaded = await deps.policyServer.loadAdapter({ name: adapter.name, path: fetched.directory }, options);
-    if (loaded.status === "retryable") return { status: "retry", problem: loaded.error.message };
-    if (loaded.status === "rejected") return refusedBy("load_rejected", loaded.error);
+  // Nobody calls it under the name that it is proven under: an adapter that is not what it should be never answers.
+  const proven = isLoaded ? adapter.name : `${adapter.name}${PROVING}`;
+  const loaded = isLoaded ? null : await deps.policyServer.loadAdapter({ name: proven, path: fetched.directory }, options);
+  if (loaded?.status === "retryable") return { status: "retry", problem: loaded.error.message };
+  if (loaded?.status === "rejected") return refusedBy("load_rejected", loaded.error);
+  const proof = await deps.prove({ ...adapter, name: proven, directory: fetched.directory }, options);
+  if (proof.status === "refused") {
+    await deps.policyServer.unloadAdapter(proven, options);
+    return { status: "refused", reason: proof.reason, detail: figuresText(proof.figures) };
   }
-  const proof = await deps.prove({ ...adapter, directory: fetched.directory }, options);
-  if (proof.status === "active") return { status: "active", figures: proof.figures };
-  if (proof.status === "refused") return refuse(adapter, true, { reason: proof.reason, detail: figuresText(proof.figures) }, deps, options);
   // Busy, or it does not know the adapter any more: it restarted since it was loaded.
-  return { status: "retry", problem: proof.error.message };
+  if (proof.status !== "active") return { status: "retry", problem: proof.error.message };
+  return isLoaded ? { status: "active", figures: proof.figures } : activate(adapter, fetched.directory, proof.figures, deps, options);
+}
+
+/** The same files in the same process, under the name that routes know. */
+async function activate(
+  adapter: DesiredAdapter,
+  path: string,
+  figures: ProofFigures,
+  { policyServer }: BringUpDeps,
+  options: { signal?: AbortSignal },
+): Promise<BringUpResult> {
+  // "already_loaded" is as good: names are immutable.
+  const loaded = await policyServer.loadAdapter({ name: adapter.name, path }, options);
+  if (loaded.status === "retryable") return { status: "retry", problem: loaded.error.message };
+  if (loaded.status === "rejected") return refusedBy("load_rejected", loaded.error);
+  await policyServer.unloadAdapter(`${adapter.name}${PROVING}`, options);
+  return { status: "active", figures };
 }
 
 async function refuse(

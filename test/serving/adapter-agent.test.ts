@@ -1,96 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { nightshiftError } from "../../src/errors.ts";
-import { silentLog } from "../../src/log.ts";
-import { createAdapterAgent } from "../../src/serving/adapter-agent.ts";
-import type { DirectoryCheck } from "../../src/serving/adapter-bring-up.ts";
-import type { AdapterReport } from "../../src/serving/adapter-report.ts";
-import type { ProofResult } from "../../src/serving/attest.ts";
-import type { AdapterLoadResult, PolicyServer } from "../../src/serving/policy-server.ts";
-
-const A = { name: "shop-1-aaaaaaaaaaaa", digest: "sha256:aaaaaaaaaaaa" };
-const B = { name: "shop-2-bbbbbbbbbbbb", digest: "sha256:bbbbbbbbbbbb" };
-const FIGURES = { probeTokens: 300, slope: 1.01, t: 40, baseGap: 0.001 };
-const ERROR = nightshiftError("policy_server_unavailable", { url: "http://x", problem: "busy" });
-
-/** A replica whose process can restart: what it serves lives in memory, like vLLM's registry. */
-function createReplica() {
-  const log: string[] = [];
-  const state: { process: string; loadResult: AdapterLoadResult } = { process: "boot-1", loadResult: { status: "loaded" } };
-  let served = new Set<string>(["base", "operators-own"]);
-  let isDown = false;
-  const server: PolicyServer = {
-    chat: () => Promise.reject(new Error("not used")),
-    promptLogprobs: () => Promise.reject(new Error("not used")),
-    models: () => Promise.resolve(isDown ? null : [...served].map((id) => ({ id, root: id, parent: id === "base" ? null : "base" }))),
-    loadAdapter({ name }) {
-      log.push(`load ${name}`);
-      if (served.has(name)) return Promise.resolve({ status: "already_loaded" });
-      if (state.loadResult.status === "loaded") served.add(name);
-      return Promise.resolve(state.loadResult);
-    },
-    unloadAdapter(name) {
-      log.push(`unload ${name}`);
-      served.delete(name);
-      return Promise.resolve();
-    },
-  };
-  return Object.assign(state, {
-    log,
-    server,
-    served: () => [...served].filter((name) => name !== "base" && name !== "operators-own"),
-    restart() {
-      served = new Set(["base", "operators-own"]);
-      state.process = `boot-${Number(state.process.slice(5)) + 1}`;
-    },
-    goDown(down: boolean) {
-      isDown = down;
-    },
-  });
-}
-
-function createFixture(agents?: readonly string[]) {
-  const replica = createReplica();
-  const reports: AdapterReport[] = [];
-  const fixture = {
-    replica,
-    reports,
-    nowMs: 0,
-    checks: new Map<string, DirectoryCheck>(),
-    proofs: new Map<string, ProofResult>(),
-    isStored: true,
-    isControlUp: true,
-    said: () =>
-      reports.map(
-        (report) => `${report.status} ${report.name} ${report.instance}${report.status === "refused" ? ` ${report.reason}` : ""}`,
-      ),
-  };
-  const agent = createAdapterAgent(
-    { replica: "replica-1", intervalMs: 60_000, retryMs: 1_000, ...(agents === undefined ? {} : { agents }) },
-    {
-      policyServer: replica.server,
-      fetchAdapter: (adapter) => Promise.resolve(fixture.isStored ? { directory: `/adapters/${adapter.name}` } : null),
-      verify(directory) {
-        const name = directory.slice("/adapters/".length);
-        const digest = name === A.name ? A.digest : B.digest;
-        return Promise.resolve(fixture.checks.get(name) ?? { status: "valid", name, digest });
-      },
-      prove(adapter) {
-        replica.log.push(`prove ${adapter.name}`);
-        return Promise.resolve(fixture.proofs.get(adapter.name) ?? { status: "active", figures: FIGURES });
-      },
-      instance: () => Promise.resolve(replica.process),
-      publish(report) {
-        if (!fixture.isControlUp) return Promise.reject(new Error("control plane down"));
-        reports.push(report);
-        return Promise.resolve();
-      },
-      now: () => 1_000,
-      monotonicMs: () => fixture.nowMs,
-      log: silentLog(),
-    },
-  );
-  return { ...fixture, fixture, agent };
-}
+import { PROVING } from "../../src/serving/adapter-bring-up.ts";
+import { A, B, broughtUp, createFixture, ERROR, FIGURES } from "./adapter-agent-fixture.ts";
 
 describe("the adapter agent", () => {
   test("loads, proves and attests what is wanted, once", async () => {
@@ -98,7 +8,7 @@ describe("the adapter agent", () => {
     agent.want([A, B]);
     await agent.reconcile();
     await agent.reconcile();
-    expect(replica.log).toEqual([`load ${A.name}`, `prove ${A.name}`, `load ${B.name}`, `prove ${B.name}`]);
+    expect(replica.log).toEqual([...broughtUp(A.name), ...broughtUp(B.name)]);
     expect(reports[0]).toEqual({ ...A, replica: "replica-1", instance: "boot-1", atMs: 1_000, status: "attested", figures: FIGURES });
     expect(agent.isAttested(A.name) && agent.isAttested(B.name)).toBe(true);
   });
@@ -156,7 +66,7 @@ describe("the adapter agent", () => {
     await agent.reconcile();
     replica.process = "boot-2";
     await agent.reconcile();
-    expect(replica.log).toEqual([`load ${A.name}`, `prove ${A.name}`, `prove ${A.name}`]);
+    expect(replica.log).toEqual([...broughtUp(A.name), `prove ${A.name}`]);
     expect(said().at(-1)).toBe(`attested ${A.name} boot-2`);
   });
 
@@ -205,7 +115,7 @@ describe("the adapter agent", () => {
     agent.want([A]);
     await agent.reconcile();
     await agent.reconcile();
-    expect(replica.log).toEqual([`load ${A.name}`, `prove ${A.name}`, `unload ${A.name}`]);
+    expect(replica.log).toEqual([`load ${A.name}${PROVING}`, `prove ${A.name}${PROVING}`, `unload ${A.name}${PROVING}`]);
     expect(said()).toEqual([`refused ${A.name} boot-1 no_effect`]);
     expect(agent.isAttested(A.name)).toBe(false);
   });
@@ -225,16 +135,19 @@ describe("the adapter agent", () => {
     expect(agent.isAttested(A.name)).toBe(result.status === "retryable");
   });
 
-  test("a proof that could not be made is repeated after a pause, without a second load", async () => {
+  test("a proof that could not be made is repeated after a pause, and nothing can be called meanwhile", async () => {
     const { agent, replica, fixture } = createFixture();
     fixture.proofs.set(A.name, { status: "retryable", retryAfterMs: 1, error: ERROR });
     agent.want([A]);
     await agent.reconcile();
+    expect(replica.served()).toEqual([`${A.name}${PROVING}`]);
     await agent.reconcile();
+    expect(replica.served()).toEqual([]);
     fixture.proofs.delete(A.name);
     fixture.nowMs += 1_000;
     await agent.reconcile();
-    expect(replica.log).toEqual([`load ${A.name}`, `prove ${A.name}`, `prove ${A.name}`]);
+    expect(replica.log.slice(-4)).toEqual(broughtUp(A.name));
+    expect(replica.served()).toEqual([A.name]);
     expect(agent.isAttested(A.name)).toBe(true);
   });
 
@@ -248,7 +161,7 @@ describe("the adapter agent", () => {
     await agent.reconcile();
     await agent.reconcile();
     expect(said()).toEqual([`attested ${A.name} boot-1`]);
-    expect(replica.log).toEqual([`load ${A.name}`, `prove ${A.name}`]);
+    expect(replica.log).toEqual(broughtUp(A.name));
   });
 
   test("a server that does not answer is left alone until it does", async () => {
@@ -275,11 +188,46 @@ describe("the adapter agent", () => {
     expect(said()).toEqual([`refused ${A.name} boot-1 wrong_base`, `attested ${A.name} boot-1`]);
   });
 
+  test("says what the proofs say of the base, of the process that runs now, and whatever becomes of the adapter", async () => {
+    const { agent, replica, fixture } = createFixture();
+    expect(agent.base()).toBe("pending");
+    agent.want([]);
+    await agent.reconcile();
+    expect(agent.base()).toBe("untested");
+    agent.want([A]);
+    await agent.reconcile();
+    expect(agent.base()).toBe("proven");
+    replica.goDown(true);
+    await agent.reconcile();
+    expect(agent.base()).toBe("pending");
+    replica.goDown(false);
+    replica.restart();
+    fixture.proofs.set(A.name, { status: "refused", reason: "wrong_base", figures: FIGURES });
+    await agent.reconcile();
+    expect(agent.base()).toBe("another");
+    expect(replica.served()).toEqual([]);
+    agent.want([]);
+    await agent.reconcile();
+    expect(agent.base()).toBe("another");
+  });
+
+  test.each([
+    { what: "is made but does not convince", proof: { status: "refused", reason: "off_scale", figures: FIGURES } as const, base: "proven" },
+    { what: "cannot be made now", proof: { status: "retryable", retryAfterMs: 1, error: ERROR } as const, base: "pending" },
+    { what: "has too few tokens", proof: { status: "refused", reason: "too_few_probes", figures: FIGURES } as const, base: "untested" },
+  ])("of the base, a proof that $what says: $base", async ({ proof, base }) => {
+    const { agent, fixture } = createFixture();
+    fixture.proofs.set(A.name, proof);
+    agent.want([A]);
+    await agent.reconcile();
+    expect(agent.base()).toBe(base);
+  });
+
   test("passes that are started together do the work once", async () => {
     const { agent, replica } = createFixture();
     agent.want([A]);
     await Promise.all([agent.reconcile(), agent.reconcile(), agent.reconcile()]);
-    expect(replica.log).toEqual([`load ${A.name}`, `prove ${A.name}`]);
+    expect(replica.log).toEqual(broughtUp(A.name));
   });
 
   test("its loop starts a pass when the desired set changes, and ends when it is told to", async () => {

@@ -28,7 +28,7 @@ export function experiment(weight: number, changes: Partial<Routes> = {}): Route
 
 /** A started gateway of one agent, `shop`, whose public model name is `shop-model`. Closes with `await using`. */
 export async function startGateway(options: {
-  upstreams: readonly { url: string; apiKey?: string }[];
+  upstreams: readonly { url: string; apiKey?: string; readinessUrl?: string }[];
   gateway?: Partial<Config["gateway"]>;
   routes?: Routes;
   monotonicMs?: () => number;

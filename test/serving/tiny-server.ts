@@ -36,16 +36,19 @@ export async function tinyModel(): Promise<TinyModel> {
   return { model: join(directory, "model"), adapters: Object.fromEntries(moved) as TinyModel["adapters"] };
 }
 
-/** The embedded server over the tiny model; ends with its standard input. */
-export async function startTinyServer(): Promise<PolicyServerUnderTest & { adapters: TinyModel["adapters"] }> {
-  const { model, adapters } = await tinyModel();
+/** The embedded server over the tiny model, or another of its kind; ends with its standard input. */
+export async function startTinyServer(
+  options: { model?: string; port?: number } = {},
+): Promise<PolicyServerUnderTest & { adapters: TinyModel["adapters"] }> {
+  const { model: tiny, adapters } = await tinyModel();
+  const { model = tiny, port = 0 } = options;
   const flags = [
     "--model",
     model,
     "--served-model-name",
     "base",
     "--port",
-    "0",
+    `${port}`,
     "--max-model-len",
     "256",
     "--slots",

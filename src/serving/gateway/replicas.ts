@@ -1,9 +1,13 @@
 import { Pool } from "undici";
+import type { Logger } from "../../log.ts";
+import { STANDINGS, startReadinessCheck, type Standing } from "./readiness.ts";
 
 /** One policy server of an agent. `apiKey` replaces the caller's `authorization`; it is never logged. */
 export interface Upstream {
   url: string;
   apiKey?: string | undefined;
+  /** Where its adapter agent says whether it may get traffic. */
+  readinessUrl?: string | undefined;
 }
 
 export interface Replica {
@@ -30,7 +34,7 @@ export type Acquired =
   /** Every replica is ejected. */
   | { status: "unavailable"; retryAfterMs: number };
 
-/** The replicas of one agent: round robin, passive ejection with a circuit breaker per replica, bounded concurrency and queue. */
+/** The replicas of one agent: round robin over those of the best standing, passive ejection with a circuit breaker per replica, bounded concurrency and queue. */
 export interface Fleet {
   readonly size: number;
   /** Takes a slot, on a replica outside `avoid` where one is healthy. An aborted `signal` leaves the queue, as if its time were over. */
@@ -56,6 +60,7 @@ interface Member extends Replica {
   failures: number;
   ejectedUntilMs: number;
   answeredMs: number;
+  standing: Standing;
 }
 
 interface Waiter {
@@ -63,11 +68,11 @@ interface Waiter {
   resolve: (acquired: Acquired) => void;
 }
 
-export function createFleet(config: FleetConfig, deps: { monotonicMs: () => number }): Fleet {
+export function createFleet(config: FleetConfig, deps: { monotonicMs: () => number; log: Logger }): Fleet {
   const members = config.upstreams.map((upstream) => createMember(upstream, config.timeoutMs));
   const waiters: Waiter[] = [];
   const isOpen = (member: Member) => isCircuitOpen(member, deps.monotonicMs());
-  const pick = createRoundRobin(members, (member) => !isOpen(member) && member.inFlight < config.maxConcurrency);
+  const pick = createRoundRobin(members, { isOpen, isFree: (member) => member.inFlight < config.maxConcurrency });
 
   function take(member: Member): Acquired {
     member.inFlight++;
@@ -105,6 +110,15 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
     }
   }
 
+  const checks = members.flatMap((member, index) => {
+    const url = config.upstreams[index]?.readinessUrl;
+    const note = (standing: Standing): void => {
+      member.standing = standing;
+      wake();
+    };
+    return url === undefined ? [] : [startReadinessCheck(url, { note, log: deps.log })];
+  });
+
   return {
     size: members.length,
     acquire(avoid, { signal }) {
@@ -114,7 +128,7 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
       return enqueue(waiters, avoid, AbortSignal.any([signal, AbortSignal.timeout(config.queueTimeoutMs)]));
     },
     async close() {
-      await Promise.all(members.map((member) => member.pool.destroy()));
+      await Promise.all([...checks.map((check) => check.close()), ...members.map((member) => member.pool.destroy())]);
     },
   };
 }
@@ -124,14 +138,24 @@ function isCircuitOpen(member: Member, nowMs: number): boolean {
   return nowMs < member.ejectedUntilMs || (member.failures >= FAILURES_TO_EJECT && member.inFlight > 0);
 }
 
-/** Picks the next free member in turn; one of `avoid` only where no other is free. */
-function createRoundRobin(members: readonly Member[], isFree: (member: Member) => boolean) {
+/**
+ * Picks the next free member in turn: of those with the best standing that are not ejected, or of `avoid` where no other is free. Where the best are busy a call
+ * waits for them.
+ */
+function createRoundRobin(
+  members: readonly Member[],
+  { isOpen, isFree }: { isOpen: (member: Member) => boolean; isFree: (member: Member) => boolean },
+) {
   let next = 0;
+  const rank = ({ standing }: Member): number => STANDINGS.indexOf(standing);
   return (avoid: ReadonlySet<Replica>): Member | null => {
+    const healthy = members.filter((member) => !isOpen(member));
+    const others = healthy.filter((member) => !avoid.has(member));
+    const best = Math.min(...(others.length > 0 ? others : healthy).map(rank));
     let second: Member | null = null;
     for (let step = 0; step < members.length; step++) {
       const member = members[(next + step) % members.length];
-      if (member === undefined || !isFree(member)) continue;
+      if (member === undefined || isOpen(member) || !isFree(member) || rank(member) > best) continue;
       if (avoid.has(member)) {
         second ??= member;
         continue;
@@ -153,6 +177,7 @@ function createMember(upstream: Upstream, timeoutMs: number): Member {
     failures: 0,
     ejectedUntilMs: -Infinity,
     answeredMs: -Infinity,
+    standing: "fit",
   };
 }
 

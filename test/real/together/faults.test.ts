@@ -77,17 +77,25 @@ function expectServedRightly(): void {
   expect(wrong(caller.calls)).toEqual([]);
 }
 
+/** What a replica's adapter agent says of its base. */
+async function baseOf(replica: number): Promise<string> {
+  const answer = await fetch(production.readinessUrls[replica] ?? "");
+  return ((await answer.json()) as { base: string }).base;
+}
+
 test("one of two replicas is killed under load, comes back empty and is healed: no call fails, none is answered by another adapter", async () => {
   await bothArms();
   const [replica] = production.vllm;
   await replica?.kill();
   await bothArms();
+  expect(await baseOf(0)).toBe("pending");
   await replica?.restart();
   const names = async (): Promise<string[]> => {
     const answer = (await (await fetch(`${replica?.url}/v1/models`)).json()) as { data: { id: string }[] };
     return answer.data.map(({ id }) => id);
   };
   await vi.waitFor(async () => expect(await names()).toContain(experiment.candidate.name), LIMIT);
+  await vi.waitFor(async () => expect(await baseOf(0)).toBe("proven"), LIMIT);
   await bothArms();
   await caller.stop();
   expectServedRightly();

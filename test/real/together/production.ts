@@ -28,6 +28,8 @@ export interface Production {
   /** Live customers for the canaries. */
   traffic: World;
   vllm: readonly VllmServer[];
+  /** Of the adapter agents, in the order of the replicas. */
+  readinessUrls: readonly string[];
   kafka: KafkaServer;
   postgres: PostgresServer;
   database: Database;
@@ -85,15 +87,20 @@ async function start(
   const shop = await startShop({ orders: [...day.orders, ...traffic.orders] });
   cleanups.push(() => shop.close());
   const parts = await startParts(cleanups);
-  const ports = { collector: await freePort(), gateway: await freePort(), api: await freePort() };
+  const ports = {
+    collector: await freePort(),
+    gateway: await freePort(),
+    api: await freePort(),
+    agents: [await freePort(), await freePort()],
+  };
   await writeFile(join(directory, "url"), parts.postgres.url);
   const tree = (over: Tree): Tree => configTree({ directory, seed, ports, parts, gateway: gatewayTree }, over);
   const configFile = join(directory, "nightshift.yaml");
   await writeFile(configFile, stringify(tree(agent)));
-  const run = async <Ready>(command: string, name: string, args: readonly string[] = []): Promise<Started<Ready>> => {
+  const run = async <Ready>(command: string, name: string, args: readonly string[] = [], file = configFile): Promise<Started<Ready>> => {
     const started = await startProgram<Ready>({
       name,
-      args: [MAIN, command, "--config", configFile, "--json", ...args],
+      args: [MAIN, command, "--config", file, "--json", ...args],
       env: {},
       logFile: join(directory, `${name}.log`),
     });
@@ -110,7 +117,12 @@ async function start(
     return running;
   };
   const first = await serve({});
-  for (const name of ["vllm-0", "vllm-1"]) await run("adapter-agent", `agent-of-${name}`, ["--replica", name]);
+  for (const [index, port] of ports.agents.entries()) {
+    const file = join(directory, `agent-${index}.yaml`);
+    const whole = tree(agent);
+    await writeFile(file, stringify({ ...whole, adapterAgent: { ...(whole["adapterAgent"] as Tree), port } }));
+    await run("adapter-agent", `agent-of-vllm-${index}`, ["--replica", `vllm-${index}`], file);
+  }
   const collector = await run<{ collector: string }>("collector", "collector");
   await Promise.all([run("ingest", "ingest-0"), run("ingest", "ingest-1")]);
   const gateway = await run<{ gateway: string }>("gateway", "gateway");
@@ -126,6 +138,7 @@ async function start(
   const control = createControl(`http://127.0.0.1:${ports.api}`, AGENT);
   return {
     ...{ directory, shop, day, traffic, database, control, serve, ...parts },
+    readinessUrls: ports.agents.map(readinessUrl),
     ...{ agentUrl: shopAgent.ready.url, gatewayUrl: gateway.ready.gateway },
     serving: () => running ?? first,
     async act(experimentId, action) {
@@ -137,6 +150,16 @@ async function start(
       if (!answer.ok) throw new Error(`${action} answered ${answer.status}: ${await answer.text()}`);
     },
   };
+}
+
+const readinessUrl = (port: number): string => `http://127.0.0.1:${port}/ready`;
+
+interface Ports {
+  collector: number;
+  gateway: number;
+  api: number;
+  /** Of the adapter agents, by replica. */
+  agents: readonly number[];
 }
 
 interface Parts {
@@ -151,8 +174,9 @@ async function startParts(cleanups: (() => Promise<unknown>)[]): Promise<Parts> 
     cleanups.push(() => stop(part));
     return part;
   };
-  // As many slots as adapters in all: vLLM on the CPU answers for the base with the last slot's weights once that is taken.
-  const sizes = { maxModelLen: 1_024, maxNumSeqs: 64, maxLoraRank: 8, maxLoras: 32 };
+  // More slots than loads in all, and every adapter is loaded twice, to be proven first: vLLM on the CPU answers for the base with the last slot's weights once
+  // that is taken.
+  const sizes = { maxModelLen: 1_024, maxNumSeqs: 64, maxLoraRank: 8, maxLoras: 64 };
   const vllm = () => kept(startVllm({ model: MODEL, name: AGENT, ...sizes }), (server) => server.stop());
   const [kafka, postgres, ...replicas] = await Promise.all([
     kept(startKafka(), (server) => server.close()),
@@ -164,15 +188,15 @@ async function startParts(cleanups: (() => Promise<unknown>)[]): Promise<Parts> 
   return { kafka, postgres, vllm: replicas };
 }
 
-function configTree(
-  options: { directory: string; seed: number; ports: Record<"collector" | "gateway" | "api", number>; parts: Parts; gateway: Tree },
-  agent: Tree,
-): Tree {
+function configTree(options: { directory: string; seed: number; ports: Ports; parts: Parts; gateway: Tree }, agent: Tree): Tree {
   const { directory, seed, ports, parts, gateway } = options;
   const dataDir = join(directory, "data");
   const tree = quickstartConfig({ root: ROOT, dataDir, seed, sabotage: null });
   const agents = tree["agents"] as Record<string, Tree>;
-  const policyServers = parts.vllm.map(({ url }, index) => ({ url, name: `vllm-${index}`, adapterAgent: true }));
+  const policyServers = parts.vllm.map(({ url }, index) => ({
+    ...{ url, name: `vllm-${index}`, adapterAgent: true },
+    readinessUrl: readinessUrl(ports.agents[index] ?? 0),
+  }));
   const controlUrl = `http://127.0.0.1:${ports.api}`;
   return {
     ...tree,
