@@ -15,15 +15,17 @@ import type { Replicas } from "./replicas.ts";
 
 const SEED = 5;
 const KILLS = 20;
-/** At most this many of them before the night is over. */
+/** At most this many of them before the night is over, */
 const KILLS_OF_THE_NIGHT = 8;
+/** and so many while the candidate waits for its proof; the others while it has traffic. */
+const KILLS_BEFORE_THE_CANARY = 2;
 const NIGHT_LIMIT_MS = 900_000;
 const CANARY_LIMIT_MS = 600_000;
 const RUN = "6f1d2f8e-0000-4000-8000-000000000001";
 const ENDED = new Set(["promoted", "rolled_back", "expired", "superseded", "refused"]);
 /** Sure to promote what is not far worse; the statistics have tests of their own. */
 const CANARY = {
-  ...{ mode: "non-inferior", delta: 0.45, lambda0: 0.5, maxUnits: 400, lookEvery: 2, dwellMs: 0, deadlineMs: CANARY_LIMIT_MS },
+  ...{ mode: "non-inferior", delta: 0.45, lambda0: 0.5, maxUnits: 400, lookEvery: 2, dwellMs: 60_000, deadlineMs: CANARY_LIMIT_MS },
   ...{ ramp: [{ weight: 0.3, untilUnits: 8 }, { weight: 0.5 }], minCandidateUnits: 4 },
 };
 
@@ -137,11 +139,20 @@ test(TITLE, { timeout: 1_800_000 }, async () => {
     decided = experiment;
     return experiment;
   });
-  const more = await killLeaders(replicas, random, KILLS - kills, () => false);
+  const between = await killLeaders(replicas, random, KILLS_BEFORE_THE_CANARY, () => false);
+  await until(
+    "the candidate has traffic",
+    CANARY_LIMIT_MS,
+    async () => ((await site.control.status()).experiment?.weight ?? 0) > 0 || null,
+  );
+  const live = await killLeaders(replicas, random, KILLS - kills - between, () => decided !== null);
+  const after = await killLeaders(replicas, random, KILLS - kills - between - live, () => false);
   const experiment = await deciding;
   await crowd;
-  tell(`${kills} kills in the night, ${more} after it, experiment ${experiment.state}`);
-  expect(kills + more).toBe(KILLS);
+  tell(`kills: ${kills} in the night, ${between} before the canary, ${live} in it, ${after} after it; experiment ${experiment.state}`);
+  expect(kills + between + live + after).toBe(KILLS);
+  // It lasts a minute at least, which one kill takes a few seconds of.
+  expect(live).toBeGreaterThan(5);
   expect(experiment.state).toBe("promoted");
   await checkStore(database, experiment);
 });
