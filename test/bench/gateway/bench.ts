@@ -11,7 +11,7 @@ import {
   scratchDirectory,
   start,
   startWorld,
-  watchOthers,
+  watchMachine,
   type Load,
   type Running,
   type World,
@@ -56,7 +56,7 @@ try {
   process.stderr.write("warming up\n");
   for (const each of running) await warmUp(each);
 
-  const othersShare = watchOthers();
+  const foreign = watchMachine();
   const results: Results = { time: {}, cpu: {}, captured: { calls: 0, exported: 0 } };
   for (let round = 0; round < rounds; round++) {
     process.stderr.write(`round ${round + 1} of ${rounds}\n`);
@@ -69,7 +69,7 @@ try {
   report(
     results,
     compared.map(({ subject: { name, version } }) => ({ name, version })),
-    othersShare(),
+    foreign(),
   );
 } finally {
   await Promise.all([world.process, ...running.map(({ process }) => process)].map((each) => each.stop("SIGTERM", 5_000)));

@@ -3,7 +3,7 @@ import { answerBody, answerEvents, requestBody } from "./conversation.ts";
 import type { LoadResult } from "./load.ts";
 import type { ProbeResult } from "./probe.ts";
 import { median, type Quantiles } from "./quantiles.ts";
-import type { Measured } from "./stand.ts";
+import type { Foreign, Measured } from "./stand.ts";
 
 /** One entry per round, by load (and gateway). */
 export interface Results {
@@ -23,19 +23,21 @@ interface Bar {
 /** With more of the machine than this in other hands a time that was measured says little; ratios, taken side by side, still do. */
 const QUIET_SHARE = 0.05;
 
-/** Prints a table, what became of each bar, and as the last line all of it as JSON. `othersShare`: of the machine's CPU, what other processes used. */
-export function report(results: Results, subjects: readonly { name: string; version: string }[], othersShare: number): void {
+/** Prints a table, what became of each bar, and as the last line all of it as JSON. */
+export function report(results: Results, subjects: readonly { name: string; version: string }[], foreign: Foreign): void {
   for (const [name, all] of Object.entries(results.time)) sayTimes(name, all);
   for (const [name, bySubject] of Object.entries(results.cpu)) sayCpu(name, bySubject);
   const bars = barsOf(results);
-  const noise = othersShare > QUIET_SHARE ? ": too much for the times to say anything" : "";
-  say(`\nother processes used ${(100 * othersShare).toFixed(0)} % of the machine${noise}`);
+  const noise = foreign.others + foreign.host > QUIET_SHARE ? ": too much for the times to say anything" : "";
+  const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+  say(`\nother processes used ${percent(foreign.others)} of the machine, its host withheld ${percent(foreign.host)}${noise}`);
   for (const { what, bar, value, holds } of bars) say(`${holds ? "holds " : "MISSED"}  ${what}: ${rounded(value)} (${bar})`);
   const machine = {
     cpu: cpus()[0]?.model ?? "unknown",
     cores: cpus().length,
     node: process.version,
-    othersShare,
+    othersShare: foreign.others,
+    withheldByHostShare: foreign.host,
     sharing: "each gateway pinned to core 0, one at a time under load; policy server, collector and load generator on core 1",
   };
   const bytes = {

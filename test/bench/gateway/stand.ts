@@ -141,22 +141,30 @@ export function scratchDirectory(): string {
   return mkdtempSync(join(tmpdir(), "nightshift-bench-"));
 }
 
-/** Begins to watch the machine; the result says which share of its CPU processes outside this bench have used since. A time measured beside busy ones is theirs too. */
-export function watchOthers(): () => number {
+/** Shares of the machine's CPU that this bench could not have: what processes outside it used, and what its host gave to other machines. */
+export interface Foreign {
+  others: number;
+  host: number;
+}
+
+/** Begins to watch the machine; the result says what happened since. A time measured beside busy ones is theirs too. */
+export function watchMachine(): () => Foreign {
   const before = { ...machineTicks(), own: ticksOf(process.pid) };
   return () => {
-    const { busy, total } = machineTicks();
-    return Math.max(0, busy - before.busy - (ticksOf(process.pid) - before.own)) / (total - before.total);
+    const { busy, stolen, total } = machineTicks();
+    const own = ticksOf(process.pid) - before.own;
+    const since = total - before.total;
+    return { others: Math.max(0, busy - before.busy - own) / since, host: (stolen - before.stolen) / since };
   };
 }
 
-function machineTicks(): { busy: number; total: number } {
-  const [user = 0, nice = 0, system = 0, idle = 0, wait = 0, interrupts = 0, soft = 0] = readFileSync("/proc/stat", "utf8")
+function machineTicks(): { busy: number; stolen: number; total: number } {
+  const [user = 0, nice = 0, system = 0, idle = 0, wait = 0, interrupts = 0, soft = 0, stolen = 0] = readFileSync("/proc/stat", "utf8")
     .replace(/^cpu +/, "")
-    .split(" ", 7)
+    .split(" ", 8)
     .map(Number);
   const busy = user + nice + system + interrupts + soft;
-  return { busy, total: busy + idle + wait };
+  return { busy, stolen, total: busy + idle + wait + stolen };
 }
 
 /** User and system time of a process and its descendants, those included that it has waited for. */
