@@ -7,6 +7,7 @@ import type { ArtifactStore, Digest } from "../../../src/artifact/artifact-store
 import { loadSigningKey, type SigningKey } from "../../../src/artifact/signing-key.ts";
 import { parseConfig } from "../../../src/config.ts";
 import { silentLog } from "../../../src/log.ts";
+import { PROVING } from "../../../src/serving/adapter-bring-up.ts";
 import type { PolicyServer } from "../../../src/serving/policy-server.ts";
 import { createVllm } from "../../../src/serving/vllm.ts";
 import type { Database } from "../../../src/store/database.ts";
@@ -124,7 +125,7 @@ describe("an adapter is to be brought up while the artifact store", () => {
       expect(await fleet.attestations.list(adapter.digest)).toEqual([]);
       proxy.lie(() => null);
       await held;
-      expect(asked[0]).toContain(`load {"name":"${adapter.name}"`);
+      expect(asked[0]).toContain(`load {"name":"${adapter.name}${PROVING}"`);
       expect(await fleet.attestations.list(adapter.digest)).toMatchObject([{ replica: "support-0", status: "attested" }]);
     } finally {
       await fleet.close();
@@ -145,8 +146,7 @@ test("a replica that restarts while the store is away gets its adapters back fro
     proxy.lie(() => "hang");
     fleet.want([stable, candidate]);
     await policy.unloadAdapter(stable.name);
-    await vi.waitUntil(async () => (await served()).includes(stable.name), LIMIT);
-    expect(await served()).toEqual([stable.name]);
+    await vi.waitFor(async () => expect(await served()).toEqual([stable.name]), LIMIT);
     proxy.lie(() => null);
     await fleet.awaitServed(candidate, AbortSignal.timeout(60_000));
     expect((await served()).toSorted()).toEqual([stable.name, candidate.name].toSorted());
