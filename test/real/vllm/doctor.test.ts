@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test, vi } from "vitest";
 import { checkPolicyServers } from "../../../src/cli/doctor/policy-servers.ts";
 import { parseConfig } from "../../../src/config.ts";
 import { tinyModel } from "../../serving/tiny-server.ts";
@@ -17,6 +17,13 @@ async function told(url: string): Promise<string[]> {
   const agent = { model: "base", baseModel: model, policyServers: [{ url }] };
   const findings = await checkPolicyServers(parseConfig({ agents: { shop: agent } }));
   return findings.map(({ status, check, message }) => `${status} ${check.replace(url, "URL")}: ${message}`);
+}
+
+/** On a busy machine its first answer can take longer than doctor waits. */
+async function untilAnswering(port: number): Promise<void> {
+  const answers = async (): Promise<boolean> =>
+    (await fetch(`http://127.0.0.1:${port}/v1/models`, { signal: AbortSignal.timeout(5_000) })).ok;
+  await vi.waitFor(async () => expect(await answers()).toBe(true), { timeout: 120_000, interval: 500 });
 }
 
 test(
@@ -67,6 +74,7 @@ test(
       killsGroup: true,
     });
     try {
+      await untilAnswering(port);
       expect(await told(`http://127.0.0.1:${port}`)).toEqual([
         "ok shop: URL: vLLM 0.32.0",
         "bad shop: URL: does not load adapters at run time",
