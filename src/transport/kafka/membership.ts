@@ -18,7 +18,6 @@ interface ConsumerGroup {
 }
 
 interface KafkajsError extends Error {
-  type?: string;
   memberId?: string;
 }
 
@@ -46,12 +45,15 @@ export function mendMembership(): void {
   if (send === undefined) throw new Error("kafkajs is not the release that this mends");
   const { requests } = load("kafkajs/src/protocol/requests/index.js") as { requests: { JoinGroup: unknown } };
   const { JoinGroup: apiKey } = load("kafkajs/src/protocol/requests/apiKeys.js") as { JoinGroup: number };
-  /** Ids that the group gave, and no answer came of yet. */
+  /** Ids that the group gave and that have not joined yet. */
   const given = new WeakMap<Broker, string>();
 
   broker.joinGroup = async function joinAsTheSameMember(this: Broker, request) {
-    const ask = async (memberId: string) =>
-      this[send]?.(this.lookupRequest(apiKey, requests.JoinGroup)({ protocolType: "consumer", ...request, memberId }));
+    const ask = async (memberId: string) => {
+      const answer = await this[send]?.(this.lookupRequest(apiKey, requests.JoinGroup)({ protocolType: "consumer", ...request, memberId }));
+      given.delete(this);
+      return answer;
+    };
     const known = request.memberId || given.get(this) || "";
     try {
       return await ask(known);
