@@ -8,7 +8,7 @@ import { ROOT, SetupError, ensureSetup, nodeBin } from "./setup.mjs";
 const PYTHON = join(ROOT, ".venv", "bin");
 const REPORTS = join(ROOT, ".cache", "reports");
 
-/** All of these keep one core busy; the unit tests run beside them on what is left. A step without a report counts as one test. */
+/** All of these keep one core busy; the unit tests, which wait a good deal, run beside them. A step without a report counts as one test. */
 const ONE_CORE = [
   { name: "format", command: ["oxfmt", "--check", "."] },
   { name: "lint", command: ["oxlint", "--type-aware", "--deny-warnings"] },
@@ -31,7 +31,7 @@ const ONE_CORE = [
 const UNIT = [
   {
     name: "unit and conformance tests",
-    command: ["vitest", "run", "--reporter=dot", "--reporter=json", `--maxWorkers=${Math.min(4, Math.max(1, availableParallelism() - 1))}`],
+    command: ["vitest", "run", "--reporter=dot", "--reporter=json", `--maxWorkers=${Math.min(4, availableParallelism())}`],
     report: "vitest",
   },
 ];

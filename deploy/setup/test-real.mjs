@@ -12,13 +12,7 @@ const PARTS = {
   together: ["kafka", "postgres", "vllm"],
 };
 /** Two parts are compiled, for minutes: beside tests that mostly wait for their servers. vLLM takes both cores. */
-const STAGES = [
-  [
-    ["kafka", "postgres"],
-    ["s3", "collector"],
-  ],
-  [["vllm", "together"]],
-];
+const STAGES = [[["kafka"], ["postgres"], ["s3", "collector"]], [["vllm", "together"]]];
 const COMPILED = ["otelcol", "s3"];
 
 const { values } = parseArgs({ options: { only: { type: "string", multiple: true, default: [] } } });

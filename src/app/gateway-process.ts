@@ -9,8 +9,8 @@ import { pollRoutes } from "../serving/route-poll.ts";
 import { createRouteTable } from "../serving/route-table.ts";
 import { makeDataDirectory } from "../store/data-directory.ts";
 import { baseModelDigest } from "./base-model.ts";
+import { captureTo } from "./capture-thread.ts";
 import { requirePolicyServers } from "./shared-parts.ts";
-import { createSpanExporter } from "./span-exporter.ts";
 import { readTokenFile } from "./token-file.ts";
 
 /** The gateway alone, as it runs beside an agent or as a Deployment. */
@@ -30,8 +30,6 @@ export async function startGatewayProcess(
     log: Logger;
     /** Of the control service. */
     token?: string | undefined;
-    /** What the OpenTelemetry SDK reads. */
-    env: Record<string, string | undefined>;
   },
 ): Promise<GatewayProcess> {
   const { log } = deps;
@@ -57,7 +55,7 @@ export async function startGatewayProcess(
       routes: table,
       rollouts: createRolloutSessions(),
       log,
-      spanExporter: collectorUrl === undefined ? null : createSpanExporter({ collectorUrl, token: collectorToken }, deps),
+      capture: collectorUrl === undefined ? null : captureTo({ collectorUrl, token: collectorToken }, { agents, log }),
       monotonicMs,
     },
   );

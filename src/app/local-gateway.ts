@@ -9,9 +9,9 @@ import { createRolloutSessions } from "../serving/rollout-session.ts";
 import { createRouteTable, type RouteTable } from "../serving/route-table.ts";
 import type { Database } from "../store/database.ts";
 import { gatewayAgentOf } from "./agent-parts.ts";
+import { captureTo } from "./capture-thread.ts";
 import type { Control } from "./control.ts";
 import { startLoop } from "./loop.ts";
-import { createSpanExporter } from "./span-exporter.ts";
 import type { Started } from "./started.ts";
 import { readTokenFile } from "./token-file.ts";
 
@@ -19,7 +19,6 @@ interface LocalGatewayDeps {
   database: Database;
   collectorPort: number;
   log: Logger;
-  env: Record<string, string | undefined>;
   now: () => number;
   monotonicMs: () => number;
 }
@@ -39,9 +38,10 @@ export async function startLocalGateway(
     collectorUrl: `http://127.0.0.1:${deps.collectorPort}`,
     token: readTokenFile("gateway.collectorTokenFile", config.gateway.collectorTokenFile),
   };
+  const served = agents.map(gatewayAgentOf);
   const gateway = createGateway(
-    { gateway: config.gateway, agents: agents.map(gatewayAgentOf) },
-    { routes: table, rollouts: createRolloutSessions(), log, spanExporter: createSpanExporter(collector, deps), monotonicMs },
+    { gateway: config.gateway, agents: served },
+    { routes: table, rollouts: createRolloutSessions(), log, capture: captureTo(collector, { agents: served, log }), monotonicMs },
   );
   const { port } = await gateway.start();
   started.add("gateway", async () => {

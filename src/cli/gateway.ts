@@ -29,11 +29,7 @@ export function gatewayCommand(program: Command, context: CliContext, finish: (c
       const config = loadConfig({ file: options.config, env: context.env });
       const log = createLog({ level: config.logLevel, process: "gateway" });
       const telemetry = await startOwnTelemetry("gateway", config, { log, env: context.env });
-      const gateway = await startGatewayProcess(config, {
-        log,
-        env: context.env,
-        token: tokenOf(options, context.env),
-      });
+      const gateway = await startGatewayProcess(config, { log, token: tokenOf(options, context.env) });
       const url = `${urlOf(config.gateway.host, gateway.port)}/v1`;
       context.out(
         options.json ? JSON.stringify({ event: "ready", gateway: url }) : `The gateway is up: ${url}   OPENAI_BASE_URL of your agent`,

@@ -1,18 +1,17 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { SpanExporter } from "@opentelemetry/sdk-trace";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { createAssignmentPins } from "./assignment-pins.ts";
+import type { Capture } from "./gateway/capture/capture.ts";
 import { createLiveHandler, passModels } from "./gateway/live.ts";
 import type { ServedAgent } from "./gateway/live-request.ts";
 import { sendRefusal } from "./gateway/refusal.ts";
 import { createFleet, type Upstream } from "./gateway/replicas.ts";
 import { handleRollout } from "./gateway/rollout.ts";
 import { endpointOf } from "./gateway/endpoint.ts";
-import { createCaptureSink } from "./gateway/span-export.ts";
 import type { RolloutSessions } from "./rollout-session.ts";
 import type { RouteTable } from "./route-table.ts";
 import type { RouteTarget } from "./routes.ts";
@@ -34,8 +33,8 @@ export interface GatewayDeps {
   routes: RouteTable;
   rollouts: RolloutSessions;
   log: Logger;
-  /** Where spans of live calls go; null captures nothing. */
-  spanExporter: SpanExporter | null;
+  /** Hears of live calls, and is closed after the last one; null captures nothing. */
+  capture: Capture | null;
   /** Milliseconds on a clock that never jumps. */
   monotonicMs: () => number;
 }
@@ -57,9 +56,8 @@ const KEEP_ALIVE_MS = 75_000;
  */
 export function createGateway(config: { gateway: Config["gateway"]; agents: readonly GatewayAgent[] }, deps: GatewayDeps): Gateway {
   const agents = createAgents(config, deps);
-  const sink = deps.spanExporter === null ? null : createCaptureSink(config.agents, { exporter: deps.spanExporter, log: deps.log });
   const pins = createAssignmentPins(config.gateway, deps);
-  const live = createLiveHandler(config.gateway, { agents, pins, sink, routes: deps.routes, log: deps.log });
+  const live = createLiveHandler(config.gateway, { agents, pins, capture: deps.capture, routes: deps.routes, log: deps.log });
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const endpoint = endpointOf(request.method ?? "", request.url ?? "");
@@ -104,7 +102,7 @@ export function createGateway(config: { gateway: Config["gateway"]; agents: read
     start: () => listen(server, config.gateway),
     async close() {
       await drain(server, running);
-      await sink?.close();
+      await deps.capture?.close();
       await Promise.all([...agents.values()].map((agent) => agent.fleet.close()));
     },
   };

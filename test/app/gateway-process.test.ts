@@ -34,7 +34,7 @@ it("serves the last-known stable when the control service is dead, and again aft
     gateway: { port: 0, controlUrl: control.url },
     agents: { shop: { model: "shop", baseModel: dir, policyServers: [{ url: upstream.url }] } },
   });
-  const start = () => startGatewayProcess(config, { log: silentLog(), token: "gateway-token", env: {} });
+  const start = () => startGatewayProcess(config, { log: silentLog(), token: "gateway-token" });
   const ask = async (port: number) => {
     const answer = await fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
       method: "POST",

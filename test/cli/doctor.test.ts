@@ -9,6 +9,7 @@ import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { clockAheadMs, judgeClock } from "../../src/cli/doctor/clock.ts";
 import type { Finding } from "../../src/cli/doctor/finding.ts";
 import { checkJudgesAnswer } from "../../src/cli/doctor/judges.ts";
+import { checkReadiness } from "../../src/cli/doctor/readiness.ts";
 import { checkPolicyServers } from "../../src/cli/doctor/policy-servers.ts";
 import { checkRedaction } from "../../src/cli/doctor/redaction.ts";
 import { parseConfig } from "../../src/config.ts";
@@ -166,6 +167,31 @@ describe("a policy server that is not vLLM", () => {
     expect(lines(await check("http://127.0.0.1:1"))).toEqual([
       "warn a: http://127.0.0.1:1: does not answer from here: its flags were not looked at",
     ]);
+  });
+});
+
+describe("the adapter agent of a policy server", () => {
+  const check = (readinessUrl: string) => checkReadiness("a", readinessUrl);
+
+  it.each([
+    { status: 200, body: { status: "ready", base: "proven" }, says: "ok a: ready, its base proven" },
+    { status: 200, body: { status: "ready", base: "untested" }, says: "ok a: ready, its base untested" },
+    {
+      ...{ status: 503, body: { status: "not_ready", reason: "stable is not loaded", base: "pending" } },
+      says: "warn a: not ready: stable is not loaded",
+    },
+    { status: 200, body: { status: "ready", base: "another" }, says: "bad a: answers with another base than the adapters were trained on" },
+    {
+      ...{ status: 404, body: { error: "no" } },
+      says: "warn a: its adapter agent gives no answer at readinessUrl URL/ready (HTTP 404 without an adapter agent's words): gateways send it calls whatever it has",
+    },
+  ])("says: $says", async ({ says, ...answer }) => {
+    const { url } = await serve({ "GET /ready": () => answer });
+    expect(lines([await check(`${url}/ready`)]).map((line) => line.replaceAll(url, "URL"))).toEqual([says]);
+  });
+
+  it("that is away is a warning", async () => {
+    expect(lines([await check("http://127.0.0.1:1/ready")])[0]).toMatch(/^warn a: its adapter agent gives no answer/);
   });
 });
 

@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { removeGoCache } from "./parts/go.ts";
 import { kafkaPart } from "./parts/kafka.ts";
 import { otelcolPart } from "./parts/otelcol.ts";
 import { PartError, partPlace, type Part } from "./parts/part.ts";
@@ -24,6 +25,9 @@ for (const part of PARTS) {
     process.exitCode = 1;
   }
 }
+
+// Only once all is there: what failed goes on from it.
+if (process.exitCode === undefined) removeGoCache();
 
 /** A fetch that was interrupted left no marker: it starts again from nothing. */
 async function ensurePart(part: Part): Promise<void> {

@@ -2,6 +2,7 @@ import type { AgentConfig, Config } from "../../config.ts";
 import { examineVllm, type VllmFacts } from "../../serving/vllm-facts.ts";
 import { clockAheadMs, judgeClock } from "./clock.ts";
 import { bad, ok, warn, type Finding } from "./finding.ts";
+import { checkReadiness } from "./readiness.ts";
 
 const ASK_TIMEOUT_MS = 20_000;
 /** The first with return_token_ids and processed_logprobs. */
@@ -12,12 +13,13 @@ const MAX_CPU_LORAS = 6;
 
 /** How the configured vLLM servers were started. Embedded ones are started by `up` itself, rightly. */
 export async function checkPolicyServers({ agents }: Pick<Config, "agents">): Promise<Finding[]> {
-  const servers = Object.entries(agents).flatMap(([agent, config]) => config.policyServers.map(({ url }) => ({ agent, config, url })));
+  const servers = Object.entries(agents).flatMap(([agent, config]) => config.policyServers.map((server) => ({ agent, config, ...server })));
   const findings: Finding[] = [];
-  for (const { agent, config, url } of servers) {
+  for (const { agent, config, url, readinessUrl } of servers) {
     const askedAtMs = Date.now();
     const facts = await examineVllm({ url, model: config.model, timeoutMs: ASK_TIMEOUT_MS });
     findings.push(...judge(`${agent}: ${url}`, config, facts, { askedAtMs, answeredAtMs: Date.now() }));
+    if (readinessUrl !== undefined) findings.push(await checkReadiness(`${agent}: ${url}: readiness`, readinessUrl));
   }
   return findings;
 }

@@ -1,13 +1,13 @@
 import { createCounter, createHistogram } from "../../telemetry/instruments.ts";
 import { METRIC } from "../../telemetry/metrics.ts";
-import type { LiveCall } from "./span.ts";
+import type { SeenCall } from "./capture/seen.ts";
 
 /** What is counted of live calls. */
 export interface CallMeters {
   addedLatency(agent: string, ms: number): void;
   failover(agent: string, reason: string): void;
   /** @param call `status` is what was answered, null when nothing was */
-  ended(call: Pick<LiveCall, "agent" | "target" | "fallback" | "errorType"> & { arm: string; status: number | null }): void;
+  ended(call: Pick<SeenCall, "agent" | "target" | "fallback" | "errorType"> & { arm: string; status: number | null }): void;
 }
 
 export function createCallMeters(): CallMeters {

@@ -11,7 +11,8 @@ export type Endpoint =
   | { kind: "health" }
   | { kind: "refused"; refusal: Refusal };
 
-const LIVE: Readonly<Record<string, LiveApi>> = {
+/** What is passed through, by path. */
+export const LIVE_APIS: Readonly<Record<string, LiveApi>> = {
   "/v1/chat/completions": OPENAI_CHAT,
   "/v1/completions": OPENAI_COMPLETIONS,
   "/v1/responses": OPENAI_RESPONSES,
@@ -26,7 +27,7 @@ export function endpointOf(method: string, url: string): Endpoint {
   const path = url.split("?", 1)[0] ?? "";
   if (path === "/health") return method === "GET" ? { kind: "health" } : wrongMethod("GET");
   if (path === "/v1/models") return method === "GET" ? { kind: "models" } : wrongMethod("GET");
-  const api = Object.hasOwn(LIVE, path) ? LIVE[path] : undefined;
+  const api = Object.hasOwn(LIVE_APIS, path) ? LIVE_APIS[path] : undefined;
   if (api !== undefined) return method === "POST" ? { kind: "live", path, api } : wrongMethod("POST");
   const sessionId = /^\/rollout\/([A-Za-z0-9._:-]{1,200})\/v1\/chat\/completions$/.exec(path)?.[1];
   if (sessionId !== undefined) return method === "POST" ? { kind: "rollout", sessionId } : wrongMethod("POST");

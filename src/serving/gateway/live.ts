@@ -1,41 +1,47 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../../config.ts";
 import type { Logger } from "../../log.ts";
 import { HEADER } from "../../telemetry.ts";
-import type { Assignment } from "../../trace/call.ts";
 import type { AssignmentPins } from "../assignment-pins.ts";
 import { assignmentKey, servedTarget, type EffectiveRoute } from "../assignment.ts";
 import type { RouteTable } from "../route-table.ts";
 import type { RouteTarget } from "../routes.ts";
-import { createAnswerReader } from "./answer-reader.ts";
 import { createCallMeters, type CallMeters } from "./call-meters.ts";
+import type { Capture } from "./capture/capture.ts";
+import { callerOf, createAnswerCopy, type SeenCall } from "./capture/seen.ts";
 import { forward, type Forwarded } from "./forward.ts";
 import type { LiveApi } from "./live-api.ts";
 import { sendRefusal } from "./refusal.ts";
 import { isEventStream, relay, type RelayEnd } from "./relay.ts";
 import { openingOf, readCall, signalOf, upstreamHeaders, type ServedAgent } from "./live-request.ts";
-import type { CaptureSink } from "./span-export.ts";
-import { emitAssignmentSpan, emitCallSpan, type LiveCall } from "./span.ts";
 
 const MAX_CAPTURED_BYTES = 4 * 1024 * 1024;
+/** What a call waits for capture at most, and only where calls come faster than one core can pass on and capture. */
+const YIELD_MS = 20;
 
 /** Answers one live call: assigns it, sends it on with the target's model name, relays the answer, captures both sides. */
 export function createLiveHandler(
   config: Config["gateway"],
-  deps: { agents: ReadonlyMap<string, ServedAgent>; pins: AssignmentPins; sink: CaptureSink | null; routes: RouteTable; log: Logger },
+  deps: { agents: ReadonlyMap<string, ServedAgent>; pins: AssignmentPins; capture: Capture | null; routes: RouteTable; log: Logger },
 ) {
   const meters = createCallMeters();
   return async (request: IncomingMessage, response: ServerResponse, endpoint: { path: string; api: LiveApi }): Promise<void> => {
     const startMs = nowMs();
     const asked = await readCall(request, config.maxBodyBytes, deps.agents);
     if ("refusal" in asked) return sendRefusal(response, asked.refusal);
+    if (deps.capture?.isBehind() === true) await sleep(YIELD_MS);
     const { agent, body, parsed, receivedMs } = asked;
     const { api } = endpoint;
     const route = deps.routes.effective(agent.agent) ?? baseOnly(agent);
     const opening = () => openingOf(request.headers, parsed, api);
     const key = assignmentKey(request.headers, { traceparent: config.key.traceparent, opening });
-    const assignment = deps.pins.assign(route, key, (drawn) => announce(deps, agent.agent, request, drawn, startMs));
+    const caller = callerOf(request.headers);
+    const assignment = deps.pins.assign(route, key, (drawn) => {
+      if (drawn.experimentId === null) return;
+      deps.capture?.see({ kind: "assignment", agent: agent.agent, caller, assignment: drawn, atMs: startMs });
+    });
     const target = servedTarget(route, assignment);
     const requestId = randomUUID();
     const forwarded = await forward(agent.fleet, {
@@ -49,34 +55,31 @@ export function createLiveHandler(
       signal: signalOf(response),
       onFailover: (reason) => meters.failover(agent.agent, reason),
     });
-    const call = { api, requestId, agent: agent.agent, arm: assignment.arm, receivedMs, captures: deps.sink !== null };
+    const call = { requestId, agent: agent.agent, arm: assignment.arm, receivedMs, captures: deps.capture !== null };
     const outcome = await answerCall(forwarded, response, call, meters);
     meters.ended({ agent: agent.agent, arm: assignment.arm, status: response.headersSent ? response.statusCode : null, ...outcome });
-    if (deps.sink === null) return;
-    const facts = { agent: agent.agent, api, requestHeaders: request.headers, requestBody: parsed, publicModel: agent.model, assignment };
-    capture(deps.sink, { ...facts, ...outcome, startMs, endMs: nowMs() }, deps.log);
+    const facts = { kind: "call", agent: agent.agent, path: endpoint.path, publicModel: agent.model, caller, assignment } as const;
+    deps.capture?.see({ ...facts, ...outcome, request: body, startMs, endMs: nowMs() });
   };
 }
 
-type Outcome = Pick<LiveCall, "target" | "fallback" | "answer" | "errorType" | "firstByteMs">;
+type Outcome = Pick<SeenCall, "target" | "fallback" | "answer" | "isEventStream" | "errorType" | "firstByteMs">;
 
 /** Hands the client its answer, or the reason why there is none, and says what happened. */
 async function answerCall(
   forwarded: Forwarded,
   response: ServerResponse,
-  call: { api: LiveApi; requestId: string; agent: string; arm: string; receivedMs: number; captures: boolean },
+  call: { requestId: string; agent: string; arm: string; receivedMs: number; captures: boolean },
   meters: CallMeters,
 ): Promise<Outcome> {
-  const nothing = { target: null, fallback: null, answer: null, firstByteMs: null };
+  const nothing = { target: null, fallback: null, answer: null, isEventStream: false, firstByteMs: null };
   if (forwarded.status === "aborted") return { ...nothing, errorType: "client_left" };
   if (forwarded.status === "refused") {
     sendRefusal(response, forwarded.refusal);
     return { ...nothing, fallback: forwarded.fallback, errorType: forwarded.refusal.code };
   }
   const { answer, target, fallback } = forwarded;
-  const reader = call.captures
-    ? createAnswerReader(call.api, { isEventStream: isEventStream(answer), maxBytes: MAX_CAPTURED_BYTES })
-    : null;
+  const copy = call.captures ? createAnswerCopy(MAX_CAPTURED_BYTES) : null;
   let firstByteMs: number | null = null;
   let end: RelayEnd = "upstream_broke";
   try {
@@ -84,7 +87,7 @@ async function answerCall(
       headers: { "x-request-id": call.requestId, [HEADER.adapter]: target.digest, [HEADER.arm]: call.arm },
       seen: (chunk) => {
         firstByteMs ??= nowMs();
-        reader?.seen(chunk);
+        copy?.add(chunk);
       },
     });
     // The headers are written by now, the body is not.
@@ -94,7 +97,7 @@ async function answerCall(
     forwarded.release(releaseOutcome(end));
   }
   const errorType = end !== "complete" ? end : answer.statusCode >= 400 ? String(answer.statusCode) : null;
-  return { target, fallback, answer: reader?.read() ?? null, errorType, firstByteMs };
+  return { target, fallback, answer: copy?.pieces() ?? null, isEventStream: isEventStream(answer), errorType, firstByteMs };
 }
 
 function releaseOutcome(end: RelayEnd): "ok" | "failed" | "unknown" {
@@ -133,29 +136,6 @@ function baseOnly({ agent, base }: ServedAgent): EffectiveRoute {
 function targetsFrom(first: RouteTarget, ...others: readonly RouteTarget[]): [RouteTarget, ...RouteTarget[]] {
   const names = new Set([first.name]);
   return [first, ...others.filter(({ name }) => !names.has(name) && names.add(name))];
-}
-
-function announce(
-  deps: { sink: CaptureSink | null; log: Logger },
-  agent: string,
-  request: IncomingMessage,
-  assignment: Assignment,
-  atMs: number,
-): void {
-  if (deps.sink === null || assignment.experimentId === null) return;
-  try {
-    emitAssignmentSpan(deps.sink, { agent, requestHeaders: request.headers, assignment, atMs });
-  } catch (cause) {
-    deps.log.error({ err: cause }, "assignment not announced");
-  }
-}
-
-function capture(sink: CaptureSink, call: LiveCall, log: Logger): void {
-  try {
-    emitCallSpan(sink, call);
-  } catch (cause) {
-    log.error({ err: cause }, "live call not captured");
-  }
 }
 
 function nowMs(): number {

@@ -1,4 +1,3 @@
-import { Pool } from "undici";
 import { z } from "zod";
 import type { BaseStanding } from "../adapter-agent.ts";
 import type { Logger } from "../../log.ts";
@@ -10,23 +9,41 @@ export type Standing = (typeof STANDINGS)[number];
 const EVERY_MS = 1_000;
 const TIMEOUT_MS = 1_000;
 
-const answerSchema = z.object({ base: z.enum(["proven", "another", "pending", "untested"] satisfies BaseStanding[]) });
+const answerSchema = z.object({
+  reason: z.string().max(1_000).optional(),
+  base: z.enum(["proven", "another", "pending", "untested"] satisfies BaseStanding[]),
+});
+
+/** What an adapter agent says of its replica. */
+export interface ToldReadiness {
+  isReady: boolean;
+  /** Why it is not. */
+  reason: string | null;
+  base: BaseStanding;
+}
+
+/** Asks once. Rejects when no adapter agent answers there in time. */
+export async function askReadiness(url: string, timeoutMs: number): Promise<ToldReadiness> {
+  const answer = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
+  const told = answerSchema.safeParse(await answer.json());
+  if (!told.success) throw new Error(`HTTP ${answer.status} without an adapter agent's words`);
+  const { reason = null, base } = told.data;
+  return { isReady: answer.ok, reason, base };
+}
 
 /**
  * Asks the adapter agent of a replica once a second whether it may get traffic; `note` hears what changes. While the adapter agent does not answer, what it
  * said last stands: that it is down takes no replica out of service.
  */
-export function startReadinessCheck(url: string, deps: { note: (standing: Standing) => void; log: Logger }): { close(): Promise<void> } {
-  const { origin, pathname, search } = new URL(url);
-  const pool = new Pool(origin, { connections: 1, connect: { timeout: TIMEOUT_MS }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
+export function startReadinessCheck(url: string, deps: { note: (standing: Standing) => void; log: Logger }): { close(): void } {
   let standing: Standing = "fit";
   let isAsking = false;
+  let isClosed = false;
 
   async function check(): Promise<Standing> {
-    const answer = await pool.request({ method: "GET", path: pathname + search, signal: AbortSignal.timeout(TIMEOUT_MS) });
-    const body = answerSchema.safeParse(await answer.body.json());
-    if (answer.statusCode === 503 || body.data?.base === "another") return "unfit";
-    return body.data?.base === "pending" ? "pending" : "fit";
+    const { isReady, base } = await askReadiness(url, TIMEOUT_MS);
+    if (!isReady || base === "another") return "unfit";
+    return base === "pending" ? "pending" : "fit";
   }
 
   async function ask(): Promise<void> {
@@ -34,7 +51,7 @@ export function startReadinessCheck(url: string, deps: { note: (standing: Standi
     isAsking = true;
     const next = await check().catch(() => standing);
     isAsking = false;
-    if (next === standing) return;
+    if (next === standing || isClosed) return;
     deps.log.info({ url, was: standing, standing: next }, "replica standing changed");
     standing = next;
     deps.note(next);
@@ -43,9 +60,9 @@ export function startReadinessCheck(url: string, deps: { note: (standing: Standi
   void ask();
   const timer = setInterval(() => void ask(), EVERY_MS).unref();
   return {
-    async close() {
+    close() {
+      isClosed = true;
       clearInterval(timer);
-      await pool.destroy();
     },
   };
 }

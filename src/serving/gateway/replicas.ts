@@ -128,7 +128,8 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
       return enqueue(waiters, avoid, AbortSignal.any([signal, AbortSignal.timeout(config.queueTimeoutMs)]));
     },
     async close() {
-      await Promise.all([...checks.map((check) => check.close()), ...members.map((member) => member.pool.destroy())]);
+      for (const check of checks) check.close();
+      await Promise.all(members.map((member) => member.pool.destroy()));
     },
   };
 }

@@ -5,9 +5,15 @@ import type { ProbeResult } from "./probe.ts";
 import { median, type Quantiles } from "./quantiles.ts";
 import type { Foreign, Measured } from "./stand.ts";
 
+/** A load through a gateway, as its client and its own process saw it. */
+export interface Timed {
+  through: Measured;
+  inside: ProbeResult;
+}
+
 /** One entry per round, by load (and gateway). */
 export interface Results {
-  time: Record<string, { direct: LoadResult; through: Measured; inside: ProbeResult }[]>;
+  time: Record<string, ({ direct: LoadResult; bare: Timed } & Timed)[]>;
   cpu: Record<string, Record<string, Measured[]>>;
   /** Calls that our gateway answered while its CPU was measured, and those whose span arrived. */
   captured: { calls: number; exported: number };
@@ -38,7 +44,8 @@ export function report(results: Results, subjects: readonly { name: string; vers
     node: process.version,
     othersShare: foreign.others,
     withheldByHostShare: foreign.host,
-    sharing: "each gateway pinned to core 0, one at a time under load; policy server, collector and load generator on core 1",
+    sharing:
+      "each gateway pinned to core 0, one at a time under load; policy server, collector and load generator on core 1; both kept from halting by a loop of idle priority",
   };
   const bytes = {
     request: requestBody({ model: "shop-model", stream: false }).length,
@@ -54,11 +61,19 @@ function sayTimes(name: string, all: Results["time"][string]): void {
   say(`\n${name}: milliseconds, p50 / p99 of each round`);
   const row = (title: string, of: (one: (typeof all)[number]) => Quantiles) =>
     say(`  ${title.padEnd(34)}${all.map((one) => `${of(one).p50.toFixed(3)} / ${of(one).p99.toFixed(3)}`.padStart(18)).join("")}`);
-  if (!name.startsWith("streams")) row("added, inside the process", ({ inside }) => inside.addedMs);
+  const cpu = (title: string, of: (one: (typeof all)[number]) => Measured) =>
+    say(`  ${title.padEnd(34)}${all.map((one) => of(one).cpuMicrosPerCall.toFixed(0).padStart(18)).join("")}`);
+  if (!name.startsWith("streams")) {
+    row("added, inside the process", ({ inside }) => inside.addedMs);
+    row("added, inside a bare proxy", ({ bare }) => bare.inside.addedMs);
+  }
   row("added to first byte, inside", ({ inside }) => inside.firstByteMs);
+  row("added to first byte, bare proxy", ({ bare }) => bare.inside.firstByteMs);
   row("client to first byte, direct", ({ direct }) => direct.firstByteMs);
   row("client to first byte, gateway", ({ through }) => through.firstByteMs);
-  say(`  CPU µs per call${" ".repeat(21)}${all.map(({ through }) => through.cpuMicrosPerCall.toFixed(0).padStart(18)).join("")}`);
+  row("client to first byte, bare proxy", ({ bare }) => bare.through.firstByteMs);
+  cpu("CPU µs per call", ({ through }) => through);
+  cpu("CPU µs per call, bare proxy", ({ bare }) => bare.through);
 }
 
 function sayCpu(name: string, bySubject: Readonly<Record<string, Measured[]>>): void {

@@ -89,6 +89,29 @@ export async function nightshift(world: string, dir: string, probeFile?: string)
   };
 }
 
+/** The least that a proxy can do, timed from inside too. */
+export async function bare(world: string, probeFile: string): Promise<Subject> {
+  const port = await freePort();
+  return {
+    ...{ name: "bare", version: `node ${process.version}`, command: process.execPath, port, readyLine: /listening/, headers: {} },
+    args: ["--import", join(HERE, "probe.ts"), join(HERE, "bare.ts"), String(port), world],
+    env: { NIGHTSHIFT_BENCH_PROBE: probeFile },
+  };
+}
+
+/**
+ * Keeps both cores from halting while they have nothing to do, at a priority below all else: in a virtual machine, waking up from a halt takes longer than what a call
+ * is for, and counts as its CPU.
+ */
+export async function keepAwake(): Promise<PartProcess[]> {
+  const spin = "process.stdout.write('spinning\\n'); for (;;);";
+  const start = (core: string) =>
+    startPartProcess("chrt", ["--idle", "0", "taskset", "-c", core, process.execPath, "-e", spin], {
+      ...{ env: {}, readyLine: /spinning/, limitMs: 30_000 },
+    });
+  return Promise.all([GATEWAY_CORE, WORLD_CORE].map(start));
+}
+
 /** What a gateway is given to do. */
 export type Load = Omit<LoadOptions, "url" | "headers" | "model" | "isExact">;
 

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
+import { goEnvironment, runGo } from "./go.ts";
 import { PartError, partDirectory, runTool, type Part } from "./part.ts";
 import { freePort, startPartProcess } from "./process.ts";
 
@@ -22,21 +23,15 @@ export const otelcolPart: Part = {
     await requireGo();
     const build = join(dir, "build");
     mkdirSync(build);
-    // Caches of its own, thrown away at the end: a gigabyte that nothing else would use.
-    const env = { GOBIN: dir, GOMODCACHE: join(build, "modules"), GOCACHE: join(build, "cache"), GOFLAGS: "-modcacherw" };
     const fix = "check the network and the free disk space (3 GB), then run the command again";
-    const run = (command: string, args: string[], cwd: string, problem: string) => runTool(command, args, { cwd, env, problem, fix });
     say(`the Collector's builder (${BUILDER})`);
-    await run("go", ["install", BUILDER], dir, "the Collector's builder cannot be installed");
+    await runGo(["install", BUILDER], { cwd: dir, bin: dir, problem: "the Collector's builder cannot be installed", fix });
     say("the modules of its components");
-    await run(join(dir, "builder"), ["--config", MANIFEST, "--skip-compilation"], build, "the Collector's modules cannot be fetched");
+    const generated = { cwd: build, env: goEnvironment(dir), problem: "the Collector's modules cannot be fetched", fix };
+    await runTool(join(dir, "builder"), ["--config", MANIFEST, "--skip-compilation"], generated);
     say(`compiling on ${availableParallelism()} cores`);
-    await run(
-      "go",
-      ["build", "-trimpath", "-ldflags=-s -w", "-o", join(dir, "otelcol"), "."],
-      join(build, "otelcol"),
-      "the Collector cannot be compiled",
-    );
+    const compile = ["build", "-ldflags=-s -w", "-o", join(dir, "otelcol"), "."];
+    await runGo(compile, { cwd: join(build, "otelcol"), bin: dir, problem: "the Collector cannot be compiled", fix });
     rmSync(build, { recursive: true });
   },
 };

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { serveCrowd, type Served } from "../../../deploy/quickstart/crowd.ts";
 import { createFeedbackOutbox, gateDecides, liveTraffic, nightFalls } from "../../../deploy/quickstart/night.ts";
 import { createProgress } from "../../../deploy/quickstart/report.ts";
+import { describeFaults } from "./faults.ts";
 import { startProduction, type Production } from "./production.ts";
 
 const SEED = 1;
@@ -47,6 +48,9 @@ test(
     expect(await answersByUnattested()).toEqual([]);
   },
 );
+
+// Two replicas take a minute to start: what fails around a canary is tried on these.
+describeFaults(() => production);
 
 async function theDay(): Promise<Served[]> {
   const { agentUrl, shop, day, control } = production;

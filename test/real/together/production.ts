@@ -42,6 +42,8 @@ export interface Production {
   serve(agent: Tree): Promise<Started<unknown>>;
   /** The `nightshift serve` of now. */
   serving(): Started<unknown>;
+  /** Starts `nightshift gateway` anew on its port, with this merged over its part of the config. */
+  gateway(over: Tree): Promise<void>;
   /** An operator's action on an experiment. */
   act(experimentId: string, action: string): Promise<void>;
   close(): Promise<void>;
@@ -59,8 +61,6 @@ interface ProductionOptions {
   contacts: number;
   /** Merged over the agent's part of the quickstart's config. */
   agent: Tree;
-  /** Merged over the gateway's. */
-  gateway?: Tree;
 }
 
 export async function startProduction(options: ProductionOptions): Promise<Production> {
@@ -78,7 +78,7 @@ export async function startProduction(options: ProductionOptions): Promise<Produ
 }
 
 async function start(
-  { seed, contacts, agent, gateway: gatewayTree = {} }: ProductionOptions,
+  { seed, contacts, agent }: ProductionOptions,
   directory: string,
   cleanups: (() => Promise<unknown>)[],
 ): Promise<Omit<Production, "close">> {
@@ -94,7 +94,7 @@ async function start(
     agents: [await freePort(), await freePort()],
   };
   await writeFile(join(directory, "url"), parts.postgres.url);
-  const tree = (over: Tree): Tree => configTree({ directory, seed, ports, parts, gateway: gatewayTree }, over);
+  const tree = (over: Tree): Tree => configTree({ directory, seed, ports, parts }, over);
   const configFile = join(directory, "nightshift.yaml");
   await writeFile(configFile, stringify(tree(agent)));
   const run = async <Ready>(command: string, name: string, args: readonly string[] = [], file = configFile): Promise<Started<Ready>> => {
@@ -125,7 +125,7 @@ async function start(
   }
   const collector = await run<{ collector: string }>("collector", "collector");
   await Promise.all([run("ingest", "ingest-0"), run("ingest", "ingest-1")]);
-  const gateway = await run<{ gateway: string }>("gateway", "gateway");
+  let gateway = await run<{ gateway: string }>("gateway", "gateway");
   const shopAgent = await startProgram<{ url: string }>({
     name: "agent",
     args: [join(ROOT, "deploy/quickstart/agent.ts")],
@@ -141,6 +141,13 @@ async function start(
     readinessUrls: ports.agents.map(readinessUrl),
     ...{ agentUrl: shopAgent.ready.url, gatewayUrl: gateway.ready.gateway },
     serving: () => running ?? first,
+    async gateway(over) {
+      await gateway.stop();
+      const whole = tree(agent);
+      const file = join(directory, "gateway.yaml");
+      await writeFile(file, stringify({ ...whole, gateway: { ...(whole["gateway"] as Tree), ...over } }));
+      gateway = await run("gateway", "gateway-again", [], file);
+    },
     async act(experimentId, action) {
       const answer = await fetch(`http://127.0.0.1:${ports.api}/v1/experiments/${experimentId}/actions`, {
         method: "POST",
@@ -188,8 +195,8 @@ async function startParts(cleanups: (() => Promise<unknown>)[]): Promise<Parts> 
   return { kafka, postgres, vllm: replicas };
 }
 
-function configTree(options: { directory: string; seed: number; ports: Ports; parts: Parts; gateway: Tree }, agent: Tree): Tree {
-  const { directory, seed, ports, parts, gateway } = options;
+function configTree(options: { directory: string; seed: number; ports: Ports; parts: Parts }, agent: Tree): Tree {
+  const { directory, seed, ports, parts } = options;
   const dataDir = join(directory, "data");
   const tree = quickstartConfig({ root: ROOT, dataDir, seed, sabotage: null });
   const agents = tree["agents"] as Record<string, Tree>;
@@ -203,7 +210,7 @@ function configTree(options: { directory: string; seed: number; ports: Ports; pa
     store: { driver: "postgres", urlFile: join(directory, "url") },
     transport: { driver: "kafka", brokers: parts.kafka.brokers, sessionTimeoutMs: 6_000 },
     collector: { port: ports.collector },
-    gateway: { port: ports.gateway, leaseMs: LEASE_MS, ...gateway, controlUrl, collectorUrl: `http://127.0.0.1:${ports.collector}` },
+    gateway: { port: ports.gateway, leaseMs: LEASE_MS, controlUrl, collectorUrl: `http://127.0.0.1:${ports.collector}` },
     api: { port: ports.api },
     adapterAgent: { port: 0, controlUrl, publicKeyFile: join(dataDir, "keys/adapter-signing.pub.pem") },
     agents: { [AGENT]: { ...agents[AGENT], policyServers, ...agent } },

@@ -7,6 +7,7 @@ import { policyServerContract } from "../../conformance/policy-server.ts";
 import { measuredReference } from "../../serving/measured-reference.ts";
 import { tinyModel } from "../../serving/tiny-server.ts";
 import { startVllm, type VllmServer } from "../parts/vllm.ts";
+import { told } from "./told.ts";
 
 let server: VllmServer;
 let files: Awaited<ReturnType<typeof tinyModel>>;
@@ -45,4 +46,14 @@ describe("what vLLM does not refuse, the activation proof does", () => {
     for (const name of ["good-1", "foreign-1"]) await driver.unloadAdapter(name);
     await driver.close();
   });
+});
+
+test("doctor finds nothing wrong with it, and says what its HTTP does not tell", async () => {
+  expect(await told(server.url, files.model)).toEqual([
+    "ok shop: URL: vLLM 0.32.0",
+    "ok shop: URL: loads adapters at run time, --max-loras 64",
+    "ok shop: URL: logprobs are processed: temperature moves them",
+    "warn shop: URL: max-cpu-loras, max-lora-rank and the scheduling policy cannot be seen over HTTP",
+    "ok shop: URL: clock: agrees with this machine's",
+  ]);
 });

@@ -1,11 +1,10 @@
 import { join } from "node:path";
 import { beforeAll, expect, test, vi } from "vitest";
-import { checkPolicyServers } from "../../../src/cli/doctor/policy-servers.ts";
-import { parseConfig } from "../../../src/config.ts";
 import { tinyModel } from "../../serving/tiny-server.ts";
 import { partDirectory } from "../parts/part.ts";
 import { freePort, startPartProcess } from "../parts/process.ts";
-import { startVllm, vllmPart } from "../parts/vllm.ts";
+import { vllmPart } from "../parts/vllm.ts";
+import { told } from "./told.ts";
 
 const LIMIT_MS = 600_000;
 let model: string;
@@ -13,37 +12,12 @@ beforeAll(async () => {
   ({ model } = await tinyModel());
 }, LIMIT_MS);
 
-async function told(url: string): Promise<string[]> {
-  const agent = { model: "base", baseModel: model, policyServers: [{ url }] };
-  const findings = await checkPolicyServers(parseConfig({ agents: { shop: agent } }));
-  return findings.map(({ status, check, message }) => `${status} ${check.replace(url, "URL")}: ${message}`);
-}
-
 /** On a busy machine its first answer can take longer than doctor waits. */
 async function untilAnswering(port: number): Promise<void> {
   const answers = async (): Promise<boolean> =>
     (await fetch(`http://127.0.0.1:${port}/v1/models`, { signal: AbortSignal.timeout(5_000) })).ok;
   await vi.waitFor(async () => expect(await answers()).toBe(true), { timeout: 120_000, interval: 500 });
 }
-
-test(
-  "a server that was started as it must be; what its HTTP does not tell is said",
-  async () => {
-    const server = await startVllm({ model, name: "base", maxLoras: 6 });
-    try {
-      expect(await told(server.url)).toEqual([
-        "ok shop: URL: vLLM 0.32.0",
-        "ok shop: URL: loads adapters at run time, --max-loras 6",
-        "ok shop: URL: logprobs are processed: temperature moves them",
-        "warn shop: URL: max-cpu-loras, max-lora-rank and the scheduling policy cannot be seen over HTTP",
-        "ok shop: URL: clock: agrees with this machine's",
-      ]);
-    } finally {
-      await server.stop();
-    }
-  },
-  LIMIT_MS,
-);
 
 test(
   "a server that was started wrongly: every flag that its HTTP betrays is named",
@@ -75,7 +49,7 @@ test(
     });
     try {
       await untilAnswering(port);
-      expect(await told(`http://127.0.0.1:${port}`)).toEqual([
+      expect(await told(`http://127.0.0.1:${port}`, model)).toEqual([
         "ok shop: URL: vLLM 0.32.0",
         "bad shop: URL: does not load adapters at run time",
         "bad shop: URL: --max-loras 1: stable, candidate, the last known good and tonight's do not fit, so calls wait for one another",

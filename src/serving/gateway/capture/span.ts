@@ -1,0 +1,153 @@
+import {
+  ROOT_CONTEXT,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+  TraceFlags,
+  type Attributes,
+  type Context,
+  type Span,
+  type Tracer,
+} from "@opentelemetry/api";
+import { ASSIGNMENT_SPAN, ATTRIBUTE } from "../../../telemetry.ts";
+import type { Assignment } from "../../../trace/call.ts";
+import { parseObject } from "../body.ts";
+import { LIVE_APIS } from "../endpoint.ts";
+import { count, text, type LiveAnswer, type LiveApi } from "../live-api.ts";
+import { readAnswer } from "./answer-reader.ts";
+import type { Seen, SeenAssignment, SeenCall } from "./seen.ts";
+
+/** An agent's spans start here. */
+export interface AgentTracer {
+  tracer: Tracer;
+  agentName: string | null;
+}
+
+/** A started span and when it ended. */
+interface Started {
+  span: Span;
+  endMs: number;
+}
+
+/** Starts the span of what was seen; null where there is none to be made. */
+export function startSpanOf(seen: Seen, to: AgentTracer): Started | null {
+  return seen.kind === "call" ? startCallSpan(seen, to) : startAssignmentSpan(seen, to);
+}
+
+/**
+ * One GenAI CLIENT span for a live call, as a child of the caller's `traceparent`, with the text of both sides (the collector redacts it like any other) and the
+ * digest of the adapter that answered.
+ */
+function startCallSpan(call: SeenCall, { tracer, agentName }: AgentTracer): Started {
+  const api = LIVE_APIS[call.path];
+  if (api === undefined) throw new Error(`no API has the path ${call.path}`);
+  const request = parseObject(Buffer.from(call.request)) ?? {};
+  const answer = call.answer === null ? null : readAnswer(api, call.answer, call);
+  const span = tracer.startSpan(
+    `${api.operation} ${call.publicModel}`,
+    {
+      kind: SpanKind.CLIENT,
+      startTime: call.startMs,
+      attributes: { ...attributesOf(call, { api, request, answer, agentName }), ...contentOf(api, request, answer) },
+    },
+    callerContext(call.caller.traceparent),
+  );
+  if (call.errorType !== null) span.setStatus({ code: SpanStatusCode.ERROR });
+  return { span, endMs: call.endMs };
+}
+
+/**
+ * Says at once that a key was assigned, before its first call is answered: a span of no length. Spans of calls come when the calls are over, the short ones
+ * first; without this the canary could not tell that an earlier unit is still under way, and would count units in the order in which they end.
+ * Where neither a session id nor a `traceparent` says which conversation it is, nothing is sent.
+ */
+function startAssignmentSpan({ caller, assignment, atMs }: SeenAssignment, { tracer, agentName }: AgentTracer): Started | null {
+  const parent = callerContext(caller.traceparent);
+  if (caller.sessionId === null && parent === ROOT_CONTEXT) return null;
+  const identity = { "gen_ai.conversation.id": caller.sessionId, "gen_ai.agent.name": agentName };
+  const attributes = present({ ...identity, ...assignmentAttributes(assignment) });
+  return { span: tracer.startSpan(ASSIGNMENT_SPAN, { startTime: atMs, attributes }, parent), endMs: atMs };
+}
+
+/** The agent's own span as parent. Whether the agent samples its traces says nothing about capture, so its flag is not looked at. */
+function callerContext(traceparent: string | null): Context {
+  const match = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}/.exec(traceparent ?? "");
+  const [, traceId, spanId] = match ?? [];
+  if (traceId === undefined || spanId === undefined || /^0+$/.test(traceId) || /^0+$/.test(spanId)) return ROOT_CONTEXT;
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags: TraceFlags.SAMPLED, isRemote: true });
+}
+
+function contentOf(api: LiveApi, request: Record<string, unknown>, answer: LiveAnswer | null): Record<string, string> {
+  const { input, tools } = api.readRequest(request);
+  return {
+    "gen_ai.input.messages": JSON.stringify(input),
+    ...(answer === null ? {} : { "gen_ai.output.messages": JSON.stringify(answer.output) }),
+    ...(tools === null ? {} : { "gen_ai.tool.definitions": JSON.stringify(tools.map((tool) => ({ type: "function", ...tool }))) }),
+  };
+}
+
+/** What was read of a call's two sides. */
+interface Read {
+  api: LiveApi;
+  request: Record<string, unknown>;
+  answer: LiveAnswer | null;
+  agentName: string | null;
+}
+
+function attributesOf(call: SeenCall, { api, request, answer, agentName }: Read): Attributes {
+  const { assignment, target } = call;
+  return present({
+    "gen_ai.operation.name": api.operation,
+    "gen_ai.provider.name": api.provider,
+    "gen_ai.request.model": call.publicModel,
+    "gen_ai.response.model": answer?.model ?? target?.name,
+    "gen_ai.response.id": answer?.id,
+    "gen_ai.response.finish_reasons": answer === null || answer.finishReasons.length === 0 ? null : [...answer.finishReasons],
+    "gen_ai.response.time_to_first_chunk": call.firstByteMs === null ? null : (call.firstByteMs - call.startMs) / 1_000,
+    "gen_ai.usage.input_tokens": answer?.usage.inputTokens,
+    "gen_ai.usage.output_tokens": answer?.usage.outputTokens,
+    "gen_ai.usage.cache_read.input_tokens": answer?.usage.cacheReadTokens,
+    "gen_ai.usage.reasoning.output_tokens": answer?.usage.reasoningTokens,
+    "gen_ai.conversation.id": call.caller.sessionId,
+    "gen_ai.agent.name": agentName,
+    "error.type": call.errorType,
+    ...samplingOf(api, request),
+    [ATTRIBUTE.adapter]: target?.digest,
+    [ATTRIBUTE.adapterName]: target?.name,
+    ...assignmentAttributes(assignment),
+    [ATTRIBUTE.fallback]: call.fallback,
+  });
+}
+
+function assignmentAttributes(assignment: Assignment): Record<string, string | number | boolean | null> {
+  return {
+    [ATTRIBUTE.assignmentKey]: assignment.key,
+    [ATTRIBUTE.assignmentWeak]: assignment.weakKey,
+    [ATTRIBUTE.assignmentArm]: assignment.arm,
+    [ATTRIBUTE.assignmentProbability]: assignment.probability,
+    [ATTRIBUTE.experiment]: assignment.experimentId,
+    [ATTRIBUTE.routeVersion]: assignment.routeVersion,
+  };
+}
+
+function present(attributes: Record<string, string | number | boolean | string[] | null | undefined>): Attributes {
+  return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== null && value !== undefined)) as Attributes;
+}
+
+function samplingOf(api: LiveApi, body: Record<string, unknown>): Record<string, string | number | boolean | string[] | undefined> {
+  const stop = body["stop"] ?? body["stop_sequences"];
+  const stops = (Array.isArray(stop) ? stop : [stop]).filter((each) => typeof each === "string");
+  return {
+    "gen_ai.request.max_tokens": api.maxTokensFields.map((field) => count(body[field])).find((value) => value !== undefined),
+    "gen_ai.request.temperature": count(body["temperature"]),
+    "gen_ai.request.top_p": count(body["top_p"]),
+    "gen_ai.request.top_k": count(body["top_k"]),
+    "gen_ai.request.frequency_penalty": count(body["frequency_penalty"]),
+    "gen_ai.request.presence_penalty": count(body["presence_penalty"]),
+    "gen_ai.request.seed": count(body["seed"]),
+    "gen_ai.request.choice.count": body["n"] === 1 ? undefined : count(body["n"]),
+    "gen_ai.request.reasoning.level": text(body["reasoning_effort"]),
+    ...(stops.length === 0 ? {} : { "gen_ai.request.stop_sequences": stops }),
+    ...(body["stream"] === true ? { "gen_ai.request.stream": true } : {}),
+  };
+}
