@@ -1,4 +1,5 @@
 import { execFile, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rename, rm } from "node:fs/promises";
@@ -25,11 +26,11 @@ export async function tinyModel(): Promise<TinyModel> {
     .slice(0, 16);
   const directory = join(root, ".cache", `tiny-model-${name}`);
   if (!existsSync(directory)) {
-    const aside = `${directory}.${process.pid}`;
+    const aside = `${directory}.${randomUUID()}`;
     await mkdir(aside, { recursive: true });
     await promisify(execFile)(python, ["-m", "tests.tiny_model", aside], { cwd: trainer, env });
-    // Another worker may have been faster: its directory is as good.
-    await rename(aside, directory).catch(async () => await rm(aside, { recursive: true }));
+    // Another worker, or a server beside this one, may have been faster: its directory is as good.
+    await rename(aside, directory).catch(async () => await rm(aside, { recursive: true, force: true }));
   }
   const manifest = JSON.parse(await readFile(join(directory, "manifest.json"), "utf8")) as TinyModel;
   const moved = Object.entries(manifest.adapters).map(([kind]) => [kind, join(directory, "adapters", kind)]);

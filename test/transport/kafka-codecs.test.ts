@@ -53,6 +53,30 @@ test("snappy: a stream of blocks, as Java writes it, is read", async () => {
   expect((await codec.decompress(Buffer.concat([header, ...framed]))).toString()).toBe("one two three");
 });
 
+// Read as a number with a sign, such a length leads back to where the reader has been.
+test.each(["0afcffffffff41", "0afcf0ffffff414141414141", "05fc000000804141414141"])(
+  "snappy: a literal of 2^31 bytes and more is refused: %s",
+  async (hex) => {
+    await expect(codecOf(CompressionTypes.Snappy).decompress(Buffer.from(hex, "hex"))).rejects.toThrow();
+  },
+);
+
+property.prop(
+  [fc.uint8Array({ minLength: 1, maxLength: 400 }), fc.array(fc.tuple(fc.nat(), fc.nat({ max: 255 })), { minLength: 1, maxLength: 6 })],
+  {
+    numRuns: 1_000,
+  },
+)("snappy: a block that was tampered with is refused, or as long as it says", async (bytes, changes) => {
+  const codec = codecOf(CompressionTypes.Snappy);
+  const block = await codec.compress({ buffer: Buffer.concat([bytes, bytes]) });
+  // Its length, in the first two bytes, stays: what claims to be large is another test's.
+  for (const [at, value] of changes) if (block.length > 2) block[2 + (at % (block.length - 2))] = value;
+  await codec.decompress(block).then(
+    (inflated) => expect(inflated.length).toBe(2 * bytes.length),
+    (error: unknown) => expect(error).toBeInstanceOf(Error),
+  );
+});
+
 describe("a batch that inflates too far", () => {
   const zeros = Buffer.alloc(65 * 1024 * 1024);
   // 2^32 - 1 as the varint in front: a block that claims to be enormous is not unpacked.

@@ -1,7 +1,7 @@
 import { promisify } from "node:util";
 import { gunzip, gzip, zstdCompress, zstdDecompress } from "node:zlib";
+import { snappyCompress, snappyUncompress } from "hysnappy";
 import kafkajs from "kafkajs";
-import { compress as snappyCompress, uncompress as snappyUncompress } from "snappyjs";
 import { compressLz4, decompressLz4, InflatesTooFar } from "./lz4-frame.ts";
 import { standInRecords } from "./stand-in.ts";
 
@@ -33,13 +33,13 @@ const zstd: Codec = {
 };
 
 const snappy: Codec = {
-  compress: ({ buffer }) => Promise.resolve(snappyCompress(buffer)),
+  compress: ({ buffer }) => Promise.resolve(Buffer.from(snappyCompress(buffer))),
   // oxlint-disable-next-line typescript/require-await -- what it throws becomes the rejection that kafkajs expects
   decompress: async (buffer) => {
     const blocks = [...snappyBlocks(buffer)];
     const total = blocks.reduce((sum, block) => sum + snappyLength(block), 0);
     if (total > MAX_INFLATED_BYTES) throw new InflatesTooFar(`a snappy batch of ${total} bytes`);
-    return Buffer.concat(blocks.map((block) => snappyUncompress(block)));
+    return Buffer.concat(blocks.map((block) => snappyUncompress(block, snappyLength(block))));
   },
 };
 
