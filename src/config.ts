@@ -75,6 +75,10 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe("When a conversation counts as complete."),
+  ingest: z
+    .strictObject({ ...listener(4403) })
+    .prefault({})
+    .describe("`nightshift ingest`; it listens for health checks."),
   gateway: z
     .strictObject({
       ...listener(8080),

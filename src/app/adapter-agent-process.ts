@@ -5,7 +5,6 @@ import type { AgentConfig, Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { AdapterAgent } from "../serving/adapter-agent.ts";
-import { serveReadiness } from "../serving/adapter-readiness.ts";
 import { createControlClient, type ControlClient } from "../serving/control-client.ts";
 import type { DesiredAdapters } from "../serving/desired-adapters.ts";
 import { createDesiredCache, type DesiredCache } from "../serving/desired-cache.ts";
@@ -13,6 +12,7 @@ import { createVllm } from "../serving/vllm.ts";
 import { makeDataDirectory } from "../store/data-directory.ts";
 import { openArtifacts } from "./artifacts.ts";
 import { baseModelDigest } from "./base-model.ts";
+import { serveReadiness } from "./readiness-server.ts";
 import { createReplicaAdapters, replicaName } from "./replica-adapters.ts";
 
 /** The adapter agent of one policy server, as it runs beside it. */
@@ -67,11 +67,12 @@ export async function startAdapterAgentProcess(
   );
   const stopping = new AbortController();
   const desired = new Map<string, DesiredAdapters>();
-  const readiness = await serveReadiness(config.adapterAgent, {
-    notReadyBecause: () => notReadyBecause(agents, desired, adapters),
-    base: () => adapters.base(),
-    log,
-  });
+  // Meant as the readiness probe of the policy server's pod, which keeps a replica out of service until it has what stable answers with. What is known of its base
+  // makes no replica unready, because what refuses on one may refuse on all, but gateways send calls elsewhere while they can.
+  const readiness = await serveReadiness({ what: "the adapter agent", ...config.adapterAgent }, () => ({
+    notReadyBecause: notReadyBecause(agents, desired, adapters),
+    facts: { base: adapters.base() },
+  }));
   const following = followDesired(
     { agents: agents.map(({ agent }) => agent), desired },
     { control, cache: createDesiredCache(join(directory, "desired.json"), { log }), adapters, log },

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { startIngestProcess } from "../app/ingest-process.ts";
 import { loadConfig } from "../config.ts";
 import { createLog } from "../log.ts";
+import { urlOf } from "./address.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { startOwnTelemetry } from "./own-telemetry.ts";
 
@@ -12,7 +13,7 @@ consumer group.
 
 Examples:
   nightshift ingest --config nightshift.yaml
-  nightshift ingest --config nightshift.yaml --json    one line {"event":"ready"} on stdout`;
+  nightshift ingest --config nightshift.yaml --json    one line {"event":"ready",…} on stdout`;
 
 /** `nightshift ingest`: from Kafka to the database, as its own process. */
 export function ingestCommand(program: Command, context: CliContext, finish: (code: ExitCode) => void): void {
@@ -27,7 +28,8 @@ export function ingestCommand(program: Command, context: CliContext, finish: (co
       const log = createLog({ level: config.logLevel, process: "ingest" });
       const telemetry = await startOwnTelemetry("ingest", config, { log, env: context.env });
       const ingest = await startIngestProcess(config, { log, env: context.env });
-      context.out(options.json ? JSON.stringify({ event: "ready" }) : "Ingest is up.");
+      const url = urlOf(config.ingest.host, ingest.port);
+      context.out(options.json ? JSON.stringify({ event: "ready", ingest: url }) : `Ingest is up. Its health: ${url}/ready`);
       if (!context.signal.aborted) await once(context.signal, "abort");
       await ingest.close();
       await telemetry.shutdown();

@@ -49,6 +49,7 @@ export function createInlineTransport(deps: { log: Logger }): Transport {
         await settle();
       };
     },
+    isReading: () => !closed && subscription !== null,
     async close() {
       closed = true;
       await settle();

@@ -6,7 +6,7 @@ import { createDeadLetters } from "./kafka/dead-letter.ts";
 import { createDeliver } from "./kafka/delivery.ts";
 import { createLagMeter } from "./kafka/lag.ts";
 import { createPublisher } from "./kafka/publisher.ts";
-import { startSubscription } from "./kafka/subscription.ts";
+import { startSubscription, type Subscription } from "./kafka/subscription.ts";
 import type { RecordHandler, Transport } from "./transport.ts";
 
 /**
@@ -28,10 +28,12 @@ export function createKafkaTransport(config: KafkaConfig, deps: { log: Logger })
   const kafka = createKafkaClient(config, { log, requestTimeoutMs: config.publishTimeoutMs });
   const publisher = createPublisher(config, { kafka, log });
   const stops = new Set<() => Promise<void>>();
+  const readers = new Set<Subscription>();
 
   function subscribe(handler: RecordHandler): () => Promise<void> {
     const deadLetters = createDeadLetters(config.topics.deadLetter, { send: (topic, message) => publisher.send(topic, message), log });
     const subscription = startSubscription(config, { kafka, deliver: createDeliver(config.tenant, { handler, deadLetters, log }), log });
+    readers.add(subscription);
     const admin = kafka.admin();
     const connection = createConnection(admin, { name: "admin", log });
     const lag = createLagMeter(config, { admin });
@@ -41,6 +43,7 @@ export function createKafkaTransport(config: KafkaConfig, deps: { log: Logger })
     }, LAG_INTERVAL_MS);
     return async () => {
       clearInterval(measuring);
+      readers.delete(subscription);
       await subscription.stop(STOP_LIMIT_MS);
       await connection.close(1_000);
     };
@@ -57,6 +60,7 @@ export function createKafkaTransport(config: KafkaConfig, deps: { log: Logger })
         return stop();
       };
     },
+    isReading: () => [...readers].some((subscription) => subscription.isMember()),
     async close() {
       await Promise.all([...stops].map((stop) => stop()));
       stops.clear();

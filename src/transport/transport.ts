@@ -46,6 +46,8 @@ export interface Transport {
    * the deliveries under way.
    */
   subscribe(handler: RecordHandler): Promise<() => Promise<void>>;
+  /** Whether the subscription gets what is published. False while what carries the records cannot be reached, or has nothing to do with this process. */
+  isReading(): boolean;
   /** Waits for what is under way, then frees connections. Later calls of `publish` answer `retryable`. */
   close(): Promise<void>;
 }

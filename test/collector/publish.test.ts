@@ -22,6 +22,7 @@ function smallTransport(maxBytes: number, answer: () => PublishResult = () => ({
       return Promise.resolve(result);
     },
     subscribe: () => Promise.reject(new Error("not used")),
+    isReading: () => false,
     close: () => Promise.resolve(),
   };
   return { transport, taken };

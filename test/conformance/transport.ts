@@ -32,6 +32,9 @@ export function describeTransport(name: string, create: () => Promise<TransportU
       await publishUntilStored(transport, record);
       await inbox.until((seen) => seen.size === 1);
       expect(inbox.records[0]).toEqual(record);
+      expect(transport.isReading()).toBe(true);
+      await transport.close();
+      expect(transport.isReading()).toBe(false);
     });
 
     test("empty and large bodies, and every byte value, survive", async () => {

@@ -10,6 +10,8 @@ import { kafkaFailure } from "./failure.ts";
 
 /** A membership in the consumer group that outlives every consumer. */
 export interface Subscription {
+  /** The group has heard from this member, and it from the group, within a session. */
+  isMember(): boolean;
   /** Finishes the records at hand, commits, leaves the group; after `limitMs` it gives them up, and another member gets them again. */
   stop(limitMs: number): Promise<void>;
 }
@@ -31,7 +33,7 @@ export function startSubscription(config: KafkaConfig, deps: { kafka: Kafka; del
   const { log } = deps;
   const stopping = new AbortController();
   const giveUp = new AbortController();
-  const state = { failures: 0 };
+  const state = { failures: 0, heardMs: -Infinity };
 
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
@@ -60,7 +62,11 @@ export function startSubscription(config: KafkaConfig, deps: { kafka: Kafka; del
     consumer.on(consumer.events.CRASH, ({ payload }) => ended.reject(payload.error));
     consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
       state.failures = 0;
+      state.heardMs = performance.now();
       log.info({ groupId: payload.groupId, partitions: payload.memberAssignment }, "kafka partitions assigned");
+    });
+    consumer.on(consumer.events.HEARTBEAT, () => {
+      state.heardMs = performance.now();
     });
     const signalOf = (topic: string): "traces" | "logs" => (topic === config.topics.logs ? "logs" : "traces");
     const eachBatch = createBatchWorker({ deliver: deps.deliver, signalOf, stopping: stopping.signal, giveUp: giveUp.signal });
@@ -82,6 +88,7 @@ export function startSubscription(config: KafkaConfig, deps: { kafka: Kafka; del
 
   const running = run();
   return {
+    isMember: () => !stopping.signal.aborted && performance.now() - state.heardMs < config.sessionTimeoutMs,
     async stop(limitMs) {
       stopping.abort();
       await within(running, limitMs);

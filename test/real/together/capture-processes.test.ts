@@ -3,7 +3,6 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { startProgram, type Started } from "../../../deploy/quickstart/processes.ts";
@@ -34,7 +33,7 @@ beforeAll(async () => {
   config = join(directory, "nightshift.yaml");
   const store = { driver: "postgres", urlFile: join(directory, "url"), connectTimeoutMs: 2_000 };
   const transport = { driver: "kafka", brokers: kafka.brokers, sessionTimeoutMs: 6_000 };
-  await writeFile(config, stringify({ dataDir: join(directory, "data"), store, transport, collector: { port: 0 } }));
+  await writeFile(config, stringify({ dataDir: join(directory, "data"), store, transport, collector: { port: 0 }, ingest: { port: 0 } }));
   database = createPostgres({ ...LIMITS, url: postgres.url }, { log: silentLog() });
 });
 afterAll(async () => {
@@ -63,7 +62,12 @@ async function sendLarge(collectorUrl: string): Promise<void> {
 
 test("collector and two ingests as processes; an ingest, the database and the broker are killed: every acknowledged span is stored", async () => {
   const ingest = await start("ingest", "ingest-1");
-  await start("ingest", "ingest-2");
+  const other = await start<{ ingest: string }>("ingest", "ingest-2");
+  const readiness = async () => {
+    const answer = await fetch(`${other.ready.ingest}/ready`);
+    return { status: answer.status, ...((await answer.json()) as { reason?: string }) };
+  };
+  await until("the ingest ready", 60_000, async () => ((await readiness()).status === 200 ? true : null));
   const collector = await start<{ collector: string }>("collector", "collector");
   const senders = [1, 2, 3].map((seed) => createSpanSender(collector.ready.collector, seed));
   const accepted = (): number => senders.reduce((sum, sender) => sum + sender.accepted.size, 0);
@@ -76,9 +80,10 @@ test("collector and two ingests as processes; an ingest, the database and the br
   await postgres.kill();
   // Nothing of the agents' is refused while the database is away: Kafka keeps it.
   await untilAccepted(accepted() + 40);
+  expect(await readiness()).toMatchObject({ status: 503, reason: "the database does not answer" });
   await postgres.restart();
   await kafka.kill();
-  await sleep(1_000);
+  await until("the ingest not ready", 20_000, async () => ((await readiness()).reason?.startsWith("no member") === true ? true : null));
   await kafka.restart();
   await untilAccepted(accepted() + 40);
   await Promise.all(senders.map((sender) => sender.stop()));
@@ -91,6 +96,7 @@ test("collector and two ingests as processes; an ingest, the database and the br
     return left.length === 0 ? left : null;
   });
   expect(missing).toEqual([]);
+  expect(await readiness()).toMatchObject({ status: 200 });
   process.stdout.write(`processes: ${JSON.stringify({ acknowledged: wanted.length, missing: missing.length })}\n`);
   await collector.stop();
   expect(collector.child.exitCode).toBe(0);
