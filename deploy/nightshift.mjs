@@ -16,6 +16,8 @@ if (major < 24 && node === process.execPath) {
   );
   process.exit(2);
 }
-const child = spawn(node, ["--disable-warning=ExperimentalWarning", entry, ...process.argv.slice(2)], { stdio: "inherit" });
+// Kept where it can be: a start takes half as long.
+const env = { NODE_COMPILE_CACHE: path("../.cache/compile"), ...process.env };
+const child = spawn(node, ["--disable-warning=ExperimentalWarning", entry, ...process.argv.slice(2)], { stdio: "inherit", env });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
 child.on("close", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : 143)));

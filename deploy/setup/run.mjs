@@ -1,13 +1,13 @@
 // Runs a TypeScript file of this repository with the Node that the packages brought: `node deploy/setup/run.mjs FILE [ARGS]`.
 import { spawn } from "node:child_process";
-import { delimiter, join } from "node:path";
-import { ROOT, SetupError, ensureSetup, nodeBin } from "./setup.mjs";
+import { join } from "node:path";
+import { ROOT, SetupError, ensureSetup, nodeBin, nodeEnvironment } from "./setup.mjs";
 
 /** Resolves to the exit code. Signals reach the child, which decides how it stops. */
 export function runTypeScript(file, args) {
   const child = spawn(join(nodeBin(), "node"), ["--disable-warning=ExperimentalWarning", join(ROOT, file), ...args], {
     stdio: "inherit",
-    env: { ...process.env, PATH: `${nodeBin()}${delimiter}${process.env.PATH}` },
+    env: nodeEnvironment(),
   });
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(signal));
   return new Promise((resolve) => {

@@ -2,8 +2,8 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { delimiter, join } from "node:path";
-import { ROOT, SetupError, ensureSetup, nodeBin } from "./setup.mjs";
+import { join } from "node:path";
+import { ROOT, SetupError, ensureSetup, nodeEnvironment } from "./setup.mjs";
 
 const PYTHON = join(ROOT, ".venv", "bin");
 const REPORTS = join(ROOT, ".cache", "reports");
@@ -100,7 +100,7 @@ function execute(step, report) {
   const [command, ...args] = [...step.command, ...extra];
   const child = spawn(command, args, {
     cwd: ROOT,
-    env: { ...process.env, PATH: `${nodeBin()}${delimiter}${process.env.PATH}`, FORCE_COLOR: "0", OMP_NUM_THREADS: "1" },
+    env: { ...nodeEnvironment(), FORCE_COLOR: "0", OMP_NUM_THREADS: "1" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let output = "";
