@@ -70,8 +70,6 @@ function keepThread(options: CaptureThreadOptions, deps: ThreadDeps & { started:
 
   function start(): Worker {
     const started = startWorker(options);
-    // It must not keep a process alive that has ended all else.
-    started.unref();
     started.on("message", (outcome: Settled) => {
       held.count -= outcome.count;
       held.bytes -= outcome.bytes;
@@ -84,6 +82,8 @@ function keepThread(options: CaptureThreadOptions, deps: ThreadDeps & { started:
       Object.assign(held, { count: 0, bytes: 0 });
       if (!isOver) setTimeout(restart, RESTART_MS).unref();
     });
+    // It must not keep a process alive that has ended all else. Last, because a listener holds the process again.
+    started.unref();
     return started;
   }
 

@@ -3,7 +3,7 @@ import type { AgentConfig, Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { createDisturbanceOutbox } from "../serving/disturbance.ts";
-import { createGateway, type GatewayAgent } from "../serving/gateway.ts";
+import { createGateway, startOrClose, type GatewayAgent } from "../serving/gateway.ts";
 import { createRolloutSessions } from "../serving/rollout-session.ts";
 import { pollRoutes } from "../serving/route-poll.ts";
 import { createRouteTable } from "../serving/route-table.ts";
@@ -59,7 +59,7 @@ export async function startGatewayProcess(
       monotonicMs,
     },
   );
-  const { port } = await gateway.start();
+  const { port } = await startOrClose(gateway);
   const stopping = new AbortController();
   const poll = { controlUrl, agents: agents.map(({ agent }) => agent), token: deps.token, waitMs: Math.floor(leaseMs / 3) };
   const polling = pollRoutes(poll, { table, disturbances, log, monotonicMs }, { signal: stopping.signal });

@@ -4,7 +4,7 @@ import type { Logger } from "../log.ts";
 import { recordDisturbance } from "../promotion/disturbed.ts";
 import { createExperimentStore } from "../promotion/experiment-store.ts";
 import { createDisturbanceOutbox } from "../serving/disturbance.ts";
-import { createGateway } from "../serving/gateway.ts";
+import { createGateway, startOrClose } from "../serving/gateway.ts";
 import { createRolloutSessions } from "../serving/rollout-session.ts";
 import { createRouteTable, type RouteTable } from "../serving/route-table.ts";
 import type { Database } from "../store/database.ts";
@@ -43,7 +43,7 @@ export async function startLocalGateway(
     { gateway: config.gateway, agents: served },
     { routes: table, rollouts: createRolloutSessions(), log, capture: captureTo(collector, { agents: served, log }), monotonicMs },
   );
-  const { port } = await gateway.start();
+  const { port } = await startOrClose(gateway);
   started.add("gateway", async () => {
     await gateway.close();
     await table.flush();

@@ -108,6 +108,16 @@ export function createGateway(config: { gateway: Config["gateway"]; agents: read
   };
 }
 
+/** Starts a gateway; one that cannot is closed, with all that it was given. @throws NightshiftError `port_taken` */
+export async function startOrClose(gateway: Gateway): Promise<{ port: number }> {
+  try {
+    return await gateway.start();
+  } catch (cause) {
+    await gateway.close();
+    throw cause;
+  }
+}
+
 /** Stops listening, lets running calls end, then cuts what is left: to Node, a connection that never carried a request is not idle. */
 async function drain(server: Server, running: ReadonlySet<Promise<void>>): Promise<void> {
   const closed = new Promise<void>((resolve) => {

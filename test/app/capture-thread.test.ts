@@ -1,3 +1,6 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { captureWorker, openCaptureThread } from "../../src/app/capture-thread.ts";
@@ -101,6 +104,12 @@ it("starts again when its thread fails: what that held is settled as lost, what 
   await thread.close();
   expect(workers.length).toBe(2);
   expect(String(collector.received.at(-1)?.body)).toContain("asked by later");
+});
+
+it("keeps no process alive that forgot to close it", async () => {
+  const program = join(import.meta.dirname, "capture-thread-forgotten.ts");
+  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", program], { stdio: "inherit", timeout: 15_000 });
+  expect(await once(child, "exit")).toEqual([0, null]);
 });
 
 it("settles what no thread took before it is closed", async () => {
