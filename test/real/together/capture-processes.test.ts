@@ -65,7 +65,7 @@ test("collector and two ingests as processes; an ingest, the database and the br
   const other = await start<{ ingest: string }>("ingest", "ingest-2");
   const readiness = async () => {
     const answer = await fetch(`${other.ready.ingest}/ready`);
-    return { status: answer.status, ...((await answer.json()) as { reason?: string }) };
+    return { ...((await answer.json()) as { reason?: string }), status: answer.status };
   };
   await until("the ingest ready", 60_000, async () => ((await readiness()).status === 200 ? true : null));
   const collector = await start<{ collector: string }>("collector", "collector");

@@ -15,7 +15,7 @@ const progress = createProgress((line) => process.stdout.write(`${line}\n`));
 
 /** One short night without a gate, and a canary at one half that decides nothing by itself while these tests last. */
 const SMALL = {
-  night: { iterations: 1, scenarios: 6, groupSize: 4, seed: 1, lora: { rank: 4, alpha: 16 }, learningRate: 1e-3, minibatches: 1 },
+  night: { iterations: 1, scenarios: 12, groupSize: 6, seed: 1, lora: { rank: 8, alpha: 32 }, learningRate: 1e-3, minibatches: 1 },
   gate: { enabled: false },
   canary: {
     ...{ mode: "non-inferior", delta: 0.5, lambda0: 0.5, ramp: [{ weight: 0.5 }], maxUnits: 100_000, lookEvery: 5 },
