@@ -31,7 +31,7 @@ const MAX_PENDING = 2_048;
 const MAX_PENDING_BYTES = 128 * 1024 * 1024;
 const BEHIND = 512;
 /** Where nothing was exported for so long it is not for want of time. */
-const WORKS_MS = 1_000;
+const WORKS_MS = 5_000;
 
 /** @param open starts the line, which says of everything that it is sent what became of it, once */
 export function createCapture(open: (settled: (outcome: Settled) => void) => CaptureLine, log: Logger): Capture {
