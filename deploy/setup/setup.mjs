@@ -26,7 +26,6 @@ export async function ensureSetup(needs) {
   if (needs.python) await ensurePython();
 }
 
-/** Directory of the Node 24 that the packages brought, to be put first on PATH. */
 /** What Node programs of this repository find in their environment. Compiled code is kept, which halves what each start of a program takes. */
 export function nodeEnvironment() {
   return {
@@ -36,6 +35,7 @@ export function nodeEnvironment() {
   };
 }
 
+/** Directory of the Node 24 that the packages brought, to be put first on PATH. */
 export function nodeBin() {
   return join(ROOT, "node_modules", ".bin");
 }

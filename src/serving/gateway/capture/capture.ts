@@ -3,7 +3,7 @@ import { createCounter } from "../../../telemetry/instruments.ts";
 import { METRIC } from "../../../telemetry/metrics.ts";
 import { bytesOf, type Seen } from "./seen.ts";
 
-/** Where the gateway says what it saw. Bounded in number and bytes: what does not fit is dropped and counted, and no call ever waits for it. */
+/** Where the gateway says what it saw. Bounded in number and bytes: what does not fit is dropped and counted. */
 export interface Capture {
   see(seen: Seen): void;
   /** More was seen than there was time to export, though exporting works. A gateway that has only one core then does well to leave it some. */
@@ -30,7 +30,7 @@ export interface Settled {
 const MAX_PENDING = 2_048;
 const MAX_PENDING_BYTES = 128 * 1024 * 1024;
 const BEHIND = 512;
-/** Where nothing was exported for so long it is not for want of time. */
+/** Where nothing was exported for so long it is not for want of time. Also how long a collector that has just gone down may still delay calls. */
 const WORKS_MS = 5_000;
 
 /** @param open starts the line, which says of everything that it is sent what became of it, once */
