@@ -1,10 +1,18 @@
-import type { IncomingMessage } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { nightshiftError } from "../src/errors.ts";
 import { Refusal, unavailable } from "./reply.ts";
 
-type Encoding = "identity" | "gzip" | "zstd";
+export type Encoding = "identity" | "gzip" | "zstd";
+
+/** A request's body on its way in, whichever protocol carries it. */
+export interface Incoming {
+  /** As they come off the wire; leaving the loop early must leave the connection able to carry an answer. */
+  chunks: AsyncIterable<Uint8Array>;
+  encoding: Encoding;
+  /** What the sender says it will be on the wire; 0 when it does not say. */
+  declaredBytes: number;
+}
 
 export interface Body {
   /** As it came. */
@@ -42,18 +50,16 @@ export function createBudget(maxBytes: number): Budget {
 /**
  * Reads and decompresses a body. The limit holds for the compressed and for the decompressed size; a bomb is stopped at the first byte over it.
  * `lease` counts what this request holds, so that the caller can give it back however the request ends.
- * @throws Refusal 413, 415, 400 or 503
+ * @throws Refusal 413, 400 or 503
  */
 export async function readBody(
-  request: IncomingMessage,
+  { chunks, encoding, declaredBytes }: Incoming,
   limits: { maxBytes: number; budget: Budget },
   lease: { bytes: number },
 ): Promise<Body> {
-  const encoding = encodingOf(request);
-  if (Number(request.headers["content-length"] ?? 0) > limits.maxBytes) throw tooLarge(limits.maxBytes);
+  if (declaredBytes > limits.maxBytes) throw tooLarge(limits.maxBytes);
   const collector = collectInto(limits, lease);
-  // Leaving the loop early must not destroy the request: its socket still has to carry the refusal.
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) collector.add(chunk as Uint8Array);
+  for await (const chunk of chunks) collector.add(chunk);
   const wire = collector.finish();
   if (encoding === "identity") return { wire, encoding, bytes: wire };
   return { wire, encoding, bytes: await inflate(wire, encoding, limits, lease) };
@@ -97,10 +103,14 @@ function collectInto(limits: { maxBytes: number; budget: Budget }, lease: { byte
   };
 }
 
-function encodingOf(request: IncomingMessage): Encoding {
-  const named = (request.headers["content-encoding"] ?? "identity").trim().toLowerCase();
+/** The encodings that are understood, as both protocols list them. */
+export const ACCEPTED_ENCODINGS = "identity, gzip, zstd";
+
+/** @param header the sender's `content-encoding` or `grpc-encoding`. @throws Refusal 415 */
+export function encodingOf(header: string | undefined): Encoding {
+  const named = (header ?? "identity").trim().toLowerCase();
   if (named === "identity" || named === "gzip" || named === "zstd") return named;
-  throw new Refusal(415, "content-encoding must be identity, gzip or zstd", { "accept-encoding": "identity, gzip, zstd" });
+  throw new Refusal(415, `bodies must be encoded as one of: ${ACCEPTED_ENCODINGS}`, { headers: { "accept-encoding": ACCEPTED_ENCODINGS } });
 }
 
 function tooLarge(maxBytes: number): Refusal {

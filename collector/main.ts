@@ -20,7 +20,7 @@ async function main(signal: AbortSignal): Promise<void> {
   const telemetry = await startTelemetry({ process: "collector", otlpEndpoint, token }, { log, env: process.env });
   const collector = await startCollectorProcess(config, { log, env: process.env });
   const { host } = config.collector;
-  process.stdout.write(`${JSON.stringify({ event: "ready", host, port: collector.port })}\n`);
+  process.stdout.write(`${JSON.stringify({ event: "ready", host, port: collector.port, grpcPort: collector.grpcPort })}\n`);
   if (!signal.aborted) await once(signal, "abort");
   await collector.close();
   await telemetry.shutdown();

@@ -1,166 +1,86 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Http2Server, Http2Session } from "node:http2";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { ArtifactStore } from "../src/artifact/artifact-store.ts";
+import { createSecureContext, type Server as TlsServer } from "node:tls";
 import type { Config } from "../src/config.ts";
 import { nightshiftError } from "../src/errors.ts";
-import type { Logger } from "../src/log.ts";
-import { encodeJsonRequest } from "../src/trace/otlp-json.ts";
-import { createCounter, createHistogram, secondsSince } from "../src/telemetry/instruments.ts";
-import { METRIC } from "../src/telemetry/metrics.ts";
-import type { Redactor } from "../src/trace/redact-request.ts";
-import type { Signal } from "../src/trace/wire.ts";
-import type { Transport } from "../src/transport/transport.ts";
-import { createBudget, readBody, type Budget } from "./body.ts";
-import { publishRequest, refuseMalformed } from "./publish.ts";
-import { Refusal, sendAccepted, sendRefusal, unavailable, type Format } from "./reply.ts";
-import type { TenantOf } from "./tenant.ts";
+import { createGrpcServer } from "./grpc.ts";
+import { createHttpServer } from "./http.ts";
+import { createIntake, type IntakeDeps } from "./intake.ts";
+import { readTls, reloadTls, type TlsMaterial } from "./tls.ts";
+
+/** Where a receiver listens; no `grpcPort` when OTLP/gRPC is switched off. */
+export interface ReceiverPorts {
+  port: number;
+  grpcPort: number | null;
+}
 
 export interface Receiver {
-  /** Binds and answers the port. @throws NightshiftError `port_taken` */
-  start(): Promise<{ port: number }>;
-  /** Takes no new requests, finishes those under way, then frees the port. */
+  /** Binds and answers the ports. @throws NightshiftError `port_taken` */
+  start(): Promise<ReceiverPorts>;
+  /** Takes no new requests, finishes those under way, then frees the ports. */
   close(): Promise<void>;
 }
 
-export interface ReceiverDeps {
-  transport: Transport;
-  /** For what is larger than a record of the transport. */
-  artifacts: ArtifactStore;
-  log: Logger;
-  /** Null when redaction is switched off on purpose. */
-  redactor: Redactor | null;
-  tenant: TenantOf;
-  /** Milliseconds since the epoch; tests set it. */
-  now?: () => number;
-}
-
-const PATHS: Readonly<Record<string, Signal | "metrics">> = { "/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics" };
-
-/** A sender that needs longer than this for one request is broken or hostile. */
-const REQUEST_TIMEOUT_MS = 60_000;
+const DEFAULT_GRPC_PORT = 4317;
 const DRAIN_TIMEOUT_MS = 10_000;
 
 /**
- * The OTLP/HTTP receiver: traces and logs, protobuf and JSON, one port. It answers 200 only after the transport has the request durably.
- * Metrics are answered and dropped, so that an SDK which exports all three does not complain.
+ * The OTLP receiver, over HTTP and gRPC: it acknowledges a request only after the transport has it durably.
+ * @throws NightshiftError `collector_file_unreadable`, `collector_tls_invalid`
  */
-export function createReceiver(config: Config["collector"], deps: ReceiverDeps): Receiver {
-  const budget = createBudget(config.maxInFlightBytes);
-  const state = { draining: false };
-  const meters = createMeters();
-  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
-    void answer(request, response, { config, deps, budget, state, meters });
-  });
+export function createReceiver(config: Config["collector"], deps: IntakeDeps): Receiver {
+  const intake = createIntake(config, deps);
+  const tls = config.tls === undefined ? null : checked(readTls(config.tls), config.tls.certFile);
+  const http = createHttpServer(intake, tls);
+  const grpc = config.grpc.enabled ? createGrpcServer(intake, tls) : null;
+  const drainGrpc = grpc === null ? null : trackSessions(grpc);
+  // Whoever asks for a free port asks for no fixed one.
+  const grpcPort = config.grpc.port ?? (config.port === 0 ? 0 : DEFAULT_GRPC_PORT);
+  let stopReload = (): void => {};
   return {
-    start: () => listen(server, config),
-    close: () => {
-      state.draining = true;
-      return drain(server);
+    async start() {
+      const port = await listen(http, { what: "the collector", host: config.host, port: config.port });
+      try {
+        const at = grpc === null ? null : await listen(grpc, { what: "the collector's gRPC", host: config.host, port: grpcPort });
+        if (config.tls !== undefined) {
+          const servers = [http, grpc].filter((server) => server !== null) as unknown as TlsServer[];
+          stopReload = reloadTls(config.tls, servers, deps.log);
+        }
+        return { port, grpcPort: at };
+      } catch (error) {
+        http.close();
+        throw error;
+      }
+    },
+    async close() {
+      intake.drain();
+      stopReload();
+      await Promise.all([drainHttp(http), drainGrpc?.()]);
     },
   };
 }
 
-interface Context {
-  config: Config["collector"];
-  deps: ReceiverDeps;
-  budget: Budget;
-  state: { draining: boolean };
-  meters: ReturnType<typeof createMeters>;
-}
-
-function createMeters() {
-  return { records: createCounter(METRIC.collectorRecords), duration: createHistogram(METRIC.collectorRequestDuration) };
-}
-
-/** Answers one request, whatever happens. */
-async function answer(request: IncomingMessage, response: ServerResponse, context: Context): Promise<void> {
-  if (request.url === "/health") {
-    response.writeHead(context.state.draining ? 503 : 200, { "content-type": "application/json" });
-    response.end(JSON.stringify({ status: context.state.draining ? "draining" : "ok" }));
-    return;
-  }
-  const startMs = performance.now();
-  await answerOtlp(request, response, context);
-  const status = response.headersSent ? { "http.response.status_code": response.statusCode } : {};
-  context.meters.duration.record(secondsSince(startMs), { "nightshift.signal": signalOf(request) ?? "unknown", ...status });
-}
-
-/** Every failure ends here as a status. */
-async function answerOtlp(request: IncomingMessage, response: ServerResponse, context: Context): Promise<void> {
-  const lease = { bytes: 0 };
-  const format: Format = isJson(request) ? "json" : "protobuf";
+/** Certificate and key that do not fit together are said at the start, not at the first connection. */
+function checked(material: TlsMaterial, file: string): TlsMaterial {
   try {
-    const { signal, tenant } = admit(request, context);
-    const body = await readBody(request, { maxBytes: context.config.maxBodyBytes, budget: context.budget }, lease);
-    if (signal === "metrics") {
-      sendAccepted(response, format, signal, 0, "");
-      return;
-    }
-    const receivedAtMs = (context.deps.now ?? Date.now)();
-    const message =
-      format === "json"
-        ? { bytes: refuseMalformed(() => encodeJsonRequest(body.bytes, signal)), wire: null }
-        : { bytes: body.bytes, wire: body };
-    const { accepted, rejected, problem } = await publishRequest(message, { tenant, signal, receivedAtMs }, context.deps);
-    context.meters.records.add(accepted, { "nightshift.signal": signal, "nightshift.outcome": "accepted" });
-    context.meters.records.add(rejected, { "nightshift.signal": signal, "nightshift.outcome": "rejected" });
-    if (rejected > 0) context.deps.log.warn({ tenant, signal, rejected }, "records rejected");
-    sendAccepted(response, format, signal, rejected, problem);
+    createSecureContext(material);
+    return material;
   } catch (cause) {
-    refuse(request, response, format, cause, context);
-  } finally {
-    context.budget.release(lease.bytes);
+    throw nightshiftError("collector_tls_invalid", { file, problem: cause instanceof Error ? cause.message : String(cause) }, { cause });
   }
 }
 
-/** What can be said before a byte of the body is read. */
-function admit(request: IncomingMessage, context: Context): { signal: Signal | "metrics"; tenant: string } {
-  const signal = signalOf(request);
-  if (signal === undefined) throw new Refusal(404, "paths are /v1/traces, /v1/logs and /v1/metrics");
-  if (request.method !== "POST") throw new Refusal(405, "OTLP requests are POST", { allow: "POST" });
-  if (context.state.draining) throw unavailable("shutting down", 1_000);
-  const tenant = context.deps.tenant(request.headers.authorization);
-  if (tenant === null) throw new Refusal(401, "a bearer token of a tenant is required", { "www-authenticate": "Bearer" });
-  const contentType = mediaType(request);
-  if (contentType !== "application/x-protobuf" && contentType !== "application/json") {
-    throw new Refusal(415, "content-type must be application/x-protobuf or application/json");
-  }
-  return { signal, tenant };
-}
-
-function refuse(request: IncomingMessage, response: ServerResponse, format: Format, cause: unknown, context: Context): void {
-  // The sender went away in the middle: nobody is left to answer.
-  if (request.socket.destroyed || response.headersSent) return;
-  const refusal = cause instanceof Refusal ? cause : new Refusal(500, "the request could not be processed");
-  if (!(cause instanceof Refusal)) context.deps.log.error({ err: cause }, "request failed");
-  // The rest of the body is read and thrown away: a closed socket would hide the answer from a sender that is still writing.
-  request.resume();
-  response.shouldKeepAlive = request.complete;
-  sendRefusal(response, format, refusal);
-}
-
-function signalOf(request: IncomingMessage): Signal | "metrics" | undefined {
-  return PATHS[(request.url ?? "").split("?", 1)[0] ?? ""];
-}
-
-function mediaType(request: IncomingMessage): string {
-  return (request.headers["content-type"] ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
-}
-
-function isJson(request: IncomingMessage): boolean {
-  return mediaType(request) === "application/json";
-}
-
-function listen(server: Server, at: { host: string; port: number }): Promise<{ port: number }> {
+function listen(server: Server | Http2Server, at: { what: string; host: string; port: number }): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {
-      reject(cause.code === "EADDRINUSE" ? nightshiftError("port_taken", { what: "the collector", ...at }, { cause }) : cause);
+      reject(cause.code === "EADDRINUSE" ? nightshiftError("port_taken", at, { cause }) : cause);
     });
-    server.listen(at.port, at.host, () => resolve({ port: (server.address() as AddressInfo).port }));
+    server.listen(at.port, at.host, () => resolve((server.address() as AddressInfo).port));
   });
 }
 
-function drain(server: Server): Promise<void> {
+function drainHttp(server: Server): Promise<void> {
   return new Promise((resolve) => {
     const deadline = setTimeout(() => server.closeAllConnections(), DRAIN_TIMEOUT_MS);
     server.close(() => {
@@ -169,4 +89,22 @@ function drain(server: Server): Promise<void> {
     });
     server.closeIdleConnections();
   });
+}
+
+/** HTTP/2 connections outlive their calls: each is told to go away, and ends with its last call. */
+function trackSessions(server: Http2Server): () => Promise<void> {
+  const sessions = new Set<Http2Session>();
+  server.on("session", (session) => {
+    sessions.add(session);
+    session.once("close", () => sessions.delete(session));
+  });
+  return () =>
+    new Promise((resolve) => {
+      const deadline = setTimeout(() => sessions.forEach((session) => session.destroy()), DRAIN_TIMEOUT_MS);
+      server.close(() => {
+        clearTimeout(deadline);
+        resolve();
+      });
+      for (const session of sessions) session.close();
+    });
 }

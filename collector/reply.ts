@@ -1,79 +1,72 @@
-import type { ServerResponse } from "node:http";
 import { PbfWriter } from "pbf";
 import type { Signal } from "../src/trace/wire.ts";
 
-/** The two encodings of OTLP/HTTP; an answer uses the request's. */
-export type Format = "protobuf" | "json";
-
-/** An answer that ends the request before anything is stored. */
+/** An answer that ends the request before anything is stored, in terms of HTTP; gRPC translates it. */
 export class Refusal extends Error {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
+  /** When to come back, for what may pass; null when a repetition is pointless. */
+  readonly retryAfterMs: number | null;
 
-  constructor(status: number, message: string, headers: Readonly<Record<string, string>> = {}) {
+  constructor(status: number, message: string, options: { headers?: Readonly<Record<string, string>>; retryAfterMs?: number } = {}) {
     super(message);
     this.name = "Refusal";
     this.status = status;
-    this.headers = headers;
+    this.headers = options.headers ?? {};
+    this.retryAfterMs = options.retryAfterMs ?? null;
   }
 }
 
 /** Retryable for every OTLP exporter; 500 would make it drop the batch. */
 export function unavailable(message: string, retryAfterMs: number): Refusal {
-  return new Refusal(503, message, { "retry-after": String(Math.max(1, Math.ceil(retryAfterMs / 1_000))) });
+  return new Refusal(503, message, { retryAfterMs });
 }
 
-// google.rpc.Code by HTTP status; everything else is UNKNOWN.
+/** google.rpc.Code by HTTP status, as OTLP/HTTP's Status has it. */
 const RPC_CODE: Readonly<Record<number, number>> = { 400: 3, 401: 16, 404: 5, 405: 12, 413: 8, 415: 3, 500: 13, 503: 14 };
+const UNKNOWN = 2;
 
-/** Sends a google.rpc.Status {code=1, message=2}. */
-export function sendRefusal(response: ServerResponse, format: Format, refusal: Refusal): void {
-  const code = RPC_CODE[refusal.status] ?? 2;
-  if (format === "json") send(response, refusal.status, format, JSON.stringify({ code, message: refusal.message }), refusal.headers);
-  else {
-    const writer = new PbfWriter();
-    writer.writeVarintField(1, code);
-    writer.writeStringField(2, refusal.message);
-    send(response, refusal.status, format, writer.finish(), refusal.headers);
-  }
+export function rpcCodeOf(status: number): number {
+  return RPC_CODE[status] ?? UNKNOWN;
 }
 
-/** Sends an Export…ServiceResponse; with rejected records its partial_success {rejected=1, error_message=2} says how many and why. */
-export function sendAccepted(
-  response: ServerResponse,
-  format: Format,
-  signal: Signal | "metrics",
-  rejected: number,
-  problem: string,
-): void {
-  if (format === "json") {
-    const count = signal === "traces" ? "rejectedSpans" : "rejectedLogRecords";
-    const body = rejected === 0 ? {} : { partialSuccess: { [count]: String(rejected), errorMessage: problem } };
-    send(response, 200, format, JSON.stringify(body));
-    return;
-  }
+const RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo";
+
+/**
+ * google.rpc.Status {code=1, message=2, details=3}. What may pass carries a RetryInfo {retry_delay=1 Duration {seconds=1, nanos=2}}; by its absence
+ * RESOURCE_EXHAUSTED means that a repetition is pointless.
+ */
+export function encodeStatus(code: number, { message, retryAfterMs }: Pick<Refusal, "message" | "retryAfterMs">): Uint8Array {
+  const writer = new PbfWriter();
+  writer.writeVarintField(1, code);
+  writer.writeStringField(2, message);
+  if (retryAfterMs === null) return writer.finish();
+  const duration = new PbfWriter();
+  duration.writeVarintField(1, Math.floor(retryAfterMs / 1_000));
+  duration.writeVarintField(2, Math.round(retryAfterMs % 1_000) * 1_000_000);
+  const retryInfo = new PbfWriter();
+  retryInfo.writeBytesField(1, duration.finish());
+  const any = new PbfWriter();
+  any.writeStringField(1, RETRY_INFO);
+  any.writeBytesField(2, retryInfo.finish());
+  writer.writeBytesField(3, any.finish());
+  return writer.finish();
+}
+
+/** An Export…ServiceResponse; with rejected records its partial_success {rejected=1, error_message=2} says how many and why. */
+export function encodeAccepted(rejected: number, problem: string): Uint8Array {
   const writer = new PbfWriter();
   if (rejected > 0) {
-    writer.writeMessage(
-      1,
-      (partial: { rejected: number; problem: string }, pbf) => {
-        pbf.writeVarintField(1, partial.rejected);
-        pbf.writeStringField(2, partial.problem);
-      },
-      { rejected, problem },
-    );
+    const partial = new PbfWriter();
+    partial.writeVarintField(1, rejected);
+    partial.writeStringField(2, problem);
+    writer.writeBytesField(1, partial.finish());
   }
-  send(response, 200, format, writer.finish());
+  return writer.finish();
 }
 
-function send(
-  response: ServerResponse,
-  status: number,
-  format: Format,
-  body: string | Uint8Array,
-  headers: Readonly<Record<string, string>> = {},
-): void {
-  const contentType = format === "json" ? "application/json" : "application/x-protobuf";
-  response.writeHead(status, { "content-type": contentType, "content-length": Buffer.byteLength(body), ...headers });
-  response.end(body);
+/** As `encodeAccepted`, in protobuf's JSON form. */
+export function encodeAcceptedJson(signal: Signal | "metrics", rejected: number, problem: string): string {
+  const count = signal === "traces" ? "rejectedSpans" : "rejectedLogRecords";
+  return JSON.stringify(rejected === 0 ? {} : { partialSuccess: { [count]: String(rejected), errorMessage: problem } });
 }

@@ -13,6 +13,8 @@ import type { Logger } from "./log.ts";
 /** Where a running app listens. */
 export interface App {
   collectorPort: number;
+  /** Null when OTLP/gRPC is switched off. */
+  collectorGrpcPort: number | null;
   gatewayPort: number;
   apiPort: number;
   /** Policy server URLs by agent. */
@@ -56,5 +58,6 @@ async function start(config: Config, { log, env }: AppDeps, started: Started): P
   const control = await startControl(config, { gatewayGraceMs: 0 }, { database, artifacts, election, log, env, ...clock }, started);
   const gateway = await startLocalGateway(config, control, { database, collectorPort: capture.port, log, ...clock }, started);
   const policyServers = Object.fromEntries(control.agents.map(({ agent, replicas }) => [agent, replicas.map(({ url }) => url)]));
-  return { collectorPort: capture.port, gatewayPort: gateway.port, apiPort: control.apiPort, policyServers };
+  const { port: collectorPort, grpcPort: collectorGrpcPort } = capture;
+  return { collectorPort, collectorGrpcPort, gatewayPort: gateway.port, apiPort: control.apiPort, policyServers };
 }

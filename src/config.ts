@@ -60,6 +60,29 @@ export const configSchema = z.strictObject({
   collector: z
     .strictObject({
       ...listener(4318),
+      grpc: z
+        .strictObject({
+          enabled: z.boolean().default(true).describe("Take OTLP/gRPC beside OTLP/HTTP, on the same address."),
+          port: z
+            .int()
+            .min(0)
+            .max(65_535)
+            .optional()
+            .describe("TCP port; 0 takes a free one. Default: 4317, or a free one where `collector.port` is 0."),
+        })
+        .prefault({})
+        .describe("OTLP/gRPC."),
+      tls: z
+        .strictObject({
+          certFile: z.string().describe("Certificate chain (PEM)."),
+          keyFile: z.string().describe("Its private key (PEM)."),
+          clientCaFile: z
+            .string()
+            .optional()
+            .describe("Certificate authorities (PEM) of which one must have signed every client's certificate."),
+        })
+        .optional()
+        .describe("TLS for both protocols. Renewed files are taken up within a minute."),
       maxBodyBytes: bytes(64, "Largest request body, before and after decompression."),
       maxInFlightBytes: bytes(256, "Bytes of accepted bodies held at once; above it requests get 503 with Retry-After."),
       redact: z.boolean().default(true).describe("Take secrets and PII out before anything is stored."),

@@ -57,6 +57,16 @@ const TABLE = {
     fix: "Make the exporter send smaller batches, or raise collector.maxBodyBytes.",
     retryable: false,
   },
+  collector_file_unreadable: {
+    message: (a: { file: string; problem: string }) => `the file ${a.file}, named in collector.tls, cannot be read: ${a.problem}`,
+    fix: "Point collector.tls at files that this process may read.",
+    retryable: false,
+  },
+  collector_tls_invalid: {
+    message: (a: { file: string; problem: string }) => `the certificate ${a.file} and its key cannot be used: ${a.problem}`,
+    fix: "collector.tls needs a PEM certificate chain and the PEM private key that belongs to its first certificate.",
+    retryable: false,
+  },
   collector_open: {
     message: (a: { host: string }) => `the collector would listen on ${a.host} for anybody`,
     fix: "Set tenants.<slug>.collectorTokenHashes, or bind collector.host to a loopback address.",

@@ -1,3 +1,4 @@
+import type { ReceiverPorts } from "../../collector/receiver.ts";
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
@@ -17,8 +18,7 @@ import { startReceiver } from "./receiver.ts";
 import { keyOf, loadRedactionKeys, type RedactionKeys } from "./redaction-keys.ts";
 
 /** Receiver, ingest and assembly. */
-export interface Capture {
-  port: number;
+export interface Capture extends ReceiverPorts {
   /** Assembles what is complete now, without waiting for the next sweep. */
   sweep(): Promise<void>;
   close(): Promise<void>;
@@ -43,6 +43,7 @@ export async function startCapture(config: Config, deps: CaptureDeps): Promise<C
   });
   return {
     port: receiver.port,
+    grpcPort: receiver.grpcPort,
     sweep: ingest.sweep,
     async close() {
       await receiver.close();

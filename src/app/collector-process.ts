@@ -2,14 +2,14 @@ import { resolve } from "node:path";
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { openArtifacts } from "./artifacts.ts";
+import type { ReceiverPorts } from "../../collector/receiver.ts";
 import { startReceiver } from "./receiver.ts";
 import { requireKafka } from "./shared-parts.ts";
 import { openTransport } from "./transport.ts";
 
 /** The collector alone, as it runs beside agents. */
-export interface CollectorProcess {
-  port: number;
-  /** Answers what is under way, waits for the brokers, then frees the port. */
+export interface CollectorProcess extends ReceiverPorts {
+  /** Answers what is under way, waits for the brokers, then frees the ports. */
   close(): Promise<void>;
 }
 
@@ -39,5 +39,5 @@ export async function startCollectorProcess(
   const receiver = await startReceiver(config, { transport, artifacts, log, now: Date.now });
   parts.defer(() => receiver.close());
   const running = parts.move();
-  return { port: receiver.port, close: () => running.disposeAsync() };
+  return { port: receiver.port, grpcPort: receiver.grpcPort, close: () => running.disposeAsync() };
 }

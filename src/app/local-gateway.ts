@@ -12,6 +12,7 @@ import { gatewayAgentOf } from "./agent-parts.ts";
 import { captureTo } from "./capture-thread.ts";
 import type { Control } from "./control.ts";
 import { startLoop } from "./loop.ts";
+import { configInvalid } from "./shared-parts.ts";
 import type { Started } from "./started.ts";
 import { readTokenFile } from "./token-file.ts";
 
@@ -35,7 +36,7 @@ export async function startLocalGateway(
   const { log, monotonicMs } = deps;
   const table = await openTable(config, { watch, agents }, deps, started);
   const collector = {
-    collectorUrl: `http://127.0.0.1:${deps.collectorPort}`,
+    collectorUrl: collectorUrlOf(config, deps.collectorPort),
     token: readTokenFile("gateway.collectorTokenFile", config.gateway.collectorTokenFile),
   };
   const served = agents.map(gatewayAgentOf);
@@ -49,6 +50,25 @@ export async function startLocalGateway(
     await table.flush();
   });
   return { port };
+}
+
+/** A certificate names a host, which only the operator knows; and it may be one that clients need a certificate for, which the gateway has not. */
+function collectorUrlOf({ collector, gateway }: Config, port: number): string {
+  if (collector.tls === undefined) return `http://127.0.0.1:${port}`;
+  const { clientCaFile } = collector.tls;
+  if (clientCaFile !== undefined) {
+    throw configInvalid(
+      "collector.tls.clientCaFile",
+      clientCaFile,
+      "the gateway of `up` has no client certificate; run the collector as a process of its own",
+    );
+  }
+  if (gateway.collectorUrl !== undefined) return gateway.collectorUrl;
+  throw configInvalid(
+    "gateway.collectorUrl",
+    gateway.collectorUrl,
+    "with collector.tls the gateway needs the https:// address that the certificate names",
+  );
 }
 
 /** The routes as the control service's own watch sees them; what disturbs the gateway's traffic is written down at once. */

@@ -1,4 +1,4 @@
-import { createReceiver } from "../../collector/receiver.ts";
+import { createReceiver, type ReceiverPorts } from "../../collector/receiver.ts";
 import { createTenantOf } from "../../collector/tenant.ts";
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
 import type { Config } from "../config.ts";
@@ -20,7 +20,7 @@ export interface ReceiverParts {
 export async function startReceiver(
   config: Config,
   { transport, artifacts, log, now, keys = loadRedactionKeys(config) }: ReceiverParts,
-): Promise<{ port: number; close(): Promise<void> }> {
+): Promise<ReceiverPorts & { close(): Promise<void> }> {
   const receiver = createReceiver(config.collector, {
     transport,
     artifacts,
@@ -29,6 +29,6 @@ export async function startReceiver(
     tenant: createTenantOf(config),
     now,
   });
-  const { port } = await receiver.start();
-  return { port, close: () => receiver.close() };
+  const ports = await receiver.start();
+  return { ...ports, close: () => receiver.close() };
 }

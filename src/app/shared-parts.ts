@@ -4,7 +4,7 @@ import { nightshiftError } from "../errors.ts";
 /** The config of a process that is one of several: `up` has embedded parts, which end in one process. @throws NightshiftError `config_invalid` with what to use instead */
 export function requireKafka({ transport }: Pick<Config, "transport">, process: string): void {
   if (transport.driver === "kafka") return;
-  throw refuse(
+  throw configInvalid(
     "transport.driver",
     transport.driver,
     `the inline transport ends in one process; ${process} needs kafka, or use \`nightshift up\``,
@@ -14,14 +14,18 @@ export function requireKafka({ transport }: Pick<Config, "transport">, process: 
 /** As `requireKafka`, for the store. */
 export function requirePostgres({ store }: Pick<Config, "store">, process: string): PostgresConfig {
   if (store.driver === "postgres") return store;
-  throw refuse("store.driver", store.driver, `the embedded database has one process; ${process} needs postgres, or use \`nightshift up\``);
+  throw configInvalid(
+    "store.driver",
+    store.driver,
+    `the embedded database has one process; ${process} needs postgres, or use \`nightshift up\``,
+  );
 }
 
 /** As `requireKafka`, for policy servers. */
 export function requirePolicyServers({ agents }: Pick<Config, "agents">, process: string): void {
   for (const [agent, { policyServers }] of Object.entries(agents)) {
     if (policyServers.length > 0) continue;
-    throw refuse(
+    throw configInvalid(
       `agents.${agent}.policyServers`,
       policyServers,
       `${process} starts no embedded server, which other processes could not share: name the replicas`,
@@ -29,6 +33,7 @@ export function requirePolicyServers({ agents }: Pick<Config, "agents">, process
   }
 }
 
-function refuse(path: string, received: unknown, problem: string): Error {
-  return nightshiftError("config_invalid", { path, received: JSON.stringify(received), problem });
+/** A value that only this process cannot use. */
+export function configInvalid(path: string, received: unknown, problem: string): Error {
+  return nightshiftError("config_invalid", { path, received: JSON.stringify(received) ?? "nothing", problem });
 }

@@ -1,10 +1,23 @@
 import { readFileSync } from "node:fs";
+import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 
 /** The address to call of a listener: a wildcard is no destination. */
-export function urlOf(host: string, port: number): string {
+export function urlOf(host: string, port: number, scheme: "http" | "https" = "http"): string {
   const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
-  return `http://${name.includes(":") ? `[${name}]` : name}:${port}`;
+  return `${scheme}://${name.includes(":") ? `[${name}]` : name}:${port}`;
+}
+
+/** What agents' exporters are pointed at. */
+export function collectorUrls(
+  { collector: { host, tls } }: Pick<Config, "collector">,
+  { port, grpcPort }: { port: number; grpcPort: number | null },
+): { collector: string; collectorGrpc?: string } {
+  const scheme = tls === undefined ? "http" : "https";
+  return {
+    collector: urlOf(host, port, scheme),
+    ...(grpcPort === null ? {} : { collectorGrpc: urlOf(host, grpcPort, scheme) }),
+  };
 }
 
 /** The token that a command presents: of `--token-file`, else of NIGHTSHIFT_TOKEN_FILE, else NIGHTSHIFT_TOKEN. Never an argument, which every user of the machine can read. @throws NightshiftError `usage_invalid` */

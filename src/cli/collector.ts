@@ -3,12 +3,12 @@ import type { Command } from "commander";
 import { startCollectorProcess } from "../app/collector-process.ts";
 import { loadConfig } from "../config.ts";
 import { createLog } from "../log.ts";
-import { urlOf } from "./address.ts";
+import { collectorUrls } from "./address.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { startOwnTelemetry } from "./own-telemetry.ts";
 
 const EXAMPLES = `
-Takes OTLP/HTTP from agents, redacts it, and answers 200 once every in-sync replica of the Kafka topic has it. Needs transport.driver: kafka.
+Takes OTLP over HTTP and gRPC from agents, redacts it, and answers 200 once every in-sync replica of the Kafka topic has it. Needs transport.driver: kafka.
 
 Examples:
   nightshift collector --config nightshift.yaml
@@ -27,11 +27,12 @@ export function collectorCommand(program: Command, context: CliContext, finish: 
       const log = createLog({ level: config.logLevel, process: "collector" });
       const telemetry = await startOwnTelemetry("collector", config, { log, env: context.env });
       const collector = await startCollectorProcess(config, { log, env: context.env });
-      const url = urlOf(config.collector.host, collector.port);
+      const urls = collectorUrls(config, collector);
+      const grpc = urls.collectorGrpc === undefined ? "" : ` (OTLP/gRPC: ${urls.collectorGrpc})`;
       context.out(
         options.json
-          ? JSON.stringify({ event: "ready", collector: url })
-          : `The collector is up: ${url}   OTEL_EXPORTER_OTLP_ENDPOINT of your agent`,
+          ? JSON.stringify({ event: "ready", ...urls })
+          : `The collector is up: ${urls.collector}   OTEL_EXPORTER_OTLP_ENDPOINT of your agent${grpc}`,
       );
       if (!context.signal.aborted) await once(context.signal, "abort");
       await collector.close();

@@ -76,6 +76,7 @@ interface Node {
   description?: string;
   default?: unknown;
   properties?: Record<string, Node>;
+  required?: readonly string[];
   additionalProperties?: Node | boolean;
 }
 
@@ -94,6 +95,8 @@ function commented(node: Node, depth: number, without: ReadonlySet<string>): str
         const below = commented(child, depth + 2, new Set());
         // A key whose children are all unset would read as null.
         const isEmpty = !below.some((line) => line.startsWith("#"));
+        // What it must have, only the operator knows.
+        if (isEmpty && (child.required ?? []).length > 0) return [`${pad}# ${key}: ${child.description ?? ""} (not set)`, ...below];
         return [...meaning, `#${pad}${key}:${isEmpty ? " {}" : ""}`, ...below];
       }
       if (child.default === undefined) return [`${pad}# ${key}: ${child.description ?? ""} (not set)`];

@@ -5,7 +5,7 @@ import { startApp, type App } from "../app.ts";
 import { loadConfig, type Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import { createLog } from "../log.ts";
-import { urlOf } from "./address.ts";
+import { collectorUrls, urlOf } from "./address.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { startOwnTelemetry } from "./own-telemetry.ts";
 import { probePython } from "./python.ts";
@@ -44,6 +44,8 @@ export function upCommand(program: Command, context: CliContext, finish: (code: 
 
 interface Listeners {
   collector: string;
+  /** Absent when OTLP/gRPC is switched off. */
+  collectorGrpc?: string;
   gateway: string;
   api: string;
   policyServers: App["policyServers"];
@@ -51,18 +53,18 @@ interface Listeners {
 
 function listeners(app: App, config: Config): Listeners {
   return {
-    collector: urlOf(config.collector.host, app.collectorPort),
+    ...collectorUrls(config, { port: app.collectorPort, grpcPort: app.collectorGrpcPort }),
     gateway: `${urlOf(config.gateway.host, app.gatewayPort)}/v1`,
     api: urlOf(config.api.host, app.apiPort),
     policyServers: app.policyServers,
   };
 }
 
-function describe({ collector, gateway, api, policyServers }: Listeners): string {
+function describe({ collector, collectorGrpc, gateway, api, policyServers }: Listeners): string {
   const servers = Object.entries(policyServers).map(([agent, urls]) => `  ${agent.padEnd(15)} ${urls.join(" ")}   (policy server)`);
   return [
     "Nightshift is up.",
-    `  collector       ${collector}   OTEL_EXPORTER_OTLP_ENDPOINT of your agent`,
+    `  collector       ${collector}   OTEL_EXPORTER_OTLP_ENDPOINT of your agent${collectorGrpc === undefined ? "" : ` (OTLP/gRPC: ${collectorGrpc})`}`,
     `  gateway         ${gateway}   OPENAI_BASE_URL of your agent`,
     `  page and API    ${api}`,
     ...(servers.length === 0 ? ["  no agents are configured: nothing is served or trained yet"] : servers),

@@ -4,7 +4,7 @@ import type { MetricAttribute, MetricDefinition } from "./metrics.ts";
 
 type Value = string | number;
 /** What a success does not have. */
-type Optional = "error.type" | "http.response.status_code";
+type Optional = "error.type" | "http.response.status_code" | "rpc.response.status_code";
 type AttributesOf<D extends MetricDefinition> = { [K in Exclude<D["attributes"][number], Optional>]: Value } & {
   [K in Extract<D["attributes"][number], Optional>]?: Value;
 };

@@ -25,11 +25,13 @@ export const METRIC_ATTRIBUTE = {
   "nightshift.loop":
     "`assembly`, `promotion`, `night`, `routes` (a look at what the leader says), `leadership` (its heartbeat) or `disturbances`.",
   "nightshift.outcome": "How it ended; the metric's description names the words.",
+  "nightshift.protocol": "`http` or `grpc`.",
   "nightshift.reason": "Why; one of a few fixed words.",
   "nightshift.replica": "Name of the policy server.",
   "nightshift.run.step": "Kind of the durable step: its name without the iteration or scenario.",
   "nightshift.signal": "`traces`, `logs`, `metrics`, or `unknown` for another path.",
   "nightshift.state": "State of the promotion after the transition.",
+  "rpc.response.status_code": "gRPC status that was answered, as a number. Absent over HTTP and when the sender left before.",
 } as const;
 export type MetricAttribute = keyof typeof METRIC_ATTRIBUTE;
 
@@ -50,9 +52,16 @@ const COLLECTOR = {
     kind: "histogram",
     unit: "s",
     description:
-      "OTLP requests from their headers to their answer. 503: the store or the memory budget; metrics are answered 200 and dropped.",
-    attributes: ["nightshift.signal", "http.response.status_code"],
+      "OTLP requests from their headers to their answer. 503 (gRPC 14): the store or the memory budget; metrics are taken and dropped.",
+    attributes: ["nightshift.signal", "nightshift.protocol", "http.response.status_code", "rpc.response.status_code"],
     bounds: REQUEST_S,
+  },
+  collectorInFlight: {
+    name: "nightshift.collector.in_flight",
+    kind: "observable gauge",
+    unit: "By",
+    description: "Bytes of request bodies held, compressed and inflated ones together; `collector.maxInFlightBytes` is their bound.",
+    attributes: [],
   },
   ingestDelay: {
     name: "nightshift.ingest.delay",

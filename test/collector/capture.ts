@@ -12,6 +12,7 @@ export const REDACTION_KEY = createHash("sha256").update("test key").digest();
 
 export interface Capture {
   url: string;
+  grpcPort: number;
   receiver: Receiver;
   transport: Transport;
   /** Everything the handler was given, in order. */
@@ -39,10 +40,11 @@ export async function startCapture(
   // The inline transport takes every size: nothing goes through the store.
   const artifacts = createFileArtifactStore({ dir: "/nonexistent" });
   const receiver = createReceiver(config.collector, { transport, artifacts, log, redactor, tenant: createTenantOf(config) });
-  const { port } = await receiver.start();
-  const url = `http://127.0.0.1:${port}`;
+  const { port, grpcPort } = await receiver.start();
+  const url = `${config.collector.tls === undefined ? "http" : "https"}://127.0.0.1:${port}`;
   return {
     url,
+    grpcPort: grpcPort ?? 0,
     receiver,
     transport,
     records,

@@ -71,10 +71,10 @@ test("capture: what was accepted and rejected, how requests ended, what was stor
     { attributes: { "nightshift.signal": "traces", "nightshift.outcome": "rejected" }, value: 2 },
   ]);
   expect(await meter.points("nightshift.collector.request.duration")).toEqual([
-    { attributes: { "nightshift.signal": "traces", "http.response.status_code": 200 }, value: 2 },
-    { attributes: { "nightshift.signal": "logs", "http.response.status_code": 400 }, value: 1 },
-    { attributes: { "nightshift.signal": "metrics", "http.response.status_code": 200 }, value: 1 },
-    { attributes: { "nightshift.signal": "unknown", "http.response.status_code": 404 }, value: 1 },
+    { attributes: { "nightshift.signal": "traces", "nightshift.protocol": "http", "http.response.status_code": 200 }, value: 2 },
+    { attributes: { "nightshift.signal": "logs", "nightshift.protocol": "http", "http.response.status_code": 400 }, value: 1 },
+    { attributes: { "nightshift.signal": "metrics", "nightshift.protocol": "http", "http.response.status_code": 200 }, value: 1 },
+    { attributes: { "nightshift.signal": "unknown", "nightshift.protocol": "http", "http.response.status_code": 404 }, value: 1 },
   ]);
   expect(await meter.points("nightshift.ingest.delay")).toEqual([{ attributes: { "nightshift.signal": "traces" }, value: 2 }]);
   // The second delivery changes nothing, so it stores nothing.

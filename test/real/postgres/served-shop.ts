@@ -91,7 +91,7 @@ async function start(
       store: { driver: "postgres", urlFile: join(directory, `${database}.url`) },
       // Nobody connects to it: capture is in the test's process.
       transport: { driver: "kafka", brokers: ["127.0.0.1:1"] },
-      collector: { port: collectorPort },
+      collector: { port: collectorPort, grpc: { enabled: false } },
       tenants: { default: { redactionKeyFile: join(directory, "redaction.key") } },
       gateway: { port: 0, controlUrl: balancer.url, collectorUrl },
       agents: { [AGENT]: { ...agents[AGENT], ...SMALL, ...agent, policyServers: [{ url: policyServer.url }] } },

@@ -209,7 +209,7 @@ function configTree(options: { directory: string; seed: number; ports: Ports; pa
     ...tree,
     store: { driver: "postgres", urlFile: join(directory, "url") },
     transport: { driver: "kafka", brokers: parts.kafka.brokers, sessionTimeoutMs: 6_000 },
-    collector: { port: ports.collector },
+    collector: { port: ports.collector, grpc: { port: 0 } },
     ingest: { port: 0 },
     gateway: { port: ports.gateway, leaseMs: LEASE_MS, controlUrl, collectorUrl: `http://127.0.0.1:${ports.collector}` },
     api: { port: ports.api },

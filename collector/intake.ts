@@ -1,0 +1,107 @@
+import type { ArtifactStore } from "../src/artifact/artifact-store.ts";
+import type { Config } from "../src/config.ts";
+import type { Logger } from "../src/log.ts";
+import { createCounter, createHistogram, observeGauge, secondsSince } from "../src/telemetry/instruments.ts";
+import { METRIC } from "../src/telemetry/metrics.ts";
+import { encodeJsonRequest } from "../src/trace/otlp-json.ts";
+import type { Redactor } from "../src/trace/redact-request.ts";
+import type { Signal } from "../src/trace/wire.ts";
+import type { Transport } from "../src/transport/transport.ts";
+import { createBudget, readBody, type Incoming } from "./body.ts";
+import { publishRequest, refuseMalformed, type Accepted } from "./publish.ts";
+import { Refusal, unavailable } from "./reply.ts";
+import type { TenantOf } from "./tenant.ts";
+
+export type Protocol = "http" | "grpc";
+
+/** What an exporter may send; metrics are taken and dropped, so that an SDK which exports all three does not complain. */
+export type Offered = Signal | "metrics";
+
+export interface IntakeDeps {
+  transport: Transport;
+  /** For what is larger than a record of the transport. */
+  artifacts: ArtifactStore;
+  log: Logger;
+  /** Null when redaction is switched off on purpose. */
+  redactor: Redactor | null;
+  tenant: TenantOf;
+  /** Milliseconds since the epoch; tests set it. */
+  now?: () => number;
+}
+
+/** What happens to a request whichever protocol brought it. */
+export interface Intake {
+  /** The tenant of the credential, before a byte of the body is read. @throws Refusal 401 or 503 */
+  admit(authorization: string | undefined): string;
+  /** Reads, redacts and publishes one request. Resolves when the transport has it durably. @throws Refusal 400, 413 or 503 */
+  take(body: Incoming, about: { tenant: string; signal: Offered; format: "protobuf" | "json" }): Promise<Accepted>;
+  /** What a failure is answered with; what was not foreseen is logged and told to nobody. */
+  refusalOf(cause: unknown): Refusal;
+  /** Counts one answered request. @param status the protocol's own, absent when the sender had gone */
+  answered(protocol: Protocol, signal: Offered | "unknown", startMs: number, status: { http?: number; grpc?: number }): void;
+  /** From here on nothing is admitted. */
+  drain(): void;
+  readonly isDraining: boolean;
+}
+
+const NOTHING: Accepted = { accepted: 0, rejected: 0, problem: "" };
+
+export function createIntake(config: Config["collector"], deps: IntakeDeps): Intake {
+  const { log, now = Date.now } = deps;
+  const budget = createBudget(config.maxInFlightBytes);
+  const meters = { records: createCounter(METRIC.collectorRecords), duration: createHistogram(METRIC.collectorRequestDuration) };
+  observeGauge(METRIC.collectorInFlight, (result) => result.observe(budget.held, {}));
+  let isDraining = false;
+
+  async function publish(bytes: Uint8Array, wire: Parameters<typeof publishRequest>[0]["wire"], tenant: string, signal: Signal) {
+    const outcome = await publishRequest({ bytes, wire }, { tenant, signal, receivedAtMs: now() }, deps);
+    meters.records.add(outcome.accepted, { "nightshift.signal": signal, "nightshift.outcome": "accepted" });
+    meters.records.add(outcome.rejected, { "nightshift.signal": signal, "nightshift.outcome": "rejected" });
+    if (outcome.rejected > 0) log.warn({ tenant, signal, rejected: outcome.rejected }, "records rejected");
+    return outcome;
+  }
+
+  return {
+    admit(authorization) {
+      if (isDraining) throw unavailable("shutting down", 1_000);
+      const tenant = deps.tenant(authorization);
+      if (tenant === null) throw new Refusal(401, "a bearer token of a tenant is required", { headers: { "www-authenticate": "Bearer" } });
+      return tenant;
+    },
+    async take(incoming, { tenant, signal, format }) {
+      const lease = { bytes: 0 };
+      try {
+        const body = await readBody(incoming, { maxBytes: config.maxBodyBytes, budget }, lease);
+        if (signal === "metrics") return NOTHING;
+        if (format === "protobuf") return await publish(body.bytes, body, tenant, signal);
+        return await publish(
+          refuseMalformed(() => encodeJsonRequest(body.bytes, signal)),
+          null,
+          tenant,
+          signal,
+        );
+      } finally {
+        budget.release(lease.bytes);
+      }
+    },
+    refusalOf(cause) {
+      if (cause instanceof Refusal) return cause;
+      log.error({ err: cause }, "request failed");
+      return new Refusal(500, "the request could not be processed");
+    },
+    answered(protocol, signal, startMs, { http, grpc }) {
+      meters.duration.record(secondsSince(startMs), {
+        "nightshift.signal": signal,
+        "nightshift.protocol": protocol,
+        ...(http === undefined ? {} : { "http.response.status_code": http }),
+        ...(grpc === undefined ? {} : { "rpc.response.status_code": grpc }),
+      });
+    },
+    drain() {
+      isDraining = true;
+    },
+    get isDraining() {
+      return isDraining;
+    },
+  };
+}
