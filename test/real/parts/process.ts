@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { createServer, type AddressInfo } from "node:net";
+import { randomInt } from "node:crypto";
+import { createServer } from "node:net";
 
 /** A server that a test started. It dies with the process that started it, however that ends. */
 export interface PartProcess {
@@ -46,18 +47,28 @@ export async function startPartProcess(
     if (options.killsGroup === true && signal === "SIGKILL" && child.pid !== undefined) process.kill(-child.pid, signal);
     else child.kill(signal);
   };
-  let output = "";
+  let [output, beginning] = ["", ""];
   const ready = Promise.withResolvers<void>();
   for (const stream of [child.stdout, child.stderr]) {
     stream.on("data", (chunk: Buffer) => {
       output = (output + chunk.toString()).slice(-20_000);
+      if (beginning.length < 100_000) beginning += chunk.toString();
       if (options.readyLine.test(output)) ready.resolve();
     });
   }
   const tail = () => output.split("\n").slice(-25).join("\n");
+  // A server that shuts down in order says why it does long before its last line.
+  const why = () =>
+    [
+      ...beginning
+        .split("\n")
+        .filter((line) => /error|exception|fatal/i.test(line))
+        .slice(0, 5),
+      tail(),
+    ].join("\n");
   const timer = setTimeout(() => ready.reject(new Error(`${command} not ready within ${options.limitMs} ms:\n${tail()}`)), options.limitMs);
   child.on("error", (error) => ready.reject(error));
-  child.on("exit", (code, signal) => ready.reject(new Error(`${command} ended (${code ?? signal}):\n${tail()}`)));
+  child.on("exit", (code, signal) => ready.reject(new Error(`${command} ended (${code ?? signal}):\n${why()}`)));
   try {
     await ready.promise;
   } catch (error) {
@@ -83,13 +94,24 @@ async function end(child: ChildProcess, kill: (signal: NodeJS.Signals) => void, 
   clearTimeout(timer);
 }
 
+/**
+ * Below the ports that Linux gives to outgoing connections: of those, one that is free now may be any client's in a moment, and the server that it was chosen for
+ * does not start.
+ */
+const PORTS = { from: 20_000, to: 32_000 };
+
 /** A loopback port that was free a moment ago. */
 export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(PORTS.from, PORTS.to);
+    if (await isFree(port)) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
   const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+  return new Promise((resolve) => {
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+  });
 }
