@@ -100,6 +100,13 @@ describe("sizes", () => {
     return protobuf(traceRequest([spanJson({ name: "x".repeat(1_000 + padding) })]));
   };
 
+  /** gzip with another length in its last four bytes. */
+  const withSize = (zipped: Buffer, size: number) => {
+    const changed = Buffer.from(zipped);
+    changed.writeUInt32LE(size, changed.length - 4);
+    return changed;
+  };
+
   test.each([
     ["at the limit", exactly(maxBodyBytes), "identity", 200],
     ["one byte over", exactly(maxBodyBytes + 1), "identity", 413],
@@ -109,6 +116,10 @@ describe("sizes", () => {
     ["a bomb", gzipSync(Buffer.alloc(64 * 1024 * 1024)).subarray(0, 4_000), "gzip", 413],
     ["broken gzip", Buffer.from("not gzip at all"), "gzip", 400],
     ["cut-off gzip", gzipSync(BODY).subarray(0, 20), "gzip", 400],
+    ["gzip in two members", Buffer.concat([gzipSync(BODY.subarray(0, 10)), gzipSync(BODY.subarray(10))]), "gzip", 200],
+    ["gzip that says it is smaller than it is", withSize(gzipSync(exactly(2_000)), 1_000), "gzip", 400],
+    ["gzip that says it is larger than it is", withSize(gzipSync(exactly(2_000)), 3_000), "gzip", 400],
+    ["gzip that says it is nothing", withSize(gzipSync(BODY), 0), "gzip", 400],
   ])("%s", async (_name, body, encoding, status) => {
     const capture = await start({ collector: { maxBodyBytes } });
     const response = await capture.post("/v1/traces", body, { "content-encoding": encoding });

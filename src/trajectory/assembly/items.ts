@@ -20,24 +20,36 @@ export function createItemReader(): ItemReader {
   const known = new Map<string, Item[]>();
   return (messages) =>
     messages.flatMap((message) => {
-      const json = JSON.stringify(message);
-      let items = known.get(json);
-      if (items === undefined) known.set(json, (items = itemsOf(message)));
+      const key = keyOf(message);
+      let items = known.get(key);
+      if (items === undefined) known.set(key, (items = itemsOf(message)));
       return items;
     });
 }
 
+/** Equal for equal messages. Most are one text, which is its own key: writing it as JSON costs more than all else here. */
+function keyOf(message: Message): string {
+  const [part] = message.parts;
+  const isOneText = message.parts.length === 1 && part?.type === "text" && typeof part["content"] === "string";
+  return isOneText ? `text ${message.role.length} ${message.role} ${part["content"] as string}` : `json ${JSON.stringify(message)}`;
+}
+
+/** What follows what, by item: a reader gives the same item for the same message, and every call repeats the calls before it. */
+const following = new WeakMap<Item, Map<string, string>>();
+
 /** `prefixes[n]` identifies the first n items: two transcripts agree on n items exactly when these are equal. */
 export function prefixHashes(items: readonly Item[]): string[] {
   const hashes = [""];
-  for (const item of items) {
-    hashes.push(
-      createHash("sha256")
-        .update(`${hashes.at(-1)}\n${item.by}\n${item.key}`)
-        .digest("base64url"),
-    );
-  }
+  for (const item of items) hashes.push(hashAfter(hashes.at(-1) ?? "", item));
   return hashes;
+}
+
+function hashAfter(before: string, item: Item): string {
+  const known = following.get(item) ?? new Map<string, string>();
+  following.set(item, known);
+  let hash = known.get(before);
+  if (hash === undefined) known.set(before, (hash = createHash("sha256").update(`${before}\n${item.by}\n${item.key}`).digest("base64url")));
+  return hash;
 }
 
 function itemsOf(message: Message): Item[] {

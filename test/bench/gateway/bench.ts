@@ -3,20 +3,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { litellm, portkey } from "./partners.ts";
 import { report, type Results, type Timed } from "./report.ts";
-import {
-  bare,
-  keepAwake,
-  load,
-  measure,
-  nightshift,
-  readProbe,
-  scratchDirectory,
-  start,
-  startWorld,
-  watchMachine,
-  type Load,
-  type Running,
-} from "./stand.ts";
+import { keepAwake, scratchDirectory, watchMachine } from "../machine.ts";
+import { bare, load, measure, nightshift, readProbe, start, startWorld, type Load, type Running } from "./stand.ts";
 
 /**
  * What the gateway costs: the time that it adds to a call, and calls per second of CPU beside LiteLLM's proxy and Portkey's gateway. Rounds go A B C A B C, so that

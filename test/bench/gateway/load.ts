@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { Pool } from "undici";
 import { answerBody, answerEvents, requestBody } from "./conversation.ts";
 import { mulberry } from "../canary/simulate.ts";
-import { quantiles, type Quantiles } from "./quantiles.ts";
+import { quantiles, type Quantiles } from "../quantiles.ts";
 
 /**
  * One measurement as a process of its own: `node load.ts JSON` sends calls to one server and prints what it saw as JSON. With a rate the arrivals are open: they

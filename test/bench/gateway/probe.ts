@@ -2,7 +2,7 @@ import { subscribe } from "node:diagnostics_channel";
 import { writeFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import { quantiles, type Quantiles } from "./quantiles.ts";
+import { quantiles, type Quantiles } from "../quantiles.ts";
 
 /**
  * Loaded into the gateway's process with `--import`: times every call from inside, by what Node and undici announce and by the client's socket. SIGUSR2 writes what was

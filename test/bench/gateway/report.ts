@@ -2,8 +2,9 @@ import { cpus } from "node:os";
 import { answerBody, answerEvents, requestBody } from "./conversation.ts";
 import type { LoadResult } from "./load.ts";
 import type { ProbeResult } from "./probe.ts";
-import { median, type Quantiles } from "./quantiles.ts";
-import type { Foreign, Measured } from "./stand.ts";
+import { median, type Quantiles } from "../quantiles.ts";
+import type { Foreign } from "../machine.ts";
+import type { Measured } from "./stand.ts";
 
 /** A load through a gateway, as its client and its own process saw it. */
 export interface Timed {

@@ -48,6 +48,8 @@ export interface KafkaServer {
   /** The same broker for clients that come over a network: the port that it has to lead to. 0 unless asked for. */
   readonly networkTarget: number;
   createTopic(topic: string, options?: { partitions?: number; config?: Record<string, string> }): Promise<void>;
+  /** Records that a topic ever had, those included that its retention deleted. */
+  written(topic: string): Promise<number>;
   /** SIGTERM: the broker closes its logs. */
   stop(): Promise<void>;
   /** kill -9. */
@@ -115,6 +117,7 @@ export async function startKafka(options: StartOptions = {}): Promise<KafkaServe
     secureBrokers: options.secure === undefined ? [] : [`localhost:${ports.securePort}`],
     networkTarget,
     createTopic: (topic, spec = {}) => createTopic(brokers, topic, spec),
+    written: (topic) => written(brokers, topic),
     stop: async () => server?.stop(),
     kill: async () => server?.kill(),
     restart: start,
@@ -180,6 +183,15 @@ function serverProperties({ port, controllerPort, securePort, network, data, sec
     "auto.create.topics.enable=false",
     "",
   ].join("\n");
+}
+
+async function written(brokers: string[], topic: string): Promise<number> {
+  const access = { brokers, clientId: "test", tls: undefined, sasl: undefined };
+  const admin = createKafkaClient(access, { log: silentLog(), requestTimeoutMs: 10_000 }).admin();
+  await admin.connect();
+  const partitions = await admin.fetchTopicOffsets(topic);
+  await admin.disconnect();
+  return partitions.reduce((sum, { high }) => sum + Number(high), 0);
 }
 
 async function createTopic(

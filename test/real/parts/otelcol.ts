@@ -14,27 +14,32 @@ const BUILDER = `go.opentelemetry.io/collector/cmd/builder@v${VERSION}`;
 const GO = { major: 1, minor: 25 };
 const GO_FIX = `install Go ${GO.major}.${GO.minor} or newer and put it into PATH`;
 
-/** The stock OpenTelemetry Collector of `collector/otelcol/builder.yaml`, built from source: another manifest is another build. */
-export const otelcolPart: Part = {
-  name: "otelcol",
-  version: `${VERSION}-${createHash("sha256").update(readFileSync(MANIFEST)).digest("hex").slice(0, 8)}`,
-  sizeMb: 55,
-  async fetch(dir, say) {
-    await requireGo();
-    const build = join(dir, "build");
-    mkdirSync(build);
-    const fix = "check the network and the free disk space (3 GB), then run the command again";
-    say(`the Collector's builder (${BUILDER})`);
-    await runGo(["install", BUILDER], { cwd: dir, bin: dir, problem: "the Collector's builder cannot be installed", fix });
-    say("the modules of its components");
-    const generated = { cwd: build, env: goEnvironment(dir), problem: "the Collector's modules cannot be fetched", fix };
-    await runTool(join(dir, "builder"), ["--config", MANIFEST, "--skip-compilation"], generated);
-    say(`compiling on ${availableParallelism()} cores`);
-    const compile = ["build", "-ldflags=-s -w", "-o", join(dir, "otelcol"), "."];
-    await runGo(compile, { cwd: join(build, "otelcol"), bin: dir, problem: "the Collector cannot be compiled", fix });
-    rmSync(build, { recursive: true });
-  },
-};
+/** The stock OpenTelemetry Collector of `collector/otelcol/builder.yaml`. */
+export const otelcolPart = collectorOf(MANIFEST);
+
+/** A stock OpenTelemetry Collector, built from source from a builder's manifest: another manifest is another build. */
+export function collectorOf(manifest: string): Part {
+  return {
+    name: "otelcol",
+    version: `${VERSION}-${createHash("sha256").update(readFileSync(manifest)).digest("hex").slice(0, 8)}`,
+    sizeMb: 55,
+    async fetch(dir, say) {
+      await requireGo();
+      const build = join(dir, "build");
+      mkdirSync(build);
+      const fix = "check the network and the free disk space (3 GB), then run the command again";
+      say(`the Collector's builder (${BUILDER})`);
+      await runGo(["install", BUILDER], { cwd: dir, bin: dir, problem: "the Collector's builder cannot be installed", fix });
+      say("the modules of its components");
+      const generated = { cwd: build, env: goEnvironment(dir), problem: "the Collector's modules cannot be fetched", fix };
+      await runTool(join(dir, "builder"), ["--config", manifest, "--skip-compilation"], generated);
+      say(`compiling on ${availableParallelism()} cores`);
+      const compile = ["build", "-ldflags=-s -w", "-o", join(dir, "otelcol"), "."];
+      await runGo(compile, { cwd: join(build, "otelcol"), bin: dir, problem: "the Collector cannot be compiled", fix });
+      rmSync(build, { recursive: true });
+    },
+  };
+}
 
 async function requireGo(): Promise<void> {
   const version = await runTool("go", ["version"], { problem: "no Go to build the Collector with", fix: GO_FIX });

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -30,6 +30,20 @@ const MARKER = ".complete";
 export function partPlace(part: Part): { dir: string; marker: string } {
   const dir = fileURLToPath(new URL(`../../../.cache/parts/${part.name}-${part.version}`, import.meta.url));
   return { dir, marker: join(dir, MARKER) };
+}
+
+/** Fetches a part that is not there yet. A fetch that was interrupted left no marker: it starts again from nothing. @throws PartError */
+export async function ensurePart(part: Part, say: (line: string) => void): Promise<void> {
+  const { dir, marker } = partPlace(part);
+  const title = `${part.name} ${part.version}`;
+  if (existsSync(marker)) return say(`ok   ${title} (in the cache)`);
+  rmSync(dir, { recursive: true, force: true });
+  mkdirSync(dir, { recursive: true });
+  const started = performance.now();
+  say(`     ${title}: fetching, about ${part.sizeMb} MB`);
+  await part.fetch(dir, (line) => say(`     ${title}: ${line}`));
+  writeFileSync(marker, `${new Date().toISOString()}\n`);
+  return say(`ok   ${title} (fetched in ${((performance.now() - started) / 1000).toFixed(1)} s)`);
 }
 
 /** The folder of a part that was fetched. @throws PartError when it was not */
