@@ -4,6 +4,7 @@ import type { KafkaConfig } from "../../config-transport.ts";
 import { nightshiftError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import { mendConnection } from "./broken-connection.ts";
+import { mendChecksum } from "./checksum.ts";
 import { registerCodecs } from "./codecs.ts";
 import { createKafkaLog } from "./log.ts";
 import { mendMembership } from "./membership.ts";
@@ -24,6 +25,7 @@ const CONNECTION_TIMEOUT_MS = 3_000;
  */
 export function createKafkaClient(access: KafkaAccess, deps: { log: Logger; requestTimeoutMs: number }): Kafka {
   registerCodecs();
+  mendChecksum();
   mendRequestQueue();
   mendConnection();
   mendMembership();
