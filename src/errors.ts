@@ -46,6 +46,40 @@ const TABLE = {
     fix: "Check that --url names Nightshift's API (port 4400 unless configured) and that both sides have the same version.",
     retryable: false,
   },
+  import_file_unreadable: {
+    message: (a: { file: string; problem: string }) => `${a.file} cannot be read: ${a.problem}`,
+    fix: "Name existing files that this user may read; gzip and zstd are unpacked while they are read.",
+    retryable: false,
+  },
+  import_record_unreadable: {
+    message: (a: { file: string; at: string; problem: string }) => `${a.file}:${a.at}: ${a.problem}`,
+    fix: "Export the file again where its end is missing; `nightshift import --help` lists the formats that can be read.",
+    retryable: false,
+  },
+  import_record_invalid: {
+    message: (a: { file: string; at: string; problem: string; received: string }) =>
+      `${a.file}:${a.at}: ${a.problem} (received ${a.received})`,
+    fix: "Correct the record or take it out and import the file again: what has been imported already is not stored twice. --format names the format where it was guessed wrong.",
+    retryable: false,
+  },
+  import_record_too_large: {
+    message: (a: { file: string; at: string; bytes: number; maxBytes: number }) =>
+      `${a.file}:${a.at}: the record has ${a.bytes} bytes or more, ${a.maxBytes} are taken`,
+    fix: "Export it as JSON lines, one conversation or observation per line, or raise --max-record-bytes together with collector.maxBodyBytes.",
+    retryable: false,
+  },
+  import_refused: {
+    message: (a: { url: string; status: number; problem: string }) =>
+      `the collector at ${a.url} refused with HTTP ${a.status}: ${a.problem}`,
+    fix: "Check that --endpoint names Nightshift's collector (port 4318 unless configured) and that the token is a collector token of the right tenant.",
+    retryable: false,
+  },
+  import_unreachable: {
+    message: (a: { url: string; seconds: number; problem: string }) =>
+      `the collector at ${a.url} took nothing for ${a.seconds} s: ${a.problem}`,
+    fix: "Start it, or wait until it takes requests again, and run the same command: what has been imported already is not stored twice.",
+    retryable: true,
+  },
   // collector, transport and trace
   otlp_malformed: {
     message: (a: { where: string; problem: string }) => `the OTLP request cannot be read: ${a.where}: ${a.problem}`,

@@ -10,6 +10,7 @@ import { doctorCommand } from "./doctor.ts";
 import { gatewayCommand } from "./gateway.ts";
 import { groupsCommand } from "./groups.ts";
 import { ingestCommand } from "./ingest.ts";
+import { importCommand } from "./import.ts";
 import { initCommand } from "./init.ts";
 import { lineageCommand } from "./lineage.ts";
 import { replayCommand } from "./replay.ts";
@@ -43,6 +44,7 @@ const COMMANDS: readonly AddCommand[] = [
   adapterAgentCommand,
   collectorCommand,
   ingestCommand,
+  importCommand,
   artifactSyncCommand,
   doctorCommand,
   initCommand,

@@ -4,6 +4,8 @@ import { concatBytes, lengthDelimited, type Signal } from "./wire.ts";
 /** A piece of a request, a request of its own. */
 export interface Part {
   bytes: Uint8Array;
+  /** Spans or log records in it. */
+  records: number;
   /** One record that is larger than a part may be. */
   isOversized: boolean;
 }
@@ -22,12 +24,12 @@ export function* splitRequest(bytes: Uint8Array, signal: Signal, maxBytes: numbe
   for (const range of listRecords(bytes, signal)) {
     const group = lengthDelimited(GROUP_FIELD, [rawRecord(bytes, range)]);
     if (openBytes + group.length > maxBytes && open.length > 0) {
-      yield { bytes: concatBytes(open), isOversized: openBytes > maxBytes };
+      yield { bytes: concatBytes(open), records: open.length, isOversized: openBytes > maxBytes };
       open = [];
       openBytes = 0;
     }
     open.push(group);
     openBytes += group.length;
   }
-  if (open.length > 0) yield { bytes: concatBytes(open), isOversized: openBytes > maxBytes };
+  if (open.length > 0) yield { bytes: concatBytes(open), records: open.length, isOversized: openBytes > maxBytes };
 }

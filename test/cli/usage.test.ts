@@ -23,6 +23,11 @@ describe("bad usage exits 2 with what is wrong and the fix", () => {
     { args: ["replay"], says: /missing required argument 'conversation'/ },
     { args: ["status", "--url", "ftp://x"], says: /ftp:\/\/x is not an http url/ },
     { args: ["status", "--token-file", "/nonexistent"], says: /token file \/nonexistent cannot be read/ },
+    { args: ["import"], says: /missing required argument 'file'/ },
+    { args: ["import", "x", "--format", "csv"], says: /argument 'csv' is invalid. Allowed choices are otlp, langfuse, openai/ },
+    { args: ["import", "x", "--time", "noon"], says: /--time noon is no time/ },
+    { args: ["import", "x", "--concurrency", "0"], says: /--concurrency 0 is no whole number above 0/ },
+    { args: ["import", "x", "--endpoint", "ftp://x"], says: /ftp:\/\/x is not an http url/ },
     { args: ["up", "--config", "/nonexistent.yaml"], says: /config file \/nonexistent.yaml cannot be read/ },
   ])("$args", async ({ args, says }) => {
     const { code, out, err } = await cli(args);
@@ -127,6 +132,7 @@ describe("help", () => {
     "doctor",
     "init",
     "gateway",
+    "import",
     "status",
   ])("of %s has examples and exits 0", async (command) => {
     const { code, out } = await cli([command, "--help"]);
