@@ -34,6 +34,11 @@ export interface ApiDeps {
   /** This process among the replicas of the control service. */
   replica: { name: string; isLeader(): boolean };
   agents: ReadonlyMap<string, AgentControl>;
+  /**
+   * What a tenant's text is redacted with here. Not shared: this process has not got the key that spans were redacted with, and takes personal data out of
+   * what it stores, but cannot say which pseudonym stands for whom.
+   */
+  redactionKey: (tenant: string) => { key: Uint8Array; isShared: boolean };
   /** Directory of runs: trainer status and metrics are read from `<runsDirectory>/<runId>`. */
   runsDirectory: string;
   log: Logger;

@@ -18,6 +18,7 @@ import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.t
 import { createLeader, type Leader } from "./leader.ts";
 import { startLoop } from "./loop.ts";
 import { createNightDesk } from "./night-desk.ts";
+import { findRedactionKeys } from "./redaction-keys.ts";
 import type { Started } from "./started.ts";
 
 /** The control service as one process has it: API and page always, the loops of nights and promotions while it leads. */
@@ -85,6 +86,7 @@ export async function startControl(
   const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, now, leader })]));
   const api = createApi(config.api, {
     ...{ database, artifacts, runs, router, watch, runsDirectory, log, now, monotonicMs },
+    redactionKey: await findRedactionKeys(config, deps),
     agents: controls,
     replica: election,
   });

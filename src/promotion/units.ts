@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Database } from "../store/database.ts";
-import { feedbackOf } from "../trajectory/feedback.ts";
+import { feedbackOf, type FeedbackValue } from "../trajectory/feedback.ts";
 import type { CanaryUnit } from "./canary.ts";
 import { compareOrder } from "./evidence.ts";
 
@@ -101,7 +101,10 @@ async function readOldestOpen(database: Database, query: UnitQuery): Promise<num
   return row?.oldest ?? Number.POSITIVE_INFINITY;
 }
 
-/** Latest countable value of the outcome's feedback per conversation, whichever of its names the feedback was given by. */
+/**
+ * Latest countable value of the outcome's feedback per conversation, whichever of its names the feedback was given by. What names the subject alone counts only
+ * where nothing names the conversation: it is said of all of them at once.
+ */
 async function readOutcomes(
   database: Database,
   tenant: string,
@@ -111,14 +114,16 @@ async function readOutcomes(
   const ids = [...new Set(trajectories.map(({ conversationId }) => conversationId))];
   const outcomes = new Map<string, number>();
   for (const [conversationId, all] of await feedbackOf(database.kysely, tenant, ids)) {
-    const latest = all.flatMap((item) => (item.name === name ? (toOutcome(item.value) ?? []) : [])).at(-1);
-    if (latest !== undefined) outcomes.set(conversationId, latest);
+    const said = all.filter((item) => item.name === name && toOutcome(item.value) !== null);
+    const told = said.findLast(({ targetKind }) => targetKind !== "subject") ?? said.at(-1);
+    const latest = told === undefined ? null : toOutcome(told.value);
+    if (latest !== null) outcomes.set(conversationId, latest);
   }
   return outcomes;
 }
 
-/** Y in [0, 1]; text says nothing that can be counted. */
-function toOutcome(value: boolean | number | string): number | null {
+/** Y in [0, 1]; text and demonstrations say nothing that can be counted. */
+function toOutcome(value: FeedbackValue): number | null {
   if (typeof value === "boolean") return value ? 1 : 0;
   return typeof value === "number" && Number.isFinite(value) ? Math.min(1, Math.max(0, value)) : null;
 }

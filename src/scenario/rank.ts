@@ -1,11 +1,12 @@
 import { hash } from "node:crypto";
+import type { FeedbackValue } from "../trajectory/feedback.ts";
 import type { TapeEntry } from "../trajectory/tape.ts";
 import type { Trajectory } from "../trajectory/trajectory.ts";
 
-/** What somebody said about a conversation. `value` false, or a number below 0.5, is negative. */
+/** What somebody said about a conversation. `value` false, a number below 0.5, or a better answer is negative. */
 export interface ConversationFeedback {
   conversationId: string;
-  value: boolean | number | string;
+  value: FeedbackValue;
 }
 
 /** How an earlier group of a scenario or of its cluster went: by scenario id, else by cluster id. */
@@ -30,7 +31,7 @@ const DAY_MS = 86_400_000;
  */
 export function rankOf(input: RankInput): number {
   const { trajectory, entries, feedback, history } = input;
-  const negative = feedback.some(({ value }) => value === false || (typeof value === "number" && value < 0.5));
+  const negative = feedback.some(({ value }) => value === false || typeof value === "object" || (typeof value === "number" && value < 0.5));
   const failed = entries.some((entry) => entry.isError) || trajectory.finishReason === "length";
   const repeated = new Set(entries.map((entry) => entry.callKey)).size < entries.length;
   const past = history.get(input.scenarioId) ?? history.get(input.cluster);

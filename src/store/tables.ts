@@ -110,11 +110,12 @@ interface TrajectoryTable {
 
 interface FeedbackTable {
   tenant: string;
-  target_kind: "conversation" | "trace" | "span" | "response";
+  target_kind: "conversation" | "trace" | "span" | "response" | "subject";
   target: string;
   name: string;
   source: string;
-  value: Json<{ value: boolean | number | string; explanation?: string }>;
+  /** What was said, as feedback.ts has it. */
+  value: Json<{ value: boolean | number | string | { demonstration: readonly object[] }; explanation?: string }>;
   at_ms: number;
 }
 

@@ -2,7 +2,7 @@ import { PbfReader, PbfWriter } from "pbf";
 import { readAnyValue, readAttributeInto, readTime } from "./attributes.ts";
 import { listGroupRecords, listRecords, rawRecord, type RecordRange } from "./records.ts";
 import { hasUsableIds } from "./scan.ts";
-import type { AttributeValue, LogEvent, Scope, Span, SpanEvent } from "./span.ts";
+import type { AttributeValue, LogEvent, Scope, Span, SpanEvent, SpanLink } from "./span.ts";
 import { concatBytes, type Signal } from "./wire.ts";
 
 /** A decoded record beside the bytes that are stored for it. */
@@ -90,6 +90,7 @@ function readScope(tag: number, scope: Scope, pbf: PbfReader): void {
 
 function decodeSpan(bytes: Uint8Array, range: RecordRange, shared: Shared): Span {
   const events: SpanEvent[] = [];
+  const links: SpanLink[] = [];
   const span: Span = {
     traceId: "",
     spanId: "",
@@ -111,9 +112,10 @@ function decodeSpan(bytes: Uint8Array, range: RecordRange, shared: Shared): Span
   reader.readFields((tag, into, pbf) => {
     if (tag === 9) readAttributeInto(attributes, pbf);
     else if (tag === 11) events.push(pbf.readMessage(readEvent, { name: "", timeNs: 0n, attributes: {} }));
+    else if (tag === 13) links.push(pbf.readMessage(readLink, { traceId: "", spanId: "" }));
     else readSpanField(tag, into, pbf);
   }, span);
-  return { ...span, attributes };
+  return { ...span, attributes, ...(links.length === 0 ? {} : { links }) };
 }
 
 function readSpanField(tag: number, span: Span, pbf: PbfReader): void {
@@ -138,6 +140,11 @@ function readEvent(tag: number, event: SpanEvent & { attributes: Record<string, 
   if (tag === 1) event.timeNs = readTime(pbf);
   else if (tag === 2) event.name = pbf.readString();
   else if (tag === 3) readAttributeInto(event.attributes, pbf);
+}
+
+function readLink(tag: number, link: SpanLink, pbf: PbfReader): void {
+  if (tag === 1) link.traceId = hex(pbf.readBytes());
+  else if (tag === 2) link.spanId = hex(pbf.readBytes());
 }
 
 function decodeLog(bytes: Uint8Array, range: RecordRange, shared: Shared): LogEvent {

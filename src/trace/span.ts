@@ -16,6 +16,12 @@ export interface SpanEvent {
   attributes: Attributes;
 }
 
+/** Another span that this one names: what an evaluation is about, say. */
+export interface SpanLink {
+  traceId: string;
+  spanId: string;
+}
+
 export interface Scope {
   name: string;
   version: string;
@@ -34,6 +40,8 @@ export interface Span {
   droppedAttributes: number;
   events: readonly SpanEvent[];
   droppedEvents: number;
+  /** In their order; absent where the span has none. */
+  links?: readonly SpanLink[];
   /** OTLP status code: 0 unset, 1 ok, 2 error. */
   statusCode: number;
   statusMessage: string;

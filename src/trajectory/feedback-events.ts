@@ -2,13 +2,12 @@ import type { Kysely } from "kysely";
 import { storableText } from "../store/storable.ts";
 import type { Tables } from "../store/tables.ts";
 import type { LogEvent, Span } from "../trace/span.ts";
+import { annotationsIn, judgedValue, shortText } from "./annotations.ts";
 import { type Feedback, recordFeedback } from "./feedback.ts";
 
 const EVALUATION_EVENT = "gen_ai.evaluation.result";
-/** Labels that mean yes or no; others stay text. */
-const YES_OR_NO: Readonly<Record<string, boolean>> = { true: true, pass: true, yes: true, false: false, fail: false, no: false };
 
-/** Takes feedback out of telemetry: `gen_ai.evaluation.result`, as a log event or as a span's event. */
+/** Takes feedback out of telemetry: `gen_ai.evaluation.result`, as a log event or as a span's event, and OpenInference's annotations and evaluations. */
 export async function recordFeedbackEvents(
   trx: Kysely<Tables>,
   arrivals: { tenant: string; spans: readonly Span[]; logs: readonly LogEvent[] },
@@ -17,29 +16,25 @@ export async function recordFeedbackEvents(
   const ofSpans = arrivals.spans.flatMap(({ traceId, spanId, scope, events }) =>
     events.filter(({ name }) => name === EVALUATION_EVENT).map((event) => ({ ...event, traceId, spanId, scope })),
   );
-  const feedback = [...ofLogs, ...ofSpans].map((event) => feedbackIn(arrivals.tenant, event)).filter((item) => item !== null);
-  await recordFeedback(trx, feedback);
+  const events = [...ofLogs, ...ofSpans].map((event) => feedbackIn(arrivals.tenant, event)).filter((item) => item !== null);
+  const annotations = arrivals.spans.flatMap((span) => annotationsIn(arrivals.tenant, span));
+  await recordFeedback(trx, [...events, ...annotations]);
 }
 
 function feedbackIn(tenant: string, event: Pick<LogEvent, "attributes" | "timeNs" | "traceId" | "spanId" | "scope">): Feedback | null {
-  const text = (name: string): string | null => {
-    const value = event.attributes[name];
-    return typeof value === "string" && value !== "" ? storableText(value).slice(0, 512) : null;
-  };
+  const text = (name: string): string | null => shortText(event.attributes[name]);
   const name = text("gen_ai.evaluation.name");
-  const score = event.attributes["gen_ai.evaluation.score.value"];
-  const label = text("gen_ai.evaluation.score.label");
-  const value = typeof score === "number" && Number.isFinite(score) ? score : label && (YES_OR_NO[label.toLowerCase()] ?? label);
+  const value = judgedValue(event.attributes["gen_ai.evaluation.score.value"], text("gen_ai.evaluation.score.label"));
   const target = targetOf(event, text("gen_ai.response.id"));
   if (name === null || value === null || target === null) return null;
-  const explanation = text("gen_ai.evaluation.explanation");
+  const explanation = event.attributes["gen_ai.evaluation.explanation"];
   return {
     tenant,
     ...target,
     name,
     source: event.scope.name === "" ? "telemetry" : event.scope.name,
     value,
-    ...(explanation === null ? {} : { explanation }),
+    ...(typeof explanation === "string" && explanation !== "" ? { explanation: storableText(explanation) } : {}),
     atMs: Number(event.timeNs / 1_000_000n),
   };
 }

@@ -2,17 +2,30 @@ import { type Kysely, sql } from "kysely";
 import { insertable } from "../store/rows.ts";
 import { indexableText, storableJson } from "../store/storable.ts";
 import type { Tables } from "../store/tables.ts";
+import type { Message } from "../trace/message.ts";
 
-/** What somebody or something said about a conversation, a trace, a span (`trace id/span id`) or a model's response. */
+export const FEEDBACK_TARGETS = ["conversation", "trace", "span", "response", "subject"] as const;
+
+/** A better answer than the recorded one, as canonical messages: the end of the transcript as it should have been. */
+export interface Demonstration {
+  demonstration: readonly Message[];
+}
+
+export type FeedbackValue = boolean | number | string | Demonstration;
+
+/**
+ * What somebody or something said about a conversation, a trace, a span (`trace id/span id`), a model's response or a subject (the customer's key, as spans
+ * carry it). It selects and calibrates; nothing makes a reward of it.
+ */
 export interface Feedback {
   tenant: string;
-  targetKind: "conversation" | "trace" | "span" | "response";
+  targetKind: (typeof FEEDBACK_TARGETS)[number];
   target: string;
   /** What is judged: `task_success`, `thumbs`. */
   name: string;
   /** Who judged: `user`, `api`, a judge's name. */
   source: string;
-  value: boolean | number | string;
+  value: FeedbackValue;
   explanation?: string;
   atMs: number;
 }
@@ -42,6 +55,8 @@ export async function recordFeedback(trx: Kysely<Tables>, feedback: readonly Fee
   }
 }
 
+type FeedbackRow = Omit<Tables["feedback"], "value"> & { conversation_id: string; value: { value: FeedbackValue; explanation?: string } };
+
 function rowOf({ tenant, targetKind, target, name, source, value, explanation, atMs }: Feedback) {
   return {
     tenant,
@@ -58,13 +73,14 @@ function rowOf({ tenant, targetKind, target, name, source, value, explanation, a
 }
 
 /**
- * All feedback on these conversations, by conversation id, oldest first: what names the conversation (by id or key), one of its traces, one of its spans or one
- * of its responses. Joined when asked, because feedback is late by days.
+ * All feedback on these conversations, by conversation id, oldest first: what names the conversation (by id or key), one of its traces, one of its spans, one
+ * of its responses, or its subject. What is said of a subject is said of the conversations that had begun by then. Joined when asked, because feedback is late
+ * by days.
  */
 export async function feedbackOf(db: Kysely<Tables>, tenant: string, conversationIds: readonly string[]): Promise<Map<string, Feedback[]>> {
   const byConversation = new Map(conversationIds.map((id) => [id, [] as Feedback[]]));
   if (conversationIds.length === 0) return byConversation;
-  const rows = await sql<Tables["feedback"] & { conversation_id: string; value: { value: Feedback["value"]; explanation?: string } }>`
+  const rows = await sql<FeedbackRow>`
     with asked as (select id, key from conversations where tenant = ${tenant} and id = any(${conversationIds}::text[])),
     targets as (
       select id as conversation_id, 'conversation' as kind, id as target from asked
@@ -73,10 +89,17 @@ export async function feedbackOf(db: Kysely<Tables>, tenant: string, conversatio
       union select t.conversation_id, 'span', t.trace_id || '/' || s.span_id from conversation_traces t
         join asked on asked.id = t.conversation_id join spans s on s.tenant = t.tenant and s.trace_id = t.trace_id
       union select j.conversation_id, 'response', r.value from trajectories j join asked on asked.id = j.conversation_id,
-        json_array_elements_text(j.body -> 'responseIds') as r(value) where not j.superseded)
+        json_array_elements_text(j.body -> 'responseIds') as r(value) where not j.superseded),
+    subjects as (
+      select j.conversation_id, j.subject as target, min(j.started_at_ms) as began_at_ms from trajectories j join asked on asked.id = j.conversation_id
+      where j.subject is not null and not j.superseded group by j.conversation_id, j.subject)
     select targets.conversation_id, f.* from feedback f
     join targets on f.target_kind = targets.kind and f.target = targets.target
-    where f.tenant = ${tenant} order by f.at_ms, f.name, f.source`.execute(db);
+    where f.tenant = ${tenant}
+    union all
+    select subjects.conversation_id, f.* from feedback f
+    join subjects on f.target_kind = 'subject' and f.target = subjects.target and f.at_ms >= subjects.began_at_ms
+    where f.tenant = ${tenant} order by at_ms, name, source`.execute(db);
   for (const row of rows.rows) {
     byConversation.get(row.conversation_id)?.push({
       tenant: row.tenant,

@@ -5,7 +5,8 @@ import { QUICKSTART } from "../bench/canary/simulate.ts";
 import { createExperimentStore } from "../../src/promotion/experiment-store.ts";
 import { beatTerm, takeTerm } from "../../src/store/leader-record.ts";
 import { HEADER } from "../../src/telemetry.ts";
-import { apiWorld, NOW_MS, type ApiWorld } from "./world.ts";
+import { redactText } from "../../src/trace/redact.ts";
+import { apiWorld, NOW_MS, REDACTION_KEY, type ApiWorld } from "./world.ts";
 
 let database: Database;
 let world: ApiWorld;
@@ -105,6 +106,30 @@ describe("feedback", () => {
     name: "task_success",
     value,
     ...extra,
+  });
+
+  it("is redacted like telemetry: a customer's address finds the pseudonym that spans have, texts lose theirs, and numbers of traces stay", async () => {
+    const trace = "4242424242424242".repeat(2);
+    const demonstration = [
+      { role: "user", parts: [{ type: "text", content: "I am anna@example.com" }] },
+      { role: "assistant", parts: [{ type: "text", content: "Hello" }] },
+    ];
+    const items = [
+      { target: { kind: "subject", id: "anna@example.com" }, name: "a", value: true, explanation: "told by anna@example.com" },
+      { target: { kind: "trace", id: trace }, name: "b", value: { demonstration } },
+      { target: { kind: "response", id: "r" }, name: "c", value: { demonstration: demonstration.slice(0, 1) } },
+    ];
+    const refused = await world.post("/v1/feedback", { agent: "support", items });
+    expect(refused.status).toBe(400);
+    expect((await world.post("/v1/feedback", { agent: "support", items: items.slice(0, 2) })).status).toBe(202);
+    const rows = await database.kysely.selectFrom("feedback").selectAll().orderBy("name").execute();
+    const address = await redactText("anna@example.com", REDACTION_KEY);
+    expect(address).toMatch(/^<email_[a-z2-7]{8}>$/);
+    expect(rows).toMatchObject([
+      { target_kind: "subject", target: address, value: { value: true, explanation: `told by ${address}` } },
+      { target_kind: "trace", target: trace },
+    ]);
+    expect(JSON.stringify(rows[1]?.value)).toBe(JSON.stringify({ value: { demonstration } }).replace("anna@example.com", address));
   });
 
   it("is stored; of two on one target the later stays, whatever came first", async () => {

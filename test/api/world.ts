@@ -37,6 +37,7 @@ export interface Answer {
   body: any;
 }
 
+export const REDACTION_KEY = new Uint8Array(32).fill(7);
 export const NOW_MS = 1_700_000_000_000;
 
 export async function apiWorld(
@@ -92,6 +93,7 @@ export async function apiWorld(
     monotonicMs: () => monotonicMs,
     agents: new Map([["support", control]]),
     runsDirectory: dir,
+    redactionKey: () => ({ key: REDACTION_KEY, isShared: true }),
     log,
     now,
   });
