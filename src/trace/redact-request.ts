@@ -28,12 +28,25 @@ export function createRedactor(keyOf: (tenant: string) => Uint8Array): Redactor 
 export async function redactRequest(bytes: Uint8Array, signal: Signal, key: Uint8Array): Promise<Uint8Array> {
   // One look over all bytes finds the clean majority; latin1 makes a string of the same length without decoding.
   if (!mayNeedRedaction(latin1(bytes, 0, bytes.length))) return bytes;
+  return rewriteTexts(bytes, signal, { looksAt: mayNeedRedaction, rewrite: (text) => redactOrDrop(text, key) });
+}
+
+/** What is done to the texts of a request. */
+export interface TextRewrite {
+  /** Whether a text is of interest, by its bytes read as latin1: decoding the others is what costs. */
+  looksAt(latin1: string): boolean;
+  /** The text as it should be; null empties it, and flags what holds it as `nightshift.pii_unredacted`. */
+  rewrite(text: string): Promise<string | null>;
+}
+
+/** Rewrites texts of a request, byte by byte what was not touched. Resolves to the same array when nothing was. @throws NightshiftError `otlp_malformed` */
+export async function rewriteTexts(bytes: Uint8Array, signal: Signal, { looksAt, rewrite }: TextRewrite): Promise<Uint8Array> {
   const shape = SHAPE[signal].request;
   const edits: Edit[] = [];
   const flagged = new Set<number>();
-  for (const text of listTexts(bytes, shape)) {
+  for (const text of listTexts(bytes, shape, looksAt)) {
     const before = utf8(bytes, text.valueStart, text.end);
-    const after = await redactOrDrop(before, key);
+    const after = await rewrite(before);
     if (after === before) continue;
     edits.push({ start: text.start, end: text.end, bytes: [lengthDelimited(text.number, [Buffer.from(after ?? "")])] });
     if (after === null && text.owner !== null && !flagged.has(text.owner.at)) {
@@ -72,14 +85,14 @@ interface Owner {
 const ATTRIBUTES_FIELD: Readonly<Record<string, number>> = { Span: 9, LogRecord: 6, Resource: 1 };
 
 /** The text fields that may hold something, in wire order. */
-function listTexts(bytes: Uint8Array, shape: MessageShape): TextField[] {
+function listTexts(bytes: Uint8Array, shape: MessageShape, looksAt: TextRewrite["looksAt"]): TextField[] {
   const texts: TextField[] = [];
   const walk = (message: MessageShape, start: number, end: number, around: Owner | null): void => {
     const attributesField = ATTRIBUTES_FIELD[message.name];
     const owner = attributesField === undefined ? around : { at: start, attributesField };
     eachField(bytes, start, end, message, (field) => {
       if (field.shape?.message) walk(field.shape.message, field.valueStart, field.end, owner);
-      else if (field.shape?.text && mayNeedRedaction(latin1(bytes, field.valueStart, field.end))) {
+      else if (field.shape?.text && looksAt(latin1(bytes, field.valueStart, field.end))) {
         texts.push({ number: field.number, start: field.start, valueStart: field.valueStart, end: field.end, owner });
       }
     });
