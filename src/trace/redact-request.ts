@@ -34,9 +34,9 @@ export async function redactRequest(bytes: Uint8Array, signal: Signal, key: Uint
 /** What is done to the texts of a request. */
 export interface TextRewrite {
   /** Whether a text is of interest, by its bytes read as latin1: decoding the others is what costs. */
-  looksAt(latin1: string): boolean;
+  looksAt: (latin1: string) => boolean;
   /** The text as it should be; null empties it, and flags what holds it as `nightshift.pii_unredacted`. */
-  rewrite(text: string): Promise<string | null>;
+  rewrite: (text: string) => Promise<string | null>;
 }
 
 /** Rewrites texts of a request, byte by byte what was not touched. Resolves to the same array when nothing was. @throws NightshiftError `otlp_malformed` */

@@ -27,7 +27,7 @@ export class PartError extends Error {
 const MARKER = ".complete";
 
 /** Where a part lives once it is fetched, and the marker that says it is complete. */
-export function partPlace(part: Part): { dir: string; marker: string } {
+function partPlace(part: Part): { dir: string; marker: string } {
   const dir = fileURLToPath(new URL(`../../../.cache/parts/${part.name}-${part.version}`, import.meta.url));
   return { dir, marker: join(dir, MARKER) };
 }
