@@ -1,13 +1,26 @@
 import { isRecord, payloadOf } from "./json.ts";
-import type { Message, Part, ToolDefinition } from "./message.ts";
+import { isToolCallResponse, type Message, type Part, type ToolDefinition } from "./message.ts";
 
 /**
  * Messages in whatever form SDKs put them into telemetry, as canonical ones: `{role, parts}` of the GenAI conventions with its known deviations, or
- * `{role, content, tool_calls, tool_call_id}` of OpenAI's API. Entries that are neither are left out.
+ * `{role, content, tool_calls, tool_call_id}` of OpenAI's API. Entries that are neither are left out. Every tool answer is a message of its own, of role `tool`.
  */
 export function canonicalMessages(value: unknown): Message[] {
   const list = Array.isArray(value) ? value : [value];
-  return list.filter(isRecord).map((raw) => canonicalMessage(raw));
+  return list.filter(isRecord).flatMap((raw) => apartFromAnswers(canonicalMessage(raw)));
+}
+
+/** Pydantic AI, Strands and Anthropic's form put the answers of parallel calls into one message, of role `user`: taken for a user's turn, it would be one too many. */
+function apartFromAnswers(message: Message): Message[] {
+  if (!message.parts.some(isToolCallResponse)) return [message];
+  const messages: Message[] = [];
+  for (const part of message.parts) {
+    const last = messages.at(-1);
+    if (isToolCallResponse(part)) messages.push({ role: "tool", parts: [part] });
+    else if (last === undefined || last.parts.some(isToolCallResponse)) messages.push({ ...message, parts: [part] });
+    else last.parts.push(part);
+  }
+  return messages;
 }
 
 export function canonicalMessage(raw: Record<string, unknown>): Message {
