@@ -66,11 +66,16 @@ function canonicalPart(raw: Record<string, unknown>): Part {
   if (block?.kind === "answer") return responsePart(block.id, block.response);
   if (block?.kind === "text") return { type: "text", content: block.text };
   const type = typeof raw["type"] === "string" ? raw["type"] : "unknown";
-  if (type === "text") return { ...raw, type: "text", content: textOf(raw["content"] ?? raw["text"]) };
-  if (type === "reasoning" || type === "thinking") return { ...raw, type: "reasoning", content: textOf(raw["content"]) };
+  if (type === "text") return withContent(raw, "text");
+  if (type === "reasoning" || type === "thinking") return withContent(raw, "reasoning");
   if (type === "tool_call") return callPart(raw["id"], raw["name"], raw["arguments"]);
   if (type === "tool_call_response") return responsePart(raw["id"], raw["response"] ?? raw["result"]);
   return { ...raw, type };
+}
+
+/** Chat APIs and the AI SDK have `text` where the conventions have `content`. */
+function withContent({ text, ...raw }: Record<string, unknown>, type: "text" | "reasoning"): Part {
+  return { ...raw, type, content: textOf(raw["content"] ?? text) };
 }
 
 function contentParts(content: unknown): Part[] {
