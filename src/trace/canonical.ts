@@ -1,19 +1,28 @@
+import { readBlock } from "./content-blocks.ts";
 import { isRecord, payloadOf } from "./json.ts";
-import type { Message, Part, ToolDefinition } from "./message.ts";
+import { isToolCallResponse, type Message, type Part, type ToolDefinition } from "./message.ts";
 
 /**
  * Messages in whatever form SDKs put them into telemetry, as canonical ones: `{role, parts}` of the GenAI conventions with its known deviations,
  * `{role, content, tool_calls, tool_call_id}` of OpenAI's API, or the AI SDK's `{role, content: [{type: "tool-call"}]}`. Entries that are none are left out.
+ * Every tool answer is a message of its own, of role `tool`.
  */
 export function canonicalMessages(value: unknown): Message[] {
   const list = Array.isArray(value) ? value : [value];
-  return list.filter(isRecord).flatMap((raw) => oneResultEach(canonicalMessage(raw)));
+  return list.filter(isRecord).flatMap((raw) => apartFromAnswers(canonicalMessage(raw)));
 }
 
-/** Chat templates know one message per tool result; the conventions let one message hold those of all parallel calls. */
-function oneResultEach(message: Message): Message[] {
-  if (message.role !== "tool" || message.parts.length < 2) return [message];
-  return message.parts.map((part) => ({ ...message, parts: [part] }));
+/** Pydantic AI, Strands and Anthropic's form put the answers of parallel calls into one message, of role `user`: taken for a user's turn, it would be one too many. */
+function apartFromAnswers(message: Message): Message[] {
+  if (!message.parts.some(isToolCallResponse)) return [message];
+  const messages: Message[] = [];
+  for (const part of message.parts) {
+    const last = messages.at(-1);
+    if (isToolCallResponse(part)) messages.push({ role: "tool", parts: [part] });
+    else if (last === undefined || last.parts.some(isToolCallResponse)) messages.push({ ...message, parts: [part] });
+    else last.parts.push(part);
+  }
+  return messages;
 }
 
 export function canonicalMessage(raw: Record<string, unknown>): Message {
@@ -56,6 +65,10 @@ export function canonicalTools(value: unknown): ToolDefinition[] {
 }
 
 function canonicalPart(raw: Record<string, unknown>): Part {
+  const block = readBlock(raw);
+  if (block?.kind === "call") return callPart(block.id, block.name, block.arguments);
+  if (block?.kind === "answer") return responsePart(block.id, block.response);
+  if (block?.kind === "text") return { type: "text", content: block.text };
   const type = typeof raw["type"] === "string" ? raw["type"] : "unknown";
   if (type === "text") return withContent(raw, "text");
   if (type === "reasoning" || type === "thinking") return withContent(raw, "reasoning");

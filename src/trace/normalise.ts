@@ -4,13 +4,27 @@ import { aiSdk } from "./dialects/ai-sdk.ts";
 import type { Dialect, Reading } from "./dialects/dialect.ts";
 import { numberAt, textAt } from "./dialects/fields.ts";
 import { genai } from "./dialects/genai.ts";
+import { langfuse } from "./dialects/langfuse.ts";
+import { langsmith } from "./dialects/langsmith.ts";
 import { openaiLogEvents } from "./dialects/openai-log-events.ts";
 import { openinference } from "./dialects/openinference.ts";
+import { spanEventDetails } from "./dialects/span-event-details.ts";
+import { spanEvents } from "./dialects/span-events.ts";
 import { traceloop } from "./dialects/traceloop.ts";
 import type { Attributes, LogEvent, Span } from "./span.ts";
 
 /** Most specific first: where two dialects have the same field, the earlier one's stands. */
-const DIALECTS: readonly Dialect[] = [openaiLogEvents, openinference, aiSdk, traceloop, genai];
+const DIALECTS: readonly Dialect[] = [
+  openaiLogEvents,
+  spanEvents,
+  spanEventDetails,
+  openinference,
+  langsmith,
+  langfuse,
+  aiSdk,
+  traceloop,
+  genai,
+];
 
 /**
  * Translates a span and its log events to the canonical form, whichever dialects they speak. Pure; never throws on what a sender wrote.

@@ -2,6 +2,11 @@ import type { Reason } from "./trajectory.ts";
 
 const CAPTURE_CONTENT =
   "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true in the agent's environment and send /v1/logs to the collector too.";
+/** Of the kits that write messages as span events. */
+const EVENT_CONTENT =
+  "Turn content on: AZURE_TRACING_GEN_AI_CONTENT_RECORDING_ENABLED=true for Azure AI, SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS_SENSITIVE=true for Semantic Kernel; Strands has it on.";
+const ONE_RUN_A_BATCH =
+  "Give wrapOpenAI and traceable a Client with batchSizeLimit: 1: where the start and the end of a streamed run leave in one batch, LangSmith writes it over the run around it.";
 const GATEWAY = "Route the agent's model calls through the Nightshift gateway, which records requests whole.";
 
 /** What an operator does about a reason; `else` where no dialect has a mend of its own. Dialects as `Call.dialect` names them. */
@@ -26,6 +31,8 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
     "ai-sdk": `Leave experimental_telemetry.recordInputs on: ai.prompt.tools is written with the prompt. Otherwise: ${GATEWAY}`,
     openinference: `The instrumentation records no llm.tools (that of the OpenAI Agents SDK never does over chat completions). ${GATEWAY}`,
     "openai-log-events": `The official OpenAI instrumentation records no tool schemas at all. ${GATEWAY}`,
+    "span-events": `Strands and its like write the names of tools only. ${GATEWAY}`,
+    "span-event-details": `Strands writes the names of tools only; in JavaScript (1.19) the opt-in gen_ai_tool_definitions changes nothing. ${GATEWAY}`,
   },
   tool_calls_missing: {
     else: `The history holds answers of tools without the calls. ${GATEWAY}`,
@@ -34,17 +41,24 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
   tool_result_missing: {
     else: "Export the tool spans of the agent (gen_ai.tool.call.id and gen_ai.tool.call.result), or let it send results back with their call ids.",
     genai: "Turn on the opt-in attributes gen_ai.tool.call.arguments and gen_ai.tool.call.result on execute_tool spans.",
+    langsmith: ONE_RUN_A_BATCH,
   },
   system_missing: {
     else: `No system message was recorded. If the agent has one, its SDK drops it. ${GATEWAY}`,
     genai: `Record gen_ai.system_instructions (message content capture). ${GATEWAY}`,
     "ai-sdk": "Leave experimental_telemetry.recordInputs on. If it is, the agent has no system prompt.",
+    "span-events": EVENT_CONTENT,
+    langsmith:
+      "Unset LANGSMITH_HIDE_INPUTS, and give every call a copy of the messages: LangSmith records the list as it is when the run is sent, with what was said later.",
     traceloop: "Set TRACELOOP_TRACE_CONTENT=true (or leave it unset) and traceContent: true on the instrumentation.",
   },
   output_missing: {
     else: `The last answer was not recorded. ${CAPTURE_CONTENT}`,
     genai: CAPTURE_CONTENT,
     "openai-log-events": CAPTURE_CONTENT,
+    "span-events": EVENT_CONTENT,
+    langsmith: `Unset LANGSMITH_HIDE_OUTPUTS. ${ONE_RUN_A_BATCH}`,
+    langfuse: `observeOpenAI runs the parallel calls of a streamed answer into one: only the next request tells them, and none came. Ask for such answers without stream. Otherwise: ${GATEWAY}`,
     "ai-sdk":
       "Leave experimental_telemetry.recordOutputs on, and let the stream be read to its end: a stream that was aborted has no answer.",
     traceloop: "Set TRACELOOP_TRACE_CONTENT=true (or leave it unset) and traceContent: true on the instrumentation.",

@@ -24,7 +24,7 @@ const SCALARS: ScalarTable = [
   { field: "conversationKey", keys: ["gen_ai.conversation.id"] },
 ];
 
-/** The event that carries an inference's attributes, content included, for emitters that keep content off spans. */
+/** The log event that carries an inference's attributes, content included, for emitters that keep content off spans. */
 const DETAILS_EVENT = "gen_ai.client.inference.operation.details";
 
 /**
@@ -37,7 +37,8 @@ export const genai: Dialect = {
     const operation = span.attributes["gen_ai.operation.name"];
     if (typeof operation !== "string") return null;
     const attributes = withDetails(span, logs);
-    const kind = KIND[operation] ?? "structure";
+    // LangSmith calls it a chat, too, when a prompt template is filled.
+    const kind = span.attributes["langsmith.span.kind"] === "prompt" ? "structure" : (KIND[operation] ?? "structure");
     const damage = new Set<Damage>();
     const reading: Reading = { kind, ...readScalars(attributes, SCALARS), ...readNumbers(attributes), ...readFinish(attributes) };
     if (kind === "tool") Object.assign(reading, readTool(attributes));
