@@ -4,6 +4,7 @@ import { z } from "zod";
 import { agentSchema, tenantSchema } from "./config-agent.ts";
 import { tokensSchema } from "./config-api.ts";
 import { artifactsSchema } from "./config-artifacts.ts";
+import { redactionSchema } from "./config-redaction.ts";
 import { transportSchema } from "./config-transport.ts";
 import { nightshiftError } from "./errors.ts";
 
@@ -89,6 +90,7 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe("The OTLP receiver."),
+  redaction: redactionSchema,
   capture: z
     .strictObject({
       graceMs: z.int().min(0).default(15_000).describe("Wait after a conversation's root ended; at least twice the SDK's batch delay."),

@@ -117,6 +117,16 @@ const TABLE = {
     fix: "Give every collector and ingest the same tenants.<slug>.redactionKeyFile. After a change of the key on purpose, delete the row redaction_key:<slug> of table settings.",
     retryable: false,
   },
+  detector_unavailable: {
+    message: (a: { url: string; problem: string }) => `the detector of personal data at ${a.url} did not answer: ${a.problem}`,
+    fix: "Start it or make it reachable: conversations wait for it and go on by themselves, none is saved unexamined. With redaction.detector.driver none, none is asked.",
+    retryable: true,
+  },
+  detector_refused: {
+    message: (a: { url: string; problem: string }) => `the detector of personal data at ${a.url} could not examine a text: ${a.problem}`,
+    fix: "Compare redaction.detector.language and entities with what the analyzer has (`nightshift doctor` asks it); the conversation is put aside and tried again in an hour.",
+    retryable: false,
+  },
   kafka_unavailable: {
     message: (a: { brokers: string; problem: string }) => `Kafka at ${a.brokers} did not answer: ${a.problem}`,
     fix: "Check that the brokers run and are reachable under the addresses that they advertise; senders keep their records and everything continues on its own.",

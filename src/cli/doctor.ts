@@ -5,6 +5,7 @@ import { clientOptions, createClient, type ClientOptions } from "./client.ts";
 import type { CliContext, ExitCode, Style } from "./context.ts";
 import { checkAgents } from "./doctor/agents.ts";
 import { checkArtifacts } from "./doctor/artifacts.ts";
+import { checkDetector } from "./doctor/detector.ts";
 import { bad, ok, type Finding } from "./doctor/finding.ts";
 import { checkJudgesAnswer } from "./doctor/judges.ts";
 import { checkMachine } from "./doctor/machine.ts";
@@ -57,6 +58,7 @@ async function examine(options: DoctorOptions, context: CliContext): Promise<Fin
     ...(await checkTransport(config)),
     ...(await checkArtifacts(config, context)),
     ...checkRedaction(config),
+    ...(await checkDetector(config)),
     ...checkAgents(config, context),
     ...(await checkPolicyServers(config)),
     ...(await checkJudgesAnswer(config, context, { isPaid: options.askJudges === true })),

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { PairJudge, PairResult } from "../reward/pair-judge.ts";
-import { createLimiter, type Limiter } from "../rollout/limiter.ts";
+import { createLimiter, type Limiter } from "../limiter.ts";
 import type { Rollout } from "../rollout/group.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
 import type { Recordings } from "../rollout/recordings.ts";

@@ -1,7 +1,7 @@
 import type { Scenario } from "../scenario/scenario.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Cascade } from "./cascade.ts";
-import type { Limiter } from "./limiter.ts";
+import type { Limiter } from "../limiter.ts";
 import type { ReplayStart } from "./situation.ts";
 
 export interface RolloutLimits {

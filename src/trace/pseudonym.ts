@@ -1,13 +1,30 @@
 import { createHmac } from "node:crypto";
 
-/** What a redaction was. The kind stays readable in the pseudonym. */
-export type PiiKind = "email" | "phone" | "card" | "iban" | "ip" | "secret";
+/** What a redaction was; it stays readable in the pseudonym. The edge finds the first six, a detector (`redaction.detector`) the others too. */
+const KINDS = [
+  "email",
+  "phone",
+  "card",
+  "iban",
+  "ip",
+  "secret",
+  "person",
+  "location",
+  "organization",
+  "group",
+  "date",
+  "url",
+  "crypto",
+  "id",
+  "pii",
+] as const;
+export type PiiKind = (typeof KINDS)[number];
 
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 const LENGTH = 8;
 
 /** Matches every pseudonym. */
-export const PSEUDONYM = /<(?:email|phone|card|iban|ip|secret)_[a-z2-7]{8}>/;
+export const PSEUDONYM = new RegExp(`<(?:${KINDS.join("|")})_[a-z2-7]{8}>`);
 
 /**
  * The consistent stand-in for one value: the same tenant key and value give the same pseudonym on every replica, so that copies between a tool's

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createLimiter } from "../rollout/limiter.ts";
+import { createLimiter } from "../limiter.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";

@@ -14,6 +14,7 @@ import { assemble, type Draft } from "./assemble.ts";
 import { completionOf, toolCallDangles } from "./complete.ts";
 import { closeConversations, type Judged, saveTrajectories } from "./save-trajectories.ts";
 import { learnToolSchemas, loadToolRegistries, withKnownTools } from "./tool-registry.ts";
+import type { Examiner } from "./examine.ts";
 import type { Trajectory } from "./trajectory.ts";
 import { verdictOf } from "./verdict.ts";
 
@@ -37,19 +38,27 @@ const BATCH_BYTES = 32 * 1024 * 1024;
 /** A conversation that cannot be assembled is tried again this much later: the next version may read what this one does not. */
 const SET_ASIDE_MS = 3_600_000;
 
+interface AssemblerDeps {
+  database: Database;
+  config: Config;
+  log: Logger;
+  /** Looks for personal data in everything that is assembled; null where none is configured. */
+  examiner?: Examiner | null;
+}
+
 /** Turns complete conversations into trajectories. Config and store are its only state: any number of sweeps, in any process, give the same. */
-export function createAssembler(deps: { database: Database; config: Config; log: Logger }): Assembler {
-  const { database, config, log } = deps;
+export function createAssembler({ database, config, log, examiner = null }: AssemblerDeps): Assembler {
   const countVerdicts = createVerdictCount();
-  const assembleBatch = async (batch: readonly Conversation[], nowMs: number): Promise<Trajectory[]> => {
+  const assembleBatch = async (batch: readonly Conversation[], nowMs: number, signal?: AbortSignal): Promise<Trajectory[]> => {
     const loaded = await loadCalls(database.kysely, batch);
-    const due: Loaded[] = [];
+    const complete: Loaded[] = [];
     const waiting: { id: string; arrivals: number; untilMs: number }[] = [];
     for (const item of loaded) {
       const completion = completionOf(stateOf(item), config.capture, nowMs);
-      if (completion.state === "complete") due.push(item);
+      if (completion.state === "complete") complete.push(item);
       else waiting.push({ id: item.conversation.id, arrivals: item.conversation.arrivals, untilMs: completion.recheckAtMs });
     }
+    const due = await examined(complete, examiner, signal);
     const drafts = new Map(due.map((item) => [item.conversation.id, draftsOf(item, config)]));
     return database.transaction(async (trx) => {
       await postpone(trx, waiting);
@@ -75,7 +84,10 @@ export function createAssembler(deps: { database: Database; config: Config; log:
         const candidates = await dueConversations(database.kysely, config.capture, nowMs, after);
         after = candidates.at(-1)?.id ?? "";
         for (const batch of batches(candidates)) {
-          const assembled = await assembleApart(batch, nowMs, { assembleBatch, setAside });
+          const assembled = await assembleApart(batch, nowMs, {
+            assembleBatch: (batch, nowMs) => assembleBatch(batch, nowMs, signal),
+            setAside,
+          });
           countVerdicts(assembled);
           created.push(...assembled);
         }
@@ -176,6 +188,15 @@ async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[]): Pr
     }
   }
   return batch.map((conversation) => ({ conversation, calls: byConversation.get(conversation.id) ?? [] }));
+}
+
+async function examined(items: readonly Loaded[], examiner: Examiner | null, signal: AbortSignal | undefined): Promise<readonly Loaded[]> {
+  if (examiner === null) return items;
+  const calls = await examiner.examine(
+    items.map(({ conversation: { tenant }, calls }) => ({ tenant, calls })),
+    { signal },
+  );
+  return items.map(({ conversation }, index) => ({ conversation, calls: calls[index] ?? [] }));
 }
 
 function stateOf({ conversation, calls }: Loaded) {

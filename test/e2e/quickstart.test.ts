@@ -7,7 +7,7 @@ import { parseConfig, type AgentConfig, type Config } from "../../src/config.ts"
 import { silentLog } from "../../src/log.ts";
 import { encodeGroup } from "../../src/rollout/encode-group.ts";
 import type { TrajectoryGroup } from "../../src/rollout/group.ts";
-import { createLimiter } from "../../src/rollout/limiter.ts";
+import { createLimiter } from "../../src/limiter.ts";
 import { loadRecordings } from "../../src/rollout/load-recordings.ts";
 import { rolloutGroup } from "../../src/rollout/loop.ts";
 import type { Recordings } from "../../src/rollout/recordings.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { decodeGroup, encodeGroup } from "../../src/rollout/encode-group.ts";
-import { createLimiter } from "../../src/rollout/limiter.ts";
+import { createLimiter } from "../../src/limiter.ts";
 import { rolloutGroup } from "../../src/rollout/loop.ts";
 import type { GroupPlan } from "../../src/rollout/plan.ts";
 import type { Trajectory } from "../../src/trajectory/trajectory.ts";

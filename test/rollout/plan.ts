@@ -1,4 +1,4 @@
-import { createLimiter } from "../../src/rollout/limiter.ts";
+import { createLimiter } from "../../src/limiter.ts";
 import type { GroupPlan } from "../../src/rollout/plan.ts";
 import type { Scenario } from "../../src/scenario/scenario.ts";
 import { selectScenarios } from "../../src/scenario/select.ts";

@@ -3,7 +3,7 @@ import { createRandom } from "../../deploy/quickstart/random.ts";
 import type { Cascade } from "../../src/rollout/cascade.ts";
 import { encodeGroup } from "../../src/rollout/encode-group.ts";
 import type { Rung, TrajectoryGroup } from "../../src/rollout/group.ts";
-import { createLimiter } from "../../src/rollout/limiter.ts";
+import { createLimiter } from "../../src/limiter.ts";
 import { rolloutGroup } from "../../src/rollout/loop.ts";
 import { selfReplay } from "../../src/rollout/replay-check.ts";
 import { selectScenarios } from "../../src/scenario/select.ts";
