@@ -26,7 +26,7 @@ function apartFromAnswers(message: Message): Message[] {
 export function canonicalMessage(raw: Record<string, unknown>): Message {
   const role = typeof raw["role"] === "string" ? raw["role"] : "user";
   const named = typeof raw["name"] === "string" ? { name: raw["name"] } : {};
-  if (Array.isArray(raw["parts"])) return { role, parts: raw["parts"].filter(isRecord).map(canonicalPart), ...named };
+  if (Array.isArray(raw["parts"])) return { role, parts: canonicalParts(raw["parts"]), ...named };
   const callId = raw["tool_call_id"] ?? (role === "tool" ? raw["id"] : undefined);
   if (role === "tool") return { role, parts: [responsePart(callId, raw["content"])], ...named };
   return { role, parts: [...contentParts(raw["content"]), ...toolCallParts(raw["tool_calls"])], ...named };
@@ -59,6 +59,14 @@ export function canonicalTools(value: unknown): ToolDefinition[] {
   });
 }
 
+/** Streams begin with an empty text, which some SDKs record as a part beside the calls: it says nothing. */
+function canonicalParts(list: readonly unknown[]): Part[] {
+  return list
+    .filter(isRecord)
+    .map(canonicalPart)
+    .filter((part) => part.type !== "text" || part["content"] !== "");
+}
+
 function canonicalPart(raw: Record<string, unknown>): Part {
   const type = typeof raw["type"] === "string" ? raw["type"] : "unknown";
   if (type === "text") return { ...raw, type: "text", content: textOf(raw["content"] ?? raw["text"]) };
@@ -74,8 +82,7 @@ function contentParts(content: unknown): Part[] {
   return content.flatMap((item: unknown): Part[] => {
     if (typeof item === "string") return [{ type: "text", content: item }];
     if (!isRecord(item)) return [];
-    if (Array.isArray(item["parts"])) return item["parts"].filter(isRecord).map(canonicalPart);
-    return [canonicalPart(item)];
+    return canonicalParts(Array.isArray(item["parts"]) ? item["parts"] : [item]);
   });
 }
 

@@ -3,12 +3,14 @@ import type { Assignment, Call, Damage } from "./call.ts";
 import type { Dialect, Reading } from "./dialects/dialect.ts";
 import { numberAt, textAt } from "./dialects/fields.ts";
 import { genai } from "./dialects/genai.ts";
+import { googleAdk } from "./dialects/google-adk.ts";
+import { mlflow } from "./dialects/mlflow.ts";
 import { openaiLogEvents } from "./dialects/openai-log-events.ts";
 import { openinference } from "./dialects/openinference.ts";
 import type { Attributes, LogEvent, Span } from "./span.ts";
 
 /** Most specific first: where two dialects have the same field, the earlier one's stands. */
-const DIALECTS: readonly Dialect[] = [openaiLogEvents, openinference, genai];
+const DIALECTS: readonly Dialect[] = [googleAdk, mlflow, openaiLogEvents, openinference, genai];
 
 /**
  * Translates a span and its log events to the canonical form, whichever dialects they speak. Pure; never throws on what a sender wrote.
@@ -33,7 +35,8 @@ export function normalise(span: Span, logs: readonly LogEvent[]): Call {
 function fill(merged: Reading, reading: Reading): boolean {
   let contributed = false;
   for (const [field, value] of Object.entries(reading) as [keyof Reading, Reading[keyof Reading]][]) {
-    if (field === "damage" || field === "kind" || value === undefined || hasContent(merged[field])) continue;
+    if (field === "damage" || field === "kind" || field === "eventsToldElsewhere" || value === undefined || hasContent(merged[field]))
+      continue;
     Object.assign(merged, { [field]: value });
     contributed = true;
   }
@@ -136,10 +139,14 @@ function exceptionType(span: Span): string | undefined {
   return exception === undefined ? undefined : textAt(exception.attributes, "exception.type");
 }
 
+/** OpenLLMetry marks every chunk of a stream by an empty event: an answer of more than 128 chunks loses marks, and nothing else. */
+const CHUNK_MARKS: ReadonlySet<string> = new Set(["llm.content.completion.chunk", "gen_ai.content.completion.chunk"]);
+
 function damageOf(span: Span, logs: readonly LogEvent[], readings: readonly Reading[]): Damage[] {
   const damage = new Set(readings.flatMap((reading) => reading.damage ?? []));
   if (span.droppedAttributes > 0) damage.add("dropped_attributes");
-  if (span.droppedEvents > 0) damage.add("dropped_events");
+  const isTold = readings.some((reading) => reading.eventsToldElsewhere) || span.events.every((event) => CHUNK_MARKS.has(event.name));
+  if (span.droppedEvents > 0 && !isTold) damage.add("dropped_events");
   const flagged = [span.attributes, span.resource, ...logs.map((log) => log.attributes)];
   if (flagged.some((attributes) => attributes[ATTRIBUTE.piiUnredacted] === true)) damage.add("pii_unredacted");
   return [...damage].sort();

@@ -24,6 +24,9 @@ const SCALARS: ScalarTable = [
   { field: "conversationKey", keys: ["gen_ai.conversation.id"] },
 ];
 
+/** Google ADK's span around parallel executions, which executes nothing. */
+const MERGED_TOOLS = "(merged tools)";
+
 /** The event that carries an inference's attributes, content included, for emitters that keep content off spans. */
 const DETAILS_EVENT = "gen_ai.client.inference.operation.details";
 
@@ -37,7 +40,7 @@ export const genai: Dialect = {
     const operation = span.attributes["gen_ai.operation.name"];
     if (typeof operation !== "string") return null;
     const attributes = withDetails(span, logs);
-    const kind = KIND[operation] ?? "structure";
+    const kind = span.attributes["gen_ai.tool.name"] === MERGED_TOOLS ? "structure" : (KIND[operation] ?? "structure");
     const damage = new Set<Damage>();
     const reading: Reading = { kind, ...readScalars(attributes, SCALARS), ...readNumbers(attributes), ...readFinish(attributes) };
     if (kind === "tool") Object.assign(reading, readTool(attributes));
@@ -46,7 +49,8 @@ export const genai: Dialect = {
   },
 };
 
-function withDetails(span: Span, logs: readonly LogEvent[]): Attributes {
+/** A span's attributes with those of its details event, the span's first. */
+export function withDetails(span: Span, logs: readonly LogEvent[]): Attributes {
   const merged: Record<string, Attributes[string]> = {};
   for (const log of logs) if (log.eventName === DETAILS_EVENT) Object.assign(merged, log.attributes);
   return { ...merged, ...span.attributes };
