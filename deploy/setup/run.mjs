@@ -16,7 +16,7 @@ export function runTypeScript(file, args) {
 }
 
 /** Prepares, runs, and turns a set-up problem into one line and exit code 2. */
-export async function main(file, args, needs = { python: false }) {
+export async function main(file, args, needs = {}) {
   try {
     await ensureSetup(needs);
     process.exitCode = await runTypeScript(file, args);

@@ -8,7 +8,10 @@ import { fileURLToPath } from "node:url";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const UV = "uv==0.13.9";
+/** A package of its own, so that what is only recorded stays out of the product's packages. */
+const SDKS = "test/fixtures/otlp/sdk";
 const NODE_MIB = 600;
+const SDKS_MIB = 400;
 const PYTHON_MIB = 5_600;
 
 /** A set-up problem that the user can mend: printed as one line with its fix, exit code 2. */
@@ -18,11 +21,12 @@ export class SetupError extends Error {
   }
 }
 
-/** @param {{ python: boolean }} needs Whether the Python environment is needed too. */
+/** @param {{ python?: boolean, sdks?: boolean }} needs Whether the Python environment, or the SDKs that tests record, are needed too. */
 export async function ensureSetup(needs) {
   const major = Number(process.versions.node.split(".")[0]);
   if (major < 20) throw new SetupError(`Node ${process.versions.node} is too old`, "install Node 20 or newer");
   await ensureNodePackages();
+  if (needs.sdks) await ensureSdks();
   if (needs.python) await ensurePython();
 }
 
@@ -50,6 +54,21 @@ async function ensureNodePackages() {
     "npm",
     ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"],
     "installing the Node packages failed",
+    "check the network and run the command again",
+  );
+  writeFileSync(marker, wanted);
+}
+
+async function ensureSdks() {
+  const marker = join(ROOT, SDKS, "node_modules", ".nightshift-setup");
+  const wanted = hashOf(`${SDKS}/package-lock.json`);
+  if (isMarked(marker, wanted)) return;
+  checkDisk(SDKS_MIB, "the recorded SDKs");
+  say(`set-up: SDKs whose telemetry the tests record (about ${SDKS_MIB} MiB on disk)`);
+  await run(
+    "npm",
+    ["ci", "--prefix", SDKS, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+    "installing the recorded SDKs failed",
     "check the network and run the command again",
   );
   writeFileSync(marker, wanted);

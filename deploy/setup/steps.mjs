@@ -54,7 +54,7 @@ export const END_TO_END = [LOOPS];
 /** Runs one set of lanes after the other, all steps even after a failure, unless it says that the next ones need it; exit code 1 when one failed. */
 export async function runSteps(...stages) {
   try {
-    await ensureSetup({ python: true });
+    await ensureSetup({ python: true, sdks: true });
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     process.stderr.write(`${error.message}\n`);

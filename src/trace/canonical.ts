@@ -1,3 +1,4 @@
+import { readBlock } from "./content-blocks.ts";
 import { isRecord, payloadOf } from "./json.ts";
 import { isToolCallResponse, type Message, type Part, type ToolDefinition } from "./message.ts";
 
@@ -68,6 +69,10 @@ function canonicalParts(list: readonly unknown[]): Part[] {
 }
 
 function canonicalPart(raw: Record<string, unknown>): Part {
+  const block = readBlock(raw);
+  if (block?.kind === "call") return callPart(block.id, block.name, block.arguments);
+  if (block?.kind === "answer") return responsePart(block.id, block.response);
+  if (block?.kind === "text") return { type: "text", content: block.text };
   const type = typeof raw["type"] === "string" ? raw["type"] : "unknown";
   if (type === "text") return { ...raw, type: "text", content: textOf(raw["content"] ?? raw["text"]) };
   if (type === "reasoning" || type === "thinking") return { ...raw, type: "reasoning", content: textOf(raw["content"]) };

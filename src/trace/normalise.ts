@@ -4,13 +4,27 @@ import type { Dialect, Reading } from "./dialects/dialect.ts";
 import { numberAt, textAt } from "./dialects/fields.ts";
 import { genai } from "./dialects/genai.ts";
 import { googleAdk } from "./dialects/google-adk.ts";
+import { langfuse } from "./dialects/langfuse.ts";
+import { langsmith } from "./dialects/langsmith.ts";
 import { mlflow } from "./dialects/mlflow.ts";
 import { openaiLogEvents } from "./dialects/openai-log-events.ts";
 import { openinference } from "./dialects/openinference.ts";
+import { spanEventDetails } from "./dialects/span-event-details.ts";
+import { spanEvents } from "./dialects/span-events.ts";
 import type { Attributes, LogEvent, Span } from "./span.ts";
 
 /** Most specific first: where two dialects have the same field, the earlier one's stands. */
-const DIALECTS: readonly Dialect[] = [googleAdk, mlflow, openaiLogEvents, openinference, genai];
+const DIALECTS: readonly Dialect[] = [
+  googleAdk,
+  openaiLogEvents,
+  spanEvents,
+  spanEventDetails,
+  openinference,
+  langsmith,
+  langfuse,
+  mlflow,
+  genai,
+];
 
 /**
  * Translates a span and its log events to the canonical form, whichever dialects they speak. Pure; never throws on what a sender wrote.

@@ -24,10 +24,7 @@ const SCALARS: ScalarTable = [
   { field: "conversationKey", keys: ["gen_ai.conversation.id"] },
 ];
 
-/** Google ADK's span around parallel executions, which executes nothing. */
-const MERGED_TOOLS = "(merged tools)";
-
-/** The event that carries an inference's attributes, content included, for emitters that keep content off spans. */
+/** The log event that carries an inference's attributes, content included, for emitters that keep content off spans. */
 const DETAILS_EVENT = "gen_ai.client.inference.operation.details";
 
 /**
@@ -40,7 +37,7 @@ export const genai: Dialect = {
     const operation = span.attributes["gen_ai.operation.name"];
     if (typeof operation !== "string") return null;
     const attributes = withDetails(span, logs);
-    const kind = span.attributes["gen_ai.tool.name"] === MERGED_TOOLS ? "structure" : (KIND[operation] ?? "structure");
+    const kind = isNoOperation(span.attributes) ? "structure" : (KIND[operation] ?? "structure");
     const damage = new Set<Damage>();
     const reading: Reading = { kind, ...readScalars(attributes, SCALARS), ...readNumbers(attributes), ...readFinish(attributes) };
     if (kind === "tool") Object.assign(reading, readTool(attributes));
@@ -48,6 +45,11 @@ export const genai: Dialect = {
     return { ...reading, damage: [...damage] };
   },
 };
+
+/** LangSmith calls it a chat, too, when a prompt template is filled; Google ADK has a span around parallel executions, which executes nothing. */
+function isNoOperation(attributes: Attributes): boolean {
+  return attributes["langsmith.span.kind"] === "prompt" || attributes["gen_ai.tool.name"] === "(merged tools)";
+}
 
 /** A span's attributes with those of its details event, the span's first. */
 export function withDetails(span: Span, logs: readonly LogEvent[]): Attributes {

@@ -10,16 +10,23 @@ interface RawCall {
 /**
  * OpenInference for JavaScript appends the pieces of parallel streamed calls to one: id `call_acall_b`, name `lookuprefund`, arguments `{…}{…}`.
  * Takes them apart where that has exactly one reading: as many JSON objects as tool names and ids. Otherwise the call stays as it came.
+ * @param idOf `first` where the SDK (LangSmith) keeps the id of the first call only: the others come back without one
  */
-export function unglueCalls(call: RawCall, tools: readonly ToolDefinition[]): RawCall[] {
+export function unglueCalls(call: RawCall, tools: readonly ToolDefinition[], idOf: "each" | "first" = "each"): RawCall[] {
   if (typeof call.name !== "string" || typeof call.arguments !== "string" || typeof call.id !== "string") return [call];
-  if (tryJson(call.arguments) !== undefined) return [call];
-  const documents = splitObjects(call.arguments);
-  if (documents === null || documents.length < 2) return [call];
+  const documents = gluedDocuments(call.arguments);
+  if (documents === null) return [call];
   const names = splitNames(call.name, [...new Set(tools.map((tool) => tool.name))], documents.length);
-  const ids = splitIds(call.id, documents.length);
+  const ids = idOf === "first" ? [call.id] : splitIds(call.id, documents.length);
   if (names === null || ids === null) return [call];
   return documents.map((text, index) => ({ id: ids[index], name: names[index], arguments: text }));
+}
+
+/** The arguments of several calls in one text; null for anything else. */
+export function gluedDocuments(text: string): string[] | null {
+  if (tryJson(text) !== undefined) return null;
+  const documents = splitObjects(text);
+  return documents === null || documents.length < 2 ? null : documents;
 }
 
 /** Top-level JSON objects that follow each other; null when something else is between them. */

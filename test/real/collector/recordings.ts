@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { decodeLogs, decodeSpans } from "../../../src/trace/decode.ts";
+import { RECORDINGS as RECORDED } from "../../fixtures/otlp/recordings.ts";
 import { fixtureFile } from "../../fixtures/otlp/rewrite.ts";
-import { SDKS, type Sdk } from "../../fixtures/otlp/sdk/record.ts";
 import { QUESTION, SYSTEM } from "../../fixtures/otlp/sdk/scenario.ts";
 
 export interface RecordedRequest {
@@ -29,13 +29,14 @@ const PLANTED: readonly [text: string, sensitive: string][] = [
 ];
 
 /** The recording of a real SDK, traces and logs, with personal data and a secret in messages, tool results and answers. */
-export function recordingOf(sdk: Sdk): RecordedRequest[] {
+export function recordingOf(sdk: string): RecordedRequest[] {
   const requests = (["traces", "logs"] as const).map((signal) => recorded(fixtureFile(sdk, `${signal}.bin`), signal));
   return requests.filter(({ body }) => body.length > 0);
 }
 
-/** Of all SDKs. */
-export const RECORDINGS: readonly RecordedRequest[] = SDKS.flatMap(recordingOf);
+/** All recorded SDKs. */
+export const RECORDED_SDKS: readonly string[] = Object.keys(RECORDED);
+export const RECORDINGS: readonly RecordedRequest[] = RECORDED_SDKS.flatMap(recordingOf);
 
 /** How many spans and log events the requests hold. */
 export function countsOf(requests: readonly RecordedRequest[]): { spans: number; logs: number } {
