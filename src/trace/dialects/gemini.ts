@@ -6,7 +6,7 @@ import type { Message, ToolDefinition } from "../message.ts";
 export function geminiMessages(value: unknown, role = "user"): Message[] {
   const list = Array.isArray(value) ? value : [value];
   return canonicalMessages(
-    list.flatMap((content) => {
+    list.flatMap((content): Record<string, unknown>[] => {
       if (typeof content === "string") return content === "" ? [] : [{ role, content }];
       if (!isRecord(content)) return [];
       const parts = Array.isArray(content["parts"]) ? content["parts"].filter(isRecord).map(partOf) : [partOf(content)];
