@@ -3,6 +3,7 @@ import { configSchema } from "../../src/config.ts";
 import { errorTable } from "../../src/errors.ts";
 import { METRIC, METRIC_ATTRIBUTE, type MetricDefinition } from "../../src/telemetry/metrics.ts";
 import { batchSchemaFiles } from "../../src/training/batch-schema.ts";
+import { dialectsPage } from "../../test/fixtures/otlp/dialects-page.ts";
 
 /** A file that is made from the code: path below the repository root, and its whole text. */
 export interface GeneratedFile {
@@ -14,6 +15,7 @@ export interface GeneratedFile {
 export function generatedFiles(): GeneratedFile[] {
   return [
     { path: "docs/config.md", text: configPage() },
+    { path: "docs/dialects.md", text: dialectsPage() },
     { path: "docs/errors.md", text: errorsPage() },
     { path: "docs/metrics.md", text: metricsPage() },
     ...batchSchemaFiles(),

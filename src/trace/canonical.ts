@@ -3,21 +3,24 @@ import { isRecord, payloadOf } from "./json.ts";
 import { isToolCallResponse, type Message, type Part, type ToolDefinition } from "./message.ts";
 
 /**
- * Messages in whatever form SDKs put them into telemetry, as canonical ones: `{role, parts}` of the GenAI conventions with its known deviations, or
- * `{role, content, tool_calls, tool_call_id}` of OpenAI's API. Entries that are neither are left out. Every tool answer is a message of its own, of role `tool`.
+ * Messages in whatever form SDKs put them into telemetry, as canonical ones: `{role, parts}` of the GenAI conventions with its known deviations,
+ * `{role, content, tool_calls, tool_call_id}` of OpenAI's API, or the AI SDK's `{role, content: [{type: "tool-call"}]}`. Entries that are none are left out.
  */
 export function canonicalMessages(value: unknown): Message[] {
   const list = Array.isArray(value) ? value : [value];
-  return list.filter(isRecord).flatMap((raw) => apartFromAnswers(canonicalMessage(raw)));
+  return list.filter(isRecord).flatMap((raw) => oneResultEach(canonicalMessage(raw)));
 }
 
-/** Pydantic AI, Strands and Anthropic's form put the answers of parallel calls into one message, of role `user`: taken for a user's turn, it would be one too many. */
-function apartFromAnswers(message: Message): Message[] {
+/**
+ * Chat templates know one message per tool result; the conventions let one message hold those of all parallel calls, and Pydantic AI, Strands and Anthropic's form
+ * put them into one of role `user`: taken for a user's turn, it would be one too many.
+ */
+function oneResultEach(message: Message): Message[] {
   if (!message.parts.some(isToolCallResponse)) return [message];
   const messages: Message[] = [];
   for (const part of message.parts) {
     const last = messages.at(-1);
-    if (isToolCallResponse(part)) messages.push({ role: "tool", parts: [part] });
+    if (isToolCallResponse(part)) messages.push(message.role === "tool" ? { ...message, parts: [part] } : { role: "tool", parts: [part] });
     else if (last === undefined || last.parts.some(isToolCallResponse)) messages.push({ ...message, parts: [part] });
     else last.parts.push(part);
   }
@@ -28,9 +31,12 @@ export function canonicalMessage(raw: Record<string, unknown>): Message {
   const role = typeof raw["role"] === "string" ? raw["role"] : "user";
   const named = typeof raw["name"] === "string" ? { name: raw["name"] } : {};
   if (Array.isArray(raw["parts"])) return { role, parts: canonicalParts(raw["parts"]), ...named };
+  const content = raw["content"];
+  if (role === "tool" && Array.isArray(content) && content.some((part) => isRecord(part) && part["type"] === "tool-result"))
+    return { role, parts: contentParts(content), ...named };
   const callId = raw["tool_call_id"] ?? (role === "tool" ? raw["id"] : undefined);
-  if (role === "tool") return { role, parts: [responsePart(callId, raw["content"])], ...named };
-  return { role, parts: [...contentParts(raw["content"]), ...toolCallParts(raw["tool_calls"])], ...named };
+  if (role === "tool") return { role, parts: [responsePart(callId, content)], ...named };
+  return { role, parts: [...contentParts(content), ...toolCallParts(raw["tool_calls"])], ...named };
 }
 
 /** System instructions: a bare string, text parts, or messages. Null when there are none. */
@@ -74,11 +80,24 @@ function canonicalPart(raw: Record<string, unknown>): Part {
   if (block?.kind === "answer") return responsePart(block.id, block.response);
   if (block?.kind === "text") return { type: "text", content: block.text };
   const type = typeof raw["type"] === "string" ? raw["type"] : "unknown";
-  if (type === "text") return { ...raw, type: "text", content: textOf(raw["content"] ?? raw["text"]) };
-  if (type === "reasoning" || type === "thinking") return { ...raw, type: "reasoning", content: textOf(raw["content"]) };
+  if (type === "text") return withContent(raw, "text");
+  if (type === "reasoning" || type === "thinking") return withContent(raw, "reasoning");
   if (type === "tool_call") return callPart(raw["id"], raw["name"], raw["arguments"]);
   if (type === "tool_call_response") return responsePart(raw["id"], raw["response"] ?? raw["result"]);
+  // The AI SDK's; `args` and `result` until its version 4.
+  if (type === "tool-call") return callPart(raw["toolCallId"], raw["toolName"], raw["input"] ?? raw["args"]);
+  if (type === "tool-result") return responsePart(raw["toolCallId"], resultOf(raw["output"]) ?? raw["result"]);
   return { ...raw, type };
+}
+
+/** Chat APIs and the AI SDK have `text` where the conventions have `content`. */
+function withContent({ text, ...raw }: Record<string, unknown>, type: "text" | "reasoning"): Part {
+  return { ...raw, type, content: textOf(raw["content"] ?? text) };
+}
+
+/** The AI SDK wraps what a tool gave: `{type: "json" | "text" | "error-text" | …, value}`. */
+function resultOf(output: unknown): unknown {
+  return isRecord(output) && "value" in output ? output["value"] : output;
 }
 
 function contentParts(content: unknown): Part[] {

@@ -1,5 +1,6 @@
 import { ATTRIBUTE } from "../telemetry.ts";
 import type { Assignment, Call, Damage } from "./call.ts";
+import { aiSdk } from "./dialects/ai-sdk.ts";
 import type { Dialect, Reading } from "./dialects/dialect.ts";
 import { numberAt, textAt } from "./dialects/fields.ts";
 import { genai } from "./dialects/genai.ts";
@@ -11,6 +12,7 @@ import { openaiLogEvents } from "./dialects/openai-log-events.ts";
 import { openinference } from "./dialects/openinference.ts";
 import { spanEventDetails } from "./dialects/span-event-details.ts";
 import { spanEvents } from "./dialects/span-events.ts";
+import { traceloop } from "./dialects/traceloop.ts";
 import type { Attributes, LogEvent, Span } from "./span.ts";
 
 /** Most specific first: where two dialects have the same field, the earlier one's stands. */
@@ -22,6 +24,8 @@ const DIALECTS: readonly Dialect[] = [
   openinference,
   langsmith,
   langfuse,
+  aiSdk,
+  traceloop,
   mlflow,
   genai,
 ];

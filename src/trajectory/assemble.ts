@@ -83,9 +83,24 @@ export function assemble(conversation: ConversationIdentity, calls: readonly Cal
 
 /** The system message first, then input and output as the last call of the branch saw and wrote them. */
 function transcriptOf(branch: Branch): Message[] {
-  const messages = [...branch.leaf.input, ...branch.leaf.output];
+  const messages = [...historyOf(branch), ...branch.leaf.output];
   const isSystem = (message: Message) => authorOf(message.role) === "system";
   return [...messages.filter(isSystem), ...messages.filter((message) => !isSystem(message))];
+}
+
+/**
+ * What the last call read. Old OpenLLMetry leaves the tool calls out of an assistant's turn there, and the turn is empty: the call that wrote it has them. A turn
+ * whose call was not recorded stays empty, which the verdict names.
+ */
+function historyOf({ leaf, calls }: Branch): Message[] {
+  const history = [...leaf.input];
+  for (const { input, output } of calls) {
+    const [answer] = output;
+    const turn = history[input.length];
+    const isEmpty = turn !== undefined && authorOf(turn.role) === "assistant" && turn.parts.length === 0;
+    if (isEmpty && answer !== undefined) history[input.length] = answer;
+  }
+  return history;
 }
 
 function idOf(conversationId: string, branch: Branch): string {

@@ -21,6 +21,10 @@ const CONVERSATION_ATTRIBUTES = [
   "traceloop.association.properties.thread_id",
   "ai.telemetry.metadata.conversationId",
   "ai.telemetry.metadata.threadId",
+  "ai.telemetry.metadata.chatId",
+  "ai.settings.context.conversationId",
+  "ai.settings.context.threadId",
+  "ai.settings.context.chatId",
 ];
 const SESSION_ATTRIBUTES = [
   "session.id",
@@ -28,9 +32,10 @@ const SESSION_ATTRIBUTES = [
   "langsmith.trace.session_id",
   "traceloop.association.properties.session_id",
   "ai.telemetry.metadata.sessionId",
+  "ai.settings.context.sessionId",
   "gcp.vertex.agent.session_id",
 ];
-const AGENT_NAME_ATTRIBUTES = ["gen_ai.agent.name", "agent.name", "graph.node.id"];
+const AGENT_NAME_ATTRIBUTES = ["gen_ai.agent.name", "agent.name", "graph.node.id", "ai.telemetry.functionId"];
 const RANK: Readonly<Record<KeyKind, number>> = { conversation: 0, session: 1, trace: 2 };
 const MAX_KEY_LENGTH = 512;
 

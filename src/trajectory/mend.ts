@@ -13,6 +13,7 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
   },
   dropped_attributes: {
     else: "Raise OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT: the SDK dropped attributes of a long conversation.",
+    traceloop: "Set OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=4096, or upgrade OpenLLMetry: its old form writes several attributes per message.",
     openinference:
       "Set OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=4096: OpenInference writes several attributes per message, and the default of 128 drops the rest.",
   },
@@ -22,7 +23,13 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
   tool_definitions_missing: {
     else: `The SDK records no tool schemas. ${GATEWAY}`,
     genai: `Turn on the opt-in attribute gen_ai.tool.definitions with parameters, if the SDK has it. Otherwise: ${GATEWAY}`,
+    "ai-sdk": `Leave experimental_telemetry.recordInputs on: ai.prompt.tools is written with the prompt. Otherwise: ${GATEWAY}`,
+    openinference: `The instrumentation records no llm.tools (that of the OpenAI Agents SDK never does over chat completions). ${GATEWAY}`,
     "openai-log-events": `The official OpenAI instrumentation records no tool schemas at all. ${GATEWAY}`,
+  },
+  tool_calls_missing: {
+    else: `The history holds answers of tools without the calls. ${GATEWAY}`,
+    traceloop: `Upgrade OpenLLMetry to a version with gen_ai.input.messages (in JavaScript from 0.25 on): the old form leaves tool calls out of the history. ${GATEWAY}`,
   },
   tool_result_missing: {
     else: "Export the tool spans of the agent (gen_ai.tool.call.id and gen_ai.tool.call.result), or let it send results back with their call ids.",
@@ -31,15 +38,23 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
   system_missing: {
     else: `No system message was recorded. If the agent has one, its SDK drops it. ${GATEWAY}`,
     genai: `Record gen_ai.system_instructions (message content capture). ${GATEWAY}`,
+    "ai-sdk": "Leave experimental_telemetry.recordInputs on. If it is, the agent has no system prompt.",
+    traceloop: "Set TRACELOOP_TRACE_CONTENT=true (or leave it unset) and traceContent: true on the instrumentation.",
   },
   output_missing: {
     else: `The last answer was not recorded. ${CAPTURE_CONTENT}`,
     genai: CAPTURE_CONTENT,
     "openai-log-events": CAPTURE_CONTENT,
+    "ai-sdk":
+      "Leave experimental_telemetry.recordOutputs on, and let the stream be read to its end: a stream that was aborted has no answer.",
+    traceloop: "Set TRACELOOP_TRACE_CONTENT=true (or leave it unset) and traceContent: true on the instrumentation.",
     openinference:
       "Unset OPENINFERENCE_HIDE_OUTPUTS and OPENINFERENCE_HIDE_OUTPUT_MESSAGES; if the call failed or was cancelled, nothing is to be mended.",
   },
-  pairing_guessed: { else: `Parallel tool calls carry no ids, so their results were told apart by order only. ${GATEWAY}` },
+  pairing_guessed: {
+    else: `Parallel tool calls carry no ids, so their results were told apart by order only. ${GATEWAY}`,
+    traceloop: `Upgrade OpenLLMetry to a version with gen_ai.input.messages, which has the ids of tool calls. Otherwise: ${GATEWAY}`,
+  },
   compacted_unlinked: {
     else: "The history was compacted or cut before the first recorded call. Send the same gen_ai.conversation.id on every call of a conversation.",
   },

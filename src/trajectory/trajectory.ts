@@ -7,6 +7,7 @@ export const reasonSchema = z.enum([
   "dropped_attributes",
   "dropped_events",
   "tool_definitions_missing",
+  "tool_calls_missing",
   "tool_result_missing",
   "system_missing",
   "output_missing",

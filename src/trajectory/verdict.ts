@@ -1,4 +1,4 @@
-import { isToolCall } from "../trace/message.ts";
+import { isToolCall, isToolCallResponse, type Message } from "../trace/message.ts";
 import type { Draft } from "./assemble.ts";
 import { authorOf } from "./assembly/items.ts";
 import { UNKNOWN_AGENT } from "./match-agent.ts";
@@ -20,6 +20,7 @@ export function verdictOf(draft: Draft, tenant: { trainingConsent: "allow" | "de
   flag("output_missing", authorOf(trajectory.messages.at(-1)?.role ?? "") !== "assistant");
   flag("system_missing", !evidence.fromGateway && authorOf(trajectory.messages[0]?.role ?? "") !== "system");
   flag("tool_definitions_missing", definitionsMissing(trajectory));
+  flag("tool_calls_missing", callsMissing(trajectory.messages));
   flag("tool_result_missing", evidence.unanswered.length > 0);
   flag("pairing_guessed", evidence.pairingGuessed);
   flag("compacted_unlinked", evidence.compactedUnlinked);
@@ -33,4 +34,18 @@ function definitionsMissing({ messages, tools }: Draft["trajectory"]): boolean {
   const schemas = new Set((tools ?? []).filter((tool) => tool.parameters !== undefined).map((tool) => tool.name));
   const called = messages.flatMap((message) => message.parts.filter(isToolCall).map((part) => part.name));
   return called.some((name) => !schemas.has(name)) || (tools ?? []).some((tool) => !schemas.has(tool.name));
+}
+
+/** More results came than the turn before them called for: its calls were not recorded. */
+function callsMissing(messages: readonly Message[]): boolean {
+  let called = 0;
+  let answered = 0;
+  for (const { role, parts } of messages) {
+    // The calls of one turn may stand in several messages.
+    if (authorOf(role) === "assistant" && answered > 0) called = answered = 0;
+    called += parts.filter(isToolCall).length;
+    answered += parts.filter(isToolCallResponse).length;
+    if (answered > called) return true;
+  }
+  return false;
 }

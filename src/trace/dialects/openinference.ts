@@ -123,7 +123,9 @@ function finishReasonOf(attributes: Attributes): string | undefined {
 function answerOf(attributes: Attributes): Record<string, unknown> | undefined {
   if (attributes["output.mime_type"] !== "application/json") return undefined;
   const { value } = jsonOf(attributes["output.value"]);
-  return isRecord(value) ? value : undefined;
+  // The agents' instrumentation keeps a list of the answers to one call: of one.
+  const answer: unknown = Array.isArray(value) && value.length === 1 ? value[0] : value;
+  return isRecord(answer) ? answer : undefined;
 }
 
 /** `tool.parameters` is the schema by the specification and the arguments in Agno: only `input.value` is taken for the arguments. */

@@ -88,7 +88,8 @@ function callsOn(leaf: Recorded, tree: readonly Recorded[], open: readonly Recor
 
 /**
  * A later request carries this call's answer. Where no call's answer to the same question is carried word for word, one in other words counts too: four SDKs
- * garble streamed parallel calls on the answering span, and the next request's history is right.
+ * garble streamed parallel calls on the answering span, and the next request's history is right. Old OpenLLMetry leaves tool calls out of the history: then a
+ * tool's answer is what follows the question.
  */
 function isContinued(recorded: Recorded, tree: readonly Recorded[], historyOf: ReadonlyMap<string, number>): boolean {
   if ((historyOf.get(whole(recorded)) ?? 0) > recorded.items.length) return true;
@@ -98,9 +99,11 @@ function isContinued(recorded: Recorded, tree: readonly Recorded[], historyOf: R
     (later) =>
       later.inputLength > recorded.inputLength &&
       later.prefixes[recorded.inputLength] === asked(recorded) &&
-      later.items[recorded.inputLength]?.by === "assistant",
+      ANSWERING.has(later.items[recorded.inputLength]?.by),
   );
 }
+
+const ANSWERING: ReadonlySet<string | undefined> = new Set(["assistant", "tool"]);
 
 /** For every beginning of every request: how long the longest transcript is that it begins. */
 function inputPrefixes(tree: readonly Recorded[]): ReadonlyMap<string, number> {
