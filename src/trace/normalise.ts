@@ -93,7 +93,7 @@ function callOf(span: Span, reading: Reading, about: { dialect: string; damage: 
       isError: span.statusCode === STATUS_ERROR || errorType !== null,
     };
   }
-  if (reading.kind !== "inference") return { ...base, kind: "structure", name: span.name };
+  if (reading.kind !== "inference") return { ...base, kind: "structure", name: span.name, ...(reading.tools && { tools: reading.tools }) };
   return {
     ...base,
     kind: "inference",
@@ -163,7 +163,8 @@ const CHUNK_MARKS: ReadonlySet<string> = new Set(["llm.content.completion.chunk"
 function damageOf(span: Span, logs: readonly LogEvent[], readings: readonly Reading[]): Damage[] {
   const damage = new Set(readings.flatMap((reading) => reading.damage ?? []));
   if (span.droppedAttributes > 0) damage.add("dropped_attributes");
-  const isTold = readings.some((reading) => reading.eventsToldElsewhere) || span.events.every((event) => CHUNK_MARKS.has(event.name));
+  const areMarks = span.events.length > 0 && span.events.every((event) => CHUNK_MARKS.has(event.name));
+  const isTold = areMarks || readings.some((reading) => reading.eventsToldElsewhere === true);
   if (span.droppedEvents > 0 && !isTold) damage.add("dropped_events");
   const flagged = [span.attributes, span.resource, ...logs.map((log) => log.attributes)];
   if (flagged.some((attributes) => attributes[ATTRIBUTE.piiUnredacted] === true)) damage.add("pii_unredacted");

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import type { Call } from "../../src/trace/call.ts";
 import { goldenOf, type Golden } from "../fixtures/otlp/golden.ts";
-import { RECORDINGS } from "../fixtures/otlp/recordings.ts";
+import { RECORDINGS, type RecordedSdk } from "../fixtures/otlp/recordings.ts";
 import { fixtureFile, recordedOf } from "../fixtures/otlp/rewrite.ts";
 import { agentOf, recordAgent, SDKS } from "../fixtures/otlp/sdk/record.ts";
 import { FINAL_ANSWER, QUESTION, SYSTEM, TOOL_ANSWERS } from "../fixtures/otlp/sdk/scenario.ts";
@@ -17,15 +17,15 @@ const answers = (id: string, response: unknown = JSON.parse(TOOL_ANSWERS[id] ?? 
   parts: [{ type: "tool_call_response", id, response }],
 });
 
-const OPENING = [text("system", SYSTEM), text("user", QUESTION)];
 const FIRST = asks(["call_a1", "lookup_order", { order_id: "A1234" }], ["call_b1", "return_policy", { region: "MOON" }]);
 const SECOND = asks(["call_a2", "return_policy", { region: "EU" }], ["call_b2", "lookup_order", { order_id: "A1234" }]);
 
 /** What really happens in the scenario, call by call. */
-function truth(toolError?: unknown) {
-  const first = [...OPENING, FIRST, answers("call_a1"), answers("call_b1", toolError)];
+function truth({ toolError, system = SYSTEM }: RecordedSdk) {
+  const opening = [text("system", system), text("user", QUESTION)];
+  const first = [...opening, FIRST, answers("call_a1"), answers("call_b1", toolError)];
   return [
-    { input: OPENING, output: [FIRST] },
+    { input: opening, output: [FIRST] },
     { input: first, output: [SECOND] },
     { input: [...first, SECOND, answers("call_a2"), answers("call_b2")], output: [text("assistant", FINAL_ANSWER)] },
   ];
@@ -35,11 +35,11 @@ test("every SDK is told of, and every recording is there", () => {
   expect(Object.keys(RECORDINGS)).toEqual(expect.arrayContaining([...SDKS]));
 });
 
-describe.each(Object.entries(RECORDINGS))("%s", (name, { toolError, unfaithfulSpans }) => {
+describe.each(Object.entries(RECORDINGS))("%s", (name, about) => {
   const golden = JSON.parse(readFileSync(fixtureFile(name, "golden.json"), "utf8")) as Golden;
 
   test("the scenario was played", () => {
-    expect(golden.played).toMatchObject(truth(toolError));
+    expect(golden.played).toMatchObject(truth(about));
   });
 
   test("the committed bytes give the golden calls", () => {
@@ -47,9 +47,9 @@ describe.each(Object.entries(RECORDINGS))("%s", (name, { toolError, unfaithfulSp
     expect(goldenOf({ ...recorded, played: golden.played })).toEqual(golden);
   });
 
-  test.skipIf(unfaithfulSpans !== undefined)("the golden calls say what the model read and wrote, parallel calls apart", () => {
+  test.skipIf(about.unfaithfulSpans !== undefined)("the golden calls say what the model read and wrote, parallel calls apart", () => {
     const inference = golden.calls.filter((call) => (call as Call).kind === "inference" && (call as Call).errorType === null);
-    expect(inference).toMatchObject(truth(toolError));
+    expect(inference).toMatchObject(truth(about));
   });
 
   test.runIf(SDKS.includes(name))(
