@@ -70,6 +70,8 @@ export interface ToolCall extends CallBase {
 export interface StructureCall extends CallBase {
   kind: "structure";
   name: string;
+  /** What the agent offers its model, where the SDK tells it of the agent and not of each call. */
+  tools?: readonly ToolDefinition[];
 }
 
 export type Call = InferenceCall | ToolCall | StructureCall;

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import type { Call } from "../../src/trace/call.ts";
 import { goldenOf, type Golden } from "../fixtures/otlp/golden.ts";
-import { RECORDINGS } from "../fixtures/otlp/recordings.ts";
+import { RECORDINGS, type RecordedSdk } from "../fixtures/otlp/recordings.ts";
 import { fixtureFile, recordedOf } from "../fixtures/otlp/rewrite.ts";
 import { agentOf, recordAgent, SDKS } from "../fixtures/otlp/sdk/record.ts";
 import { FINAL_ANSWER, QUESTION, SYSTEM, TOOL_ANSWERS } from "../fixtures/otlp/sdk/scenario.ts";
@@ -16,24 +16,21 @@ const answers = (id: string, response: unknown = JSON.parse(TOOL_ANSWERS[id] ?? 
   parts: [{ type: "tool_call_response", id, response }],
 });
 
-interface Framework {
-  toolError?: unknown;
-  lastCallOnly?: true;
-}
+type Framework = Pick<RecordedSdk, "toolError" | "lastCallOnly" | "system">;
 
-const OPENING = [text("system", SYSTEM), text("user", QUESTION)];
 const FIRST = [asked("call_a1", "lookup_order", { order_id: "A1234" }), asked("call_b1", "return_policy", { region: "MOON" })];
 const SECOND = [asked("call_a2", "return_policy", { region: "EU" }), asked("call_b2", "lookup_order", { order_id: "A1234" })];
 
 /** What really happens in the scenario, call by call. */
-function truth({ toolError, lastCallOnly }: Framework) {
+function truth({ toolError, lastCallOnly, system = SYSTEM }: Framework) {
   const round = (calls: readonly Asked[]) => {
     const made = lastCallOnly === true ? calls.slice(-1) : calls;
     return [asks(made), ...made.map(({ id }) => answers(id, id === "call_b1" ? toolError : undefined))];
   };
-  const first = [...OPENING, ...round(FIRST)];
+  const opening = [text("system", system), text("user", QUESTION)];
+  const first = [...opening, ...round(FIRST)];
   return [
-    { input: OPENING, output: [asks(FIRST)] },
+    { input: opening, output: [asks(FIRST)] },
     { input: first, output: [asks(SECOND)] },
     { input: [...first, ...round(SECOND)], output: [text("assistant", FINAL_ANSWER)] },
   ];
@@ -43,11 +40,11 @@ test("every SDK is told of, and every recording is there", () => {
   expect(Object.keys(RECORDINGS)).toEqual(expect.arrayContaining([...SDKS]));
 });
 
-describe.each(Object.entries(RECORDINGS))("%s", (name, { unfaithfulSpans, ...framework }) => {
+describe.each(Object.entries(RECORDINGS))("%s", (name, about) => {
   const golden = JSON.parse(readFileSync(fixtureFile(name, "golden.json"), "utf8")) as Golden;
 
   test("the scenario was played", () => {
-    expect(golden.played).toMatchObject(truth(framework));
+    expect(golden.played).toMatchObject(truth(about));
   });
 
   test("the committed bytes give the golden calls", () => {
@@ -55,9 +52,9 @@ describe.each(Object.entries(RECORDINGS))("%s", (name, { unfaithfulSpans, ...fra
     expect(goldenOf({ ...recorded, played: golden.played })).toEqual(golden);
   });
 
-  test.skipIf(unfaithfulSpans !== undefined)("the golden calls say what the model read and wrote, parallel calls apart", () => {
+  test.skipIf(about.unfaithfulSpans !== undefined)("the golden calls say what the model read and wrote, parallel calls apart", () => {
     const inference = golden.calls.filter((call) => (call as Call).kind === "inference" && (call as Call).errorType === null);
-    expect(inference).toMatchObject(truth(framework));
+    expect(inference).toMatchObject(truth(about));
   });
 
   test.runIf(SDKS.includes(name))(
