@@ -1,6 +1,22 @@
 import { z } from "zod";
 
 /** The parts of the config tree that belong to one tenant or one agent. */
+const days = (standard: number, what: string) => z.int().min(1).max(36_500).default(standard).describe(what);
+
+const retentionSchema = z
+  .strictObject({
+    capturedDays: days(
+      90,
+      "Days that what was captured is kept after its last span: spans, log events, conversations, trajectories, tapes, feedback, and the objects that carried large spans.",
+    ),
+    nightsDays: days(
+      30,
+      "Days that what a night made is kept after its end: scenarios, groups with their rollouts, judges' replies, steps, its run directory, and copies of adapters in dataDir/artifact-cache. Adapters and their lineage stay.",
+    ),
+  })
+  .prefault({})
+  .describe("How long a tenant's data is kept. What an unfinished run or a live canary needs stays longer.");
+
 export const tenantSchema = z.strictObject({
   trainingConsent: z
     .enum(["allow", "deny"])
@@ -14,6 +30,7 @@ export const tenantSchema = z.strictObject({
     .string()
     .optional()
     .describe("File with the key of this tenant's pseudonyms. Unset: made once and kept in dataDir/keys."),
+  retention: retentionSchema,
 });
 
 const toolProfileSchema = z.strictObject({

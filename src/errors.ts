@@ -274,6 +274,11 @@ const TABLE = {
     fix: "Wait for it to end (`nightshift runs show`); an agent trains one adapter at a time.",
     retryable: true,
   },
+  run_lost_subject: {
+    message: (a: { run: string }) => `run ${a.run} was ended: a subject was erased whose rollouts it had handed to its trainer`,
+    fix: "Start another one with `nightshift run`; it leaves the subject out. What the ended run trained is not promoted.",
+    retryable: false,
+  },
   run_refused: {
     message: (a: { agent: string; problem: string }) => `no run for agent ${a.agent}: ${a.problem}`,
     fix: "Read `nightshift report` for what was captured and why it does not train; `nightshift run --dry-run` says what a run would do.",

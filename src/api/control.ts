@@ -6,6 +6,7 @@ import type { TrafficRouter } from "../promotion/traffic-router.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Database } from "../store/database.ts";
 import type { DryRun } from "../training/dry-run.ts";
+import type { RunFiles } from "../training/run-files.ts";
 import type { RunStore } from "../training/run-store.ts";
 
 /** What the API can ask of one running agent; everything else it reads from the store. */
@@ -34,6 +35,10 @@ export interface ApiDeps {
   /** This process among the replicas of the control service. */
   replica: { name: string; isLeader(): boolean };
   agents: ReadonlyMap<string, AgentControl>;
+  /** Slugs of all tenants. */
+  tenants: readonly string[];
+  /** Directories of runs, for erasure. */
+  runFiles: RunFiles;
   /**
    * What a tenant's text is redacted with here. Not shared: this process has not got the key that spans were redacted with, and takes personal data out of
    * what it stores, but cannot say which pseudonym stands for whom.

@@ -1,7 +1,7 @@
 import type { Role } from "../config-api.ts";
 
 interface Row {
-  method: "GET" | "POST";
+  method: "GET" | "POST" | "DELETE";
   /** `:name` stands for one segment, `*` at the end for any rest. */
   path: string;
   roles: readonly Role[];
@@ -20,6 +20,7 @@ const TABLE: readonly Row[] = [
   { method: "POST", path: "/v1/replay/:reference", roles: READERS },
   { method: "POST", path: "/v1/runs", roles: ["operator"] },
   { method: "POST", path: "/v1/experiments/:id/actions", roles: ["operator"] },
+  { method: "DELETE", path: "/v1/subjects/:key", roles: ["operator"] },
   { method: "GET", path: "/v1/*", roles: READERS },
 ];
 

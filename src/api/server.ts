@@ -12,6 +12,7 @@ import { pageRoutes } from "./page.ts";
 import { promotionRoutes } from "./promotions.ts";
 import { resourceRoutes } from "./resources.ts";
 import { runRoutes } from "./runs.ts";
+import { subjectRoutes } from "./subjects.ts";
 import { requireTouch } from "./touch.ts";
 import { agentView, controlView } from "./views.ts";
 
@@ -55,7 +56,7 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
   app.use("/v1/*", bodyLimit({ maxSize: MAX_BODY_BYTES, onError: refuseBody }));
   app.get("/v1/status", async (context) =>
     context.json({
-      control: controlView(deps),
+      control: await controlView(deps),
       agents: await Promise.all([...deps.agents.values()].map((agent) => agentView(agent, deps))),
     }),
   );
@@ -63,6 +64,7 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
   app.route("/v1", promotionRoutes(deps));
   app.route("/v1", resourceRoutes(deps));
   app.route("/v1", feedbackRoutes(deps));
+  app.route("/v1", subjectRoutes(deps));
   app.route("/v1", adapterAgentRoutes(deps));
   app.route("/", pageRoutes());
   let server: ServerType | null = null;
@@ -96,7 +98,9 @@ function refuseBody(): never {
 
 function answerError(error: unknown, context: Context, deps: ApiDeps): Response {
   if (!(error instanceof NightshiftError)) {
-    deps.log.error({ err: error, path: context.req.path }, "request failed");
+    // A subject's key is in its path, and no log's business.
+    const path = context.req.path.replace(/^(\/v1\/subjects\/).*/, "$1…");
+    deps.log.error({ err: error, path }, "request failed");
     return context.json(
       { error: { code: "internal", message: "the request could not be completed", fix: "Read the log of this process." } },
       500,

@@ -5,6 +5,7 @@ import { createExperimentStore, type Experiment } from "../promotion/experiment-
 import { iterationsOf } from "./iterations.ts";
 import { candidateWeight, isLive } from "../promotion/promotion.ts";
 import { funnelOf } from "../trajectory/funnel.ts";
+import { lastRetention } from "../training/retention.ts";
 import { readTrainerStatus } from "../training/trainer-output.ts";
 import { join } from "node:path";
 import type { Run } from "../training/run-store.ts";
@@ -57,13 +58,13 @@ async function foldOf(experiment: Experiment, deps: ApiDeps): Promise<Fold> {
   return rows.reduce((fold, row) => applyEvidence(fold, row, experiment.parameters), newFold());
 }
 
-export type ControlView = ReturnType<typeof controlView>;
+export type ControlView = Awaited<ReturnType<typeof controlView>>;
 
 /** A leader that was not heard of for this long is not called one. */
 const LEADER_SILENT_MS = 5_000;
 
 /** Who answered, and who leads. `leader` is null while nobody does, as far as this replica knows. */
-export function controlView({ replica, watch, monotonicMs }: ApiDeps) {
+export async function controlView({ replica, watch, monotonicMs, database }: ApiDeps) {
   const known = watch.leader();
   const { name, epoch, sinceMs } = known?.record ?? {};
   const isSelf = replica.isLeader() && name === replica.name;
@@ -72,6 +73,8 @@ export function controlView({ replica, watch, monotonicMs }: ApiDeps) {
     answeredBy: replica.name,
     role: replica.isLeader() ? ("leader" as const) : ("follower" as const),
     leader: isHeard && name !== undefined ? { name, epoch, sinceMs } : null,
+    /** When the leader last removed what was too old, and what that was. */
+    retention: await lastRetention(database),
   };
 }
 

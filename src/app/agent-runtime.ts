@@ -35,6 +35,8 @@ export interface AgentRuntimeDeps extends Omit<NightShiftDeps, "fleet"> {
 export interface AgentRuntime {
   /** There is something to do now: a run was started, an operator acted. */
   wake(): void;
+  /** Whether its night is at work on this run now. */
+  isBusyWith(runId: string): boolean;
   close(): Promise<void>;
 }
 
@@ -87,6 +89,7 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
   const loops: Loop[] = [promotion, night];
   return {
     wake: () => loops.forEach((loop) => loop.wake()),
+    isBusyWith: (runId) => nightShift.isBusyWith(runId),
     async close() {
       await Promise.all(loops.map((loop) => loop.stop()));
       await deps.fleet.close();

@@ -1,5 +1,5 @@
 import type { ReceiverPorts } from "../../collector/receiver.ts";
-import type { ArtifactStore } from "../artifact/artifact-store.ts";
+import type { ArtifactStore, Digest } from "../artifact/artifact-store.ts";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -8,9 +8,12 @@ import { createCounter, createHistogram, errorTypeOf } from "../telemetry/instru
 import { METRIC } from "../telemetry/metrics.ts";
 import { redactionKeyId } from "../trace/redaction-key.ts";
 import { requireSameRedactionKey } from "../trace/redaction-key-check.ts";
-import { storeRecord } from "../trace/span-store.ts";
+import { storeRecord, type Screen } from "../trace/span-store.ts";
 import { createAssembler } from "../trajectory/assembler.ts";
+import { isClaimGone, noteClaim } from "../trajectory/claims.ts";
 import { noteArrivals } from "../trajectory/conversation-store.ts";
+import { screenErased } from "../trajectory/screen.ts";
+import { tombstoneHash, type TombstoneHash } from "../trajectory/tombstones.ts";
 import { redeem } from "../transport/claim.ts";
 import type { RecordHandler, Transport, TransportRecord } from "../transport/transport.ts";
 import { openExaminer } from "./examiner.ts";
@@ -81,27 +84,44 @@ function createIngest(
 ): RecordHandler {
   const delay = createHistogram(METRIC.ingestDelay);
   const stored = createCounter(METRIC.ingestStored);
-  const store = (record: TransportRecord, redactionKey: Uint8Array) =>
-    database.transaction(
+  const hashes = new Map<string, TombstoneHash>();
+  const hashOf = async (tenant: string): Promise<TombstoneHash> => {
+    const hash = hashes.get(tenant) ?? (await tombstoneHash(database.kysely, tenant));
+    hashes.set(tenant, hash);
+    return hash;
+  };
+  const store = async (record: TransportRecord, redactionKey: Uint8Array, claim?: Digest) => {
+    const hash = await hashOf(record.tenant);
+    return database.transaction(
       async (trx) => {
-        const captured = await storeRecord(trx, record, { redactionKey });
+        const { tenant, receivedAtMs } = record;
+        const nowMs = now();
+        let refused = 0;
+        const screen: Screen = async (records) => {
+          const erased = await screenErased(trx, { tenant, hash, receivedAtMs, nowMs }, records);
+          refused += erased.size;
+          return erased;
+        };
+        const captured = await storeRecord(trx, record, { redactionKey, screen });
+        if (claim !== undefined) await noteClaim(trx, { tenant, digest: claim, receivedAtMs, nowMs, isRefused: refused > 0 }, captured);
         await noteArrivals(trx, {
-          tenant: record.tenant,
-          ...captured,
-          receivedAtMs: record.receivedAtMs,
-          storedAtMs: now(),
+          ...{ tenant, ...captured, receivedAtMs },
+          storedAtMs: nowMs,
           agents: config.agents,
         });
         return captured.spans.length + captured.logs.length;
       },
       { isolation: "read committed" },
     );
+  };
   return async (record, { signal: giveUp }) => {
     const signal = { "nightshift.signal": record.signal };
     try {
       const key = keyOf(keys, record.tenant);
       requireRedactedWith(key, record);
-      stored.add(await store(await redeem(record, artifacts, { signal: giveUp }), key), signal);
+      // Its object is gone on purpose: waiting for it would hold the partition back for ever.
+      if (record.claim !== undefined && (await isClaimGone(database.kysely, record.tenant, record.claim))) return;
+      stored.add(await store(await redeem(record, artifacts, { signal: giveUp }), key, record.claim), signal);
       delay.record((now() - record.receivedAtMs) / 1_000, signal);
     } catch (error) {
       delay.record((now() - record.receivedAtMs) / 1_000, { ...signal, "error.type": errorTypeOf(error) });

@@ -13,7 +13,9 @@ import type { Database } from "../store/database.ts";
 import type { Election } from "../store/election.ts";
 import { pinSetting } from "../store/pinned-setting.ts";
 import { createLocalJobRunner } from "../training/local.ts";
+import { createRunFiles } from "../training/run-files.ts";
 import { createRunStore } from "../training/run-store.ts";
+import { openObjects } from "./artifacts.ts";
 import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
 import { createLeader, type Leader } from "./leader.ts";
 import { startLoop } from "./loop.ts";
@@ -65,6 +67,9 @@ export async function startControl(
   const runsDirectory = join(dataDir, "runs");
   const jobRunner = createLocalJobRunner({ python: resolve(config.python), trainerDirectory: trainerDirectory() }, { log });
   started.add("trainer", () => jobRunner.close());
+  const mirror = config.artifacts.driver === "s3" ? await openObjects(config.artifacts, deps) : null;
+  if (mirror !== null) started.add("bucket of run directories", async () => mirror.close());
+  const runFiles = createRunFiles({ runsDirectory }, { mirror });
   const agents: AgentParts[] = [];
   for (const agent of Object.keys(config.agents)) agents.push(await prepareAgent(agent, config, { ...deps, started }));
 
@@ -79,13 +84,15 @@ export async function startControl(
 
   const leader = createLeader(
     { config, agents, runsDirectory, ...options },
-    { database, artifacts, jobRunner, runs, key, router, watch, log, now, monotonicMs },
+    { database, artifacts, jobRunner, runs, runFiles, key, router, watch, log, now, monotonicMs },
   );
   election.campaign((term) => leader.lead(term));
   started.add("leadership", () => election.close());
   const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, now, leader })]));
   const api = createApi(config.api, {
     ...{ database, artifacts, runs, router, watch, runsDirectory, log, now, monotonicMs },
+    tenants: Object.keys(config.tenants),
+    runFiles,
     redactionKey: await findRedactionKeys(config, deps),
     agents: controls,
     replica: election,

@@ -11,8 +11,10 @@ import type { Term } from "../store/election.ts";
 import { beatTerm } from "../store/leader-record.ts";
 import type { AgentParts } from "./agent-parts.ts";
 import { startAgentRuntime, type AgentRuntime, type AgentRuntimeDeps } from "./agent-runtime.ts";
+import type { RunFiles } from "../training/run-files.ts";
 import { createAgentFleet } from "./fleet.ts";
-import { startLoop } from "./loop.ts";
+import { startLoop, type Loop } from "./loop.ts";
+import { startUpkeep } from "./upkeep.ts";
 
 /** What this process does while it leads: the loops of every agent, and the heartbeat that the gateways' leases live on. */
 export interface Leader {
@@ -25,6 +27,7 @@ export interface Leader {
 export interface LeaderDeps extends Omit<AgentRuntimeDeps, "fleet" | "judge" | "pairJudge" | "recordings" | "confirm"> {
   database: Database;
   watch: RouteWatch;
+  runFiles: RunFiles;
   log: Logger;
 }
 
@@ -45,6 +48,8 @@ export function createLeader(
 ): Leader {
   const { config, agents } = options;
   let runtimes = new Map<string, AgentRuntime>();
+  let upkeep: Loop | null = null;
+  const isBusy = (runId: string): boolean => [...runtimes.values()].some((runtime) => runtime.isBusyWith(runId));
 
   const start = (parts: AgentParts, confirm: () => void): AgentRuntime => {
     const { agent, config: agentConfig, baseDigest, judge, pairJudge } = parts;
@@ -62,21 +67,13 @@ export function createLeader(
   };
 
   return {
-    wake: (agent) => runtimes.get(agent)?.wake(),
+    wake(agent) {
+      runtimes.get(agent)?.wake();
+      upkeep?.wake();
+    },
     async lead(term) {
       const turns = new Map(agents.map(({ agent }) => [agent, 0]));
-      const beating = startLoop(
-        {
-          name: "leadership",
-          everyMs: Math.min(BEAT_EVERY_MS, config.gateway.leaseMs / BEATS_PER_LEASE),
-          longestPauseMs: LONGEST_BEAT_PAUSE_MS,
-          log: deps.log,
-        },
-        async () => {
-          const isCurrent = await beatTerm(deps.database.kysely, term.epoch, Object.fromEntries(turns));
-          if (!isCurrent) term.resign("another process has begun a term");
-        },
-      );
+      const beating = startBeating(config, term, turns, deps);
       try {
         if (await mayHaveLapsed(options, deps))
           await sleep(options.gatewayGraceMs, undefined, { signal: term.signal }).catch(() => undefined);
@@ -85,15 +82,28 @@ export function createLeader(
             (parts) => [parts.agent, start(parts, () => turns.set(parts.agent, (turns.get(parts.agent) ?? 0) + 1))] as const,
           );
           runtimes = new Map(started);
+          upkeep = startUpkeep({ config, isBusy }, deps);
           await over(term.signal);
         }
       } finally {
+        // What erasures wait for is still looked up while it ends.
+        await upkeep?.stop();
+        upkeep = null;
         const ending = [...runtimes.values()].map((runtime) => runtime.close());
         runtimes = new Map();
         await Promise.all([beating.stop(), ...ending]);
       }
     },
   };
+}
+
+/** Tells the other replicas that this one lives, and what it has looked at. */
+function startBeating({ gateway }: Config, term: Term, turns: ReadonlyMap<string, number>, deps: LeaderDeps): Loop {
+  const everyMs = Math.min(BEAT_EVERY_MS, gateway.leaseMs / BEATS_PER_LEASE);
+  return startLoop({ name: "leadership", everyMs, longestPauseMs: LONGEST_BEAT_PAUSE_MS, log: deps.log }, async () => {
+    const isCurrent = await beatTerm(deps.database.kysely, term.epoch, Object.fromEntries(turns));
+    if (!isCurrent) term.resign("another process has begun a term");
+  });
 }
 
 /** May any gateway have switched a live candidate off since a leader was last heard of. */

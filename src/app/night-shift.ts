@@ -25,15 +25,24 @@ export interface NightShiftDeps extends NightDeps {
 export interface NightShift {
   /** Carries out what is unfinished: a running night, then the gate of a finished one. Safe to call after a kill at any point. */
   work(signal: AbortSignal): Promise<void>;
+  /** Whether this run is being carried out now: its directory is in use. */
+  isBusyWith(runId: string): boolean;
 }
 
 export function createNightShift(options: NightShiftOptions, deps: NightShiftDeps): NightShift {
   const experiments = createExperimentStore(deps);
   const { agent } = options;
+  let busyWith: string | null = null;
   return {
+    isBusyWith: (runId) => busyWith === runId,
     async work(signal) {
       const [running] = await deps.runs.list({ agent, state: "running", limit: 1 });
-      if (running !== undefined) await carryOut(running, options, deps, signal);
+      if (running !== undefined) {
+        busyWith = running.id;
+        await carryOut(running, options, deps, signal).finally(() => {
+          busyWith = null;
+        });
+      }
       const [finished] = await deps.runs.list({ agent, state: "finished", limit: 1 });
       if (finished !== undefined) await gateAndSubmit(finished, options, deps, experiments, signal);
     },

@@ -17,6 +17,7 @@ export interface ApiClient {
   readonly url: string;
   get<T>(path: string, query?: Readonly<Record<string, string | undefined>>): Promise<T>;
   post<T>(path: string, body: object): Promise<T>;
+  delete<T>(path: string, query?: Readonly<Record<string, string | undefined>>): Promise<T>;
 }
 
 /** Asks the API and prints what it said: its JSON with `--json`, otherwise what `show` makes of it. Resolves to the answer. */
@@ -46,7 +47,7 @@ export function createClient(options: ClientOptions, context: Pick<CliContext, "
   const token = tokenOf(options, context.env);
   const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
 
-  async function call<T>(method: "GET" | "POST", path: string, body?: object): Promise<T> {
+  async function call<T>(method: "GET" | "POST" | "DELETE", path: string, body?: object): Promise<T> {
     const request: RequestInit = {
       method,
       headers: { ...authorization, ...(body === undefined ? {} : { "content-type": "application/json" }) },
@@ -62,12 +63,15 @@ export function createClient(options: ClientOptions, context: Pick<CliContext, "
 
   return {
     url,
-    get: (path, query = {}) => {
-      const given = Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined);
-      return call("GET", given.length === 0 ? path : `${path}?${new URLSearchParams(given).toString()}`);
-    },
+    get: (path, query) => call("GET", withQuery(path, query)),
     post: (path, body) => call("POST", path, body),
+    delete: (path, query) => call("DELETE", withQuery(path, query)),
   };
+}
+
+function withQuery(path: string, query: Readonly<Record<string, string | undefined>> = {}): string {
+  const given = Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return given.length === 0 ? path : `${path}?${new URLSearchParams(given).toString()}`;
 }
 
 async function answerOf(url: string, path: string, request: RequestInit, signal: AbortSignal): Promise<{ status: number; text: string }> {

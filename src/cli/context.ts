@@ -7,6 +7,8 @@ export interface CliContext {
   out(text: string): void;
   /** Writes one line to stderr: problems and progress. */
   err(text: string): void;
+  /** Asks a person, who may say no; absent where there is nobody to ask. */
+  confirm?: (question: string) => Promise<boolean>;
   /** Stdout is a terminal that shows colours. */
   colours: boolean;
   /** Aborts at the first SIGINT or SIGTERM. */

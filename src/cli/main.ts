@@ -1,3 +1,4 @@
+import { createInterface } from "node:readline/promises";
 import { runCli } from "./program.ts";
 
 /** Ctrl-C reaches this process twice, from the terminal and from the launcher in front of it: that is one wish, not two. */
@@ -24,4 +25,15 @@ process.exitCode = await runCli(process.argv.slice(2), {
   err: (text) => process.stderr.write(`${text}\n`),
   colours: process.stdout.isTTY && process.stdout.hasColors() && process.env["NO_COLOR"] === undefined,
   signal: stop.signal,
+  ...(process.stdin.isTTY ? { confirm: ask } : {}),
 });
+
+/** Anything but a plain yes is a no. */
+async function ask(question: string): Promise<boolean> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return /^y(es)?$/i.test((await terminal.question(`${question} [y/N] `, { signal: stop.signal })).trim());
+  } finally {
+    terminal.close();
+  }
+}

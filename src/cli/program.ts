@@ -19,6 +19,7 @@ import { runCommand } from "./run.ts";
 import { runsCommand } from "./runs.ts";
 import { serveCommand } from "./serve.ts";
 import { statusCommand } from "./status.ts";
+import { subjectsCommand } from "./subjects.ts";
 import { tokenCommand } from "./token.ts";
 import { trajectoriesCommand } from "./trajectories.ts";
 import { upCommand } from "./up.ts";
@@ -38,6 +39,7 @@ const COMMANDS: readonly AddCommand[] = [
   trajectoriesCommand,
   replayCommand,
   lineageCommand,
+  subjectsCommand,
   actCommands,
   serveCommand,
   gatewayCommand,

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { AgentView, ControlView, ExperimentView } from "../api/views.ts";
 import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
-import { fields, paint, percent } from "./print.ts";
+import { counts, fields, paint, percent, when } from "./print.ts";
 
 const EXAMPLES = `
 Examples:
@@ -28,9 +28,10 @@ export function statusCommand(program: Command, context: CliContext): void {
     });
 }
 
-function describeControl({ answeredBy, role, leader }: ControlView, context: CliContext): string {
+function describeControl({ answeredBy, role, leader, retention }: ControlView, context: CliContext): string {
   const leads = leader === null ? paint("red", "nobody leads: nights and promotions stand still", context) : leader.name;
-  return fields({ leader: leads, ...(role === "leader" ? {} : { "answered by": answeredBy }) }, context);
+  const kept = retention == null ? null : `${when(retention.atMs)}, removed ${counts(retention.removed) || "nothing"}`;
+  return fields({ leader: leads, ...(role === "leader" ? {} : { "answered by": answeredBy }), retention: kept }, context);
 }
 
 function describe(view: AgentView, context: CliContext): string {

@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
@@ -66,7 +67,12 @@ async function playPair(scenario: Scenario, seed: number, limiter: Limiter, opti
   const result =
     judged?.status === "compared" ? { x: judged.x, firstSlotWins: judged.firstSlotWins, ordersAgree: judged.ordersAgree } : null;
   // A user's scenarios lean on one another, as a cluster's do: one unit each.
-  return { scenarioId: scenario.id, cluster: scenario.subject, seed, candidateMasked, stableMasked, result };
+  return { scenarioId: scenario.id, cluster: unitOf(options.runId, scenario.subject), seed, candidateMasked, stableMasked, result };
+}
+
+/** The user as a unit of this gate: a hash, because steps of runs hold nobody's name. */
+function unitOf(runId: string, subject: string): string {
+  return hash("sha256", `gate|${runId}|${subject}`).slice(0, 32);
 }
 
 /** One rollout; both arms draw from the same seeds. */

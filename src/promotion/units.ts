@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { z } from "zod";
 import type { Database } from "../store/database.ts";
 import { feedbackOf, type FeedbackValue } from "../trajectory/feedback.ts";
@@ -59,9 +60,7 @@ export function createUnitSource(config: { feedback: string; settleMs: number },
       const outcomes = await readOutcomes(deps.database, query.tenant, config.feedback, trajectories);
       const units = trajectories.flatMap((trajectory) => {
         const { assignment } = trajectory.body;
-        return assignment === null
-          ? []
-          : [toUnit(trajectory, assignment, outcomes.get(trajectory.conversationId) ?? null, query.candidateDigest)];
+        return assignment === null ? [] : [toUnit(trajectory, assignment, outcomes.get(trajectory.conversationId) ?? null, query)];
       });
       // The gateway announces every assignment at once, so what was assigned `settleMs` before an open conversation was first heard of is known. A conversation
       // that is open for longer than its outcome may take does not hold up everyone behind it; it comes as a late unit.
@@ -132,11 +131,12 @@ function toUnit(
   trajectory: Trajectory,
   assignment: NonNullable<Trajectory["body"]["assignment"]>,
   outcome: number | null,
-  candidateDigest: string,
+  { candidateDigest, experimentId }: Pick<UnitQuery, "candidateDigest" | "experimentId">,
 ): CanaryUnit {
   const { finishReason, toolTimings } = trajectory.body;
   return {
-    key: assignment.key,
+    // Evidence is never rewritten, and the key may be anything that the agent sends as its session's id.
+    key: hash("sha256", `unit|${experimentId}|${assignment.key}`).slice(0, 32),
     arm: assignment.arm,
     p: assignment.probability,
     routeVersion: assignment.routeVersion,

@@ -7,6 +7,7 @@ import type { Logger } from "../log.ts";
 import type { Database } from "../store/database.ts";
 import { createCounter, createHistogram, secondsSince } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
+import { readReply, writeReply, type CachedReply } from "./judge-cache.ts";
 
 export type LlmJudgeConfig = Extract<NonNullable<AgentConfig["judge"]>, { driver: "ruler" }>;
 
@@ -24,6 +25,8 @@ export interface Question<T> {
   /** JSON schema of the reply. */
   schema: Record<string, unknown>;
   maxOutputTokens: number;
+  /** Whose text is in it (rollout/sources.ts): erased with any of them. */
+  sources: readonly string[];
   /** Whose token budget this is on; null where something else bounds the questions. */
   runId: string | null;
   /** Reads a reply, or says what is wrong with it in words for the judge. */
@@ -74,7 +77,7 @@ export function createJudgeClient(config: LlmJudgeConfig, deps: JudgeDeps): Judg
 async function answerTo<T>(question: Question<T>, context: Context, signal?: AbortSignal): Promise<Answer<T>> {
   const { config, deps } = context;
   const key = cacheKey(config, question);
-  const cached = await readCache(deps.database, key);
+  const cached = await readReply(deps.database, key, question.sources);
   if (cached !== null) {
     const parsed = question.parse(cached.reply);
     if (parsed.ok) return { status: "answered", value: parsed.value, ...tokensOf(cached), cached: true };
@@ -104,7 +107,7 @@ function createMeters(model: string) {
       const errorType = answer.status === "answered" ? {} : { "error.type": answer.error.code };
       duration.record(secondsSince(startMs), { "gen_ai.request.model": model, "nightshift.outcome": outcome, ...errorType });
     },
-    spent({ inputTokens, outputTokens }: Reply): void {
+    spent({ inputTokens, outputTokens }: CachedReply): void {
       tokens.add(inputTokens, { "gen_ai.request.model": model, "gen_ai.token.type": "input" });
       tokens.add(outputTokens, { "gen_ai.request.model": model, "gen_ai.token.type": "output" });
     },
@@ -119,12 +122,6 @@ interface Context {
   refused: Set<string>;
   spent: Map<string, number>;
   enter: () => Promise<() => void>;
-}
-
-interface Reply {
-  reply: string;
-  inputTokens: number;
-  outputTokens: number;
 }
 
 /** Asks until a reply can be used, telling the judge what was wrong with the one before. */
@@ -146,7 +143,8 @@ async function converse<T>(question: Question<T>, key: string, context: Context,
     }
     const parsed = question.parse(reply.reply);
     if (parsed.ok) {
-      await writeCache(deps.database, key, { reply: reply.reply, ...total }, deps.now());
+      const of = { key, sources: question.sources, nowMs: deps.now() };
+      await writeReply(deps.database, of, { reply: reply.reply, ...total });
       return { status: "answered", value: parsed.value, ...total, cached: false };
     }
     ({ problem } = parsed);
@@ -168,7 +166,7 @@ async function complete(
   question: Question<unknown>,
   context: Context,
   signal?: AbortSignal,
-): Promise<Reply> {
+): Promise<CachedReply> {
   const optional: Record<(typeof OPTIONAL)[number], unknown> = {
     response_format: { type: "json_schema", json_schema: { name: "reply", strict: true, schema: question.schema } },
     temperature: 0,
@@ -235,20 +233,7 @@ function cacheKey(config: LlmJudgeConfig, question: Question<unknown>): string {
   return createHash("sha256").update(JSON.stringify(identity)).digest("hex");
 }
 
-async function readCache(database: Database, key: string): Promise<Reply | null> {
-  const row = await database.kysely.selectFrom("judge_results").select("body").where("cache_key", "=", key).executeTakeFirst();
-  return row === undefined ? null : (row.body as unknown as Reply);
-}
-
-async function writeCache(database: Database, key: string, reply: Reply, nowMs: number): Promise<void> {
-  await database.kysely
-    .insertInto("judge_results")
-    .values({ cache_key: key, body: JSON.stringify(reply), created_at_ms: nowMs })
-    .onConflict((conflict) => conflict.column("cache_key").doNothing())
-    .execute();
-}
-
-function tokensOf({ inputTokens, outputTokens }: Reply): { inputTokens: number; outputTokens: number } {
+function tokensOf({ inputTokens, outputTokens }: CachedReply): { inputTokens: number; outputTokens: number } {
   return { inputTokens, outputTokens };
 }
 

@@ -1,5 +1,6 @@
 import { nightshiftError } from "../errors.ts";
 import type { TrajectoryGroup } from "../rollout/group.ts";
+import { sourcesOfGroup } from "../rollout/sources.ts";
 import { createJudgeClient, type Answer, type JudgeClient, type JudgeDeps, type LlmJudgeConfig } from "./judge-client.ts";
 import type { Judge, JudgeResult } from "./judge.ts";
 import { parseReply, REPLY_SCHEMA, rulerPrompt, RUBRIC_VERSION, type RulerPrompt } from "./ruler.ts";
@@ -58,6 +59,7 @@ async function ask(
   const answer = await client.ask<Pass>(
     {
       ...{ system: prompt.system, user: prompt.user, schema: REPLY_SCHEMA, runId: group.runId },
+      sources: sourcesOfGroup(group),
       maxOutputTokens: 200 + OUTPUT_TOKENS_PER_MEMBER * members.length,
       parse: (text) => {
         const parsed = parseReply(text, prompt.labels);

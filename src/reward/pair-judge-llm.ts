@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { nightshiftError } from "../errors.ts";
+import type { Rollout } from "../rollout/group.ts";
+import { sourcesOf } from "../rollout/sources.ts";
 import { createJudgeClient, type JudgeClient, type JudgeDeps, type LlmJudgeConfig } from "./judge-client.ts";
 import { combineOrders, type Winner } from "./pair-orders.ts";
 import type { PairJudge, PairResult } from "./pair-judge.ts";
-import { attemptsText, distinctMembers, type JudgedMember } from "./attempts-text.ts";
+import { attemptsText, distinctMembers } from "./attempts-text.ts";
 import { readObject } from "./ruler.ts";
 
 /** Changes with every change of the words below. */
@@ -59,7 +61,7 @@ type Compared = { status: "answered"; value: Winner; hash: string; inputTokens: 
 
 async function askOne(
   scenarioId: string,
-  members: readonly [JudgedMember, JudgedMember],
+  members: readonly [Rollout, Rollout],
   client: JudgeClient,
   signal?: AbortSignal,
 ): Promise<Compared | Exclude<PairResult, { status: "compared" }>> {
@@ -73,7 +75,11 @@ async function askOne(
   }
   const system = `${RUBRIC}\n\n${attempts.fence}\n\n${REPLY}`;
   const answer = await client.ask<Winner>(
-    { ...{ system, user: attempts.text, schema: REPLY_SCHEMA, maxOutputTokens: MAX_OUTPUT_TOKENS, runId: null }, parse: parseWinner },
+    {
+      ...{ system, user: attempts.text, schema: REPLY_SCHEMA, maxOutputTokens: MAX_OUTPUT_TOKENS, runId: null },
+      sources: sourcesOf(scenarioId, members),
+      parse: parseWinner,
+    },
     signal === undefined ? {} : { signal },
   );
   if (answer.status !== "answered") return answer;

@@ -28,11 +28,12 @@ export function inventedKey({ pool, start, overlay }: Situation, call: PreparedC
 }
 
 /** The mistake's answer: the newest recorded one of its kind with this call's values, else a generic error that says what is wrong. */
-export function mistakeAnswer({ pool }: Situation, call: PreparedCall, mistake: Mistake): string {
+export function mistakeAnswer({ pool }: Situation, call: PreparedCall, mistake: Mistake): { result: string; madeFrom: readonly string[] } {
   const example = pool.ofTool(call.tool).find((seen) => seen.entry.isError && errorKind(pool, call, seen) === mistake.kind);
-  if (example === undefined) return JSON.stringify({ error: genericText(call, mistake) });
+  if (example === undefined) return { result: JSON.stringify({ error: genericText(call, mistake) }), madeFrom: [] };
   const recorded = { result: example.entry.result, parsed: example.parsed, args: example.args };
-  return renderLike({ recorded, args: call.args, views: { recorded: null, here: null }, volatilePaths: [], seed: [] });
+  const result = renderLike({ recorded, args: call.args, views: { recorded: null, here: null }, volatilePaths: [], seed: [] });
+  return { result, madeFrom: [example.tape.id] };
 }
 
 /** Which mistake a recorded error answered; null for one that the world's state caused. */

@@ -19,6 +19,8 @@ export interface Answer {
   isError: boolean;
   confidence: number;
   servedFrom: { tape: string; entry: number } | null;
+  /** Tapes whose text is in an answer that no tape holds as it is. */
+  madeFrom: readonly string[];
   /** When the answer was recorded; null for R4 and above. */
   recordedAtMs: number | null;
   /** Epochs that an answer of the own tape showed (epochs.ts); null for others. */
@@ -71,7 +73,10 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[]): Casca
   };
 }
 
-const miss: Answer = { rung: "R7", result: null, isError: false, confidence: 0, servedFrom: null, recordedAtMs: null, epochs: null };
+const miss: Answer = {
+  ...{ rung: "R7", result: null, isError: false, confidence: 0 },
+  ...{ servedFrom: null, madeFrom: [], recordedAtMs: null, epochs: null },
+};
 
 /** R1: same tape, call and ordered writes, the n-th time the n-th answer, then the last again. R2: same tape and call, equal entity versions. */
 function fromOwnTape(situation: Situation, call: PreparedCall, turn: string): Answer | null {
@@ -142,13 +147,13 @@ function madeUp(
 }
 
 function answeredMistake(situation: Situation, call: PreparedCall, mistake: Mistake): Answer {
-  return { ...miss, rung: "agent_error", result: mistakeAnswer(situation, call, mistake), isError: true, confidence: 0.97 };
+  return { ...miss, rung: "agent_error", ...mistakeAnswer(situation, call, mistake), isError: true, confidence: 0.97 };
 }
 
 function served(seen: PooledEntry, rung: Rung, confidence: number): Answer {
   const { entry, tape, index } = seen;
   const servedFrom = { tape: tape.id, entry: index };
-  return { rung, result: entry.result, isError: entry.isError, confidence, servedFrom, recordedAtMs: entry.startedAtMs, epochs: null };
+  return { ...miss, rung, result: entry.result, isError: entry.isError, confidence, servedFrom, recordedAtMs: entry.startedAtMs };
 }
 
 function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay {

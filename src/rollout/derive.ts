@@ -7,6 +7,8 @@ import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
 export interface Derived {
   result: string;
+  /** Tapes that the answer was made of. */
+  madeFrom: readonly string[];
   /** 0.95 where tapes confirm that this read shows these writes so, 0.85 where none tells. */
   confidence: number;
 }
@@ -31,7 +33,8 @@ export function deriveRead(situation: Situation, call: PreparedCall, record: Der
   const base = baseAnswer(situation, call);
   const result = base === null ? created(pool, call, entity, views) : applied(base, entity, views);
   if (result === null) return null;
-  return { result, confidence: records.every((counts) => counts.agreed > 0) ? 0.95 : 0.85 };
+  const madeFrom = base === null ? [] : [base.tape.id];
+  return { result, madeFrom, confidence: records.every((counts) => counts.agreed > 0) ? 0.95 : 0.85 };
 }
 
 /** Tries the rule on every read, write, same read of every tape. */

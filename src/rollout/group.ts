@@ -10,6 +10,8 @@ export interface JournalEntry {
   rung: Rung;
   /** Tape id and entry index for R0–R3. */
   servedFrom?: { tape: string; entry: number };
+  /** Tapes that an answer at R4, R5 or to a mistake took its shape and values from. */
+  madeFrom?: readonly string[];
   /** When the served answer was recorded, for R0–R3. */
   recordedAtMs?: number;
   confidence: number;

@@ -132,6 +132,7 @@ function journalled(progress: Progress, call: PreparedCall, answer: Answer, afte
     callKey: call.callKey,
     rung: answer.rung,
     ...(answer.servedFrom === null ? {} : { servedFrom: answer.servedFrom }),
+    ...(answer.madeFrom.length === 0 ? {} : { madeFrom: answer.madeFrom }),
     ...(answer.recordedAtMs === null ? {} : { recordedAtMs: answer.recordedAtMs }),
     confidence: answer.confidence,
     stateBefore: progress.overlay.prefix,

@@ -58,6 +58,16 @@ export function knownView(situation: Situation, entity: string): EntityView | nu
   return mergedViews([before, ...written.map((write) => write.views.get(entity))]);
 }
 
+/** The other tape that `knownView` looked at; null where it is the own one, or none. */
+export function viewSource(situation: Situation, entity: string): string | null {
+  for (const at of [situation, atStart(situation)]) {
+    if (observedOnOwn(at, entity).length > 0) return null;
+    const other = observedElsewhere(at, entity);
+    if (other !== undefined) return other.tape.id;
+  }
+  return null;
+}
+
 /** The situation before the rollout wrote anything. */
 export function atStart(situation: Situation): Situation {
   return { ...situation, overlay: { ...situation.overlay, writes: [], prefix: "" } };
@@ -69,12 +79,19 @@ export function mergedViews(views: readonly (EntityView | null | undefined)[]): 
 }
 
 function observedView(situation: Situation, entity: string): EntityView | null {
-  const { pool, start } = situation;
-  const own = pool.aboutOn(start.tapeId, entity).filter((seen) => seen.entry.writeKey === null && stillTrue(situation, seen));
+  const own = observedOnOwn(situation, entity);
   // The earliest observation is nearest to the scenario's start, so it wins.
   if (own.length > 0) return mergedViews(own.map(({ views }) => views.get(entity)).reverse());
-  const other = pool.about(entity).find((seen) => seen.entry.writeKey === null && !seen.entry.isError && sameWorld(situation, seen));
-  return other?.views.get(entity) ?? null;
+  return observedElsewhere(situation, entity)?.views.get(entity) ?? null;
+}
+
+function observedOnOwn(situation: Situation, entity: string): PooledEntry[] {
+  const { pool, start } = situation;
+  return pool.aboutOn(start.tapeId, entity).filter((seen) => seen.entry.writeKey === null && stillTrue(situation, seen));
+}
+
+function observedElsewhere(situation: Situation, entity: string): PooledEntry | undefined {
+  return situation.pool.about(entity).find((seen) => seen.entry.writeKey === null && !seen.entry.isError && sameWorld(situation, seen));
 }
 
 function sameEra({ pool, start, overlay }: Situation, { entry }: PooledEntry, entity: string): boolean {

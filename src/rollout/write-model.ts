@@ -3,7 +3,7 @@ import { errorKind } from "./agent-error.ts";
 import type { PreparedCall } from "./prepare.ts";
 import { renderLike } from "./render.ts";
 import { seededUnit } from "./seed.ts";
-import { knownView, mergedViews, sameWorld, type Situation } from "./situation.ts";
+import { knownView, mergedViews, sameWorld, viewSource, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
 /** What was known when a write was made: `again` (this tool had already written this entity), and each field of each entity by its template. */
@@ -34,6 +34,8 @@ interface Outcomes {
 export interface WriteAnswer {
   rung: "R4" | "R5";
   result: string;
+  /** Tapes that the answer was made of. */
+  madeFrom: readonly string[];
   isError: boolean;
   confidence: number;
 }
@@ -87,10 +89,13 @@ export function answerWrite(
     volatilePaths: call.profile.volatileResultPaths,
     seed,
   });
-  return { ...decision, result };
+  const elsewhere = entityByPath(call.profile, call.args).flatMap((entity) =>
+    entity === null ? [] : (viewSource(situation, entity) ?? []),
+  );
+  return { ...decision, result, madeFrom: [...new Set([seen.tape.id, ...elsewhere])] };
 }
 
-type Decision = Omit<WriteAnswer, "result">;
+type Decision = Omit<WriteAnswer, "result" | "madeFrom">;
 
 function decide(
   situation: Situation,

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import type { AgentConfig } from "../config.ts";
 import { textOf, type Message } from "../trace/message.ts";
-import { tapeIdOf, toolsetHashOf } from "../trajectory/record-tape.ts";
+import { scenarioIdOf, tapeIdOf, toolsetHashOf } from "../trajectory/record-tape.ts";
 import type { Tape } from "../trajectory/tape.ts";
 import type { Trajectory } from "../trajectory/trajectory.ts";
 import { clusterItems, similarityOf } from "./cluster.ts";
@@ -200,7 +200,7 @@ function scenarioOf(trajectory: Trajectory, of: { cluster: string; split: Scenar
   const first = firstUser(messages);
   const userTurns = messages.slice(first + 1).filter((message) => message.role === "user" && textOf(message) !== "");
   return {
-    id: hash("sha256", `scenario|${trajectory.id}|${trajectory.version}`).slice(0, 32),
+    id: scenarioIdOf(trajectory),
     tenant: trajectory.tenant,
     agent: trajectory.agent,
     trajectoryId: trajectory.id,

@@ -13,6 +13,11 @@ export interface Database {
   transaction<T>(work: (trx: Transaction<Tables>) => Promise<T>, options?: TransactionOptions): Promise<T>;
   /** Brings the schema to the newest known migration. Idempotent, and safe beside another process that does the same. @throws NightshiftError `store_newer` */
   migrate(): Promise<void>;
+  /**
+   * Gives back the space of what was deleted. "whole" is for erasure: where this process alone has the database, its files are written anew and its log is cut off, so that
+   * no byte of deleted rows is left in its directory; everybody waits meanwhile. On a server that others use it is a plain vacuum: the space is written over in time.
+   */
+  compact(how: "whole" | "space"): Promise<void>;
   /** Flushes, closes and frees the lock. */
   close(): Promise<void>;
 }
@@ -20,7 +25,8 @@ export interface Database {
 export interface TransactionOptions {
   /**
    * "serializable" unless told. "read committed" is for the one hot path, ingest, whose statements lock every row that they decide on before they read it: run
-   * serialisably, workers that share nothing but index pages would make each other start over.
+   * serialisably, workers that share nothing but index pages would make each other start over. And for what waits on erasures (erased-sources.ts): a
+   * serialisable transaction has its snapshot before it has the lock.
    */
   isolation?: "serializable" | "read committed";
 }

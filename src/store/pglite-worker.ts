@@ -129,7 +129,12 @@ async function openDirectory(dir: string): Promise<PGlite> {
 }
 
 /** PGlite starts Postgres with -F (no fsync): a power cut would lose acknowledged commits. */
-const DURABLE = [...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"), "-c", "wal_sync_method=fsync"];
+const DURABLE = [
+  ...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"),
+  ...["-c", "wal_sync_method=fsync"],
+  // A segment that is used again keeps its old bytes until they are written over: erased text would lie in it.
+  ...["-c", "wal_recycle=off"],
+];
 
 interface NodeFsModule {
   realPath(node: unknown): string;

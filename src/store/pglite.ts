@@ -1,6 +1,7 @@
 import { Kysely, PostgresDialect } from "kysely";
 import type { Logger } from "../log.ts";
 import type { Database } from "./database.ts";
+import { compactAlone } from "./compact.ts";
 import { lockDirectory } from "./lock.ts";
 import { migrateToLatest } from "./migrate.ts";
 import { createPgliteConnection, createSingleClientPool } from "./pglite-connection.ts";
@@ -35,6 +36,7 @@ export async function createPglite(options: { dir: string | null; log: Logger })
     // One connection: transactions never interleave, so every one runs as if alone.
     transaction: (work) => kysely.transaction().execute(work),
     migrate: () => migrateToLatest(kysely),
+    compact: (how) => compactAlone(kysely, how),
     close: () => (closing ??= close()),
   };
 }

@@ -1,5 +1,6 @@
 import { Kysely, PostgresDialect } from "kysely";
 import type { Logger } from "../log.ts";
+import { compactShared } from "./compact.ts";
 import { repeatConflicts } from "./conflicts.ts";
 import type { Database } from "./database.ts";
 import { migrateToLatest } from "./migrate.ts";
@@ -17,19 +18,21 @@ export function createPostgres(options: PostgresOptions, deps: { log: Logger }):
   const connect = (more: Partial<PostgresOptions> = {}) =>
     new Kysely<Tables>({ dialect: new PostgresDialect({ pool: createPostgresPool({ ...options, ...more }, deps) }) });
   const kysely = connect();
+  const patiently = async (work: (patient: Kysely<Tables>) => Promise<void>): Promise<void> => {
+    const patient = connect({ maxConnections: 1, statementTimeoutMs: MIGRATION_LIMIT_MS });
+    try {
+      await work(patient);
+    } finally {
+      await patient.destroy();
+    }
+  };
   let closing: Promise<void> | null = null;
   return {
     kysely,
     transaction: (work, { isolation = "serializable" } = {}) =>
       repeatConflicts(() => kysely.transaction().setIsolationLevel(isolation).execute(work)),
-    async migrate() {
-      const patient = connect({ maxConnections: 1, statementTimeoutMs: MIGRATION_LIMIT_MS });
-      try {
-        await migrateToLatest(patient);
-      } finally {
-        await patient.destroy();
-      }
-    },
+    migrate: () => patiently(migrateToLatest),
+    compact: () => patiently(compactShared),
     close: () => (closing ??= kysely.destroy()),
   };
 }

@@ -22,8 +22,9 @@ export const METRIC_ATTRIBUTE = {
   "nightshift.assignment.arm": "`stable` or `candidate`.",
   "nightshift.event": "Event of the promotion's state table.",
   "nightshift.evidence": "`promote` (K⁺) or `harm` (K⁻).",
+  "nightshift.kind": "What was removed: `conversations`, `spans`, `groups`, `run_directories` and so on.",
   "nightshift.loop":
-    "`assembly`, `promotion`, `night`, `routes` (a look at what the leader says), `leadership` (its heartbeat) or `disturbances`.",
+    "`assembly`, `promotion`, `night`, `routes` (a look at what the leader says), `leadership` (its heartbeat), `upkeep` (erasures), `retention` or `disturbances`.",
   "nightshift.outcome": "How it ended; the metric's description names the words.",
   "nightshift.protocol": "`http` or `grpc`.",
   "nightshift.reason": "Why; one of a few fixed words.",
@@ -207,6 +208,20 @@ const NIGHT = {
     unit: "{run}",
     description: "Ended nights, by outcome: `candidate`, `nothing_to_learn` or `failed`.",
     attributes: ["nightshift.agent", "nightshift.outcome", "error.type"],
+  },
+  erasures: {
+    name: "nightshift.erasures",
+    kind: "counter",
+    unit: "{erasure}",
+    description: "Erasures whose rows, objects and files are all gone.",
+    attributes: [],
+  },
+  retentionRemoved: {
+    name: "nightshift.retention.removed",
+    kind: "counter",
+    unit: "{item}",
+    description: "What was older than its tenant keeps and was removed, by kind.",
+    attributes: ["nightshift.kind"],
   },
   judgeCallDuration: {
     name: "nightshift.judge.call.duration",

@@ -16,21 +16,35 @@ export interface Captured {
   logs: LogEvent[];
 }
 
+/** Which of a request's records must not be stored. */
+export type Screen = (records: readonly (Span | LogEvent)[]) => Promise<ReadonlySet<Span | LogEvent>>;
+
 /** A record from a foreign producer may be a bomb too. */
 const MAX_INFLATED_BYTES = 256 * 1024 * 1024;
 
 /**
  * Stores one transported record: decodes it once, takes secrets and personal data out if the edge has not, leaves out Nightshift's own spans and upserts the
- * rest, spans by (tenant, trace id, span id), logs by hash. Resolves to the records that are new or changed: a duplicate delivery resolves to none.
+ * rest, but for what `screen` refuses, spans by (tenant, trace id, span id), logs by hash. Resolves to the records that are new or changed: a duplicate delivery resolves to none.
  * @throws NightshiftError `otlp_malformed` for bytes that are not OTLP
  */
-export async function storeRecord(trx: Kysely<Tables>, record: TransportRecord, options: { redactionKey: Uint8Array }): Promise<Captured> {
+export async function storeRecord(
+  trx: Kysely<Tables>,
+  record: TransportRecord,
+  options: { redactionKey: Uint8Array; screen?: Screen },
+): Promise<Captured> {
   const inflated = inflate(record);
   // The receiver has checked its own records; a topic may hold others.
   scanRequest(inflated, record.signal);
   const bytes = record.redacted ? inflated : await redactRequest(inflated, record.signal, options.redactionKey);
-  if (record.signal === "traces") return { spans: await storeSpans(trx, record, decodeSpans(bytes)), logs: [] };
-  return { spans: [], logs: await storeLogs(trx, record, decodeLogs(bytes)) };
+  if (record.signal === "traces") {
+    return { spans: await storeSpans(trx, record, await screened(decodeSpans(bytes), options.screen)), logs: [] };
+  }
+  return { spans: [], logs: await storeLogs(trx, record, await screened(decodeLogs(bytes), options.screen)) };
+}
+
+async function screened<T extends Span | LogEvent>(decoded: Decoded<T>[], screen: Screen | undefined): Promise<Decoded<T>[]> {
+  const refused = await screen?.(decoded.map(({ value }) => value));
+  return refused === undefined || refused.size === 0 ? decoded : decoded.filter(({ value }) => !refused.has(value));
 }
 
 /** All stored spans and log events of the traces, in no particular order. */

@@ -1,4 +1,6 @@
+import type { Kysely } from "kysely";
 import type { ArtifactStore, Digest } from "../artifact/artifact-store.ts";
+import { digestOf } from "../artifact/digest.ts";
 import type { AgentConfig } from "../config.ts";
 import type { NightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -6,8 +8,11 @@ import type { Judge, JudgeResult } from "../reward/judge.ts";
 import { groupSignal } from "../reward/signal.ts";
 import { encodeGroup } from "../rollout/encode-group.ts";
 import type { TrajectoryGroup } from "../rollout/group.ts";
+import { sourcesOfGroup } from "../rollout/sources.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import type { Database } from "../store/database.ts";
+import { anyErased, holdErasures } from "../store/erased-sources.ts";
+import type { Tables } from "../store/tables.ts";
 
 /** What is kept of a judged group beside its body: enough for the funnel, the batch and the page. */
 export interface GroupSummary {
@@ -93,20 +98,45 @@ async function judgeWithPatience(group: TrajectoryGroup, signal: AbortSignal, de
   }
 }
 
+/**
+ * Whose text a group holds is written down before its object is, so that an erasure finds the object of a process that was killed in between. A group of somebody who
+ * was erased meanwhile is not kept.
+ */
 async function saveGroup(group: TrajectoryGroup, summary: GroupSummary, deps: IterationDeps): Promise<void> {
-  const { digest } = await deps.artifacts.put(encodeGroup(group));
-  await deps.database.kysely
-    .insertInto("groups")
-    .values({
-      id: group.groupId,
-      run_id: group.runId,
-      iteration: group.iteration,
-      scenario_id: group.scenarioId,
-      body_digest: digest,
-      summary: JSON.stringify(summary),
-    })
-    .onConflict((conflict) => conflict.column("id").doNothing())
-    .execute();
+  const body = encodeGroup(group);
+  const digest = digestOf(body);
+  const sources = sourcesOfGroup(group);
+  const row = { id: group.groupId, run_id: group.runId, iteration: group.iteration, scenario_id: group.scenarioId, body_digest: digest };
+  const unlessErased = (write: (trx: Kysely<Tables>) => Promise<unknown>): Promise<boolean> =>
+    deps.database.transaction(
+      async (trx) => {
+        await holdErasures(trx);
+        if (await anyErased(trx, sources)) return false;
+        await write(trx);
+        return true;
+      },
+      { isolation: "read committed" },
+    );
+  const announced = await unlessErased((trx) =>
+    trx
+      .insertInto("object_sources")
+      .values(sources.map((source) => ({ digest, source, run_id: group.runId, at_ms: deps.now() })))
+      .onConflict((conflict) => conflict.doNothing())
+      .execute(),
+  );
+  if (announced) await deps.artifacts.put(body);
+  const isKept =
+    announced &&
+    (await unlessErased((trx) =>
+      trx
+        .insertInto("groups")
+        .values({ ...row, summary: JSON.stringify(summary) })
+        .onConflict((conflict) => conflict.column("id").doNothing())
+        .execute(),
+    ));
+  if (isKept) return;
+  if (announced) await deps.artifacts.delete(digest);
+  deps.log.info({ group_id: group.groupId, run_id: group.runId }, "group left out: a subject in it was erased");
 }
 
 function summarise(group: TrajectoryGroup, result: JudgeResult, config: AgentConfig): GroupSummary {

@@ -6,6 +6,8 @@ import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import { selectScenarios } from "../scenario/select.ts";
 import type { Database } from "../store/database.ts";
+import { anyErased, holdErasures } from "../store/erased-sources.ts";
+import { storableJson } from "../store/storable.ts";
 import { loadGroups, runIteration, type StoredGroup } from "./iteration.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import type { Policy } from "./night-start.ts";
@@ -19,11 +21,12 @@ export async function rollOutAndJudge(
 ): Promise<StoredGroup[]> {
   const { runId, config, signal } = options;
   const { iteration, policy, recordings } = at;
-  const { scenarios } = await deps.runs.step(runId, `scenarios-${iteration}`, async () => {
+  const { scenarioIds } = await deps.runs.step(runId, `scenarios-${iteration}`, async () => {
     const chosen = await chooseScenarios(options, deps, at);
-    await saveScenarios(deps.database, runId, chosen);
-    return { scenarios: chosen };
+    await saveScenarios(deps, runId, chosen);
+    return { scenarioIds: chosen.map(({ id }) => id) };
   });
+  const scenarios = await loadScenarios(deps.database, runId, scenarioIds);
   await deps.runs.step(runId, `groups-${iteration}`, async () => {
     const limiter = createLimiter(config.replay.concurrency);
     await runIteration(
@@ -77,13 +80,42 @@ async function chooseScenarios(
   return [...promising, ...others.slice(0, night.scenarios - promising.length)];
 }
 
-async function saveScenarios(database: Database, runId: string, scenarios: readonly Scenario[]): Promise<void> {
-  if (scenarios.length === 0) return;
-  await database.kysely
-    .insertInto("scenarios")
-    .values(scenarios.map((scenario) => ({ run_id: runId, id: scenario.id, split: scenario.split, body: JSON.stringify(scenario) })))
-    .onConflict((conflict) => conflict.columns(["run_id", "id"]).doNothing())
+/** Keeps a run's scenarios. Those of somebody who was erased since they were chosen are left out. */
+export async function saveScenarios(
+  { database, log }: Pick<NightDeps, "database" | "log">,
+  runId: string,
+  scenarios: readonly Scenario[],
+): Promise<void> {
+  await database.transaction(
+    async (trx) => {
+      await holdErasures(trx);
+      for (const scenario of scenarios) {
+        if (await anyErased(trx, [scenario.id, scenario.trajectoryId])) {
+          log.info({ scenario_id: scenario.id, run_id: runId }, "scenario left out: its subject was erased");
+          continue;
+        }
+        await trx
+          .insertInto("scenarios")
+          .values({ run_id: runId, id: scenario.id, split: scenario.split, body: storableJson(scenario) })
+          .onConflict((conflict) => conflict.columns(["run_id", "id"]).doNothing())
+          .execute();
+      }
+    },
+    { isolation: "read committed" },
+  );
+}
+
+/** In the order asked for; those that were erased since are left out. */
+async function loadScenarios(database: Database, runId: string, ids: readonly string[]): Promise<Scenario[]> {
+  if (ids.length === 0) return [];
+  const rows = await database.kysely
+    .selectFrom("scenarios")
+    .select(["id", "body"])
+    .where("run_id", "=", runId)
+    .where("id", "in", ids)
     .execute();
+  const bodies = new Map(rows.map((row) => [row.id, row.body as unknown as Scenario]));
+  return ids.flatMap((id) => bodies.get(id) ?? []);
 }
 
 function tally(groups: readonly StoredGroup[]): {

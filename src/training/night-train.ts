@@ -12,7 +12,6 @@ import { awaitAdapter } from "./trainer-output.ts";
 
 interface Training {
   iteration: number;
-  kept: readonly StoredGroup[];
   runDirectory: string;
   parentDigest: Digest | null;
 }
@@ -21,7 +20,8 @@ interface Training {
 export async function trainIteration(options: NightOptions, deps: NightDeps, at: Training): Promise<RegisteredAdapter> {
   const { runId } = options;
   await deps.runs.step(runId, `batch-${at.iteration}`, async () => {
-    const lines = await groupLines(at.kept, options, deps);
+    // Looked up again, now that the step is under way: whoever is erased from here on finds it begun, and ends the run.
+    const lines = await groupLines(options, deps, at.iteration);
     await writeBatch(at.runDirectory, at.iteration, lines);
     return { groups: lines.length, members: lines.reduce((sum, line) => sum + line.members.length, 0) };
   });
@@ -34,14 +34,26 @@ export async function trainIteration(options: NightOptions, deps: NightDeps, at:
   return adapter;
 }
 
-async function groupLines(kept: readonly StoredGroup[], options: NightOptions, deps: NightDeps): Promise<GroupLine[]> {
+async function groupLines(options: NightOptions, deps: NightDeps, iteration: number): Promise<GroupLine[]> {
   const lines: GroupLine[] = [];
-  for (const group of kept) {
+  for (const group of await keptGroups(options, deps, iteration)) {
     const body = await deps.artifacts.get(group.bodyDigest, { signal: options.signal });
-    if (body === null) throw nightshiftError("artifact_missing", { what: `group ${group.id}` });
+    if (body === null) throw await missing(group, options, deps);
     lines.push(groupLine(decodeGroup(body), group.summary.rewards));
   }
+  if (lines.length === 0) throw nightshiftError("run_lost_subject", { run: options.runId });
   return lines;
+}
+
+async function keptGroups({ runId }: NightOptions, { database }: NightDeps, iteration: number): Promise<StoredGroup[]> {
+  return (await loadGroups(database, runId, iteration)).filter(({ summary }) => summary.verdict === "kept");
+}
+
+/** A body that went with its row went with its subject. */
+async function missing(group: StoredGroup, options: NightOptions, deps: NightDeps): Promise<Error> {
+  const left = await keptGroups(options, deps, group.iteration);
+  if (left.some(({ id }) => id === group.id)) return nightshiftError("artifact_missing", { what: `group ${group.id}` });
+  return nightshiftError("run_lost_subject", { run: options.runId });
 }
 
 async function awaitAndRegister(options: NightOptions, deps: NightDeps, at: Training): Promise<RegisteredAdapter> {

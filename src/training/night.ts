@@ -3,32 +3,37 @@ import { NightshiftError, type ErrorCode } from "../errors.ts";
 import type { RegisteredAdapter } from "./adapters.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { rollOutAndJudge } from "./night-rollouts.ts";
-import { pinRecordings, prepareRun, type Policy } from "./night-start.ts";
+import { pinRecordings, prepareRun, recordingsOfRun, type Policy } from "./night-start.ts";
 import { trainIteration } from "./night-train.ts";
 import type { RunOutcome } from "./run-store.ts";
+import { watchRun } from "./run-watch.ts";
 
 /** What a night cannot do anything about and that passes: the run stays open, and whoever called comes again. */
 const OUTAGES: ReadonlySet<ErrorCode> = new Set(["artifact_store_unavailable", "artifact_store_refused", "store_unavailable"]);
 
 /**
  * One night for one agent: (select → roll out → judge → batch → train) × iterations. Every step is durable, so calling it again with the same run
- * continues where it was killed. Resolves to the outcome; the run's row is finished by then. Rejects only when `signal` aborts, for a defect, or while the
+ * continues where it was killed. Resolves to the outcome; the run's row is finished by then, by whoever it was. Rejects only when `signal` aborts, for a defect, or while the
  * artifact store or the database is away.
  */
 export async function runNight(options: NightOptions, deps: NightDeps): Promise<RunOutcome> {
   const log = deps.log.child({ run_id: options.runId, agent: options.agent });
+  const watch = watchRun(options, deps.runs);
   try {
-    const outcome = await learn(options, { ...deps, log });
+    const outcome = await learn({ ...options, signal: watch.signal }, { ...deps, log });
     await deps.runs.finish(options.runId, "finished", outcome, deps.now());
     log.info({ outcome: outcome.kind }, "run finished");
     return outcome;
   } catch (error) {
+    const ended = watch.endedAs();
+    if (ended !== null) return ended;
     if (options.signal.aborted || !(error instanceof NightshiftError) || OUTAGES.has(error.code)) throw error;
     const outcome: RunOutcome = { kind: "failed", code: error.code, message: error.message, fix: error.fix };
     await deps.runs.finish(options.runId, "failed", outcome, deps.now());
     log.error({ err: error, code: error.code }, "run failed");
     return outcome;
   } finally {
+    watch.stop();
     await deps.jobRunner.cancel(options.runId);
   }
 }
@@ -47,7 +52,9 @@ async function learn(options: NightOptions, deps: NightDeps): Promise<RunOutcome
   let candidate: RegisteredAdapter | null = null;
   for (let iteration = 1; iteration <= config.night.iterations; iteration += 1) {
     if (candidate !== null) await deps.fleet.ensureServed(candidate, options.signal);
-    const groups = await rollOutAndJudge(options, deps, { iteration, policy, recordings: pinned.recordings, startedAtMs });
+    // Read again in every iteration: who was erased since is in none that follows.
+    const recordings = iteration === 1 ? pinned.recordings : ((await recordingsOfRun(runId, deps)) ?? pinned.recordings);
+    const groups = await rollOutAndJudge(options, deps, { iteration, policy, recordings, startedAtMs });
     const kept = groups.filter((group) => group.summary.verdict === "kept");
     if (kept.length === 0) {
       if (candidate === null) return { kind: "nothing_to_learn", reason: `none of ${groups.length} groups had signal` };
@@ -55,7 +62,6 @@ async function learn(options: NightOptions, deps: NightDeps): Promise<RunOutcome
     }
     candidate = await trainIteration(options, deps, {
       iteration,
-      kept,
       runDirectory,
       parentDigest: candidate?.digest ?? start.adapterDigest,
     });

@@ -5,6 +5,7 @@ import type { LogEvent, Span } from "../trace/span.ts";
 import { betterKey, type ConversationKey, conversationId, isAnnouncement, isRoot, keyOf, traitsOf } from "./conversation-key.ts";
 import { recordFeedbackEvents } from "./feedback-events.ts";
 import { type Agents, matchAgent, UNKNOWN_AGENT } from "./match-agent.ts";
+import { subjectsIn } from "./subject-key.ts";
 
 export interface Arrivals {
   tenant: string;
@@ -39,6 +40,7 @@ const NONE_TO_COME = 0;
 export async function noteArrivals(trx: Kysely<Tables>, arrivals: Arrivals): Promise<void> {
   const traces = tracesOf(arrivals);
   if (traces.length === 0) return recordFeedbackEvents(trx, arrivals);
+  await noteSubjects(trx, arrivals);
   const before = await lockTraces(trx, arrivals, traces);
   const filed = traces.map((trace) => {
     const left = before.get(trace.traceId);
@@ -52,6 +54,25 @@ export async function noteArrivals(trx: Kysely<Tables>, arrivals: Arrivals): Pro
   // Last, when every row that it writes is locked and every other worker's traces of these conversations are in sight.
   await noteRootEnds(trx, [...new Set(filed.flatMap(({ conversation, left }) => [conversation, left]))]);
   await recordFeedbackEvents(trx, arrivals);
+}
+
+/** Whose the traces are, for erasure: an open conversation has no trajectory that would say. */
+async function noteSubjects(trx: Kysely<Tables>, { tenant, spans, logs }: Arrivals): Promise<void> {
+  const rows = new Map<string, { tenant: string; subject: string; trace_id: string }>();
+  for (const record of [...spans, ...logs]) {
+    const { traceId } = record;
+    if (traceId === null) continue;
+    for (const subject of subjectsIn(record)) rows.set(`${subject}\0${traceId}`, { tenant, subject, trace_id: traceId });
+  }
+  // Ordered, like all rows that several workers may write.
+  const ordered = [...rows].toSorted(([one], [other]) => (one < other ? -1 : 1)).map(([, row]) => row);
+  for (const chunk of insertable(ordered)) {
+    await trx
+      .insertInto("trace_subjects")
+      .values(chunk)
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+  }
 }
 
 /** One entry per trace of the request, ordered by id so that two workers never wait for each other in a circle. */

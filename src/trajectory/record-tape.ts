@@ -12,6 +12,11 @@ export function tapeIdOf(trajectory: { id: string; version: number }): string {
   return `${trajectory.id}@${trajectory.version}`;
 }
 
+/** The scenario that a trajectory version becomes. */
+export function scenarioIdOf(trajectory: { id: string; version: number }): string {
+  return hash("sha256", `scenario|${trajectory.id}|${trajectory.version}`).slice(0, 32);
+}
+
 /** A tool definition as zod or a dialect gives it. */
 export interface ToolShape {
   name: string;

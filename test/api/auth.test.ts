@@ -85,6 +85,8 @@ describe("with a token", () => {
 /** Every route of the API, and who may call it. */
 const MAY: Record<string, readonly Role[]> = {
   "GET /v1/status": ["operator", "viewer"],
+  "GET /v1/subjects/:key": ["operator", "viewer"],
+  "DELETE /v1/subjects/:key": ["operator"],
   "GET /v1/report": ["operator", "viewer"],
   "GET /v1/runs": ["operator", "viewer"],
   "POST /v1/runs": ["operator"],
@@ -126,8 +128,8 @@ describe("roles", () => {
     expect(rolesFor(method, path).toSorted()).toEqual(allowed.toSorted());
     for (const role of ROLES) {
       const authorization = `Bearer ${role === "operator" ? "s3cret" : role}`;
-      const { status, body } =
-        method === "GET" ? await closed.get(path, { authorization }) : await closed.post(path, {}, { authorization });
+      const ask = { GET: () => closed.get(path, { authorization }), DELETE: () => closed.delete(path, { authorization }) }[method];
+      const { status, body } = await (ask?.() ?? closed.post(path, {}, { authorization }));
       if (allowed.includes(role)) expect([400, 200, 204, 404]).toContain(status);
       else expect([status, body.error.code]).toEqual([403, "role_refused"]);
     }

@@ -12,6 +12,7 @@ import { silentLog } from "../../src/log.ts";
 import { createGatewayRouter, type GatewayRouter } from "../../src/promotion/gateway-router.ts";
 import { createRouteWatch } from "../../src/promotion/route-watch.ts";
 import type { Database } from "../../src/store/database.ts";
+import { createRunFiles } from "../../src/training/run-files.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
 
 /** A listening API over a real database, with one agent whose nights are only registered. */
@@ -27,6 +28,7 @@ export interface ApiWorld {
   look(): Promise<void>;
   get(path: string, headers?: Record<string, string>): Promise<Answer>;
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
+  delete(path: string, headers?: Record<string, string>): Promise<Answer>;
   close(): Promise<void>;
 }
 
@@ -93,6 +95,8 @@ export async function apiWorld(
     monotonicMs: () => monotonicMs,
     agents: new Map([["support", control]]),
     runsDirectory: dir,
+    tenants: Object.keys(config.tenants),
+    runFiles: createRunFiles({ runsDirectory: dir }, { mirror: null }),
     redactionKey: () => ({ key: REDACTION_KEY, isShared: true }),
     log,
     now,
@@ -105,6 +109,7 @@ export async function apiWorld(
     look: () => watch.look(),
     get: (path, headers = {}) => call(url, "GET", path, undefined, headers),
     post: (path, body, headers = {}) => call(url, "POST", path, body, headers),
+    delete: (path, headers = {}) => call(url, "DELETE", path, undefined, headers),
     close: () => api.close(),
   };
 }

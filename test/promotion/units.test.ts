@@ -100,7 +100,16 @@ test("units are first trajectories of strong keys in assignment order, with the 
     ["text-only", null],
   ]);
   expect(units[0]).toEqual({
-    ...{ key: "first", arm: "candidate", p: 0.5, routeVersion: 3, assignedAtMs: 100, endedAtMs: 150, trajectoryId: "first", outcome: 0 },
+    ...{
+      key: expect.stringMatching(/^[0-9a-f]{32}$/),
+      arm: "candidate",
+      p: 0.5,
+      routeVersion: 3,
+      assignedAtMs: 100,
+      endedAtMs: 150,
+      trajectoryId: "first",
+      outcome: 0,
+    },
     errors: { tool_failure: true, refusal: false, fallback: false },
   });
   expect(units[1]?.errors).toEqual({ tool_failure: false, refusal: true, fallback: true });

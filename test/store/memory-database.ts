@@ -33,6 +33,7 @@ export async function memoryDatabase(): Promise<Database> {
     kysely: guarded,
     transaction: (work) => guarded.transaction().execute(work),
     migrate: () => shared.migrate(),
+    compact: (how) => shared.compact(how),
     close: async () => {
       if (!closed) taken = false;
       closed = true;

@@ -26,11 +26,35 @@ describe("migrations", () => {
   test("one step back removes every table, forward again restores them", async () => {
     const tables = async () => (await database.kysely.introspection.getTables()).map(({ name }) => name).toSorted();
     const before = await tables();
-    expect(before).toHaveLength(20);
+    expect(before).toHaveLength(27);
+    expect(await migrateBack(database.kysely)).toBe("0002-subjects");
+    expect(await tables()).toHaveLength(20);
     expect(await migrateBack(database.kysely)).toBe("0001-initial");
     expect(await tables()).toEqual([]);
     await database.migrate();
     expect(await tables()).toEqual(before);
+  });
+
+  test("an iteration's scenarios are in one place after 0002, and whole again before it", async () => {
+    const scenario = (id: string) => ({ id, text: `what ${id} said` });
+    await database.kysely
+      .insertInto("runs")
+      .values({ id: "r", tenant: "t", agent: "a", state: "running", started_at_ms: 1, plan: "{}" })
+      .execute();
+    for (const id of ["s1", "s2"]) {
+      const row = { run_id: "r", id, split: "train", body: JSON.stringify(scenario(id)) } as const;
+      await database.kysely.insertInto("scenarios").values(row).execute();
+    }
+    const output = JSON.stringify({ scenarioIds: ["s2", "s1"] });
+    await database.kysely
+      .insertInto("run_steps")
+      .values({ run_id: "r", step: "scenarios-1", started_at_ms: 1, finished_at_ms: 2, output })
+      .execute();
+    const step = async () => (await database.kysely.selectFrom("run_steps").select("output").executeTakeFirst())?.output;
+    await migrateBack(database.kysely);
+    expect(await step()).toEqual({ scenarios: [scenario("s2"), scenario("s1")] });
+    await database.migrate();
+    expect(await step()).toEqual({ scenarioIds: ["s2", "s1"] });
   });
 
   test("a database of a newer version is refused", async () => {

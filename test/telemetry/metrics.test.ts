@@ -24,7 +24,7 @@ import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../
 import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
-import { adapterAgent, measureElection, measureKafka, slowTrainer, UP } from "./parts.ts";
+import { adapterAgent, measureElection, measureKafka, measureUpkeep, slowTrainer, UP } from "./parts.ts";
 
 // Before anything else: components create their instruments when they are created.
 const meter = meterInMemory();
@@ -99,9 +99,12 @@ test("capture: a record that ingest fails to store is measured with the reason",
   });
 });
 
-test("control: whether this replica leads, and that it does not when its term is over", async () => {
+test("control: whether this replica leads, and not when its term is over; what it erased, and what had become too old", async () => {
   const values = await measureElection(database, () => meter.points("nightshift.control.leader"));
   expect(values.map((points) => points.map(({ value }) => value))).toEqual([[1], [0]]);
+  await measureUpkeep({ database, artifacts });
+  expect(await meter.points("nightshift.erasures")).toEqual([{ attributes: {}, value: 1 }]);
+  expect(await meter.points("nightshift.retention.removed")).toEqual([{ attributes: { "nightshift.kind": "feedback" }, value: 1 }]);
 });
 
 test("transport: Kafka records that were put aside, by why, and how far the group is behind", async () => {
@@ -226,8 +229,7 @@ test("judge: calls by how they ended, and the tokens that were paid for", async 
     { driver: "ruler", baseUrl: server.url, model: "judge", timeoutMs: 5_000, concurrency: 4, maxTokensPerRun: 300 },
     { database, log, now: () => 0, env: {} },
   );
-  await judge.score(refundGroup());
-  await judge.score(refundGroup());
+  for (const group of [refundGroup(), refundGroup()]) await judge.score(group);
   await server.close();
   const model = { "gen_ai.request.model": "judge" };
   expect(await meter.points("nightshift.judge.call.duration")).toEqual([

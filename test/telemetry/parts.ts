@@ -4,8 +4,11 @@ import { join } from "node:path";
 import { nightshiftError } from "../../src/errors.ts";
 import { silentLog } from "../../src/log.ts";
 import { createAdapterAgent, type AdapterAgent } from "../../src/serving/adapter-agent.ts";
+import type { ArtifactStore } from "../../src/artifact/artifact-store.ts";
 import type { Database } from "../../src/store/database.ts";
 import { acquireAlone, createElection } from "../../src/store/election.ts";
+import { createEraser } from "../../src/training/eraser.ts";
+import { createRetention } from "../../src/training/retention.ts";
 import type { JobRunner } from "../../src/training/job-runner.ts";
 import { createDeadLetters } from "../../src/transport/kafka/dead-letter.ts";
 import { createLagMeter } from "../../src/transport/kafka/lag.ts";
@@ -91,4 +94,21 @@ export async function measureElection<T>(database: Database, look: () => Promise
   });
   await election.close();
   return [seen, await look()];
+}
+
+/** An erasure of somebody of whom nothing is held, and a sweep over one old piece of feedback. */
+export async function measureUpkeep(deps: { database: Database; artifacts: ArtifactStore }): Promise<void> {
+  const runFiles = { removeBatch: () => Promise.resolve(), removeRun: () => Promise.resolve(), list: () => Promise.resolve([]) };
+  const parts = { ...deps, runFiles, log: silentLog() };
+  await createEraser({ ...parts, now: () => 0 }).erase({ tenant: "measured", subjects: ["anna"], actor: "me" });
+  const said = { target_kind: "trace", target: "t", name: "n", source: "s", value: '{"value":1}', at_ms: 1 } as const;
+  await deps.database.kysely
+    .insertInto("feedback")
+    .values({ ...said, tenant: "measured" })
+    .execute();
+  const retention = createRetention(
+    { measured: { capturedDays: 1, nightsDays: 1 } },
+    { ...parts, sweepCache: null, now: () => 200_000_000 },
+  );
+  await retention.sweep();
 }

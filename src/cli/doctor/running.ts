@@ -2,7 +2,10 @@ import type { Report } from "../../api/report.ts";
 import type { AgentView, ControlView } from "../../api/views.ts";
 import { NightshiftError } from "../../errors.ts";
 import type { ApiClient } from "../client.ts";
+import { counts, when } from "../print.ts";
 import { bad, ok, warn, type Finding } from "./finding.ts";
+
+const RETENTION_LATE_MS = 3 * 3_600_000;
 
 interface Replica {
   name: string;
@@ -32,7 +35,10 @@ export async function checkRunning(client: ApiClient): Promise<{ findings: Findi
       ];
     }),
   );
-  return { findings: [ok("api", client.url), checkLeader(control), ...findings.flat()], isRunning: true };
+  return {
+    findings: [ok("api", client.url), checkLeader(control), checkRetention(control, Date.now()), ...findings.flat()],
+    isRunning: true,
+  };
 }
 
 function checkLeader({ leader }: ControlView): Finding {
@@ -42,6 +48,14 @@ function checkLeader({ leader }: ControlView): Finding {
     "no replica leads: nights and promotions stand still, candidates lose their traffic",
     "Read the logs of `nightshift serve` for `leadership lost`; store's URL must lead to PostgreSQL itself, not to a pooler that shares sessions.",
   );
+}
+
+/** It runs every hour; an older one says that no leader gets to it. */
+function checkRetention({ retention }: ControlView, nowMs: number): Finding {
+  const fix = "Read the log of the leader for `loop turn failed` with loop `retention`; what is too old stays until it runs.";
+  if (retention == null) return warn("retention", "it has not run yet", fix);
+  const told = `last ${when(retention.atMs)}, removed ${counts(retention.removed) || "nothing"}`;
+  return nowMs - retention.atMs > RETENTION_LATE_MS ? warn("retention", told, fix) : ok("retention", told);
 }
 
 function checkReplica({ agent, routes }: AgentView, { name, url, models }: Replica): Finding {

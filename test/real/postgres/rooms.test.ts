@@ -7,6 +7,8 @@ vi.mock("../../store/memory-database.ts", () => import("./fresh-database.ts"));
 import "../../promotion/controller.test.ts";
 import "../../promotion/gateway-router.test.ts";
 import "../../promotion/units.test.ts";
+import "../../subjects/erase.test.ts";
+import "../../subjects/retention.test.ts";
 import "../../trace/span-store.test.ts";
 import "../../training/run-store.test.ts";
 import "../../trajectory/assembler.test.ts";
