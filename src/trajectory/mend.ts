@@ -37,13 +37,13 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
   },
   system_missing: {
     else: `No system message was recorded. If the agent has one, its SDK drops it. ${GATEWAY}`,
-    genai: `Record gen_ai.system_instructions (message content capture). ${GATEWAY}`,
+    genai: `Record gen_ai.system_instructions (message content capture; in AI SDK 7 leave telemetry.recordInputs on). ${GATEWAY}`,
     "ai-sdk": "Leave experimental_telemetry.recordInputs on. If it is, the agent has no system prompt.",
     traceloop: "Set TRACELOOP_TRACE_CONTENT=true (or leave it unset) and traceContent: true on the instrumentation.",
   },
   output_missing: {
     else: `The last answer was not recorded. ${CAPTURE_CONTENT}`,
-    genai: CAPTURE_CONTENT,
+    genai: `${CAPTURE_CONTENT} In AI SDK 7 leave telemetry.recordOutputs on, in OpenLLMetry TRACELOOP_TRACE_CONTENT.`,
     "openai-log-events": CAPTURE_CONTENT,
     "ai-sdk":
       "Leave experimental_telemetry.recordOutputs on, and let the stream be read to its end: a stream that was aborted has no answer.",
