@@ -61,3 +61,19 @@ test("what an app declares is a tool or structure, with the app's own ids", () =
   const chat = callOf({ ...association, "gen_ai.operation.name": "chat" });
   expect(chat).toMatchObject({ kind: "inference", conversationKey: "s-1", subject: "u-1" });
 });
+
+test("an enormous index costs one entry, indices over the budget are named, prototype keys go nowhere", () => {
+  const far = callOf({
+    "llm.request.type": "chat",
+    "gen_ai.prompt.0.content": "a",
+    "gen_ai.prompt.999999999.content": "b",
+  }) as InferenceCall;
+  expect(far.input.map(({ parts }) => parts[0]?.["content"])).toEqual(["a", "b"]);
+  const many = Object.fromEntries(Array.from({ length: 10_001 }, (_, index) => [`gen_ai.prompt.${index}.content`, "x"]));
+  const over = callOf({ "llm.request.type": "chat", ...many }) as InferenceCall;
+  expect(over.input).toHaveLength(10_000);
+  expect(over.damage).toEqual(["dropped_attributes"]);
+  const hostile = { "gen_ai.prompt.0.__proto__.polluted": "x", "gen_ai.completion.0.constructor.prototype.polluted": "x" };
+  expect(callOf({ "llm.request.type": "chat", ...hostile })).toMatchObject({ input: [], output: [] });
+  expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
+});
