@@ -26,6 +26,10 @@ export const tenantSchema = z.strictObject({
     .array(z.string().regex(/^[0-9a-f]{64}$/))
     .default([])
     .describe("SHA-256 (hex) of the bearer tokens that name this tenant to the collector; two are valid at once for rotation."),
+  referencePrefixes: z
+    .array(z.string().regex(/^file:\/\/\/./, "a directory as file:///path; other stores are not read yet"))
+    .default([])
+    .describe("Directories (`file:///…`) below which `gen_ai.…_ref` attributes of this tenant's telemetry are read; nothing else is."),
   redactionKeyFile: z
     .string()
     .optional()

@@ -96,6 +96,11 @@ export const configSchema = z.strictObject({
       graceMs: z.int().min(0).default(15_000).describe("Wait after a conversation's root ended; at least twice the SDK's batch delay."),
       idleMs: z.int().positive().default(300_000).describe("A conversation without a root is complete after this long without a new span."),
       maxAgeMs: z.int().positive().default(86_400_000).describe("Hard cap on an open conversation."),
+      maxMediaBytes: bytes(
+        20,
+        "Largest image or sound of a message that is kept; larger ones are left out, and their conversation says so.",
+      ),
+      maxReferenceBytes: bytes(16, "Largest file that telemetry refers to (`gen_ai.…_ref`) and that is read."),
       sweepMs: z.int().positive().default(1_000).describe("How often complete conversations are looked for."),
     })
     .prefault({})

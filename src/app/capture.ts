@@ -16,7 +16,7 @@ import { screenErased } from "../trajectory/screen.ts";
 import { tombstoneHash, type TombstoneHash } from "../trajectory/tombstones.ts";
 import { redeem } from "../transport/claim.ts";
 import type { RecordHandler, Transport, TransportRecord } from "../transport/transport.ts";
-import { openExaminer } from "./examiner.ts";
+import { openPreparation } from "./preparation.ts";
 import { startLoop } from "./loop.ts";
 import { startReceiver } from "./receiver.ts";
 import { keyOf, loadRedactionKeys, type RedactionKeys } from "./redaction-keys.ts";
@@ -63,7 +63,7 @@ export async function startIngest(
 ): Promise<Pick<Capture, "sweep" | "close">> {
   for (const [tenant, key] of keys) await requireSameRedactionKey(database.kysely, tenant, key);
   const stopIngest = await transport.subscribe(createIngest(config, keys, { database, artifacts, now }));
-  const assembler = createAssembler({ database, config, log, examiner: openExaminer(config, keys) });
+  const assembler = createAssembler({ database, config, log, ...openPreparation(config, { keys, artifacts }) });
   const loop = startLoop({ name: "assembly", everyMs: config.capture.sweepMs, log }, (signal) => assembler.sweep(now(), { signal }));
   return {
     async sweep() {

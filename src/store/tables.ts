@@ -8,6 +8,7 @@ export interface Tables {
   conversation_traces: ConversationTraceTable;
   messages: MessageTable;
   trajectories: TrajectoryTable;
+  trajectory_media: TrajectoryMediaTable;
   feedback: FeedbackTable;
   tool_schemas: ToolSchemaTable;
   scenarios: ScenarioTable;
@@ -113,6 +114,14 @@ interface TrajectoryTable {
   trainable: boolean;
   reasons: Json<string[]>;
   superseded: boolean;
+}
+
+/** Which objects of the artifact store a trajectory's messages refer to. An object may be erased when no row names it. */
+interface TrajectoryMediaTable {
+  digest: string;
+  trajectory_id: string;
+  version: number;
+  tenant: string;
 }
 
 interface FeedbackTable {

@@ -12,8 +12,6 @@ export interface Scan {
   problem: string;
   /** The trace that all stored records belong to, in hex; null when they belong to several, or to none. */
   traceId: string | null;
-  /** What its records take when each carries its own resource and scope. */
-  storedBytes: number;
 }
 
 /** What one request may be once every record carries its own resource and scope, as it is stored: a resource of 500 KB with 8,000 spans behind it would be 4 GB. */
@@ -51,7 +49,7 @@ export function scanRequest(bytes: Uint8Array, signal: Signal): Scan {
     scan.rejected === 0
       ? ""
       : `${scan.rejected} ${what} rejected: trace id (16 bytes) or span id (8 bytes) missing, all zero or of another length`;
-  return { ...scan, problem, storedBytes, traceId: only === null || only === undefined || only.length === 0 ? null : hex(only) };
+  return { ...scan, problem, traceId: only === null || only === undefined || only.length === 0 ? null : hex(only) };
 }
 
 /** Whether the record's ids have the right length and are not all zero. */
@@ -59,12 +57,18 @@ export function hasUsableIds(bytes: Uint8Array, range: RecordRange, signal: Sign
   return readIds(bytes, range, signal).isUsable;
 }
 
-/** Trace ids of the records of a request that `scanRequest` accepted, in hex, in wire order; records without one are left out. */
-export function listTraceIds(bytes: Uint8Array, signal: Signal): string[] {
-  return listRecords(bytes, signal).flatMap((range) => {
+/**
+ * What is in a request that `scanRequest` accepted: the traces of its records, in hex, one for each record that has one, in wire order; and what the records take once each carries its
+ * own resource and scope.
+ */
+export function contentsOf(bytes: Uint8Array, signal: Signal): { traceIds: string[]; storedBytes: number } {
+  const contents = { traceIds: [] as string[], storedBytes: 0 };
+  for (const range of listRecords(bytes, signal)) {
+    contents.storedBytes += rawSize(range);
     const { trace, isUsable } = readIds(bytes, range, signal);
-    return isUsable && trace !== undefined && trace.length > 0 ? [hex(trace)] : [];
-  });
+    if (isUsable && trace !== undefined && trace.length > 0) contents.traceIds.push(hex(trace));
+  }
+  return contents;
 }
 
 function readIds(bytes: Uint8Array, range: RecordRange, signal: Signal): { trace: Uint8Array | undefined; isUsable: boolean } {

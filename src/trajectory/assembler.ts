@@ -12,9 +12,10 @@ import { loadTraces } from "../trace/span-store.ts";
 import type { LogEvent } from "../trace/span.ts";
 import { assemble, type Draft } from "./assemble.ts";
 import { completionOf, toolCallDangles } from "./complete.ts";
+import { awaitsReference, prepare, type Preparation, type Prepared, withMedia } from "./prepare.ts";
+import { resolveReferences } from "./references.ts";
 import { closeConversations, type Judged, saveTrajectories } from "./save-trajectories.ts";
 import { learnToolSchemas, loadToolRegistries, withKnownTools } from "./tool-registry.ts";
-import type { Examiner } from "./examine.ts";
 import type { Trajectory } from "./trajectory.ts";
 import { verdictOf } from "./verdict.ts";
 
@@ -38,27 +39,26 @@ const BATCH_BYTES = 32 * 1024 * 1024;
 /** A conversation that cannot be assembled is tried again this much later: the next version may read what this one does not. */
 const SET_ASIDE_MS = 3_600_000;
 
-interface AssemblerDeps {
+interface AssemblerDeps extends Partial<Preparation> {
   database: Database;
   config: Config;
   log: Logger;
-  /** Looks for personal data in everything that is assembled; null where none is configured. */
-  examiner?: Examiner | null;
 }
 
 /** Turns complete conversations into trajectories. Config and store are its only state: any number of sweeps, in any process, give the same. */
-export function createAssembler({ database, config, log, examiner = null }: AssemblerDeps): Assembler {
+export function createAssembler({ database, config, log, ...given }: AssemblerDeps): Assembler {
+  const preparation: Preparation = { references: null, media: null, examiner: null, ...given };
   const countVerdicts = createVerdictCount();
   const assembleBatch = async (batch: readonly Conversation[], nowMs: number, signal?: AbortSignal): Promise<Trajectory[]> => {
-    const loaded = await loadCalls(database.kysely, batch);
+    const loaded = await loadCalls(database.kysely, batch, preparation);
     const complete: Loaded[] = [];
     const waiting: { id: string; arrivals: number; untilMs: number }[] = [];
     for (const item of loaded) {
-      const completion = completionOf(stateOf(item), config.capture, nowMs);
-      if (completion.state === "complete") complete.push(item);
-      else waiting.push({ id: item.conversation.id, arrivals: item.conversation.arrivals, untilMs: completion.recheckAtMs });
+      const recheckAtMs = recheckAt(item, preparation, config.capture, nowMs);
+      if (recheckAtMs === null) complete.push(item);
+      else waiting.push({ id: item.conversation.id, arrivals: item.conversation.arrivals, untilMs: recheckAtMs });
     }
-    const due = await examined(complete, examiner, signal);
+    const due = await prepared(complete, preparation, signal);
     const drafts = new Map(due.map((item) => [item.conversation.id, draftsOf(item, config)]));
     return database.transaction(async (trx) => {
       await postpone(trx, waiting);
@@ -167,7 +167,7 @@ function batches(candidates: readonly (Conversation & { bytes: number | null })[
   return result;
 }
 
-async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[]): Promise<Loaded[]> {
+async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[], { references }: Preparation): Promise<Loaded[]> {
   const traces = await db
     .selectFrom("conversation_traces")
     .select(["tenant", "trace_id", "conversation_id"])
@@ -180,7 +180,7 @@ async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[]): Pr
   const byConversation = new Map<string, Call[]>(batch.map(({ id }) => [id, []]));
   for (const tenant of new Set(traces.map((trace) => trace.tenant))) {
     const own = new Map(traces.filter((trace) => trace.tenant === tenant).map((trace) => [trace.trace_id, trace.conversation_id]));
-    const { spans, logs } = await loadTraces(db, tenant, [...own.keys()]);
+    const { spans, logs } = await resolveReferences(tenant, await loadTraces(db, tenant, [...own.keys()]), references);
     const logsBySpan = Map.groupBy(logs, (entry: LogEvent) => `${entry.traceId}/${entry.spanId}`);
     for (const span of spans) {
       const call = normalise(span, logsBySpan.get(`${span.traceId}/${span.spanId}`) ?? []);
@@ -190,13 +190,26 @@ async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[]): Pr
   return batch.map((conversation) => ({ conversation, calls: byConversation.get(conversation.id) ?? [] }));
 }
 
-async function examined(items: readonly Loaded[], examiner: Examiner | null, signal: AbortSignal | undefined): Promise<readonly Loaded[]> {
-  if (examiner === null) return items;
-  const calls = await examiner.examine(
+/** When to look again; null for a conversation that is complete now. */
+function recheckAt(item: Loaded, preparation: Preparation, limits: Config["capture"], nowMs: number): number | null {
+  const completion = completionOf(stateOf(item), limits, nowMs);
+  if (completion.state === "open") return completion.recheckAtMs;
+  const patientUntilMs = item.conversation.last_received_ms + limits.idleMs;
+  if (nowMs >= patientUntilMs || !awaitsReference(item.calls, preparation)) return null;
+  return Math.min(nowMs + Math.max(limits.graceMs, limits.sweepMs), patientUntilMs);
+}
+
+async function prepared(
+  items: readonly Loaded[],
+  preparation: Preparation,
+  signal: AbortSignal | undefined,
+): Promise<(Loaded & Prepared)[]> {
+  const results = await prepare(
     items.map(({ conversation: { tenant }, calls }) => ({ tenant, calls })),
-    { signal },
+    preparation,
+    signal,
   );
-  return items.map(({ conversation }, index) => ({ conversation, calls: calls[index] ?? [] }));
+  return items.map(({ conversation }, index) => ({ conversation, ...(results[index] ?? { calls: [], digests: new Set() }) }));
 }
 
 function stateOf({ conversation, calls }: Loaded) {
@@ -208,9 +221,9 @@ function stateOf({ conversation, calls }: Loaded) {
   };
 }
 
-function draftsOf({ conversation, calls }: Loaded, config: Config): Draft[] {
+function draftsOf({ conversation, calls, digests }: Loaded & Prepared, config: Config): Draft[] {
   const { id, key, tenant, agent } = conversation;
-  return assemble({ id, key, tenant, agent }, calls, config.agents);
+  return withMedia(assemble({ id, key, tenant, agent }, calls, config.agents), digests);
 }
 
 /** The conversation belongs to the agent of its first trajectory: sub-agents may be agents of their own. */

@@ -13,6 +13,7 @@ export const reasonSchema = z.enum([
   "output_missing",
   "pairing_guessed",
   "compacted_unlinked",
+  "dangling_ref",
   "no_consent",
   "pii_unredacted",
   "superseded",
@@ -76,6 +77,8 @@ export const trajectorySchema = z.object({
   spans: z.array(z.object({ traceId: z.string(), spanId: z.string() })),
   /** Response ids of its model calls: feedback may name one. */
   responseIds: z.array(z.string()).optional(),
+  /** Digests of the images and sounds that its messages refer to (`file_id` of their parts). */
+  media: z.array(z.string()).optional(),
   /** sha256 of what it teaches: messages, tools, model; equal content means nothing new was learned by a late span. */
   contentHash: z.string(),
   verdict: z.object({ trainable: z.boolean(), reasons: z.array(reasonSchema) }),

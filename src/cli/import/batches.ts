@@ -1,4 +1,4 @@
-import { scanRequest, type Scan } from "../../trace/scan.ts";
+import { scanRequest } from "../../trace/scan.ts";
 import { splitRequest } from "../../trace/split.ts";
 import { concatBytes, type Signal } from "../../trace/wire.ts";
 import type { Answer, CollectorClient } from "./collector-client.ts";
@@ -6,10 +6,18 @@ import type { Tally } from "./tally.ts";
 
 /** Gathers requests until sending is worth it, and keeps a few on their way. */
 export interface Batches {
-  /** Resolves when there is room for more. `scan` is what `bytes` hold. @throws what the client throws */
-  add(signal: Signal, bytes: Uint8Array, scan: Scan, place: Place): Promise<void>;
+  /** Resolves when there is room for more. @throws what the client throws */
+  add(signal: Signal, bytes: Uint8Array, size: Size, place: Place): Promise<void>;
   /** Sends what has been gathered and waits for everything that is on its way. */
   flush(): Promise<void>;
+}
+
+/** What a request holds. */
+export interface Size {
+  /** Spans or log records. */
+  records: number;
+  /** What they take once each carries its own resource and scope. */
+  storedBytes: number;
 }
 
 /** Where a record lies, for what the collector says about the request that it went in. */
@@ -64,7 +72,7 @@ export function createBatches(client: CollectorClient | null, tally: Tally, { co
   }
 
   return {
-    async add(signal, bytes, scan, place) {
+    async add(signal, bytes, size, place) {
       if (bytes.length > BATCH_BYTES) {
         for (const part of splitRequest(bytes, signal, BATCH_BYTES)) {
           await start(signal, part.bytes, part.records, { first: place, last: place });
@@ -72,12 +80,12 @@ export function createBatches(client: CollectorClient | null, tally: Tally, { co
         return;
       }
       const { bytes: held, storedBytes } = open[signal];
-      if (held + bytes.length > BATCH_BYTES || storedBytes + scan.storedBytes > BATCH_STORED_BYTES) await close(signal);
+      if (held + bytes.length > BATCH_BYTES || storedBytes + size.storedBytes > BATCH_STORED_BYTES) await close(signal);
       const target = open[signal];
       target.pieces.push(bytes);
       target.bytes += bytes.length;
-      target.storedBytes += scan.storedBytes;
-      target.records += scan.accepted + scan.rejected;
+      target.storedBytes += size.storedBytes;
+      target.records += size.records;
       target.first ??= place;
       target.last = place;
     },

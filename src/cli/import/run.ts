@@ -1,7 +1,7 @@
-import { listTraceIds, scanRequest, type Scan } from "../../trace/scan.ts";
+import { contentsOf, scanRequest } from "../../trace/scan.ts";
 import type { Signal } from "../../trace/wire.ts";
 import { NightshiftError } from "../../errors.ts";
-import type { Batches, Place } from "./batches.ts";
+import type { Batches, Place, Size } from "./batches.ts";
 import { convert, type Converted, type Format } from "./convert.ts";
 import type { FileRecord } from "./file-record.ts";
 import { recordsOf } from "./records.ts";
@@ -70,14 +70,14 @@ async function importRecord(
   }
   tally.converted(
     read.format,
-    read.requests.flatMap(({ signal, bytes }) => listTraceIds(bytes, signal)),
+    read.requests.flatMap(({ traceIds }) => traceIds),
   );
-  for (const { signal, bytes, scan } of read.requests) await batches.add(signal, bytes, scan, place);
+  for (const { signal, bytes, ...size } of read.requests) await batches.add(signal, bytes, size, place);
 }
 
 interface Read {
   format: Format;
-  requests: { signal: Signal; bytes: Uint8Array; scan: Scan }[];
+  requests: ({ signal: Signal; bytes: Uint8Array; traceIds: string[] } & Size)[];
 }
 
 function readRecord(record: FileRecord, options: ImportOptions & { defaultMs: number }): Read | BadRecord {
@@ -89,7 +89,8 @@ function readRecord(record: FileRecord, options: ImportOptions & { defaultMs: nu
       format,
       requests: entries.map(([signal, plain]) => {
         const bytes = withOverlay(plain, signal, options.overlay);
-        return { signal, bytes, scan: scanRequest(bytes, signal) };
+        const { accepted, rejected } = scanRequest(bytes, signal);
+        return { signal, bytes, records: accepted + rejected, ...contentsOf(bytes, signal) };
       }),
     };
   } catch (error) {

@@ -24,6 +24,9 @@ const SCALARS: ScalarTable = [
   { field: "conversationKey", keys: ["gen_ai.conversation.id"] },
 ];
 
+/** What may lie outside the telemetry: `…_ref` then says where, and what could be read of it has been filled in before. */
+const CONTENT = ["gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.tool.definitions"];
+
 /** The log event that carries an inference's attributes, content included, for emitters that keep content off spans. */
 const DETAILS_EVENT = "gen_ai.client.inference.operation.details";
 
@@ -104,6 +107,7 @@ function readContent(attributes: Attributes, damage: Set<Damage>): Reading {
     const reasons = messageFinishReasons(output);
     if (reasons.length > 0 && attributes["gen_ai.response.finish_reasons"] === undefined) reading.finishReasons = reasons;
   }
+  if (CONTENT.some((key) => attributes[key] === undefined && attributes[`${key}_ref`] !== undefined)) damage.add("dangling_ref");
   const tools = read("gen_ai.tool.definitions");
   if (tools !== undefined) reading.tools = canonicalTools(tools);
   return reading;
