@@ -149,7 +149,8 @@ test("no file below the data directory has any of them", () => {
 
 describe("what was taken out reads the same wherever it stood, whichever collector took it out", () => {
   test("in each transcript", () => {
-    expect(transcripts.length).toBeGreaterThanOrEqual(Object.keys(RECORDINGS).length);
+    // Recordings of one framework share its session, and are one conversation.
+    expect(transcripts.length).toBeGreaterThan(Object.keys(RECORDINGS).length / 2);
     for (const { text } of transcripts) {
       const copies = new Set([...text.matchAll(new RegExp(`${ORDER} (.*?) end`, "gs"))].map(([, copy]) => copy));
       expect(copies.size).toBeLessThanOrEqual(1);

@@ -106,8 +106,7 @@ property.prop([fc.array(fc.dictionary(leaf, value, { maxKeys: 4 }), { maxLength:
     const ids = spans.map((_, index) => (index + 1).toString(16).padStart(16, "0"));
     const body = protobuf(traceRequest(spans.map((attributes, index) => spanJson({ spanId: ids[index]!, attributes }))));
     const once = await redact(body);
-    const { storedBytes: _length, ...spansFound } = scanRequest(body, "traces");
-    expect(scanRequest(once, "traces")).toMatchObject(spansFound);
+    expect(scanRequest(once, "traces")).toEqual(scanRequest(body, "traces"));
     expect(decodeSpans(once).map(({ value: span }) => span.spanId)).toEqual(ids);
     expect(Buffer.from(once).includes("bob@example.com")).toBe(false);
     expect(await redact(once)).toBe(once);
