@@ -12,23 +12,17 @@ import { createFileArtifactStore } from "../../src/artifact/file.ts";
 import { parseConfig } from "../../src/config.ts";
 import type { Database } from "../../src/store/database.ts";
 import { createPglite } from "../../src/store/pglite.ts";
-import { rewriteTexts } from "../../src/trace/redact-request.ts";
 import { splitRequest } from "../../src/trace/split.ts";
-import type { Signal } from "../../src/trace/wire.ts";
 import { createInlineTransport } from "../../src/transport/inline.ts";
 import type { Transport, TransportRecord } from "../../src/transport/transport.ts";
+import { rowsOf } from "../real/collector/raw-tables.ts";
+import { ITEMS, itemsIn, loadedRecording, loadedRecordings, ORDER } from "../fixtures/otlp/loaded.ts";
 import { RECORDINGS } from "../fixtures/otlp/recordings.ts";
-import { fixtureFile } from "../fixtures/otlp/rewrite.ts";
-import { personalItems } from "../fixtures/personal-data.ts";
 
 /**
- * Two hundred secrets and personal items of every kind in every recording, wherever the scenario names the order: in the question, in tool arguments and results, in JSON
- * inside JSON strings. The spans of one conversation reach two collectors in turn, which share a key and nothing else.
+ * Two hundred secrets and personal items in every recording, through the real receiver into a store on disk. The spans of one conversation reach two collectors in turn, which
+ * share a key and nothing else.
  */
-const ITEMS = personalItems(200, 11);
-const ORDER = "A1234";
-const LOADED = `${ORDER} ${ITEMS.map(({ text }) => text).join(" and ")} end`;
-
 const directory = mkdtempSync(join(tmpdir(), "nightshift-leak-"));
 const published: TransportRecord[] = [];
 let said = "";
@@ -57,7 +51,7 @@ beforeAll(async () => {
   await sendEverything([one.port, two.port]);
   aheadMs = 3_600_000;
   await ingest.sweep();
-  stored = await everyRowOf(database);
+  stored = await rowsOf(database);
   transcripts = await transcriptsOf(database);
   await Promise.all([one.close(), two.close()]);
   await ingest.close();
@@ -67,44 +61,18 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 async function sendEverything(ports: readonly number[]): Promise<void> {
   let sent = 0;
-  for (const name of Object.keys(RECORDINGS)) {
-    for (const signal of ["traces", "logs"] as const) {
-      const bytes = await loaded(readFileSync(fixtureFile(name, `${signal}.bin`)), signal);
-      // One span a request, alternating: no replica sees a conversation whole.
-      for (const part of splitRequest(bytes, signal, 1)) {
-        const url = `http://127.0.0.1:${ports[sent++ % ports.length]}/v1/${signal}`;
-        const response = await fetch(url, {
-          method: "POST",
-          body: part.bytes as never,
-          headers: { "content-type": "application/x-protobuf" },
-        });
-        expect(response.status).toBe(200);
-      }
+  for (const { signal, bytes } of await loadedRecordings()) {
+    // One span a request, alternating: no replica sees a conversation whole.
+    for (const part of splitRequest(bytes, signal, 1)) {
+      const url = `http://127.0.0.1:${ports[sent++ % ports.length]}/v1/${signal}`;
+      const response = await fetch(url, {
+        method: "POST",
+        body: part.bytes as never,
+        headers: { "content-type": "application/x-protobuf" },
+      });
+      expect(response.status).toBe(200);
     }
   }
-}
-
-function loaded(bytes: Uint8Array, signal: Signal): Promise<Uint8Array> {
-  // oxlint-disable-next-line typescript/require-await -- the seam is asynchronous
-  return rewriteTexts(bytes, signal, { looksAt: (text) => text.includes(ORDER), rewrite: async (text) => text.replaceAll(ORDER, LOADED) });
-}
-
-async function everyRowOf({ kysely }: Database): Promise<string> {
-  const tables = await sql<{ name: string }>`select tablename as name from pg_tables where schemaname = 'public'`.execute(kysely);
-  const texts: string[] = [];
-  for (const { name } of tables.rows) {
-    const { rows } = await sql<Record<string, unknown>>`select * from ${sql.table(name)}`.execute(kysely);
-    for (const value of rows.flatMap((row) => Object.values(row))) {
-      texts.push(
-        value instanceof Uint8Array
-          ? Buffer.from(value).toString("latin1")
-          : typeof value === "string"
-            ? value
-            : (JSON.stringify(value) ?? ""),
-      );
-    }
-  }
-  return texts.join("\n");
 }
 
 async function transcriptsOf({ kysely }: Database): Promise<{ key: string; text: string }[]> {
@@ -115,26 +83,24 @@ async function transcriptsOf({ kysely }: Database): Promise<{ key: string; text:
   return rows;
 }
 
-function found(text: string): string[] {
-  return ITEMS.filter(({ secret }) => text.includes(secret)).map(({ kind, secret }) => `${kind}: ${secret}`);
-}
-
 test("the items were sent", async () => {
-  const bytes = await loaded(readFileSync(fixtureFile("openinference-openai", "traces.bin")), "traces");
-  expect(found(Buffer.from(bytes).toString("latin1"))).toHaveLength(ITEMS.length);
+  const bytes = await loadedRecording("openinference-openai", "traces");
+  expect(itemsIn(Buffer.from(bytes).toString("latin1"))).toHaveLength(ITEMS.length);
 });
 
 test("our topic has none of them", () => {
   expect(published.length).toBeGreaterThan(50);
   expect(
-    found(published.map(({ body, encoding }) => Buffer.from(encoding === "gzip" ? gunzipSync(body) : body).toString("latin1")).join("\n")),
+    itemsIn(
+      published.map(({ body, encoding }) => Buffer.from(encoding === "gzip" ? gunzipSync(body) : body).toString("latin1")).join("\n"),
+    ),
   ).toEqual([]);
 });
 
 test("no table has any of them, nor has the log", () => {
   expect(stored).toContain("lookup_order");
-  expect(found(stored)).toEqual([]);
-  expect(found(said)).toEqual([]);
+  expect(itemsIn(stored)).toEqual([]);
+  expect(itemsIn(said)).toEqual([]);
 });
 
 test("no file below the data directory has any of them", () => {

@@ -25,3 +25,22 @@ export async function storedPseudonyms({ kysely }: Database): Promise<string[]> 
   const text = Buffer.concat([...spans, ...logs].map(({ raw }) => raw)).toString("latin1");
   return [...new Set(text.match(/<[a-z]+_[a-z2-7]{8}>/g))].toSorted();
 }
+
+/** All rows of all tables as one text, bytes as what they spell in latin1. */
+export async function rowsOf({ kysely }: Database): Promise<string> {
+  const tables = await sql<{ name: string }>`select tablename as name from pg_tables where schemaname = 'public'`.execute(kysely);
+  const texts: string[] = [];
+  for (const { name } of tables.rows) {
+    const { rows } = await sql<Record<string, unknown>>`select * from ${sql.table(name)}`.execute(kysely);
+    for (const value of rows.flatMap((row) => Object.values(row))) {
+      texts.push(
+        value instanceof Uint8Array
+          ? Buffer.from(value).toString("latin1")
+          : typeof value === "string"
+            ? value
+            : (JSON.stringify(value) ?? ""),
+      );
+    }
+  }
+  return texts.join("\n");
+}
