@@ -4,6 +4,7 @@ import { aiSdk } from "./dialects/ai-sdk.ts";
 import type { Dialect, Reading } from "./dialects/dialect.ts";
 import { numberAt, textAt } from "./dialects/fields.ts";
 import { genai } from "./dialects/genai.ts";
+import { langchain } from "./dialects/langchain.ts";
 import { langfuse } from "./dialects/langfuse.ts";
 import { langsmith } from "./dialects/langsmith.ts";
 import { openaiLogEvents } from "./dialects/openai-log-events.ts";
@@ -18,6 +19,7 @@ const DIALECTS: readonly Dialect[] = [
   openaiLogEvents,
   spanEvents,
   spanEventDetails,
+  langchain,
   openinference,
   langsmith,
   langfuse,

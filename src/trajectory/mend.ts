@@ -45,7 +45,7 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
   },
   system_missing: {
     else: `No system message was recorded. If the agent has one, its SDK drops it. ${GATEWAY}`,
-    genai: `Record gen_ai.system_instructions (message content capture). ${GATEWAY}`,
+    genai: `Record gen_ai.system_instructions (message content capture; in AI SDK 7 leave telemetry.recordInputs on). ${GATEWAY}`,
     "ai-sdk": "Leave experimental_telemetry.recordInputs on. If it is, the agent has no system prompt.",
     "span-events": EVENT_CONTENT,
     langsmith:
@@ -54,7 +54,7 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
   },
   output_missing: {
     else: `The last answer was not recorded. ${CAPTURE_CONTENT}`,
-    genai: CAPTURE_CONTENT,
+    genai: `${CAPTURE_CONTENT} In AI SDK 7 leave telemetry.recordOutputs on, in OpenLLMetry TRACELOOP_TRACE_CONTENT.`,
     "openai-log-events": CAPTURE_CONTENT,
     "span-events": EVENT_CONTENT,
     langsmith: `Unset LANGSMITH_HIDE_OUTPUTS. ${ONE_RUN_A_BATCH}`,
