@@ -21,7 +21,7 @@ const ELIDED = "<elided>";
 export const openaiLogEvents: Dialect = {
   name: "openai-log-events",
   read(span: Span, logs) {
-    const ours = logs.filter((log) => log.eventName === CHOICE || log.eventName in ROLE).sort(byTime);
+    const ours = logs.filter((log) => log.eventName === CHOICE || Object.hasOwn(ROLE, log.eventName)).sort(byTime);
     if (ours.length === 0) return null;
     const input = ours.flatMap((log) => inputMessage(log));
     const choices = ours.filter((log) => log.eventName === CHOICE).map((log) => choiceOf(log));
