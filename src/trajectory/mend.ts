@@ -1,7 +1,9 @@
 import type { Reason } from "./trajectory.ts";
 
 const CAPTURE_CONTENT =
-  "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true in the agent's environment and send /v1/logs to the collector too.";
+  "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true in the agent's environment (span_and_event for Google ADK and Python's genai-* packages, where true captures too little or nothing) and send /v1/logs to the collector too.";
+const ADK_CONTENT =
+  "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_and_event in the agent's environment; with schema 1, ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS=true (or leave it unset).";
 const GATEWAY = "Route the agent's model calls through the Nightshift gateway, which records requests whole.";
 
 /** What an operator does about a reason; `else` where no dialect has a mend of its own. Dialects as `Call.dialect` names them. */
@@ -18,11 +20,15 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
       "Set OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=4096: OpenInference writes several attributes per message, and the default of 128 drops the rest.",
   },
   dropped_events: {
+    mlflow: "Set OTEL_SPAN_EVENT_COUNT_LIMIT=16384: MLflow writes an event for every chunk of a stream, and tool calls are nowhere else.",
     else: "Raise OTEL_SPAN_EVENT_COUNT_LIMIT: messages travel as span events here, and the default of 128 drops the rest.",
   },
   tool_definitions_missing: {
     else: `The SDK records no tool schemas. ${GATEWAY}`,
     genai: `Turn on the opt-in attribute gen_ai.tool.definitions with parameters, if the SDK has it. Otherwise: ${GATEWAY}`,
+    "google-adk": `${ADK_CONTENT} Its log events leave the parameters out. Otherwise: ${GATEWAY}`,
+    "span-event-details": `Add gen_ai_tool_definitions to OTEL_SEMCONV_STABILITY_OPT_IN. If it is there, the SDK does not write them: ${GATEWAY}`,
+    "span-events": `Strands: add gen_ai_tool_definitions to OTEL_SEMCONV_STABILITY_OPT_IN. Otherwise: ${GATEWAY}`,
     "ai-sdk": `Leave experimental_telemetry.recordInputs on: ai.prompt.tools is written with the prompt. Otherwise: ${GATEWAY}`,
     openinference: `The instrumentation records no llm.tools (that of the OpenAI Agents SDK never does over chat completions). ${GATEWAY}`,
     "openai-log-events": `The official OpenAI instrumentation records no tool schemas at all. ${GATEWAY}`,
@@ -45,6 +51,8 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
     else: `The last answer was not recorded. ${CAPTURE_CONTENT}`,
     genai: CAPTURE_CONTENT,
     "openai-log-events": CAPTURE_CONTENT,
+    "google-adk": ADK_CONTENT,
+    mlflow: "Nothing to be set: MLflow sends what it traced. The call failed, or it is not one of OpenAI's chat completions.",
     "ai-sdk":
       "Leave experimental_telemetry.recordOutputs on, and let the stream be read to its end: a stream that was aborted has no answer.",
     traceloop: "Set TRACELOOP_TRACE_CONTENT=true (or leave it unset) and traceContent: true on the instrumentation.",
