@@ -65,7 +65,7 @@ test.prop([fc.nat(), fc.nat(), fc.array(harm, { minLength: 1, maxLength: 4 })], 
   "a recorded span with hostile or cut values is read without a throw, into messages that hold to the schema",
   (recording, index, harms) => {
     const { spans, logs } = RECORDED[recording % RECORDED.length] as (typeof RECORDED)[number];
-    const span = harmedSpan(spans[index % spans.length]!, harms as Harm[]);
+    const span = harmedSpan(spans[index % spans.length]!, harms);
     const call = normalise(
       span,
       logs.map((log, at) => harmedLog(log, harms[at % harms.length] as Harm)),
