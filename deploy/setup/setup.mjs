@@ -8,8 +8,8 @@ import { fileURLToPath } from "node:url";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const UV = "uv==0.13.9";
-/** A package of its own, so that what is only recorded stays out of the product's packages. */
-const SDKS = "test/fixtures/otlp/sdk";
+/** Packages of their own, so that what is only recorded stays out of the product's packages. */
+const SDKS = ["test/fixtures/otlp/sdk", "test/fixtures/otlp/sdk/otel-2"];
 const NODE_MIB = 600;
 const SDKS_MIB = 400;
 const PYTHON_MIB = 5_600;
@@ -26,7 +26,7 @@ export async function ensureSetup(needs) {
   const major = Number(process.versions.node.split(".")[0]);
   if (major < 20) throw new SetupError(`Node ${process.versions.node} is too old`, "install Node 20 or newer");
   await ensureNodePackages();
-  if (needs.sdks) await ensureSdks();
+  if (needs.sdks) for (const folder of SDKS) await ensureSdks(folder);
   if (needs.python) await ensurePython();
 }
 
@@ -59,15 +59,16 @@ async function ensureNodePackages() {
   writeFileSync(marker, wanted);
 }
 
-async function ensureSdks() {
-  const marker = join(ROOT, SDKS, "node_modules", ".nightshift-setup");
-  const wanted = hashOf(`${SDKS}/package-lock.json`);
+/** @param {string} folder */
+async function ensureSdks(folder) {
+  const marker = join(ROOT, folder, "node_modules", ".nightshift-setup");
+  const wanted = hashOf(`${folder}/package-lock.json`);
   if (isMarked(marker, wanted)) return;
   checkDisk(SDKS_MIB, "the recorded SDKs");
   say(`set-up: SDKs whose telemetry the tests record (about ${SDKS_MIB} MiB on disk)`);
   await run(
     "npm",
-    ["ci", "--prefix", SDKS, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+    ["ci", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
     "installing the recorded SDKs failed",
     "check the network and run the command again",
   );

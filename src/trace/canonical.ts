@@ -5,6 +5,7 @@ import { isToolCallResponse, type Message, type Part, type ToolDefinition } from
 /**
  * Messages in whatever form SDKs put them into telemetry, as canonical ones: `{role, parts}` of the GenAI conventions with its known deviations,
  * `{role, content, tool_calls, tool_call_id}` of OpenAI's API, or the AI SDK's `{role, content: [{type: "tool-call"}]}`. Entries that are none are left out.
+ * Every tool answer is a message of its own, of role `tool`.
  */
 export function canonicalMessages(value: unknown): Message[] {
   const list = Array.isArray(value) ? value : [value];

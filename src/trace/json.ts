@@ -35,8 +35,8 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 }
 
-/** JSON has neither bytes nor 64-bit integers. */
-function plain(value: AttributeValue | undefined): unknown {
+/** An attribute's value as JSON has it, which knows neither bytes nor 64-bit integers. */
+export function plain(value: AttributeValue | undefined): unknown {
   if (typeof value === "bigint") return value.toString();
   if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
   if (Array.isArray(value)) return value.map((item: AttributeValue) => plain(item));

@@ -10,7 +10,7 @@ export interface ConversationKey {
   key: string;
 }
 
-/** Where SDKs write the id of a conversation, and of a session, which may hold several. */
+/** Where SDKs write the id of a conversation, and of a session, which may hold several. `langsmith.trace.session_id` is none: LangSmith calls a project so. */
 const CONVERSATION_ATTRIBUTES = [
   "gen_ai.conversation.id",
   "conversation.id",
@@ -29,7 +29,6 @@ const CONVERSATION_ATTRIBUTES = [
 const SESSION_ATTRIBUTES = [
   "session.id",
   "langsmith.metadata.session_id",
-  "langsmith.trace.session_id",
   "traceloop.association.properties.session_id",
   "ai.telemetry.metadata.sessionId",
   "ai.settings.context.sessionId",

@@ -4,6 +4,11 @@ const CAPTURE_CONTENT =
   "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true in the agent's environment (span_and_event for Google ADK and Python's genai-* packages, where true captures too little or nothing) and send /v1/logs to the collector too.";
 const ADK_CONTENT =
   "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_and_event in the agent's environment; with schema 1, ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS=true (or leave it unset).";
+/** Of the kits that write messages as span events. */
+const EVENT_CONTENT =
+  "Turn content on: AZURE_TRACING_GEN_AI_CONTENT_RECORDING_ENABLED=true for Azure AI, SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS_SENSITIVE=true for Semantic Kernel; Strands has it on.";
+const ONE_RUN_A_BATCH =
+  "Give wrapOpenAI and traceable a Client with batchSizeLimit: 1: where the start and the end of a streamed run leave in one batch, LangSmith writes it over the run around it.";
 const GATEWAY = "Route the agent's model calls through the Nightshift gateway, which records requests whole.";
 
 /** What an operator does about a reason; `else` where no dialect has a mend of its own. Dialects as `Call.dialect` names them. */
@@ -32,6 +37,8 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
     "ai-sdk": `Leave experimental_telemetry.recordInputs on: ai.prompt.tools is written with the prompt. Otherwise: ${GATEWAY}`,
     openinference: `The instrumentation records no llm.tools (that of the OpenAI Agents SDK never does over chat completions). ${GATEWAY}`,
     "openai-log-events": `The official OpenAI instrumentation records no tool schemas at all. ${GATEWAY}`,
+    "span-events": `Strands and its like write the names of tools only. ${GATEWAY}`,
+    "span-event-details": `Strands writes the names of tools only; in JavaScript (1.19) the opt-in gen_ai_tool_definitions changes nothing. ${GATEWAY}`,
   },
   tool_calls_missing: {
     else: `The history holds answers of tools without the calls. ${GATEWAY}`,
@@ -40,11 +47,15 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
   tool_result_missing: {
     else: "Export the tool spans of the agent (gen_ai.tool.call.id and gen_ai.tool.call.result), or let it send results back with their call ids.",
     genai: "Turn on the opt-in attributes gen_ai.tool.call.arguments and gen_ai.tool.call.result on execute_tool spans.",
+    langsmith: ONE_RUN_A_BATCH,
   },
   system_missing: {
     else: `No system message was recorded. If the agent has one, its SDK drops it. ${GATEWAY}`,
     genai: `Record gen_ai.system_instructions (message content capture). ${GATEWAY}`,
     "ai-sdk": "Leave experimental_telemetry.recordInputs on. If it is, the agent has no system prompt.",
+    "span-events": EVENT_CONTENT,
+    langsmith:
+      "Unset LANGSMITH_HIDE_INPUTS, and give every call a copy of the messages: LangSmith records the list as it is when the run is sent, with what was said later.",
     traceloop: "Set TRACELOOP_TRACE_CONTENT=true (or leave it unset) and traceContent: true on the instrumentation.",
   },
   output_missing: {
@@ -53,6 +64,9 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
     "openai-log-events": CAPTURE_CONTENT,
     "google-adk": ADK_CONTENT,
     mlflow: "Nothing to be set: MLflow sends what it traced. The call failed, or it is not one of OpenAI's chat completions.",
+    "span-events": EVENT_CONTENT,
+    langsmith: `Unset LANGSMITH_HIDE_OUTPUTS. ${ONE_RUN_A_BATCH}`,
+    langfuse: `observeOpenAI runs the parallel calls of a streamed answer into one: only the next request tells them, and none came. Ask for such answers without stream. Otherwise: ${GATEWAY}`,
     "ai-sdk":
       "Leave experimental_telemetry.recordOutputs on, and let the stream be read to its end: a stream that was aborted has no answer.",
     traceloop: "Set TRACELOOP_TRACE_CONTENT=true (or leave it unset) and traceContent: true on the instrumentation.",

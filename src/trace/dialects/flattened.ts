@@ -1,4 +1,5 @@
 import { isSafeKey } from "../attributes.ts";
+import { plain } from "../json.ts";
 import type { Attributes, AttributeValue } from "../span.ts";
 
 /** Distinct indices that one list may have. A span of a hostile sender must not cost more than a long conversation does. */
@@ -52,7 +53,7 @@ function insert(root: Node, path: readonly string[], value: AttributeValue, budg
 }
 
 function toValue(node: Node): unknown {
-  const entries = [...node].map(([key, child]) => [key, child instanceof Map ? toValue(child) : child.leaf] as const);
+  const entries = [...node].map(([key, child]) => [key, child instanceof Map ? toValue(child) : plain(child.leaf)] as const);
   if (!entries.every(([key]) => isIndex(key))) return Object.fromEntries(entries);
   return entries.sort(([a], [b]) => Number(a) - Number(b)).map(([, value]) => value);
 }

@@ -1,10 +1,10 @@
-import { isToolCall, type Message, textOf, type ToolCallPart } from "../message.ts";
 import { isDeepStrictEqual } from "node:util";
+import { isToolCall, type Message, textOf, type ToolCallPart } from "../message.ts";
 
 /**
- * A request's messages without what was said after it. LangSmith writes the list down when a run is sent, not when it starts: an agent that appends to one list has its
- * own answer and everything later in it by then. The answer is known by its call ids. By names and arguments, or by its text, only where the list ends with an answer,
- * as no request does.
+ * A request's messages without what was said after it. LangSmith writes the list down when a run is sent, not when it starts: an agent that appends to one list may have
+ * its own answer, and what came later, in it by then. The answer is known by its calls, of which at least one has its id. By names and arguments alone, or by its text,
+ * only where the list ends with an answer, as no request does.
  * @returns nothing where the list ends with an answer and this one is not in it: then it is another call's history
  */
 export function beforeOwnAnswer(messages: readonly Message[], output: readonly Message[]): readonly Message[] {
@@ -21,11 +21,12 @@ function isSame(message: Message, answer: Message, isLater: boolean): boolean {
   const answered = answer.parts.filter(isToolCall);
   if (said.length !== answered.length) return false;
   if (said.length === 0) return isLater && textOf(message) === textOf(answer);
-  return said.every((call, index) => isSameCall(call, answered[index] as ToolCallPart, isLater));
+  const pairs = said.map((call, index) => [call, answered[index] as ToolCallPart] as const);
+  const isNamed = pairs.some(([one, other]) => one.id !== undefined && one.id === other.id);
+  return (isNamed || isLater) && pairs.every(([one, other]) => isSameCall(one, other));
 }
 
-function isSameCall(call: ToolCallPart, answered: ToolCallPart, isLater: boolean): boolean {
-  if (call.id !== undefined && answered.id !== undefined && call.id !== answered.id) return false;
-  if (!isLater && (call.id === undefined || answered.id === undefined)) return false;
-  return call.name === answered.name && isDeepStrictEqual(call.arguments, answered.arguments);
+function isSameCall(one: ToolCallPart, other: ToolCallPart): boolean {
+  if (one.id !== undefined && other.id !== undefined && one.id !== other.id) return false;
+  return one.name === other.name && isDeepStrictEqual(one.arguments, other.arguments);
 }
