@@ -46,12 +46,12 @@ export function systemMessage(value: unknown): Message | null {
   return parts.length === 0 ? null : { role: "system", parts };
 }
 
-/** Tool definitions: OpenAI's nested form, the flat form, or JSON strings of either; names alone are kept. */
+/** Tool definitions: OpenAI's nested form, the flat form, or JSON strings of either; names alone are kept. JSON that was cut is left out, being no name. */
 export function canonicalTools(value: unknown): ToolDefinition[] {
   const list = Array.isArray(value) ? value : [value];
   return list.flatMap((raw) => {
     const item = payloadOf(raw);
-    if (!isRecord(item)) return typeof item === "string" && item !== "" ? [{ name: item }] : [];
+    if (!isRecord(item)) return typeof item === "string" && /^[^[{]/.test(item) ? [{ name: item }] : [];
     const definition = isRecord(item["function"]) ? item["function"] : item;
     if (typeof definition["name"] !== "string") return [];
     const schema =

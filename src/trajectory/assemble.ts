@@ -90,17 +90,14 @@ function transcriptOf(branch: Branch): Message[] {
 
 /**
  * What the last call read. Old OpenLLMetry leaves the tool calls out of an assistant's turn there, and the turn is empty: the call that wrote it has them. A turn
- * whose call was not recorded stays empty, which the verdict names.
+ * that no call or several may have written stays empty, which the verdict names.
  */
 function historyOf({ leaf, calls }: Branch): Message[] {
-  const history = [...leaf.input];
-  for (const { input, output } of calls) {
-    const [answer] = output;
-    const turn = history[input.length];
-    const isEmpty = turn !== undefined && authorOf(turn.role) === "assistant" && turn.parts.length === 0;
-    if (isEmpty && answer !== undefined) history[input.length] = answer;
-  }
-  return history;
+  return leaf.input.map((turn, position) => {
+    if (authorOf(turn.role) !== "assistant" || turn.parts.length > 0) return turn;
+    const writers = calls.filter(({ input, output }) => input.length === position && output.length === 1);
+    return (writers.length === 1 ? writers[0]?.output[0] : undefined) ?? turn;
+  });
 }
 
 function idOf(conversationId: string, branch: Branch): string {

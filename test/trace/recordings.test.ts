@@ -56,18 +56,19 @@ describe.each(Object.entries(RECORDINGS))("%s", (name, { unfaithfulSpans, ...fra
     expect(goldenOf({ ...recorded, played: golden.played })).toEqual(golden);
   });
 
-  test.skipIf(unfaithfulSpans !== undefined)("the golden calls say what the model read and wrote, parallel calls apart", () => {
-    const inference = golden.calls.filter((call) => (call as Call).kind === "inference" && (call as Call).errorType === null);
-    expect(inference).toMatchObject(truth(framework));
-  });
+  // Where single spans are not faithful, the transcript is held against the truth (test/trajectory/recordings.test.ts).
+  if (unfaithfulSpans === undefined) {
+    test("the golden calls say what the model read and wrote, parallel calls apart", () => {
+      const inference = golden.calls.filter((call) => (call as Call).kind === "inference" && (call as Call).errorType === null);
+      expect(inference).toMatchObject(truth(framework));
+    });
+  }
 
-  test.runIf(SDKS.includes(name))(
-    "a recording made now gives the same",
-    async () => {
+  if (SDKS.includes(name)) {
+    test("a recording made now gives the same", async () => {
       const recording = await recordAgent(agentOf(name));
       expect(recording.played.modelRequests).toBe(4);
       expect(goldenOf(recordedOf(recording))).toEqual(golden);
-    },
-    60_000,
-  );
+    }, 60_000);
+  }
 });

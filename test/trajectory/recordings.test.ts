@@ -33,14 +33,19 @@ describe.each(Object.entries(RECORDINGS))("recorded with %s", (name, { lacksCall
     expect(drafts[0]?.trajectory.usage.calls).toBe(played.length + failed.length);
   });
 
-  test.skipIf(lacks.some((lack) => lack.startsWith("token counts")))("every token is counted once", () => {
-    expect(assembled(name)[0]?.trajectory.usage).toMatchObject({ inputTokens: 60, outputTokens: 15 });
+  test("no token is counted twice", () => {
+    const { inputTokens, outputTokens } = assembled(name)[0]!.trajectory.usage;
+    if (lacks.some((lack) => lack.startsWith("token counts"))) expect([inputTokens < 60, outputTokens < 15]).toEqual([true, true]);
+    else expect({ inputTokens, outputTokens }).toEqual({ inputTokens: 60, outputTokens: 15 });
   });
 
-  test.skipIf(unfaithfulTranscript !== undefined)("the transcript is what the model read and wrote", () => {
+  test(unfaithfulTranscript ?? "the transcript is what the model read and wrote", () => {
     const last = played.at(-1);
     const truth = [...(last?.input ?? []), ...(last?.output ?? [])];
-    expect(assembled(name)[0]?.trajectory.messages).toEqual(lacksCallIds ? withoutIds(truth) : truth);
+    const messages = assembled(name)[0]?.trajectory.messages;
+    if (unfaithfulTranscript === undefined) expect(messages).toEqual(lacksCallIds ? withoutIds(truth) : truth);
+    // It would teach what never happened.
+    else expect(reasons).not.toEqual([]);
   });
 
   test("what its telemetry lacks is named", () => {

@@ -32,6 +32,24 @@ test.each<[string, Draft, typeof ALLOW | typeof DENY, string[]]>([
   ["names only", with_({ tools: [lookupTool, { name: "refund" }] }), ALLOW, ["tool_definitions_missing"]],
   ["a tool that was never defined", with_({ tools: [refundTool] }), ALLOW, ["tool_definitions_missing"]],
   ["no tools and no calls", with_({ tools: null, messages: [SIMPLE.system, SIMPLE.question, SIMPLE.done] }), ALLOW, []],
+  [
+    "a result that nobody called for",
+    with_({ messages: [SIMPLE.system, SIMPLE.question, SIMPLE.found, SIMPLE.done] }),
+    ALLOW,
+    ["tool_calls_missing"],
+  ],
+  [
+    "a second result in a turn of one call",
+    with_({ messages: [...SIMPLE.transcript.slice(0, 4), ...SIMPLE.transcript.slice(3)] }),
+    ALLOW,
+    ["tool_calls_missing"],
+  ],
+  [
+    "one turn's calls in several messages",
+    with_({ messages: [SIMPLE.system, SIMPLE.question, SIMPLE.lookup, SIMPLE.lookup, SIMPLE.found, SIMPLE.found, SIMPLE.done] }),
+    ALLOW,
+    [],
+  ],
   ["a call without a result", with_({}, { unanswered: ["lookup"] }), ALLOW, ["tool_result_missing"]],
   [
     "several, in a fixed order",

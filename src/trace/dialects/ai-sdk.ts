@@ -1,8 +1,8 @@
 import type { Call, Damage } from "../call.ts";
 import { callPart, canonicalMessages, canonicalTools } from "../canonical.ts";
 import { isRecord, jsonOf } from "../json.ts";
-import type { Message, Part } from "../message.ts";
-import type { Attributes } from "../span.ts";
+import type { Message, Part, ToolDefinition } from "../message.ts";
+import type { Attributes, AttributeValue } from "../span.ts";
 import type { Dialect, Reading } from "./dialect.ts";
 import { numberAt, present, readScalars, textAt, type ScalarTable } from "./fields.ts";
 
@@ -84,12 +84,20 @@ function readContent(attributes: Attributes, damage: Set<Damage>): Reading {
   };
   const input = read("ai.prompt.messages");
   const output = outputOf(attributes, read("ai.response.toolCalls"));
-  const tools = attributes["ai.prompt.tools"];
+  const tools = toolsOf(attributes["ai.prompt.tools"], damage);
   return {
     ...(Array.isArray(input) ? { input: canonicalMessages(input) } : {}),
     ...(output === null ? {} : { output: [output] }),
-    ...(tools === undefined ? {} : { tools: canonicalTools(jsonOf(tools).value) }),
+    ...(tools === undefined ? {} : { tools }),
   };
+}
+
+/** A list of JSON texts: a limit on the length of values cuts each. */
+function toolsOf(value: AttributeValue | undefined, damage: Set<Damage>): ToolDefinition[] | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const texts = value.map((text: AttributeValue) => jsonOf(text));
+  if (texts.some(({ broken }) => broken)) damage.add("truncated_json");
+  return canonicalTools(texts.filter(({ broken }) => !broken).map((text) => text.value));
 }
 
 /** A call that failed has none of these; one that only called tools has an empty text. */
