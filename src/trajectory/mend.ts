@@ -47,6 +47,9 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
     genai: "Turn on the opt-in attributes gen_ai.tool.call.arguments and gen_ai.tool.call.result on execute_tool spans.",
     langsmith: ONE_RUN_A_BATCH,
   },
+  tool_result_reworded: {
+    else: `What a tool answered is recorded in other words than the model read. Pydantic AI does that with ModelRetry and refused arguments: let tools return their errors. Otherwise: ${GATEWAY}`,
+  },
   system_missing: {
     else: `No system message was recorded. If the agent has one, its SDK drops it. ${GATEWAY}`,
     genai: `Record gen_ai.system_instructions (message content capture; in AI SDK 7 leave telemetry.recordInputs on). ${GATEWAY}`,
