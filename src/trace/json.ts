@@ -35,7 +35,7 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 }
 
-/** An attribute's value as JSON has it, which knows neither bytes nor 64-bit integers. */
+/** An attribute's value as JSON can hold it, which has neither bytes nor 64-bit integers. */
 export function plain(value: AttributeValue | undefined): unknown {
   if (typeof value === "bigint") return value.toString();
   if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");

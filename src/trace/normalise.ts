@@ -5,6 +5,7 @@ import type { Dialect, Reading } from "./dialects/dialect.ts";
 import { numberAt, textAt } from "./dialects/fields.ts";
 import { genai } from "./dialects/genai.ts";
 import { googleAdk } from "./dialects/google-adk.ts";
+import { langchain } from "./dialects/langchain.ts";
 import { langfuse } from "./dialects/langfuse.ts";
 import { langsmith } from "./dialects/langsmith.ts";
 import { mlflow } from "./dialects/mlflow.ts";
@@ -22,6 +23,7 @@ const DIALECTS: readonly Dialect[] = [
   openaiLogEvents,
   spanEvents,
   spanEventDetails,
+  langchain,
   openinference,
   langsmith,
   langfuse,

@@ -99,10 +99,9 @@ function readStream(span: Span, answer: Record<string, unknown>, damage: Set<Dam
 /** Attributes are JSON throughout, scalars too. */
 function read(span: Span, name: string, damage: Set<Damage>): unknown {
   const raw = span.attributes[name];
-  const parsed = typeof raw === "string" ? tryJson(raw) : raw;
-  if (parsed !== undefined) return parsed;
-  if (jsonOf(raw).broken) damage.add("truncated_json");
-  return undefined;
+  const { value, broken } = jsonOf(raw);
+  if (broken) damage.add("truncated_json");
+  return typeof raw === "string" ? tryJson(raw) : value;
 }
 
 function numberOf(value: unknown): number | undefined {
