@@ -1,7 +1,13 @@
 import type { Message, ToolDefinition } from "./message.ts";
 
 /** What a dialect could not take over whole; assembly turns these into verdict reasons. */
-export type Damage = "truncated_json" | "dropped_attributes" | "dropped_events" | "dangling_ref" | "pii_unredacted";
+export type Damage =
+  | "truncated_json"
+  | "dropped_attributes"
+  | "dropped_events"
+  | "dangling_ref"
+  | "pii_unredacted"
+  | "tool_result_reworded";
 
 export interface Usage {
   inputTokens?: number;

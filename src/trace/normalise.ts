@@ -11,6 +11,7 @@ import { langsmith } from "./dialects/langsmith.ts";
 import { mlflow } from "./dialects/mlflow.ts";
 import { openaiLogEvents } from "./dialects/openai-log-events.ts";
 import { openinference } from "./dialects/openinference.ts";
+import { pydanticAi } from "./dialects/pydantic-ai.ts";
 import { spanEventDetails } from "./dialects/span-event-details.ts";
 import { spanEvents } from "./dialects/span-events.ts";
 import { traceloop } from "./dialects/traceloop.ts";
@@ -29,6 +30,7 @@ const DIALECTS: readonly Dialect[] = [
   aiSdk,
   traceloop,
   mlflow,
+  pydanticAi,
   genai,
 ];
 

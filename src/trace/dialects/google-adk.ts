@@ -7,6 +7,7 @@ import type { Dialect, Reading } from "./dialect.ts";
 import { present, readScalars, textAt, type ScalarTable } from "./fields.ts";
 import { geminiMessages, geminiTools } from "./gemini.ts";
 import { withDetails } from "./genai.ts";
+import { mayBeJoined } from "./pieces.ts";
 
 const SCOPE = "gcp.vertex.agent";
 const PREFIX = "gcp.vertex.agent.";
@@ -43,7 +44,7 @@ function readModelCall(span: Span, logs: readonly LogEvent[], damage: Set<Damage
     };
   }
   const { input, output } = readEvents(logs);
-  const whole = wholeAnswer(withDetails(span, logs));
+  const whole = wholeAnswer(withDetails(span, logs), damage);
   const user = logs.map((log) => textAt(log.attributes, "user.id")).find((id) => id !== undefined);
   return {
     ...(input.length === 0 ? {} : { input }),
@@ -108,12 +109,16 @@ const ELIDED = "<elided>";
  * A stream's output messages as one: the last, which ends with a reason and holds what the ones before it are pieces of; of a stream that was cut, the text that
  * came. Null where there are not several messages.
  */
-function wholeAnswer(attributes: Attributes): Message[] | null {
+function wholeAnswer(attributes: Attributes, damage: Set<Damage>): Message[] | null {
   const { value } = jsonOf(attributes["gen_ai.output.messages"]);
   if (!Array.isArray(value) || value.length < 2) return null;
   const last: unknown = value.at(-1);
   if (isRecord(last) && last["finish_reason"] !== "") return canonicalMessages(last);
   const content = canonicalMessages(value).map(textOf).join("");
+  if (!mayBeJoined(content)) {
+    damage.add("pii_unredacted");
+    return null;
+  }
   return canonicalMessages({ role: "assistant", content });
 }
 

@@ -1,10 +1,12 @@
 import { canonicalMessages, canonicalTools } from "../canonical.ts";
 import type { Call, Damage } from "../call.ts";
-import { isRecord, jsonOf, payloadOf, plain, tryJson } from "../json.ts";
+import { isRecord, jsonOf, payloadOf, tryJson } from "../json.ts";
+import { textOf } from "../message.ts";
 import type { Span } from "../span.ts";
 import type { Dialect, Reading } from "./dialect.ts";
 import { present } from "./fields.ts";
 import { joinChunks } from "./openai-chunks.ts";
+import { mayBeJoined } from "./pieces.ts";
 
 const KIND: Readonly<Record<string, Call["kind"]>> = { CHAT_MODEL: "inference", LLM: "inference", TOOL: "tool" };
 const CHUNK = "mlflow.chunk.item.";
@@ -56,7 +58,7 @@ function readAnswer(span: Span, answer: Record<string, unknown>, damage: Set<Dam
     ...(usage && { usage }),
     ...(typeof model === "string" ? { responseModel: model } : {}),
     ...(typeof answer["id"] === "string" ? { responseId: answer["id"] } : {}),
-    ...(readStream(span, answer) ?? readChoices(answer)),
+    ...(readStream(span, answer, damage) ?? readChoices(answer)),
   };
 }
 
@@ -71,25 +73,35 @@ function readChoices(answer: Record<string, unknown>): Reading {
  * The answer from its chunks; null where it was no stream. Of a long stream the SDK drops the first ones: the rest still tells whether it ended with tool
  * calls; if not, the text on the span is all there was.
  */
-function readStream(span: Span, answer: Record<string, unknown>): Reading | null {
+function readStream(span: Span, answer: Record<string, unknown>, damage: Set<Damage>): Reading | null {
   const chunks = span.events.flatMap((event) => {
     const value = event.attributes["mlflow.chunk.value"];
     return event.name.startsWith(CHUNK) && typeof value === "string" ? [tryJson(value)] : [];
   });
   if (chunks.length === 0) return null;
-  const { message, finishReason } = joinChunks(chunks);
+  const { calls, finishReason } = joinChunks(chunks);
   const finishReasons = finishReason === null ? {} : { finishReasons: [finishReason] };
-  if (span.droppedEvents === 0) return { output: canonicalMessages(message), ...finishReasons };
-  return finishReason === "stop" ? { ...readChoices(answer), eventsToldElsewhere: true } : finishReasons;
+  const isWhole = span.droppedEvents === 0;
+  if (calls.length === 0 && (isWhole || finishReason === "stop"))
+    return { ...readChoices(answer), ...finishReasons, eventsToldElsewhere: true };
+  if (!isWhole) return finishReasons;
+  if (!calls.every((call) => mayBeJoined(call.function.arguments))) {
+    damage.add("pii_unredacted");
+    return finishReasons;
+  }
+  const told = readChoices(answer).output?.[0];
+  return {
+    output: canonicalMessages({ role: "assistant", content: told === undefined ? "" : textOf(told), tool_calls: calls }),
+    ...finishReasons,
+  };
 }
 
 /** Attributes are JSON throughout, scalars too. */
 function read(span: Span, name: string, damage: Set<Damage>): unknown {
   const raw = span.attributes[name];
-  const parsed = typeof raw === "string" ? tryJson(raw) : plain(raw);
-  if (parsed !== undefined) return parsed;
-  if (jsonOf(raw).broken) damage.add("truncated_json");
-  return undefined;
+  const { value, broken } = jsonOf(raw);
+  if (broken) damage.add("truncated_json");
+  return typeof raw === "string" ? tryJson(raw) : value;
 }
 
 function numberOf(value: unknown): number | undefined {

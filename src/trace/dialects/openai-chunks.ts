@@ -1,28 +1,30 @@
 import { isRecord } from "../json.ts";
 
-/** What the chunks of one streamed chat completion say together, in the form of OpenAI's API. */
+interface Call {
+  id?: string;
+  function: { name: string; arguments: string };
+}
+
+/** What the chunks of one streamed chat completion say of tools, in the form of OpenAI's API, and why it ended. */
 export interface Joined {
-  message: { role: "assistant"; content: string; tool_calls: { id?: string; function: { name: string; arguments: string } }[] };
+  calls: Call[];
   finishReason: string | null;
 }
 
-/** Puts the pieces of a stream together, first choice only. Pieces of parallel calls are told apart by their index. */
+/** Puts the tool calls of a stream together, first choice only. Pieces of parallel calls are told apart by their index. */
 export function joinChunks(chunks: readonly unknown[]): Joined {
-  let content = "";
   let finishReason: string | null = null;
-  const calls = new Map<number, Joined["message"]["tool_calls"][number]>();
+  const calls = new Map<number, Call>();
   for (const chunk of chunks) {
     const choice = firstChoice(chunk);
-    const delta = isRecord(choice["delta"]) ? choice["delta"] : {};
-    content += text(delta["content"]);
+    const pieces = isRecord(choice["delta"]) ? choice["delta"]["tool_calls"] : undefined;
     if (typeof choice["finish_reason"] === "string") finishReason = choice["finish_reason"];
-    for (const piece of Array.isArray(delta["tool_calls"]) ? delta["tool_calls"].filter(isRecord) : []) addPiece(calls, piece);
+    for (const piece of Array.isArray(pieces) ? pieces.filter(isRecord) : []) addPiece(calls, piece);
   }
-  const inOrder = [...calls].toSorted(([a], [b]) => a - b).map(([, call]) => call);
-  return { message: { role: "assistant", content, tool_calls: inOrder }, finishReason };
+  return { calls: [...calls].toSorted(([a], [b]) => a - b).map(([, call]) => call), finishReason };
 }
 
-function addPiece(calls: Map<number, Joined["message"]["tool_calls"][number]>, piece: Record<string, unknown>): void {
+function addPiece(calls: Map<number, Call>, piece: Record<string, unknown>): void {
   const index = typeof piece["index"] === "number" ? piece["index"] : 0;
   const call = calls.get(index) ?? { function: { name: "", arguments: "" } };
   calls.set(index, call);

@@ -56,7 +56,8 @@ function withoutCopies(groups: readonly InferenceCall[][], answerOf: (call: Infe
   for (const group of groups.toSorted(([a], [b]) => Number(isGateway(b)) - Number(isGateway(a)) || byStart(a, b))) {
     const [leaf] = group;
     const id = group.find((call) => call.responseId !== null)?.responseId;
-    const key = leaf === undefined || id === undefined ? null : `${id}\n${answerOf(leaf)}`;
+    // Answers that were not recorded are not the same answer.
+    const key = leaf === undefined || id === undefined || leaf.output.length === 0 ? null : `${id}\n${answerOf(leaf)}`;
     const first = key === null ? undefined : merged.get(key);
     // Two gateway spans are two requests, whatever their ids say.
     if (key === null || (first !== undefined && isGateway(leaf))) merged.set(`span ${leaf?.traceId}/${leaf?.spanId}`, group);
