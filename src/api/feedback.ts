@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import { z } from "zod";
 import { nightshiftError } from "../errors.ts";
+import { holdErasures } from "../store/erased-sources.ts";
 import { messageSchema } from "../trace/message.ts";
 import { redactText, Unredactable } from "../trace/redact.ts";
 import { FEEDBACK_TARGETS, recordFeedback, type Feedback, type FeedbackValue } from "../trajectory/feedback.ts";
@@ -42,7 +43,13 @@ export function feedbackRoutes(deps: ApiDeps): Hono {
     const now = deps.now();
     const feedback: Feedback[] = [];
     for (const item of items) feedback.push({ tenant, ...(await redacted(item, key)), atMs: Math.round(item.atMs ?? now) });
-    await recordFeedback(deps.database.kysely, feedback);
+    await deps.database.transaction(
+      async (trx) => {
+        await holdErasures(trx);
+        await recordFeedback(trx, feedback);
+      },
+      { isolation: "read committed" },
+    );
     return context.json({ recorded: items.length }, 202);
   });
   return app;

@@ -35,7 +35,7 @@ export async function eraseRows(trx: Kysely<Tables>, { tenant, hash, subjects, c
   const found = [...new Set([...conversationIds, ...(await conversationsOf(trx, tenant, subjects))])].toSorted();
   const removed = new Map<string, number>();
   const count: Count = (kind, rows) => void removed.set(kind, (removed.get(kind) ?? 0) + rows);
-  const { traces, versions } = await removeConversations(trx, { tenant, subjects, conversationIds: found }, count);
+  const { traces, versions, responseIds } = await removeConversations(trx, { tenant, subjects, conversationIds: found }, count);
   const rollouts = await removeRollouts(trx, versions, nowMs, count);
   const claims = await sql<{ digest: string }>`
     select distinct digest from claims where tenant = ${tenant} and trace_id = any(${traces}::text[]) and deleted_at_ms is null`.execute(
@@ -51,6 +51,7 @@ export async function eraseRows(trx: Kysely<Tables>, { tenant, hash, subjects, c
     ...subjects.map((id): Buried => ({ kind: "subject", id })),
     ...found.map((id): Buried => ({ kind: "conversation", id })),
     ...traces.map((id): Buried => ({ kind: "trace", id })),
+    ...responseIds.map((id): Buried => ({ kind: "response", id })),
   ]);
   const { objects, learned, batches, endedRuns } = rollouts;
   return { objects: [...objects, ...carried], learned, batches, endedRuns, conversationIds: found, removed: Object.fromEntries(removed) };
@@ -58,13 +59,13 @@ export async function eraseRows(trx: Kysely<Tables>, { tenant, hash, subjects, c
 
 /**
  * Removes conversations with what was captured of them and said about them, and the messages that nobody else uses. Read committed; beside ingest it may have to be run
- * again. Resolves to their traces and trajectories.
+ * again. Resolves to their traces, trajectories and responses.
  */
 export async function removeConversations(
   trx: Kysely<Tables>,
   { tenant, subjects, conversationIds }: { tenant: string; subjects: readonly string[]; conversationIds: readonly string[] },
   count: Count,
-): Promise<{ traces: string[]; versions: { id: string; version: number }[] }> {
+): Promise<{ traces: string[]; versions: { id: string; version: number }[]; responseIds: string[] }> {
   // First: whoever assembles one of them has its row locked, and what that one saved is in sight when the statement goes on.
   const conversations = await sql<{ id: string; key: string }>`
     delete from conversations where tenant = ${tenant} and id = any(${conversationIds}::text[]) returning id, key`.execute(trx);
@@ -73,7 +74,7 @@ export async function removeConversations(
   const { versions, responseIds } = await removeTrajectories(trx, tenant, conversationIds, count);
   const keys = conversations.rows.map(({ key }) => key);
   await removeFeedback(trx, { tenant, subjects, keys, traces, conversationIds, responseIds }, count);
-  return { traces, versions };
+  return { traces, versions, responseIds };
 }
 
 /** Adds removed rows to a tally. */

@@ -3,6 +3,8 @@ import { insertable } from "../store/rows.ts";
 import { indexableText, storableJson } from "../store/storable.ts";
 import type { Tables } from "../store/tables.ts";
 import type { Message } from "../trace/message.ts";
+import { conversationId } from "./conversation-key.ts";
+import { tombstoneHash, tombstonesAmong, type Buried } from "./tombstones.ts";
 
 export const FEEDBACK_TARGETS = ["conversation", "trace", "span", "response", "subject"] as const;
 
@@ -32,11 +34,15 @@ export interface Feedback {
 
 const MAX_TEXT_LENGTH = 16_384;
 
-/** Records feedback. Idempotent; of several on one (target, name, source) the latest by `atMs` stays, whatever the order of arrival. */
+/**
+ * Records feedback, but for what is about somebody who was erased. Idempotent; of several on one (target, name, source) the latest by `atMs` stays, whatever the order of
+ * arrival. Inside a transaction that holds erasures (store/erased-sources.ts).
+ */
 export async function recordFeedback(trx: Kysely<Tables>, feedback: readonly Feedback[]): Promise<void> {
+  const kept = await withoutErased(trx, feedback);
   // One statement must not touch a row twice.
   const latest = new Map<string, ReturnType<typeof rowOf>>();
-  for (const row of feedback.toSorted((a, b) => a.atMs - b.atMs).map(rowOf)) {
+  for (const row of kept.toSorted((a, b) => a.atMs - b.atMs).map(rowOf)) {
     latest.set(JSON.stringify([row.tenant, row.target_kind, row.target, row.name, row.source]), row);
   }
   // Ordered, so that two writers of the same rows never wait for each other in a circle.
@@ -53,6 +59,30 @@ export async function recordFeedback(trx: Kysely<Tables>, feedback: readonly Fee
       )
       .execute();
   }
+}
+
+async function withoutErased(trx: Kysely<Tables>, feedback: readonly Feedback[]): Promise<readonly Feedback[]> {
+  const kept: Feedback[] = [];
+  for (const [tenant, own] of Map.groupBy(feedback, (item) => item.tenant)) {
+    const hash = await tombstoneHash(trx, tenant);
+    const buried = await tombstonesAmong(trx, tenant, [...new Set(own.flatMap(graveOf).map(hash))]);
+    // Who was erased and came back may be spoken of again.
+    const isErased = (item: Feedback): boolean =>
+      graveOf(item).some((grave) => {
+        const atMs = buried.get(hash(grave));
+        return atMs !== undefined && (grave.kind !== "subject" || item.atMs <= atMs);
+      });
+    kept.push(...(buried.size === 0 ? own : own.filter((item) => !isErased(item))));
+  }
+  return kept;
+}
+
+/** Where a target would be buried. A conversation may be named by its id or by a key of any kind. */
+function graveOf({ tenant, targetKind, target }: Feedback): Buried[] {
+  if (targetKind === "span") return [{ kind: "trace", id: target.split("/")[0] ?? "" }];
+  if (targetKind !== "conversation") return [{ kind: targetKind, id: targetKind === "subject" ? indexableText(target) : target }];
+  const keys = (["conversation", "session", "trace"] as const).map((kind) => conversationId(tenant, { kind, key: target }));
+  return [target, ...keys].map((id) => ({ kind: "conversation", id }));
 }
 
 type FeedbackRow = Omit<Tables["feedback"], "value"> & { conversation_id: string; value: { value: FeedbackValue; explanation?: string } };

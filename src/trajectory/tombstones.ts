@@ -5,7 +5,7 @@ import { insertable } from "../store/rows.ts";
 import type { Tables } from "../store/tables.ts";
 
 /** What a tombstone stands for. */
-export type Buried = { kind: "subject" | "conversation" | "trace"; id: string };
+export type Buried = { kind: "subject" | "conversation" | "trace" | "response"; id: string };
 
 /**
  * Hashes of one tenant's tombstones. They are HMACs under a key that the first process drew at random and that lies in the settings: a tombstone alone names

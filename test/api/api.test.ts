@@ -218,7 +218,7 @@ describe("status", () => {
   it("says who answers and who leads", async () => {
     await takeTerm(database.kysely, { name: "another", nowMs: 7 });
     await world.look();
-    expect((await world.get("/v1/status")).body.control).toEqual({ answeredBy: "this-one", role: "leader", leader: null });
+    expect((await world.get("/v1/status")).body.control).toEqual({ answeredBy: "this-one", role: "leader", leader: null, retention: null });
     const epoch = await takeTerm(database.kysely, { name: "this-one", nowMs: 8 });
     await world.look();
     expect((await world.get("/v1/status")).body.control.leader).toEqual({ name: "this-one", epoch, sinceMs: 8 });

@@ -151,6 +151,8 @@ describe("made up", () => {
       ["R4", body(refundFails("A1"))],
     ]);
     expect(answers.map(({ confidence }) => confidence)).toEqual([1, 0.9, 0.95, 0.9]);
+    // Whose text is in what no tape holds: the newest example's, the known answer's, the newest failure's.
+    expect(answers.map(({ madeFrom }) => madeFrom)).toEqual([[], ["rB3@1"], ["mine@1"], ["fC2@1"]]);
   });
 
   it("draws what no precondition decides, and the same again under the same seed", () => {
@@ -202,7 +204,8 @@ describe("the agent's own mistakes", () => {
     ["arguments that are no JSON", { tool: "lookup_order", args: "{order" }, '{"error":"invalid arguments: arguments must be object"}'],
     ["an invented key", { tool: "lookup_order", args: { order_id: "Q7" } }, '{"error":"order not found","order_id":"Q7"}'],
   ])("answers %s with an error, unmasked", (_, call, expected) => {
-    expect(play(cascade, mine, [call])).toMatchObject([{ rung: "agent_error", isError: true, result: expected }]);
+    const madeFrom = expected.includes("not found") ? ["mine@1"] : [];
+    expect(play(cascade, mine, [call])).toMatchObject([{ rung: "agent_error", isError: true, result: expected, madeFrom }]);
   });
 
   it("does not call a key that the conversation mentions an invention", () => {

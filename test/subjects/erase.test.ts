@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { decodeGroup } from "../../src/rollout/encode-group.ts";
 import type { Database } from "../../src/store/database.ts";
+import { recordFeedback } from "../../src/trajectory/feedback.ts";
 import { loadGroups } from "../../src/training/iteration.ts";
 import { handOver, plainManifest } from "../../src/training/hand-over.ts";
 import { checkIn } from "../../src/transport/claim.ts";
@@ -98,6 +99,16 @@ test("what comes again of an erased conversation is not stored, in whatever piec
   await world.send([spanOf("clara-3", "root", { "user.id": "clara" }, { atMs: world.clock.nowMs - 1_000 })]);
   expect(await spansOf("clara-3")).toBe(1);
   expect(await tablesWith(database, "about a lamp")).toEqual([]);
+  // Nor what is said about it, by whatever name; what is said of the one who came back is.
+  const said = (targetKind: "conversation" | "trace" | "span" | "subject", target: string, atMs: number) =>
+    recordFeedback(database.kysely, [{ tenant: "default", targetKind, target, name: "n", source: targetKind, value: "words", atMs }]);
+  await said("conversation", "chat-clara", world.clock.nowMs);
+  await said("trace", hexOf("clara", 32), world.clock.nowMs);
+  await said("span", `${hexOf("clara", 32)}/${hexOf("claracall", 16)}`, world.clock.nowMs);
+  await said("subject", "clara", START_MS);
+  expect(await database.kysely.selectFrom("feedback").select("source").where("name", "=", "n").execute()).toEqual([]);
+  await said("subject", "clara", world.clock.nowMs);
+  expect(await database.kysely.selectFrom("feedback").select("source").where("name", "=", "n").execute()).toEqual([{ source: "subject" }]);
 });
 
 test("what was on its way when a subject was erased is found by the span that names it, with what had come before of its trace", async () => {
