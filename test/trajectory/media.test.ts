@@ -122,6 +122,11 @@ describe("a medium in a message becomes a reference, and its bytes an object", (
     expect(await kept(part)).toEqual({ part, damage: [], digests: new Set() });
   });
 
+  test("a million blanks before what is no base64 take no longer than others", async () => {
+    const part = { type: "blob", content: `A${" ".repeat(1_000_000)}!` };
+    expect((await kept(part)).part).toEqual(part);
+  });
+
   propertyTest.prop([
     fc.dictionary(
       fc.constantFrom("image_url", "image", "source", "content", "data", "mimeType", "response", "url", "other"),
