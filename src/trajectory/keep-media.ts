@@ -45,6 +45,7 @@ export function createMediaKeeper({ artifacts, maxBytes }: { artifacts: Pick<Art
 
 /** What a trajectory's messages refer to of what was stored for it, in order of appearance. */
 export function mediaOf(messages: readonly Message[], digests: ReadonlySet<string>): string[] {
+  if (digests.size === 0) return [];
   const found = new Set<string>();
   const look = (part: unknown): void => {
     const { file_id: id, response } = part as { file_id?: unknown; response?: unknown };

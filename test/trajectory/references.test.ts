@@ -1,0 +1,154 @@
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { openPreparation } from "../../src/app/preparation.ts";
+import { createFileArtifactStore } from "../../src/artifact/file.ts";
+import { parseConfig, type Config } from "../../src/config.ts";
+import { silentLog } from "../../src/log.ts";
+import type { Database } from "../../src/store/database.ts";
+import type { Message, Part } from "../../src/trace/message.ts";
+import { createAssembler } from "../../src/trajectory/assembler.ts";
+import { createReferenceFiles } from "../../src/trajectory/reference-files.ts";
+import { memoryDatabase } from "../store/memory-database.ts";
+import { ingest, rootSpan } from "./ingest.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "nightshift-references-"));
+const KEY = new Uint8Array(32).fill(7);
+const artifacts = createFileArtifactStore({ dir: join(dir, "artifacts") });
+let database: Database;
+beforeAll(async () => {
+  database = await memoryDatabase();
+});
+afterEach(async () => {
+  for (const table of ["spans", "conversations", "conversation_traces", "messages", "trajectories"] as const) {
+    await database.kysely.deleteFrom(table).execute();
+  }
+});
+afterAll(async () => {
+  await database.close();
+  rmSync(dir, { recursive: true });
+});
+
+function configured(tenant: object = {}): Config {
+  return parseConfig({
+    capture: { graceMs: 1_000, idleMs: 10_000, maxAgeMs: 100_000, maxMediaBytes: 1_000, maxReferenceBytes: 10_000, sweepMs: 1_000 },
+    agents: { shop: { model: "shop-model", baseModel: "b" } },
+    tenants: { default: tenant },
+  });
+}
+
+function assemblerOf(tenant: object = {}) {
+  const config = configured(tenant);
+  return createAssembler({
+    database,
+    config,
+    log: silentLog(),
+    ...openPreparation(config, { keys: new Map([["default", KEY]]), artifacts }),
+  });
+}
+
+const send = (spans: Parameters<typeof ingest>[2], atMs = 1_000) => ingest(database, configured().agents, spans, atMs);
+const say = (role: string, ...parts: Part[]): Message => ({ role, parts });
+const text = (content: string): Part => ({ type: "text", content });
+
+describe("content that lies outside the telemetry", () => {
+  const allowed = join(dir, "uploads");
+  const forbidden = join(dir, "elsewhere");
+  mkdirSync(allowed);
+  mkdirSync(forbidden);
+  const prefixes = [pathToFileURL(allowed).href];
+  const INPUT = [say("system", text("s")), say("user", text("Mail ada@example.com"))];
+  const OUTPUT = [say("assistant", text("Done."))];
+
+  const referring = (input: string, output: string) => [
+    {
+      id: "i1",
+      parent: "root",
+      at: [100, 1_000] as [number, number],
+      attributes: { "gen_ai.operation.name": "chat", "gen_ai.input.messages_ref": input, "gen_ai.output.messages_ref": output },
+    },
+    rootSpan([0, 2_000]),
+  ];
+
+  function upload(name: string, content: string | Uint8Array, where = allowed): string {
+    writeFileSync(join(where, name), content);
+    return pathToFileURL(join(where, name)).href;
+  }
+
+  test("below a listed prefix it is read, and redacted like everything else", async () => {
+    const output = OUTPUT.map((message) => JSON.stringify(message)).join("\n");
+    await send(referring(upload("in.json", JSON.stringify(INPUT)), upload("out.jsonl", `${output}\n`)));
+    const [trajectory] = await assemblerOf({ referencePrefixes: prefixes }).sweep(5_000);
+    expect(trajectory?.messages.map(({ parts }) => parts[0])).toEqual([text("s"), text("Mail <email_1>"), text("Done.")]);
+    expect(trajectory?.verdict.reasons).not.toContain("dangling_ref");
+  });
+
+  test("without a prefix nothing is read, and the verdict says which setting would change that", async () => {
+    await send(referring(upload("in.json", JSON.stringify(INPUT)), upload("out.json", JSON.stringify(OUTPUT))));
+    const created = await assemblerOf().sweep(5_000);
+    expect(created.map(({ verdict }) => verdict.reasons)).toEqual([["system_missing", "output_missing", "dangling_ref"]]);
+  });
+
+  test("an upload that comes later is waited for; one that never comes is said to dangle", async () => {
+    const input = upload("late-in.json", JSON.stringify(INPUT));
+    const late = pathToFileURL(join(allowed, "late.json")).href;
+    await send(referring(input, late));
+    const assembler = assemblerOf({ referencePrefixes: prefixes });
+    expect(await assembler.sweep(5_000)).toEqual([]);
+    upload("late.json", JSON.stringify(OUTPUT));
+    expect(await assembler.sweep(6_500)).toMatchObject([{ messages: [{}, {}, { role: "assistant" }] }]);
+    await database.kysely.deleteFrom("trajectories").execute();
+    await send([...referring(input, pathToFileURL(join(allowed, "never.json")).href), rootSpan([0, 2_500])], 20_000);
+    expect(await assembler.sweep(25_000)).toEqual([]);
+    const [trajectory] = await assembler.sweep(30_000);
+    expect(trajectory?.verdict.reasons).toContain("dangling_ref");
+  });
+
+  const read = (address: string, maxBytes = 10_000) =>
+    createReferenceFiles({ prefixesOf: () => prefixes, keyOf: () => KEY, maxBytes }).read("default", address);
+
+  test("plain absolute paths are addresses too", async () => {
+    upload("plain.json", "[]");
+    expect(await read(join(allowed, "plain.json"))).toBe("[]");
+  });
+
+  test.each<[string, () => string]>([
+    ["beside the prefix", () => upload("secret.json", "[]", forbidden)],
+    [
+      "in a directory whose name begins alike",
+      () => {
+        mkdirSync(`${allowed}-2`);
+        return upload("x.json", "[]", `${allowed}-2`);
+      },
+    ],
+    ["out of it by dots", () => `${prefixes[0]}/../elsewhere/secret.json`],
+    ["out of it by encoded dots", () => `${prefixes[0]}/%2e%2e/elsewhere/secret.json`],
+    [
+      "by a symbolic link",
+      () => {
+        symlinkSync(join(forbidden, "secret.json"), join(allowed, "link.json"));
+        return `${prefixes[0]}/link.json`;
+      },
+    ],
+    ["the directory itself", () => prefixes[0] ?? ""],
+    ["on another machine", () => `file://other${allowed}/plain.json`],
+    ["in a bucket", () => "s3://bucket/key"],
+    ["over HTTP", () => "http://127.0.0.1/x"],
+    ["with a NUL", () => `${prefixes[0]}/a%00b`],
+    ["relative", () => "uploads/plain.json"],
+    ["too large", () => upload("large.json", `["${"x".repeat(10_001)}"]`)],
+    ["no UTF-8", () => upload("bytes.json", Uint8Array.of(0x22, 0xff, 0xfe))],
+    ["not there", () => `${prefixes[0]}/nothing.json`],
+  ])("not read: %s", async (_, address) => {
+    expect(await read(address())).toBeNull();
+  });
+
+  test("another tenant's prefix opens nothing", async () => {
+    const address = upload("other.json", "[]");
+    const reader = createReferenceFiles({ prefixesOf: (tenant) => (tenant === "other" ? prefixes : []), keyOf: () => KEY, maxBytes: 100 });
+    expect(await reader.read("default", address)).toBeNull();
+    expect(await reader.read("other", address)).toBe("[]");
+  });
+});
