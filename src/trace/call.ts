@@ -1,7 +1,7 @@
 import type { Message, ToolDefinition } from "./message.ts";
 
 /** What a dialect could not take over whole; assembly turns these into verdict reasons. */
-export type Damage = "truncated_json" | "dropped_attributes" | "dropped_events" | "pii_unredacted";
+export type Damage = "truncated_json" | "dropped_attributes" | "dropped_events" | "pii_unredacted" | "tool_result_reworded";
 
 export interface Usage {
   inputTokens?: number;
@@ -70,6 +70,8 @@ export interface ToolCall extends CallBase {
 export interface StructureCall extends CallBase {
   kind: "structure";
   name: string;
+  /** What the agent offers its model, where the SDK tells it of the agent and not of each call. */
+  tools?: readonly ToolDefinition[];
 }
 
 export type Call = InferenceCall | ToolCall | StructureCall;

@@ -9,16 +9,19 @@ import { isToolCallResponse, type Message, type Part, type ToolDefinition } from
  */
 export function canonicalMessages(value: unknown): Message[] {
   const list = Array.isArray(value) ? value : [value];
-  return list.filter(isRecord).flatMap((raw) => apartFromAnswers(canonicalMessage(raw)));
+  return list.filter(isRecord).flatMap((raw) => oneResultEach(canonicalMessage(raw)));
 }
 
-/** Pydantic AI, Strands and Anthropic's form put the answers of parallel calls into one message, of role `user`: taken for a user's turn, it would be one too many. */
-function apartFromAnswers(message: Message): Message[] {
+/**
+ * Chat templates know one message per tool result; the conventions let one message hold those of all parallel calls, and Pydantic AI, Strands and Anthropic's form
+ * put them into one of role `user`: taken for a user's turn, it would be one too many.
+ */
+function oneResultEach(message: Message): Message[] {
   if (!message.parts.some(isToolCallResponse)) return [message];
   const messages: Message[] = [];
   for (const part of message.parts) {
     const last = messages.at(-1);
-    if (isToolCallResponse(part)) messages.push({ role: "tool", parts: [part] });
+    if (isToolCallResponse(part)) messages.push(message.role === "tool" ? { ...message, parts: [part] } : { role: "tool", parts: [part] });
     else if (last === undefined || last.parts.some(isToolCallResponse)) messages.push({ ...message, parts: [part] });
     else last.parts.push(part);
   }
@@ -28,7 +31,7 @@ function apartFromAnswers(message: Message): Message[] {
 export function canonicalMessage(raw: Record<string, unknown>): Message {
   const role = typeof raw["role"] === "string" ? raw["role"] : "user";
   const named = typeof raw["name"] === "string" ? { name: raw["name"] } : {};
-  if (Array.isArray(raw["parts"])) return { role, parts: raw["parts"].filter(isRecord).map(canonicalPart), ...named };
+  if (Array.isArray(raw["parts"])) return { role, parts: canonicalParts(raw["parts"]), ...named };
   const content = raw["content"];
   if (role === "tool" && Array.isArray(content) && content.some((part) => isRecord(part) && part["type"] === "tool-result"))
     return { role, parts: contentParts(content), ...named };
@@ -64,6 +67,14 @@ export function canonicalTools(value: unknown): ToolDefinition[] {
   });
 }
 
+/** Streams begin with an empty text, which some SDKs record as a part beside the calls: it says nothing. */
+function canonicalParts(list: readonly unknown[]): Part[] {
+  return list
+    .filter(isRecord)
+    .map(canonicalPart)
+    .filter((part) => part.type !== "text" || part["content"] !== "");
+}
+
 function canonicalPart(raw: Record<string, unknown>): Part {
   const block = readBlock(raw);
   if (block?.kind === "call") return callPart(block.id, block.name, block.arguments);
@@ -96,8 +107,7 @@ function contentParts(content: unknown): Part[] {
   return content.flatMap((item: unknown): Part[] => {
     if (typeof item === "string") return [{ type: "text", content: item }];
     if (!isRecord(item)) return [];
-    if (Array.isArray(item["parts"])) return item["parts"].filter(isRecord).map(canonicalPart);
-    return [canonicalPart(item)];
+    return canonicalParts(Array.isArray(item["parts"]) ? item["parts"] : [item]);
   });
 }
 

@@ -4,11 +4,14 @@ import { aiSdk } from "./dialects/ai-sdk.ts";
 import type { Dialect, Reading } from "./dialects/dialect.ts";
 import { numberAt, textAt } from "./dialects/fields.ts";
 import { genai } from "./dialects/genai.ts";
+import { googleAdk } from "./dialects/google-adk.ts";
 import { langchain } from "./dialects/langchain.ts";
 import { langfuse } from "./dialects/langfuse.ts";
 import { langsmith } from "./dialects/langsmith.ts";
+import { mlflow } from "./dialects/mlflow.ts";
 import { openaiLogEvents } from "./dialects/openai-log-events.ts";
 import { openinference } from "./dialects/openinference.ts";
+import { pydanticAi } from "./dialects/pydantic-ai.ts";
 import { spanEventDetails } from "./dialects/span-event-details.ts";
 import { spanEvents } from "./dialects/span-events.ts";
 import { traceloop } from "./dialects/traceloop.ts";
@@ -16,6 +19,7 @@ import type { Attributes, LogEvent, Span } from "./span.ts";
 
 /** Most specific first: where two dialects have the same field, the earlier one's stands. */
 const DIALECTS: readonly Dialect[] = [
+  googleAdk,
   openaiLogEvents,
   spanEvents,
   spanEventDetails,
@@ -25,6 +29,8 @@ const DIALECTS: readonly Dialect[] = [
   langfuse,
   aiSdk,
   traceloop,
+  mlflow,
+  pydanticAi,
   genai,
 ];
 
@@ -51,7 +57,8 @@ export function normalise(span: Span, logs: readonly LogEvent[]): Call {
 function fill(merged: Reading, reading: Reading): boolean {
   let contributed = false;
   for (const [field, value] of Object.entries(reading) as [keyof Reading, Reading[keyof Reading]][]) {
-    if (field === "damage" || field === "kind" || value === undefined || hasContent(merged[field])) continue;
+    if (field === "damage" || field === "kind" || field === "eventsToldElsewhere" || value === undefined || hasContent(merged[field]))
+      continue;
     Object.assign(merged, { [field]: value });
     contributed = true;
   }
@@ -90,7 +97,7 @@ function callOf(span: Span, reading: Reading, about: { dialect: string; damage: 
       isError: span.statusCode === STATUS_ERROR || errorType !== null,
     };
   }
-  if (reading.kind !== "inference") return { ...base, kind: "structure", name: span.name };
+  if (reading.kind !== "inference") return { ...base, kind: "structure", name: span.name, ...(reading.tools && { tools: reading.tools }) };
   return {
     ...base,
     kind: "inference",
@@ -154,10 +161,15 @@ function exceptionType(span: Span): string | undefined {
   return exception === undefined ? undefined : textAt(exception.attributes, "exception.type");
 }
 
+/** OpenLLMetry marks every chunk of a stream by an empty event: an answer of more than 128 chunks loses marks, and nothing else. */
+const CHUNK_MARKS: ReadonlySet<string> = new Set(["llm.content.completion.chunk", "gen_ai.content.completion.chunk"]);
+
 function damageOf(span: Span, logs: readonly LogEvent[], readings: readonly Reading[]): Damage[] {
   const damage = new Set(readings.flatMap((reading) => reading.damage ?? []));
   if (span.droppedAttributes > 0) damage.add("dropped_attributes");
-  if (span.droppedEvents > 0) damage.add("dropped_events");
+  const areMarks = span.events.length > 0 && span.events.every((event) => CHUNK_MARKS.has(event.name));
+  const isTold = areMarks || readings.some((reading) => reading.eventsToldElsewhere === true);
+  if (span.droppedEvents > 0 && !isTold) damage.add("dropped_events");
   const flagged = [span.attributes, span.resource, ...logs.map((log) => log.attributes)];
   if (flagged.some((attributes) => attributes[ATTRIBUTE.piiUnredacted] === true)) damage.add("pii_unredacted");
   return [...damage].sort();

@@ -1,7 +1,9 @@
 import type { Reason } from "./trajectory.ts";
 
 const CAPTURE_CONTENT =
-  "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true in the agent's environment and send /v1/logs to the collector too.";
+  "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true in the agent's environment (span_and_event for Google ADK and Python's genai-* packages, where true captures too little or nothing) and send /v1/logs to the collector too.";
+const ADK_CONTENT =
+  "Set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_and_event in the agent's environment; with schema 1, ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS=true (or leave it unset).";
 /** Of the kits that write messages as span events. */
 const EVENT_CONTENT =
   "Turn content on: AZURE_TRACING_GEN_AI_CONTENT_RECORDING_ENABLED=true for Azure AI, SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS_SENSITIVE=true for Semantic Kernel; Strands has it on.";
@@ -23,16 +25,18 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
       "Set OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=4096: OpenInference writes several attributes per message, and the default of 128 drops the rest.",
   },
   dropped_events: {
+    mlflow: "Set OTEL_SPAN_EVENT_COUNT_LIMIT=16384: MLflow writes an event for every chunk of a stream, and tool calls are nowhere else.",
     else: "Raise OTEL_SPAN_EVENT_COUNT_LIMIT: messages travel as span events here, and the default of 128 drops the rest.",
   },
   tool_definitions_missing: {
     else: `The SDK records no tool schemas. ${GATEWAY}`,
     genai: `Turn on the opt-in attribute gen_ai.tool.definitions with parameters, if the SDK has it. Otherwise: ${GATEWAY}`,
+    "google-adk": `${ADK_CONTENT} Its log events leave the parameters out. Otherwise: ${GATEWAY}`,
     "ai-sdk": `Leave experimental_telemetry.recordInputs on: ai.prompt.tools is written with the prompt. Otherwise: ${GATEWAY}`,
     openinference: `The instrumentation records no llm.tools (that of the OpenAI Agents SDK never does over chat completions). ${GATEWAY}`,
     "openai-log-events": `The official OpenAI instrumentation records no tool schemas at all. ${GATEWAY}`,
-    "span-events": `Strands and its like write the names of tools only. ${GATEWAY}`,
-    "span-event-details": `Strands writes the names of tools only; in JavaScript (1.19) the opt-in gen_ai_tool_definitions changes nothing. ${GATEWAY}`,
+    "span-events": `Strands writes names only; in Python it adds the schemas with OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_tool_definitions. Otherwise: ${GATEWAY}`,
+    "span-event-details": `In Python, add gen_ai_tool_definitions to OTEL_SEMCONV_STABILITY_OPT_IN; in JavaScript (1.19) Strands writes names only, that opt-in changes nothing. ${GATEWAY}`,
   },
   tool_calls_missing: {
     else: `The history holds answers of tools without the calls. ${GATEWAY}`,
@@ -42,6 +46,9 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
     else: "Export the tool spans of the agent (gen_ai.tool.call.id and gen_ai.tool.call.result), or let it send results back with their call ids.",
     genai: "Turn on the opt-in attributes gen_ai.tool.call.arguments and gen_ai.tool.call.result on execute_tool spans.",
     langsmith: ONE_RUN_A_BATCH,
+  },
+  tool_result_reworded: {
+    else: `What a tool answered is recorded in other words than the model read. Pydantic AI does that with ModelRetry and refused arguments: let tools return their errors. Otherwise: ${GATEWAY}`,
   },
   system_missing: {
     else: `No system message was recorded. If the agent has one, its SDK drops it. ${GATEWAY}`,
@@ -56,6 +63,8 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
     else: `The last answer was not recorded. ${CAPTURE_CONTENT}`,
     genai: `${CAPTURE_CONTENT} In AI SDK 7 leave telemetry.recordOutputs on, in OpenLLMetry TRACELOOP_TRACE_CONTENT.`,
     "openai-log-events": CAPTURE_CONTENT,
+    "google-adk": ADK_CONTENT,
+    mlflow: "Nothing to be set: MLflow sends what it traced. The call failed, or it is not one of OpenAI's chat completions.",
     "span-events": EVENT_CONTENT,
     langsmith: `Unset LANGSMITH_HIDE_OUTPUTS. ${ONE_RUN_A_BATCH}`,
     langfuse: `observeOpenAI runs the parallel calls of a streamed answer into one: only the next request tells them, and none came. Ask for such answers without stream. Otherwise: ${GATEWAY}`,

@@ -9,6 +9,7 @@ export const reasonSchema = z.enum([
   "tool_definitions_missing",
   "tool_calls_missing",
   "tool_result_missing",
+  "tool_result_reworded",
   "system_missing",
   "output_missing",
   "pairing_guessed",

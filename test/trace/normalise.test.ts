@@ -150,6 +150,13 @@ describe("damage is named, never thrown", () => {
     ["parameters cut off", { "openinference.span.kind": "LLM", "llm.invocation_parameters": '{"temperature": 0.' }, {}, ["truncated_json"]],
     ["dropped attributes", CHAT, { droppedAttributesCount: 3 }, ["dropped_attributes"]],
     ["dropped events", CHAT, { droppedEventsCount: 1 }, ["dropped_events"]],
+    ["dropped marks of a stream's chunks", CHAT, { droppedEventsCount: 9, events: [{ name: "gen_ai.content.completion.chunk" }] }, []],
+    [
+      "dropped events among which only some are such marks",
+      CHAT,
+      { droppedEventsCount: 9, events: [{ name: "gen_ai.content.completion.chunk" }, { name: "gen_ai.user.message" }] },
+      ["dropped_events"],
+    ],
     ["text that only begins like a list", { ...CHAT, "gen_ai.input.messages": "[note] hello" }, {}, []],
   ])("%s", (_name, values, spec, damage) => {
     expect(callOf(values, spec).damage).toEqual(damage);

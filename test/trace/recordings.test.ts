@@ -18,22 +18,23 @@ const answers = (id: string, response: unknown = JSON.parse(TOOL_ANSWERS[id] ?? 
 
 interface Framework {
   toolError?: unknown;
+  system?: string;
   lastCallOnly?: true;
 }
 
-const OPENING = [text("system", SYSTEM), text("user", QUESTION)];
 const FIRST = [asked("call_a1", "lookup_order", { order_id: "A1234" }), asked("call_b1", "return_policy", { region: "MOON" })];
 const SECOND = [asked("call_a2", "return_policy", { region: "EU" }), asked("call_b2", "lookup_order", { order_id: "A1234" })];
 
 /** What really happens in the scenario, call by call. */
-function truth({ toolError, lastCallOnly }: Framework) {
+function truth({ toolError, system = SYSTEM, lastCallOnly }: Framework) {
+  const opening = [text("system", system), text("user", QUESTION)];
   const round = (calls: readonly Asked[]) => {
     const made = lastCallOnly === true ? calls.slice(-1) : calls;
     return [asks(made), ...made.map(({ id }) => answers(id, id === "call_b1" ? toolError : undefined))];
   };
-  const first = [...OPENING, ...round(FIRST)];
+  const first = [...opening, ...round(FIRST)];
   return [
-    { input: OPENING, output: [asks(FIRST)] },
+    { input: opening, output: [asks(FIRST)] },
     { input: first, output: [asks(SECOND)] },
     { input: [...first, ...round(SECOND)], output: [text("assistant", FINAL_ANSWER)] },
   ];

@@ -21,6 +21,9 @@ describe.each(Object.keys(RECORDINGS))("%s", (name) => {
     expect(Buffer.from(traces).toString("latin1") + Buffer.from(logs).toString("latin1")).not.toContain(PRIVATE);
     const inferences = callsOf({ traces, logs }).filter((call) => call.kind === "inference");
     expect(inferences.flatMap(({ damage }) => damage)).toEqual([]);
-    for (const { input } of inferences) expect(JSON.stringify(input)).toMatch(/Where is <email_[a-z2-7]{8}>, and can I still return it\?/);
+    // Where a call is two spans, one of them has the messages.
+    const told = inferences.filter(({ input }) => input.length > 0);
+    expect(told.length).toBeGreaterThanOrEqual(3);
+    for (const { input } of told) expect(JSON.stringify(input)).toMatch(/Where is <email_[a-z2-7]{8}>, and can I still return it\?/);
   });
 });

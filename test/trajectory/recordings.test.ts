@@ -29,7 +29,8 @@ describe.each(Object.entries(RECORDINGS))("recorded with %s", (name, { lacksCall
     const drafts = assembled(name);
     expect(drafts).toHaveLength(1);
     // Three, and the attempt that failed where the SDK tells of it.
-    expect(drafts[0]?.trajectory.usage.calls).toBe(golden.calls.filter((call) => (call as Call).kind === "inference").length);
+    const failed = golden.calls.filter((call) => (call as Call).kind === "inference" && (call as Call).errorType !== null);
+    expect(drafts[0]?.trajectory.usage.calls).toBe(played.length + failed.length);
   });
 
   test("no token is counted twice", () => {

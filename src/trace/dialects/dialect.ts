@@ -23,6 +23,8 @@ export interface Reading {
   conversationKey?: string;
   subject?: string;
   damage?: readonly Damage[];
+  /** Span events that the SDK dropped held nothing that is not told elsewhere. */
+  eventsToldElsewhere?: true;
 }
 
 /** Translates one way of writing GenAI telemetry. Pure. */

@@ -37,8 +37,7 @@ export const genai: Dialect = {
     const operation = span.attributes["gen_ai.operation.name"];
     if (typeof operation !== "string") return null;
     const attributes = withDetails(span, logs);
-    // LangSmith calls it a chat, too, when a prompt template is filled.
-    const kind = span.attributes["langsmith.span.kind"] === "prompt" ? "structure" : (KIND[operation] ?? "structure");
+    const kind = isNoOperation(span.attributes) ? "structure" : (KIND[operation] ?? "structure");
     const damage = new Set<Damage>();
     const reading: Reading = { kind, ...readScalars(attributes, SCALARS), ...readNumbers(attributes), ...readFinish(attributes) };
     if (kind === "tool") Object.assign(reading, readTool(attributes));
@@ -47,7 +46,13 @@ export const genai: Dialect = {
   },
 };
 
-function withDetails(span: Span, logs: readonly LogEvent[]): Attributes {
+/** LangSmith calls it a chat, too, when a prompt template is filled; Google ADK has a span around parallel executions, which executes nothing. */
+function isNoOperation(attributes: Attributes): boolean {
+  return attributes["langsmith.span.kind"] === "prompt" || attributes["gen_ai.tool.name"] === "(merged tools)";
+}
+
+/** A span's attributes with those of its details event, the span's first. */
+export function withDetails(span: Span, logs: readonly LogEvent[]): Attributes {
   const merged: Record<string, Attributes[string]> = {};
   for (const log of logs) if (log.eventName === DETAILS_EVENT) Object.assign(merged, log.attributes);
   return { ...merged, ...span.attributes };

@@ -11,6 +11,8 @@ const ROLE: Readonly<Record<string, string>> = {
   "gen_ai.tool.message": "tool",
 };
 const CHOICE = "gen_ai.choice";
+/** What Google ADK writes in the place of content that is not to be captured. */
+const ELIDED = "<elided>";
 
 /**
  * The GenAI conventions up to 1.36, as the official OpenAI instrumentation for JavaScript sends them: one log event per message of the history and one per
@@ -45,7 +47,7 @@ function compare(a: bigint, b: bigint): number {
 function inputMessage(log: LogEvent): Message[] {
   const role = ROLE[log.eventName];
   const body = jsonOf(log.body).value;
-  if (role === undefined || !isRecord(body)) return [];
+  if (role === undefined || !isRecord(body) || body["content"] === ELIDED) return [];
   return [canonicalMessage({ ...body, role })];
 }
 

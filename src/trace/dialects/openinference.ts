@@ -6,6 +6,7 @@ import type { Attributes } from "../span.ts";
 import type { Dialect, Reading } from "./dialect.ts";
 import { numberAt, present, readScalars, textAt, type ScalarTable } from "./fields.ts";
 import { unflatten } from "./flattened.ts";
+import { messageOfItems } from "./responses-items.ts";
 import { unglueCalls } from "./glued-calls.ts";
 
 const KIND: Readonly<Record<string, Call["kind"]>> = { LLM: "inference", TOOL: "tool" };
@@ -43,7 +44,9 @@ function readInference(attributes: Attributes, damage: Set<Damage>): Reading {
   };
   const tools = list("llm.tools").flatMap((item) => (isRecord(item["tool"]) ? canonicalTools(item["tool"]["json_schema"]) : []));
   const input = list("llm.input_messages").flatMap((item) => messageOf(item, []));
-  const output = list("llm.output_messages").flatMap((item) => messageOf(item, tools));
+  const told = list("llm.output_messages").flatMap((item) => messageOf(item, tools));
+  // The OpenAI Agents SDK hands a streamed answer over as one of the Responses API, which its instrumentation does not flatten.
+  const output = told.length > 0 ? told : messageOfItems(answerOf(attributes)?.["output"]);
   const finish = textAt(attributes, "llm.finish_reason") ?? finishReasonOf(attributes);
   return {
     ...readParameters(attributes, damage),
@@ -110,8 +113,18 @@ function readParameters(attributes: Attributes, damage: Set<Damage>): Reading {
 
 /** The raw answer is in `output.value` where the instrumentation keeps it; the response id is nowhere else. */
 function responseIdOf(attributes: Attributes): Reading {
-  const id = answerOf(attributes)?.["id"];
+  const answer = answerOf(attributes);
+  const id = answer?.["id"] === FAKE_ID ? providersId(answer["output"]) : answer?.["id"];
   return typeof id === "string" && id !== "" ? { responseId: id } : {};
+}
+
+/** What the OpenAI Agents SDK calls every streamed answer that has no id of the Responses API. */
+const FAKE_ID = "__fake_id__";
+
+function providersId(items: unknown): unknown {
+  const [first] = Array.isArray(items) ? (items as unknown[]) : [];
+  const data = isRecord(first) ? first["provider_data"] : undefined;
+  return isRecord(data) ? data["response_id"] : undefined;
 }
 
 function finishReasonOf(attributes: Attributes): string | undefined {

@@ -56,7 +56,8 @@ function withoutCopies(groups: readonly InferenceCall[][], answerOf: (call: Infe
   for (const group of groups.toSorted(([a], [b]) => Number(isGateway(b)) - Number(isGateway(a)) || byStart(a, b))) {
     const [leaf] = group;
     const id = group.find((call) => call.responseId !== null)?.responseId;
-    const key = leaf === undefined || id === undefined ? null : `${id}\n${answerOf(leaf)}`;
+    // Answers that were not recorded are not the same answer.
+    const key = leaf === undefined || id === undefined || leaf.output.length === 0 ? null : `${id}\n${answerOf(leaf)}`;
     const first = key === null ? undefined : merged.get(key);
     // Two gateway spans are two requests, whatever their ids say.
     if (key === null || (first !== undefined && isGateway(leaf))) merged.set(`span ${leaf?.traceId}/${leaf?.spanId}`, group);
@@ -90,7 +91,7 @@ function merge(recordings: readonly InferenceCall[], spans: SpanIndex): MergedCa
     responseId: first((call) => call.responseId),
     input: content.input,
     output: first((call) => (call.output.length > 0 ? call.output : null)) ?? [],
-    tools: fromGateway ? inner.tools : first((call) => call.tools),
+    tools: fromGateway ? inner.tools : (first((call) => call.tools) ?? toolsOfAgent(inner, spans)),
     finishReasons: first((call) => (call.finishReasons.length > 0 ? call.finishReasons : null)) ?? [],
     usage: Object.assign({}, ...recordings.toReversed().map((call) => call.usage)),
     sampling: Object.assign({}, ...recordings.toReversed().map((call) => call.sampling)),
@@ -117,18 +118,32 @@ function isGateway(call: InferenceCall | undefined): boolean {
   return call !== undefined && (call.assignment !== null || call.adapterDigest !== null);
 }
 
+/** Microsoft's Agent Framework and Strands tell the tools of the agent, on the span around its calls. */
+function toolsOfAgent(call: InferenceCall, spans: SpanIndex): InferenceCall["tools"] {
+  const around = ancestors(call, spans);
+  const inside = around.findIndex((at) => at.kind === "tool");
+  const agents = inside === -1 ? around : around.slice(0, inside);
+  return agents.flatMap((at) => (at.kind === "structure" && at.tools !== undefined ? [at.tools] : []))[0] ?? null;
+}
+
 /** The nearest span around a call of the asked kind. The way to an inference span ends at a tool: beyond it another agent is thinking. */
 function nearest<K extends "inference" | "tool">(call: Call, spans: SpanIndex, kind: K): Extract<Call, { kind: K }> | null {
-  const seen = new Set([call]);
-  let at = parentOf(call, spans);
-  // A hostile sender can write parents in a circle.
-  while (at !== null && !seen.has(at)) {
+  for (const at of ancestors(call, spans)) {
     if (at.kind === kind) return at as Extract<Call, { kind: K }>;
     if (at.kind === "tool") return null;
+  }
+  return null;
+}
+
+/** The spans around a call, the nearest first. A hostile sender can write parents in a circle. */
+function ancestors(call: Call, spans: SpanIndex): Call[] {
+  const seen = new Set([call]);
+  let at = parentOf(call, spans);
+  while (at !== null && !seen.has(at)) {
     seen.add(at);
     at = parentOf(at, spans);
   }
-  return null;
+  return [...seen].slice(1);
 }
 
 function parentOf(call: Call, spans: SpanIndex): Call | null {
