@@ -14,14 +14,15 @@ export function canonicalMessages(value: unknown): Message[] {
 
 /**
  * Chat templates know one message per tool result; the conventions let one message hold those of all parallel calls, and Pydantic AI, Strands and Anthropic's form
- * put them into one of role `user`: taken for a user's turn, it would be one too many.
+ * put them into one of role `user`: taken for a user's turn, it would be one too many. The name that some
+ * clients add is the tool's, which the call has.
  */
 function oneResultEach(message: Message): Message[] {
   if (!message.parts.some(isToolCallResponse)) return [message];
   const messages: Message[] = [];
   for (const part of message.parts) {
     const last = messages.at(-1);
-    if (isToolCallResponse(part)) messages.push(message.role === "tool" ? { ...message, parts: [part] } : { role: "tool", parts: [part] });
+    if (isToolCallResponse(part)) messages.push({ role: "tool", parts: [part] });
     else if (last === undefined || last.parts.some(isToolCallResponse)) messages.push({ ...message, parts: [part] });
     else last.parts.push(part);
   }

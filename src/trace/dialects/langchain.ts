@@ -74,9 +74,7 @@ function messageOf(value: unknown): Message[] {
   const calls = listOf(fields["tool_calls"]).filter(isRecord);
   const said = calls.length === 0 ? content : withoutCalls(content);
   const asked = calls.map((call) => ({ id: call["id"], name: call["name"], arguments: call["args"] }));
-  // Models are told who spoke, but not which tool answered.
-  const name = role === "tool" ? undefined : fields["name"];
-  return [canonicalMessage({ role, content: said, tool_calls: asked, tool_call_id: callId, name })];
+  return [canonicalMessage({ role, content: said, tool_calls: asked, tool_call_id: callId, name: fields["name"] })];
 }
 
 /** Anthropic's content lists the calls that LangChain has in `tool_calls` as well. */
