@@ -1,4 +1,4 @@
-import { canonicalMessage } from "../canonical.ts";
+import { canonicalMessages } from "../canonical.ts";
 import { isRecord, jsonOf, payloadOf } from "../json.ts";
 import type { Message } from "../message.ts";
 import type { Attributes, Span } from "../span.ts";
@@ -74,7 +74,7 @@ function messageOf(value: unknown): Message[] {
   const calls = listOf(fields["tool_calls"]).filter(isRecord);
   const said = calls.length === 0 ? content : withoutCalls(content);
   const asked = calls.map((call) => ({ id: call["id"], name: call["name"], arguments: call["args"] }));
-  return [canonicalMessage({ role, content: said, tool_calls: asked, tool_call_id: callId, name: fields["name"] })];
+  return canonicalMessages({ role, content: said, tool_calls: asked, tool_call_id: callId, name: fields["name"] });
 }
 
 /** Anthropic's content lists the calls that LangChain has in `tool_calls` as well. */
