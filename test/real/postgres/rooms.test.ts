@@ -8,6 +8,7 @@ import "../../promotion/controller.test.ts";
 import "../../promotion/gateway-router.test.ts";
 import "../../promotion/units.test.ts";
 import "../../subjects/erase.test.ts";
+import "../../subjects/night.test.ts";
 import "../../subjects/retention.test.ts";
 import "../../trace/span-store.test.ts";
 import "../../training/run-store.test.ts";
