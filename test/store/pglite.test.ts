@@ -52,7 +52,7 @@ describe("migrations", () => {
       .values({ run_id: "r", step: "scenarios-1", started_at_ms: 1, finished_at_ms: 2, output })
       .execute();
     const step = async () => (await database.kysely.selectFrom("run_steps").select("output").executeTakeFirst())?.output;
-    await migrateBack(database.kysely);
+    while ((await migrateBack(database.kysely)) !== "0002-subjects");
     expect(await step()).toEqual({ scenarios: [scenario("s2"), scenario("s1")] });
     await database.migrate();
     expect(await step()).toEqual({ scenarioIds: ["s2", "s1"] });
