@@ -32,6 +32,21 @@ export function describeDatabase(name: string, open: () => Promise<Database>): v
       expect(JSON.stringify(await setting("ordered"))).toBe('{"z":1,"a":{"y":2,"b":[null,"ü",true,1.5]}}');
     });
 
+    test("compacting, either way, keeps what is there and takes more", async () => {
+      await setSetting("before", { a: 1 });
+      const span = { tenant: "compacted", trace_id: "a", span_id: "b", raw: new Uint8Array([1]), received_at_ms: 1 };
+      await database.kysely.insertInto("spans").values(span).execute();
+      for (const how of ["space", "whole"] as const) await database.compact(how);
+      expect(await setting("before")).toEqual({ a: 1 });
+      const read = () => database.kysely.selectFrom("spans").select("span_id").where("tenant", "=", "compacted").execute();
+      expect(await read()).toEqual([{ span_id: "b" }]);
+      await database.kysely
+        .insertInto("spans")
+        .values({ ...span, span_id: "c" })
+        .execute();
+      expect(await read()).toHaveLength(2);
+    });
+
     test("a transaction that throws leaves nothing behind", async () => {
       const failing = database.transaction(async (trx) => {
         await trx.insertInto("settings").values({ key: "gone", value: "{}" }).execute();

@@ -29,6 +29,7 @@ interface Row {
   adapterDigest?: string;
   toolError?: boolean;
   finishReason?: string;
+  subject?: string;
 }
 
 async function trajectory(id: string, row: Row = {}): Promise<void> {
@@ -43,7 +44,13 @@ async function trajectory(id: string, row: Row = {}): Promise<void> {
     .insertInto("trajectories")
     .values({
       ...{ id, version: 1, conversation_id: `conversation-${id}`, conversation_key: `key-${id}`, tenant: "default", agent: "shop" },
-      ...{ subject: null, started_at_ms: startedAtMs, ended_at_ms: startedAtMs + 50, adapter_digest: adapterDigest, experiment_id: "e" },
+      ...{
+        subject: row.subject ?? null,
+        started_at_ms: startedAtMs,
+        ended_at_ms: startedAtMs + 50,
+        adapter_digest: adapterDigest,
+        experiment_id: "e",
+      },
       ...{ content_hash: id, message_hashes: "[]", body: JSON.stringify(body), trainable: true, reasons: "[]" },
       superseded: row.superseded ?? false,
     })
@@ -62,7 +69,13 @@ async function trajectory(id: string, row: Row = {}): Promise<void> {
     .execute();
 }
 
-async function feedback(kind: "conversation" | "trace", target: string, value: boolean | number | string, atMs = 500, name = "ok") {
+async function feedback(
+  kind: "conversation" | "trace" | "subject",
+  target: string,
+  value: boolean | number | string,
+  atMs = 500,
+  name = "ok",
+) {
   await database.kysely
     .insertInto("feedback")
     .values({
@@ -115,6 +128,21 @@ test("units are first trajectories of strong keys in assignment order, with the 
   expect(units[1]?.errors).toEqual({ tool_failure: false, refusal: true, fallback: true });
   expect((await source.load({ ...QUERY, sinceMs: 300 })).units.map(({ trajectoryId }) => trajectoryId)).toEqual(["later", "text-only"]);
   expect((await source.load({ ...QUERY, experimentId: "other" })).units).toEqual([]);
+});
+
+test("what names the subject counts where nothing names the conversation, from its conversations' beginning on", async () => {
+  for (const id of ["spoken-of", "silent"]) await trajectory(id, { startedAtMs: 5_000, subject: "customer-1" });
+  await feedback("conversation", "key-spoken-of", true, 5_100);
+  await feedback("subject", "customer-1", true, 4_999);
+  await feedback("subject", "customer-1", false, 5_200);
+  const { units } = await createUnitSource({ feedback: "ok", settleMs: 0 }, { database }).load({ ...QUERY, sinceMs: 5_000 });
+  const outcomes = new Map(units.map(({ trajectoryId, outcome }) => [trajectoryId, outcome]));
+  expect(outcomes).toEqual(
+    new Map([
+      ["silent", 0],
+      ["spoken-of", 1],
+    ]),
+  );
 });
 
 test("an open conversation holds back what was assigned after it, but no longer than an outcome may take", async () => {
