@@ -48,33 +48,34 @@ export function createBudget(maxBytes: number): Budget {
   };
 }
 
-/**
- * Reads and decompresses a body. The limit holds for the compressed and for the decompressed size; a bomb is stopped at the first byte over it.
- * `lease` counts what this request holds, so that the caller can give it back however the request ends.
- * @throws Refusal 413, 400 or 503
- */
-export async function readBody(
-  { chunks, encoding, declaredBytes }: Incoming,
-  limits: { maxBytes: number; budget: Budget },
-  lease: { bytes: number },
-): Promise<Body> {
+/** `maxBytes` holds for the compressed and for the decompressed size; a bomb is stopped at the first byte over it. */
+export interface Limits {
+  maxBytes: number;
+  budget: Budget;
+}
+
+/** What a request holds of the budget, so that the caller can give it back however the request ends. */
+export interface Lease {
+  bytes: number;
+}
+
+/** Reads a body as it comes. @throws Refusal 413 or 503 */
+export async function readWire({ chunks, declaredBytes }: Incoming, limits: Limits, lease: Lease): Promise<Uint8Array> {
   if (declaredBytes > limits.maxBytes) throw tooLarge(limits.maxBytes);
   const collector = collectInto(limits, lease);
   for await (const chunk of chunks) collector.add(chunk);
-  const wire = collector.finish();
-  if (encoding === "identity") return { wire, encoding, bytes: wire };
-  return { wire, encoding, bytes: await inflate(wire, encoding, limits, lease) };
+  return collector.finish();
+}
+
+/** Decompresses a body. @throws Refusal 413, 400 or 503 */
+export async function openBody(wire: Uint8Array, encoding: Encoding, limits: Limits, lease: Lease): Promise<Body> {
+  return { wire, encoding, bytes: encoding === "identity" ? wire : await inflate(wire, encoding, limits, lease) };
 }
 
 /** Inflated bytes per piece: each costs a turn of the event loop. */
 const CHUNK_BYTES = 256 * 1024;
 
-async function inflate(
-  wire: Uint8Array,
-  encoding: "gzip" | "zstd",
-  limits: { maxBytes: number; budget: Budget },
-  lease: { bytes: number },
-): Promise<Uint8Array> {
+async function inflate(wire: Uint8Array, encoding: "gzip" | "zstd", limits: Limits, lease: Lease): Promise<Uint8Array> {
   // An empty compressed body is an empty request to some exporters, a truncated stream to zlib.
   if (wire.length === 0) return wire;
   const atOnce = encoding === "gzip" ? await inflateAtOnce(wire, limits, lease) : null;
@@ -101,11 +102,7 @@ const GZIP_TRAILER_BYTES = 8;
  * gzip says at its end how much it inflates to. Believed, within bounds, it saves the pieces and their copying, which is half of the work; null where it cannot be
  * so, or was not: several members, a sender that lies.
  */
-async function inflateAtOnce(
-  wire: Uint8Array,
-  limits: { maxBytes: number; budget: Budget },
-  lease: { bytes: number },
-): Promise<Uint8Array | null> {
+async function inflateAtOnce(wire: Uint8Array, limits: Limits, lease: Lease): Promise<Uint8Array | null> {
   if (wire.length < GZIP_TRAILER_BYTES) return null;
   const size = Buffer.from(wire.buffer, wire.byteOffset, wire.byteLength).readUInt32LE(wire.length - 4);
   if (size > Math.min(AT_ONCE_BYTES, limits.maxBytes, wire.length * LARGEST_RATIO)) return null;
@@ -123,7 +120,7 @@ async function inflateAtOnce(
 const MIN_CHUNK_BYTES = 64;
 const gunzipAtOnce = promisify(gunzip);
 
-function collectInto(limits: { maxBytes: number; budget: Budget }, lease: { bytes: number }) {
+function collectInto(limits: Limits, lease: Lease) {
   const chunks: Uint8Array[] = [];
   let size = 0;
   return {

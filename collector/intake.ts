@@ -7,10 +7,11 @@ import { encodeJsonRequest } from "../src/trace/otlp-json.ts";
 import type { Redactor } from "../src/trace/redact-request.ts";
 import type { Signal } from "../src/trace/wire.ts";
 import type { Transport } from "../src/transport/transport.ts";
-import { createBudget, readBody, type Incoming } from "./body.ts";
+import { createBudget, openBody, readWire, type Incoming, type Lease } from "./body.ts";
 import { publishRequest, refuseMalformed, type Accepted } from "./publish.ts";
 import { Refusal, unavailable } from "./reply.ts";
 import type { TenantOf } from "./tenant.ts";
+import { createTurns } from "./turns.ts";
 
 export type Protocol = "http" | "grpc";
 
@@ -44,11 +45,18 @@ export interface Intake {
   readonly isDraining: boolean;
 }
 
+/** Inflated bytes that are worked on at once, about: what a broker in the same network answers meanwhile keeps one core busy. */
+const WORKING_BYTES = 8 * 1024 * 1024;
+/** By which telemetry inflates. */
+const USUAL_RATIO = 4;
+
 const NOTHING: Accepted = { accepted: 0, rejected: 0, problem: "" };
 
 export function createIntake(config: Config["collector"], deps: IntakeDeps): Intake {
   const { log, now = Date.now } = deps;
   const budget = createBudget(config.maxInFlightBytes);
+  const limits = { maxBytes: config.maxBodyBytes, budget };
+  const turns = createTurns(WORKING_BYTES);
   const meters = { records: createCounter(METRIC.collectorRecords), duration: createHistogram(METRIC.collectorRequestDuration) };
   observeGauge(METRIC.collectorInFlight, (result) => result.observe(budget.held, {}));
   let isDraining = false;
@@ -69,10 +77,13 @@ export function createIntake(config: Config["collector"], deps: IntakeDeps): Int
       return tenant;
     },
     async take(incoming, { tenant, signal, format }) {
-      const lease = { bytes: 0 };
+      const lease: Lease = { bytes: 0 };
+      let endTurn = (): void => {};
       try {
-        const body = await readBody(incoming, { maxBytes: config.maxBodyBytes, budget }, lease);
+        const wire = await readWire(incoming, limits, lease);
         if (signal === "metrics") return NOTHING;
+        endTurn = await turns.take(wire.length * (incoming.encoding === "identity" ? 1 : USUAL_RATIO));
+        const body = await openBody(wire, incoming.encoding, limits, lease);
         if (format === "protobuf") return await publish(body.bytes, body, tenant, signal);
         return await publish(
           refuseMalformed(() => encodeJsonRequest(body.bytes, signal)),
@@ -81,6 +92,7 @@ export function createIntake(config: Config["collector"], deps: IntakeDeps): Int
           signal,
         );
       } finally {
+        endTurn();
         budget.release(lease.bytes);
       }
     },

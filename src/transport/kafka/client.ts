@@ -6,6 +6,7 @@ import type { Logger } from "../../log.ts";
 import { mendConnection } from "./broken-connection.ts";
 import { mendChecksum } from "./checksum.ts";
 import { registerCodecs } from "./codecs.ts";
+import { mendEncoder } from "./encoder.ts";
 import { createKafkaLog } from "./log.ts";
 import { mendMembership } from "./membership.ts";
 import { mendRequestQueue } from "./request-queue.ts";
@@ -26,6 +27,7 @@ const CONNECTION_TIMEOUT_MS = 3_000;
 export function createKafkaClient(access: KafkaAccess, deps: { log: Logger; requestTimeoutMs: number }): Kafka {
   registerCodecs();
   mendChecksum();
+  mendEncoder();
   mendRequestQueue();
   mendConnection();
   mendMembership();

@@ -64,7 +64,12 @@ export async function startStock({ dir, brokers, topic, redacts }: Place): Promi
         traces: { topic, encoding: "otlp_proto" },
         sending_queue: { enabled: false },
         retry_on_failure: { enabled: false },
-        producer: { required_acks: -1, compression: "gzip", max_message_bytes: 4_000_000, allow_auto_topic_creation: false },
+        producer: {
+          required_acks: -1,
+          compression: process.env["STOCKC"] ?? "gzip",
+          max_message_bytes: 4_000_000,
+          allow_auto_topic_creation: false,
+        },
       },
     },
     service: {
