@@ -7,7 +7,7 @@ import { encodeJsonRequest } from "../src/trace/otlp-json.ts";
 import type { Redactor } from "../src/trace/redact-request.ts";
 import type { Signal } from "../src/trace/wire.ts";
 import type { Transport } from "../src/transport/transport.ts";
-import { createBudget, openBody, readWire, type Incoming, type Lease } from "./body.ts";
+import { createBudget, openBody, readWire, type Budget, type Incoming, type Lease } from "./body.ts";
 import { publishRequest, refuseMalformed, type Accepted } from "./publish.ts";
 import { Refusal, unavailable } from "./reply.ts";
 import type { TenantOf } from "./tenant.ts";
@@ -39,7 +39,7 @@ export interface Intake {
   /** What a failure is answered with; what was not foreseen is logged and told to nobody. */
   refusalOf(cause: unknown): Refusal;
   /** Counts one answered request. @param status the protocol's own, absent when the sender had gone */
-  answered(protocol: Protocol, signal: Offered | "unknown", startMs: number, status: { http?: number; grpc?: number }): void;
+  answered: (protocol: Protocol, signal: Offered | "unknown", startMs: number, status: { http?: number; grpc?: number }) => void;
   /** From here on nothing is admitted. */
   drain(): void;
   readonly isDraining: boolean;
@@ -57,14 +57,12 @@ export function createIntake(config: Config["collector"], deps: IntakeDeps): Int
   const budget = createBudget(config.maxInFlightBytes);
   const limits = { maxBytes: config.maxBodyBytes, budget };
   const turns = createTurns(WORKING_BYTES);
-  const meters = { records: createCounter(METRIC.collectorRecords), duration: createHistogram(METRIC.collectorRequestDuration) };
-  observeGauge(METRIC.collectorInFlight, (result) => result.observe(budget.held, {}));
+  const meters = createMeters(budget);
   let isDraining = false;
 
   async function publish(bytes: Uint8Array, wire: Parameters<typeof publishRequest>[0]["wire"], tenant: string, signal: Signal) {
     const outcome = await publishRequest({ bytes, wire }, { tenant, signal, receivedAtMs: now() }, deps);
-    meters.records.add(outcome.accepted, { "nightshift.signal": signal, "nightshift.outcome": "accepted" });
-    meters.records.add(outcome.rejected, { "nightshift.signal": signal, "nightshift.outcome": "rejected" });
+    meters.published(signal, outcome);
     if (outcome.rejected > 0) log.warn({ tenant, signal, rejected: outcome.rejected }, "records rejected");
     return outcome;
   }
@@ -101,19 +99,32 @@ export function createIntake(config: Config["collector"], deps: IntakeDeps): Int
       log.error({ err: cause }, "request failed");
       return new Refusal(500, "the request could not be processed");
     },
-    answered(protocol, signal, startMs, { http, grpc }) {
-      meters.duration.record(secondsSince(startMs), {
-        "nightshift.signal": signal,
-        "nightshift.protocol": protocol,
-        ...(http === undefined ? {} : { "http.response.status_code": http }),
-        ...(grpc === undefined ? {} : { "rpc.response.status_code": grpc }),
-      });
-    },
+    answered: meters.answered,
     drain() {
       isDraining = true;
     },
     get isDraining() {
       return isDraining;
+    },
+  };
+}
+
+function createMeters(budget: Budget): { published(signal: Signal, outcome: Accepted): void } & Pick<Intake, "answered"> {
+  const records = createCounter(METRIC.collectorRecords);
+  const duration = createHistogram(METRIC.collectorRequestDuration);
+  observeGauge(METRIC.collectorInFlight, (result) => result.observe(budget.held, {}));
+  return {
+    published(signal, { accepted, rejected }) {
+      records.add(accepted, { "nightshift.signal": signal, "nightshift.outcome": "accepted" });
+      records.add(rejected, { "nightshift.signal": signal, "nightshift.outcome": "rejected" });
+    },
+    answered(protocol, signal, startMs, { http, grpc }) {
+      duration.record(secondsSince(startMs), {
+        "nightshift.signal": signal,
+        "nightshift.protocol": protocol,
+        ...(http === undefined ? {} : { "http.response.status_code": http }),
+        ...(grpc === undefined ? {} : { "rpc.response.status_code": grpc }),
+      });
     },
   };
 }

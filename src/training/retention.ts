@@ -4,7 +4,7 @@ import type { Logger } from "../log.ts";
 import type { Database } from "../store/database.ts";
 import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
-import { expireClaims, expireConversations, expireFeedback, expireLoose, type Expiry } from "../trajectory/expire.ts";
+import { expireClaims, expireConversations, expireFeedback, expireLoose, expireMedia, type Expiry } from "../trajectory/expire.ts";
 import type { RunFiles } from "./run-files.ts";
 import { namedAdapters, neededConversations, unfinishedRuns } from "./still-needed.ts";
 
@@ -99,6 +99,7 @@ async function sweepCaptured(old: Expiry, { database, artifacts, now, count, exh
   await exhaust(old.limit, () => expireFeedback(database.kysely, old, count));
   const remove = (digest: Digest): Promise<void> => artifacts.delete(digest);
   await exhaust(old.limit, () => expireClaims(database, { ...old, nowMs: now(), remove }, count));
+  await exhaust(old.limit, () => expireMedia(database.kysely, old, remove, count));
 }
 
 /** Rows of a run go last: whoever is killed before finds it again. */

@@ -4,6 +4,7 @@ import { nightshiftError } from "../errors.ts";
 import type { Tables } from "../store/tables.ts";
 import { dropClaims } from "./claims.ts";
 import type { ErasureWork } from "./erasure-log.ts";
+import { dropMedia } from "./media-rows.ts";
 import { scenarioIdOf } from "./record-tape.ts";
 import { bury, type Buried, type TombstoneHash } from "./tombstones.ts";
 
@@ -37,6 +38,8 @@ export async function eraseRows(trx: Kysely<Tables>, { tenant, hash, subjects, c
   const count: Count = (kind, rows) => void removed.set(kind, (removed.get(kind) ?? 0) + rows);
   const { traces, versions, responseIds } = await removeConversations(trx, { tenant, subjects, conversationIds: found }, count);
   const rollouts = await removeRollouts(trx, versions, nowMs, count);
+  const media = await dropMedia(trx, versions);
+  count("media", media.length);
   const claims = await sql<{ digest: string }>`
     select distinct digest from claims where tenant = ${tenant} and trace_id = any(${traces}::text[]) and deleted_at_ms is null`.execute(
     trx,
@@ -54,7 +57,14 @@ export async function eraseRows(trx: Kysely<Tables>, { tenant, hash, subjects, c
     ...responseIds.map((id): Buried => ({ kind: "response", id })),
   ]);
   const { objects, learned, batches, endedRuns } = rollouts;
-  return { objects: [...objects, ...carried], learned, batches, endedRuns, conversationIds: found, removed: Object.fromEntries(removed) };
+  return {
+    objects: [...objects, ...carried, ...media],
+    learned,
+    batches,
+    endedRuns,
+    conversationIds: found,
+    removed: Object.fromEntries(removed),
+  };
 }
 
 /**

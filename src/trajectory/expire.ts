@@ -83,3 +83,24 @@ export async function expireClaims(
   count("claims", rows.length);
   return rows.length;
 }
+
+/** One batch of media whose trajectories are gone. The object goes before its rows: a process that is killed in between deletes it again. */
+export async function expireMedia(
+  db: Kysely<Tables>,
+  { tenant, limit }: Omit<Expiry, "beforeMs">,
+  remove: (digest: Digest) => Promise<void>,
+  count: Count,
+): Promise<number> {
+  const { rows } = await sql<{ digest: Digest; shared: boolean }>`
+    select m.digest, exists (
+      select 1 from trajectory_media o join trajectories t on t.id = o.trajectory_id and t.version = o.version where o.digest = m.digest) as shared
+    from trajectory_media m
+    where m.tenant = ${tenant} and not exists (select 1 from trajectories t where t.id = m.trajectory_id and t.version = m.version)
+    group by m.digest limit ${limit}`.execute(db);
+  for (const { digest, shared } of rows) if (!shared) await remove(digest);
+  await sql`
+    delete from trajectory_media m where m.tenant = ${tenant} and m.digest = any(${rows.map(({ digest }) => digest)}::text[])
+    and not exists (select 1 from trajectories t where t.id = m.trajectory_id and t.version = m.version)`.execute(db);
+  count("media", rows.filter(({ shared }) => !shared).length);
+  return rows.length;
+}

@@ -10,7 +10,7 @@ import { handOver, plainManifest } from "../../src/training/hand-over.ts";
 import { checkIn } from "../../src/transport/claim.ts";
 import { protobuf, traceRequest } from "../fixtures/otlp/build.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
-import { conversation, filesWith, hexOf, spanOf, START_MS, subjectWorld, tablesWith, type SubjectWorld } from "./world.ts";
+import { conversation, filesWith, hexOf, spanOf, START_MS, showPictures, subjectWorld, tablesWith, type SubjectWorld } from "./world.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "nightshift-erase-"));
 let database: Database;
@@ -177,4 +177,19 @@ test("a subject of whom nothing is held is buried all the same, and a conversati
   await world.send([spanOf("bare", "root", { "gen_ai.conversation.id": "chat-bare" })]);
   const { id } = await database.kysely.selectFrom("conversations").select("id").where("key", "=", "chat-bare").executeTakeFirstOrThrow();
   expect(await erase(`conversation:${id}`)).toMatchObject({ removed: { conversations: 1, spans: 1 } });
+});
+
+test("pictures go with who showed them, but for those that somebody else showed too", async () => {
+  const [own = "sha256:", common = "sha256:"] = await showPictures(world, "pia", [
+    Buffer.from("her garden"),
+    Buffer.from("the shop's logo"),
+  ]);
+  await showPictures(world, "paul", [Buffer.from("the shop's logo")]);
+  const there = async () => [(await world.artifacts.get(own)) !== null, (await world.artifacts.get(common)) !== null];
+  expect(await there()).toEqual([true, true]);
+  expect((await erase("pia")).removed).toMatchObject({ trajectories: 1, media: 1 });
+  expect(await there()).toEqual([false, true]);
+  await erase("paul");
+  expect(await there()).toEqual([false, false]);
+  expect(await database.kysely.selectFrom("trajectory_media").selectAll().execute()).toEqual([]);
 });

@@ -12,7 +12,7 @@ import { namedAdapters } from "../../src/training/still-needed.ts";
 import { checkIn } from "../../src/transport/claim.ts";
 import { protobuf, traceRequest } from "../fixtures/otlp/build.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
-import { conversation, filesWith, spanOf, START_MS, subjectWorld, tablesWith, type SubjectWorld } from "./world.ts";
+import { conversation, filesWith, spanOf, START_MS, showPictures, subjectWorld, tablesWith, type SubjectWorld } from "./world.ts";
 
 const DAY_MS = 86_400_000;
 const directory = mkdtempSync(join(tmpdir(), "nightshift-retention-"));
@@ -185,4 +185,22 @@ test("many batches go in one sweep; one that is aborted is gone on with by the n
   ({ signal } = new AbortController());
   expect((await sweep()).removed).toMatchObject({ conversations: 250, spans: 250 });
   expect((await sweep()).removed).toEqual({});
+});
+
+test("pictures go with the last conversation that has them", async () => {
+  at(0);
+  const [old = "sha256:", common = "sha256:"] = await showPictures(world, "rita", [
+    Buffer.from("an old picture"),
+    Buffer.from("a common one"),
+  ]);
+  at(50);
+  await showPictures(world, "rolf", [Buffer.from("a common one")]);
+  const there = async () => [(await world.artifacts.get(old)) !== null, (await world.artifacts.get(common)) !== null];
+  at(92);
+  expect((await sweep()).removed).toMatchObject({ media: 1 });
+  expect(await there()).toEqual([false, true]);
+  at(142);
+  expect((await sweep()).removed).toMatchObject({ media: 1 });
+  expect(await there()).toEqual([false, false]);
+  expect(await database.kysely.selectFrom("trajectory_media").selectAll().execute()).toEqual([]);
 });

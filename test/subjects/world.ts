@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sql } from "kysely";
@@ -158,6 +159,27 @@ export async function subjectWorld(
     },
   };
   return world;
+}
+
+/** A conversation in which a customer shows pictures, through the receiver and assembled. Resolves to the pictures' objects. */
+export async function showPictures(world: SubjectWorld, customer: string, pictures: readonly Buffer[]): Promise<Digest[]> {
+  const blobs = pictures.map((bytes) => ({ type: "blob", modality: "image", mime_type: "image/png", content: bytes.toString("base64") }));
+  const input = [{ role: "user", parts: [{ type: "text", content: "look" }, ...blobs] }];
+  const output = [{ role: "assistant", parts: [{ type: "text", content: "I see" }] }];
+  const about = { "gen_ai.conversation.id": `chat-${customer}` };
+  const call = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.input.messages": JSON.stringify(input),
+    "gen_ai.output.messages": JSON.stringify(output),
+  };
+  const atMs = world.clock.nowMs;
+  await world.send([
+    spanOf(customer, "root", { "user.id": customer, ...about }, { atMs }),
+    spanOf(customer, "call", { ...call, ...about }, { parent: "root", atMs }),
+  ]);
+  world.clock.nowMs += 3_600_000;
+  await world.capture.sweep();
+  return pictures.map((bytes): Digest => `sha256:${createHash("sha256").update(bytes).digest("hex")}`);
 }
 
 /** A root that names the customer and one model call; every customer has the same system message. */

@@ -12,7 +12,7 @@ const DOUBLED_BYTES = 64 * 1024;
 
 /**
  * Has kafkajs 2.2.4 grow its request buffers to what is needed, without filling them with zeros first: a request passes through seven of them on its way to the socket, and
- * with batches of LLM spans that was a quarter of a collector's work beside inflating.
+ * with batches of LLM spans that was a sixth of the main thread's time.
  */
 export function mendEncoder(): void {
   const { prototype } = createRequire(import.meta.url)("kafkajs/src/protocol/encoder.js") as { prototype: Encoder };
