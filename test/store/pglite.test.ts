@@ -75,14 +75,16 @@ describe("on disk", () => {
   test("acknowledged commits survive kill -9, again and again, and one process owns the directory", { timeout: 120_000 }, async () => {
     const acknowledged: number[] = [];
     for (const round of [0, 1]) {
-      writer = fork(join(import.meta.dirname, "writer.ts"), [dir, String(round * 1_000_000)], { execArgv: [] });
+      writer = fork(join(import.meta.dirname, "writer.ts"), [dir, String(round * 1_000_000)], { execArgv: [], silent: true });
+      let complaint = "";
+      writer.stderr?.on("data", (chunk: Buffer) => (complaint = (complaint + chunk.toString()).slice(-2_000)));
       const enough = Promise.withResolvers<void>();
       let seen = 0;
       writer.on("message", (id: number) => {
         acknowledged.push(id);
         if ((seen += 1) === 20) enough.resolve();
       });
-      writer.on("exit", () => enough.reject(new Error("writer stopped by itself")));
+      writer.on("exit", (code, signal) => enough.reject(new Error(`writer stopped by itself (${code ?? signal}): ${complaint}`)));
       await enough.promise;
       if (round === 0)
         await expect(createPglite({ dir, log })).rejects.toMatchObject({

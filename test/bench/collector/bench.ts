@@ -35,6 +35,9 @@ const LOADS: readonly Load[] = [
   { name: "64 LLM spans of 8 KB, gzip, 5 requests/s", payload: { ...llm, gzip: true }, connections: 64, rate: 5, redacts: [false, true] },
 ];
 
+/** Small, so that the bench fills no disk; records of both sides fit. */
+const TOPIC = { "retention.bytes": "67108864", "segment.bytes": "33554432", "max.message.bytes": "8000000" };
+
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 for (const part of [kafkaPart, stockCollector]) await ensurePart(part, say);
 const dir = scratchDirectory();
@@ -47,17 +50,19 @@ await runTool("taskset", ["-p", "-c", WORLD_CORE, String(process.pid)], {
 const kafka = await startKafka();
 try {
   const subjects: Subject[] = [];
-  for (const redacts of [false, true]) {
-    for (const start of [startNightshift, startStock]) {
-      const topic = `bench-${subjects.length}`;
-      await kafka.createTopic(topic, {
-        partitions: 4,
-        config: { "retention.bytes": "67108864", "segment.bytes": "33554432", "max.message.bytes": "8000000" },
-      });
-      const subject = await start({ dir, brokers: kafka.brokers, topic, redacts });
-      started.push(subject.process);
-      subjects.push(subject);
-    }
+  const starts: { redacts: boolean; start: typeof startNightshift }[] = [
+    { redacts: false, start: startNightshift },
+    { redacts: false, start: (place) => startStock(place, "none") },
+    { redacts: false, start: (place) => startStock(place, "gzip") },
+    { redacts: true, start: startNightshift },
+    { redacts: true, start: (place) => startStock(place, "none") },
+  ];
+  for (const { redacts, start } of starts) {
+    const topic = `bench-${subjects.length}`;
+    await kafka.createTopic(topic, { partitions: 4, config: TOPIC });
+    const subject = await start({ dir, brokers: kafka.brokers, topic, redacts });
+    started.push(subject.process);
+    subjects.push(subject);
   }
   say("warming up");
   for (const subject of subjects) await load({ url: subject.url, payload: { ...llm, gzip: true }, ...closed, seconds: 6 });
@@ -67,8 +72,7 @@ try {
     say(`round ${round + 1} of ${rounds}`);
     for (const each of LOADS) {
       for (const subject of subjects.filter(({ redacts }) => each.redacts.includes(redacts))) {
-        const key = `${subject.name}${subject.redacts ? ", redacting" : ""}`;
-        ((results[each.name] ??= {})[key] ??= []).push(await measure(subject, each));
+        ((results[each.name] ??= {})[subject.title] ??= []).push(await measure(subject, each));
       }
     }
   }

@@ -14,11 +14,16 @@ export const stockCollector = collectorOf(join(import.meta.dirname, "otelcol.yam
 export interface Subject {
   name: "nightshift" | "otelcol";
   redacts: boolean;
+  /** What it is called in the report. */
+  title: string;
   version: string;
   topic: string;
   url: string;
   process: PartProcess;
 }
+
+/** What the stock exporter does to a record; ours travel as they came. */
+type Compression = "none" | "gzip";
 
 interface Place {
   dir: string;
@@ -46,14 +51,12 @@ export async function startNightshift({ dir, brokers, topic, redacts }: Place): 
   const process_ = await pinned(SUBJECT_CORE, process.execPath, [join(ROOT, "collector/main.ts"), "--config", file], {
     ...{ env: {}, readyLine: /"ready"/ },
   });
-  return { name: "nightshift", redacts, version: "this tree", topic, url: `http://127.0.0.1:${port}`, process: process_ };
+  const title = redacts ? "nightshift, redacting" : "nightshift";
+  return { name: "nightshift", redacts, title, version: "this tree", topic, url: `http://127.0.0.1:${port}`, process: process_ };
 }
 
-/**
- * The stock Collector with its Kafka exporter: it answers when every in-sync replica has the request, without a queue of its own. It compresses what it sends with gzip, as the
- * requests come.
- */
-export async function startStock({ dir, brokers, topic, redacts }: Place): Promise<Subject> {
+/** The stock Collector with its Kafka exporter: it answers when every in-sync replica has the request, without a queue of its own. */
+export async function startStock({ dir, brokers, topic, redacts }: Place, compression: Compression): Promise<Subject> {
   const port = await freePort();
   const config = {
     receivers: { otlp: { protocols: { http: { endpoint: `127.0.0.1:${port}`, max_request_body_size: 67_108_864 } } } },
@@ -66,7 +69,7 @@ export async function startStock({ dir, brokers, topic, redacts }: Place): Promi
         retry_on_failure: { enabled: false },
         producer: {
           required_acks: -1,
-          compression: process.env["STOCKC"] ?? "gzip",
+          compression,
           max_message_bytes: 4_000_000,
           allow_auto_topic_creation: false,
         },
@@ -83,7 +86,8 @@ export async function startStock({ dir, brokers, topic, redacts }: Place): Promi
   const process_ = await pinned(SUBJECT_CORE, binary, ["--config", file], {
     ...{ env: { GOMAXPROCS: "1" }, readyLine: /Everything is ready/ },
   });
-  return { name: "otelcol", redacts, version: stockCollector.version, topic, url: `http://127.0.0.1:${port}`, process: process_ };
+  const title = `otelcol${compression === "none" ? "" : `, ${compression}`}${redacts ? ", redacting" : ""}`;
+  return { name: "otelcol", redacts, title, version: stockCollector.version, topic, url: `http://127.0.0.1:${port}`, process: process_ };
 }
 
 /** What ours looks for, as far as RE2 can say it: its check digits and contexts have no counterpart there. */
