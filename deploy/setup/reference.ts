@@ -45,7 +45,7 @@ function errorsPage(): string {
   return [
     "# Errors",
     "",
-    "Made from `src/errors.ts` by `npm run generate`. The message of an error names what failed and the value; this is what to do about it.",
+    "Made from `src/errors/` by `npm run generate`. The message of an error names what failed and the value; this is what to do about it.",
     "",
     "| code | retryable | fix |",
     "| --- | --- | --- |",

@@ -1,0 +1,172 @@
+import type { Row } from "./row.ts";
+
+export const NIGHTS = {
+  // artifact
+  artifact_corrupt: {
+    message: (a: { what: string; problem: string }) => `artifact ${a.what} is corrupt: ${a.problem}`,
+    fix: "Restore the artifact from a backup, or delete it and let it be made again; corrupt bytes are never handed out.",
+    retryable: false,
+  },
+  artifact_exists: {
+    message: (a: { name: string }) => `artifact ${a.name} is already published with other content`,
+    fix: "Publish under a new name: what was published is never changed.",
+    retryable: false,
+  },
+  artifact_name_invalid: {
+    message: (a: { name: string }) => `artifact name ${a.name} is not allowed`,
+    fix: "Use slash-separated segments of a-z, 0-9, dot, underscore and dash that do not start with a dot.",
+    retryable: false,
+  },
+  artifact_store_unavailable: {
+    message: (a: { where: string; problem: string }) => `the artifact store ${a.where} did not answer: ${a.problem}`,
+    fix: "Check that the store runs and is reachable under artifacts.endpoint; what needs it waits and goes on by itself, what is loaded keeps serving.",
+    retryable: true,
+  },
+  artifact_store_refused: {
+    message: (a: { where: string; problem: string }) => `the artifact store ${a.where} refused this client: ${a.problem}`,
+    fix: "Correct the credentials, the bucket or the region, or allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket below the prefix; what needs the store waits and goes on by itself.",
+    retryable: true,
+  },
+  artifact_too_large: {
+    message: (a: { what: string; bytes: number; maxBytes: number }) =>
+      `${a.what} has ${a.bytes} bytes, the artifact store takes ${a.maxBytes}`,
+    fix: "Raise artifacts.maxObjectBytes, or train an adapter of a smaller rank.",
+    retryable: false,
+  },
+  artifact_credentials_unreadable: {
+    message: (a: { source: string; problem: string }) => `the artifact store's credentials cannot be read from ${a.source}: ${a.problem}`,
+    fix: "Set artifacts.accessKeyIdFile and artifacts.secretAccessKeyFile to readable files, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment.",
+    retryable: false,
+  },
+  signing_key_invalid: {
+    message: (a: { file: string; problem: string }) => `the signing key ${a.file} cannot be used: ${a.problem}`,
+    fix: "Restore the ed25519 key (PEM, readable by this process only); a new key makes the agents refuse older adapters.",
+    retryable: false,
+  },
+  signing_key_differs: {
+    message: (a: { id: string; expected: string }) =>
+      `the signing key of this process is ${a.id}, the adapters in the database were signed with ${a.expected}`,
+    fix: "Give every replica of the control service the same keys/adapter-signing.pem below dataDir. After a change of the key on purpose, delete the row signing_key of table settings.",
+    retryable: false,
+  },
+  // serving
+  policy_server_unavailable: {
+    message: (a: { url: string; problem: string }) => `policy server ${a.url} did not answer: ${a.problem}`,
+    fix: "Check that the server runs and is reachable; the call is repeated on its own.",
+    retryable: true,
+  },
+  policy_server_refused: {
+    message: (a: { url: string; path: string; status: number; problem: string }) =>
+      `policy server ${a.url} refused ${a.path} with HTTP ${a.status}: ${a.problem}`,
+    fix: "Read the reason: an unknown model means that the adapter is not loaded, a length means that max-model-len is too small for the conversation.",
+    retryable: false,
+  },
+  policy_server_answer_invalid: {
+    message: (a: { url: string; where: string }) => `policy server ${a.url} answered 200 with a body that cannot be used: ${a.where}`,
+    fix: "Serve with vLLM 0.10.2 or newer (for return_token_ids) and --logprobs-mode processed_logprobs, and point the url at it directly.",
+    retryable: false,
+  },
+  artifact_missing: {
+    message: (a: { what: string }) => `${a.what} is not in the artifact store`,
+    fix: "Restore the artifact store together with the database: `nightshift doctor` compares the two.",
+    retryable: false,
+  },
+  control_unavailable: {
+    message: (a: { url: string; problem: string }) => `the control service at ${a.url} did not answer: ${a.problem}`,
+    fix: "Check that `nightshift serve` runs, that the address is its API's, and that the token is of the role that this process has.",
+    retryable: true,
+  },
+  adapter_refused: {
+    message: (a: { adapter: string; replica: string; reason: string }) => `replica ${a.replica} refused adapter ${a.adapter}: ${a.reason}`,
+    fix: "`nightshift adapters show` has the figures of the proof; `nightshift doctor` compares the replica's base model and flags.",
+    retryable: false,
+  },
+  tenant_unknown: {
+    message: (a: { tenant: string }) => `no tenant ${a.tenant} is configured`,
+    fix: "Add it under tenants in the config, or point the sender at the right credential.",
+    retryable: false,
+  },
+  // training
+  run_in_progress: {
+    message: (a: { agent: string; run: string }) => `agent ${a.agent} already has a run in progress: ${a.run}`,
+    fix: "Wait for it to end (`nightshift runs show`); an agent trains one adapter at a time.",
+    retryable: true,
+  },
+  run_lost_subject: {
+    message: (a: { run: string }) => `run ${a.run} was ended: a subject was erased whose rollouts it had handed to its trainer`,
+    fix: "Start another one with `nightshift run`; it leaves the subject out. What the ended run trained is not promoted.",
+    retryable: false,
+  },
+  run_refused: {
+    message: (a: { agent: string; problem: string }) => `no run for agent ${a.agent}: ${a.problem}`,
+    fix: "Read `nightshift report` for what was captured and why it does not train; `nightshift run --dry-run` says what a run would do.",
+    retryable: false,
+  },
+  trainer_failed: {
+    message: (a: { run: string; exitCode: number | null; detail: string }) =>
+      `the trainer of run ${a.run} ended with exit code ${a.exitCode ?? "none"}: ${a.detail}`,
+    fix: "64 is a bad config, 65 a bad batch: the detail names the place. Other codes are retried; read the trainer's log at level debug.",
+    retryable: false,
+  },
+  trainer_silent: {
+    message: (a: { run: string; silentMs: number }) => `the trainer of run ${a.run} gave no heartbeat for ${a.silentMs} ms`,
+    fix: "The trainer is started again from its newest checkpoint; if it repeats, look at memory and disk.",
+    retryable: true,
+  },
+  batch_invalid: {
+    message: (a: { group: string; line: number; problem: string }) => `group ${a.group} (line ${a.line}) is not trainable: ${a.problem}`,
+    fix: "Rollouts must carry token ids and processed logprobs, sampled with top_p 1, top_k off and min_p 0; check the policy server's flags.",
+    retryable: false,
+  },
+  batch_exists: {
+    message: (a: { directory: string; found: string }) => `${a.directory} already holds another batch (${a.found})`,
+    fix: "A run directory belongs to one run: start the night again under a new run id.",
+    retryable: false,
+  },
+  // rollout
+  replay_tenants_mixed: {
+    message: (a: { tenants: string }) => `tapes of several tenants in one replay pool: ${a.tenants}`,
+    fix: "Build one pool per tenant; tapes never answer across tenants.",
+    retryable: false,
+  },
+  // reward
+  judge_unavailable: {
+    message: (a: { model: string; problem: string }) => `judge ${a.model} did not answer: ${a.problem}`,
+    fix: "Check the judge's base URL, key and quota; the group is judged again later, and nothing is scored zero meanwhile.",
+    retryable: true,
+  },
+  judge_refused: {
+    message: (a: { model: string; status: number; problem: string }) =>
+      `judge ${a.model} refused the request with HTTP ${a.status}: ${a.problem}`,
+    fix: "Read the reason: a wrong key, an unknown model, or a context window smaller than the prompt.",
+    retryable: false,
+  },
+  judge_reply_invalid: {
+    message: (a: { model: string; asks: number; problem: string }) =>
+      `judge ${a.model} gave no usable reply in ${a.asks} asks: ${a.problem}`,
+    fix: "Use a judge that follows a JSON schema; the group counts as unjudged and is not trained on.",
+    retryable: false,
+  },
+  judge_input_too_large: {
+    message: (a: { group: string; maxTokens: number }) =>
+      `${a.group} does not fit a judge's prompt of ${a.maxTokens} tokens, however much is cut`,
+    fix: "Fewer members (night.groupSize) or shorter rollouts (replay.maxCalls) make a smaller prompt.",
+    retryable: false,
+  },
+  judge_budget_spent: {
+    message: (a: { model: string; spent: number; budget: number }) =>
+      `judge ${a.model} has used ${a.spent} of ${a.budget} tokens of this run`,
+    fix: "The run goes on with what is scored; raise judge.maxTokensPerRun to score more.",
+    retryable: false,
+  },
+  judge_key_unreadable: {
+    message: (a: { source: string; problem: string }) => `the judge's API key cannot be read from ${a.source}: ${a.problem}`,
+    fix: "Point judge.apiKeyFile at a readable file or judge.apiKeyEnv at a variable that is set.",
+    retryable: false,
+  },
+  judge_module_invalid: {
+    message: (a: { module: string; problem: string }) => `scripted judge ${a.module}: ${a.problem}`,
+    fix: "The module exports scoreGroup(members), one number in 0..1 per member, and comparePair(first, second): 1, 0 or 0.5.",
+    retryable: false,
+  },
+} as const satisfies Record<string, Row>;
