@@ -1,6 +1,7 @@
 import type { Kysely } from "kysely";
 import type { Tables } from "../store/tables.ts";
 import { funnelOf, type Funnel } from "../trajectory/funnel.ts";
+import { UNKNOWN_AGENT } from "../trajectory/match-agent.ts";
 import { mendOf } from "../trajectory/mend.ts";
 import type { Reason } from "../trajectory/trajectory.ts";
 import { listTrajectories, type TrajectorySummary } from "../trajectory/trajectory-store.ts";
@@ -15,18 +16,21 @@ export interface Report extends Funnel {
   dialects: { dialect: string; trajectories: number; trainable: number }[];
   /** What told one conversation from another, of all that are kept; `trace` where no span named a conversation or a session. Most frequent first. */
   keys: { kind: string; conversations: number }[];
+  /** Conversations of the tenant that match no agent of the config. */
+  unmatched: number;
 }
 
 /** The largest page of the store. */
 const EXAMINED = 1_000;
 
 export async function reportOf(db: Kysely<Tables>, filter: { tenant: string; agent: string }): Promise<Report> {
-  const [funnel, { items }, keys] = await Promise.all([
+  const [funnel, unmatched, { items }, keys] = await Promise.all([
     funnelOf(db, filter),
+    funnelOf(db, { ...filter, agent: UNKNOWN_AGENT }),
     listTrajectories(db, { ...filter, limit: EXAMINED }),
     keysOf(db, filter),
   ]);
-  return { ...funnel, examined: items.length, mends: mendsOf(items), dialects: dialectsOf(items), keys };
+  return { ...funnel, examined: items.length, mends: mendsOf(items), dialects: dialectsOf(items), keys, unmatched: unmatched.captured };
 }
 
 async function keysOf(db: Kysely<Tables>, { tenant, agent }: { tenant: string; agent: string }): Promise<Report["keys"]> {

@@ -23,6 +23,16 @@ export function agentOf(deps: ApiDeps, agent: string): AgentControl {
   return control;
 }
 
+/** The named one; where there is only one tenant it need not be named. @throws NightshiftError `request_invalid`, `not_found` */
+export function tenantOf({ tenants }: ApiDeps, named: string | undefined): string {
+  const [only, ...others] = tenants;
+  if (named === undefined && only !== undefined && others.length === 0) return only;
+  if (named === undefined)
+    throw nightshiftError("request_invalid", { problem: `tenant: there are several, name one of ${tenants.join(", ")}` });
+  if (!tenants.includes(named)) throw nightshiftError("not_found", { what: `tenant ${named}` });
+  return named;
+}
+
 /** Page size, at most 1,000. */
 export const limitSchema = z.coerce.number().int().min(1).max(1_000).default(100);
 

@@ -12,7 +12,8 @@ import { loadGroups } from "../training/iteration.ts";
 import type { ApiDeps } from "./control.ts";
 import { lineageOf } from "./lineage.ts";
 import { reportOf } from "./report.ts";
-import { agentOf, limitSchema, readQuery } from "./request.ts";
+import { UNKNOWN_AGENT } from "../trajectory/match-agent.ts";
+import { agentOf, limitSchema, readQuery, tenantOf } from "./request.ts";
 
 const trajectoriesQuery = z.strictObject({
   agent: z.string(),
@@ -26,8 +27,10 @@ export function resourceRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   const db = deps.database.kysely;
   app.get("/report", async (context) => {
-    const { config, agent } = agentOf(deps, readQuery(context, z.strictObject({ agent: z.string() })).agent);
-    return context.json(await reportOf(db, { tenant: config.tenant, agent }));
+    const { agent, tenant } = readQuery(context, z.strictObject({ agent: z.string(), tenant: z.string().optional() }));
+    // What matches no agent belongs to none, but can be looked at like one.
+    const of = agent === UNKNOWN_AGENT ? tenantOf(deps, tenant) : agentOf(deps, agent).config.tenant;
+    return context.json(await reportOf(db, { tenant: of, agent }));
   });
   app.get("/trajectories", async (context) => {
     const { agent, trainable, limit, cursor } = readQuery(context, trajectoriesQuery);

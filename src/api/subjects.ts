@@ -1,6 +1,5 @@
 import { Hono } from "hono";
 import { z } from "zod";
-import { nightshiftError } from "../errors.ts";
 import { indexableText } from "../store/storable.ts";
 import { redactText, Unredactable } from "../trace/redact.ts";
 import { conversationsOf } from "../trajectory/erase.ts";
@@ -10,7 +9,7 @@ import { tombstoneHash } from "../trajectory/tombstones.ts";
 import { createEraser } from "../training/eraser.ts";
 import { learnedFrom } from "../training/learned.ts";
 import type { ApiDeps } from "./control.ts";
-import { readQuery } from "./request.ts";
+import { readQuery, tenantOf } from "./request.ts";
 
 /** What is known of a subject. */
 export type SubjectView = Awaited<ReturnType<typeof subjectView>>;
@@ -71,14 +70,4 @@ async function spellingsOf(tenant: string, key: string, deps: ApiDeps): Promise<
     if (!(cause instanceof Unredactable)) throw cause;
     return { subjects: [indexableText(key.trim())], isWholeKey: true };
   }
-}
-
-/** The named one; where there is only one tenant it need not be named. @throws NightshiftError `request_invalid`, `not_found` */
-function tenantOf({ tenants }: ApiDeps, named: string | undefined): string {
-  const [only, ...others] = tenants;
-  if (named === undefined && only !== undefined && others.length === 0) return only;
-  if (named === undefined)
-    throw nightshiftError("request_invalid", { problem: `tenant: there are several, name one of ${tenants.join(", ")}` });
-  if (!tenants.includes(named)) throw nightshiftError("not_found", { what: `tenant ${named}` });
-  return named;
 }

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, test } from "vitest";
 import type { Database } from "../../src/store/database.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { QUICKSTART } from "../bench/canary/simulate.ts";
@@ -23,6 +23,13 @@ beforeEach(async () => {
   for (const table of ["feedback", "run_steps", "groups", "runs", "routes", "experiments"] as const) {
     await database.kysely.deleteFrom(table).execute();
   }
+});
+
+test("what matches no agent can be reported like one", async () => {
+  const { status, body } = await world.get("/v1/report?agent=unknown");
+  expect(status).toBe(200);
+  expect(body).toMatchObject({ captured: expect.any(Number) as number, unmatched: expect.any(Number) as number });
+  expect((await world.get("/v1/report?agent=unknown&tenant=nobody")).status).toBe(404);
 });
 
 describe("errors", () => {

@@ -82,10 +82,39 @@ describe("the agent", () => {
   it("may be left out where there is one", async () => {
     const { url, requests } = await serve({
       ...ONE_AGENT,
-      "GET /v1/report": { captured: 0, complete: 0, trainable: 0, reasons: {}, mends: [], dialects: [], keys: [], examined: 0 },
+      "GET /v1/report": {
+        captured: 0,
+        complete: 0,
+        trainable: 0,
+        reasons: {},
+        mends: [],
+        dialects: [],
+        keys: [],
+        examined: 0,
+        unmatched: 0,
+      },
     });
     expect((await cli(["report", "--url", url])).code).toBe(0);
     expect(requests.at(-1)?.line).toBe("GET /v1/report?agent=support");
+  });
+
+  it("is the unknown one in a report where none is configured: what was captured can be seen all the same", async () => {
+    const { url, requests } = await serve({
+      "GET /v1/status": { agents: [] },
+      "GET /v1/report": {
+        captured: 1,
+        complete: 0,
+        trainable: 0,
+        reasons: {},
+        mends: [],
+        dialects: [],
+        keys: [],
+        examined: 0,
+        unmatched: 1,
+      },
+    });
+    expect((await cli(["report", "--url", url])).code).toBe(0);
+    expect(requests.at(-1)?.line).toBe("GET /v1/report?agent=unknown");
   });
 
   it("must be named where there are two", async () => {
@@ -135,10 +164,13 @@ describe("what people read", () => {
         mends: [{ reason: "output_missing", trajectories: 50, mend: "Set the switch." }],
         dialects: [{ dialect: "genai", trajectories: 100, trainable: 50 }],
         keys: [{ kind: "session", conversations: 200 }],
+        unmatched: 1,
       },
     });
     const { out } = await cli(["report", "--url", url]);
     expect(out).toContain("trainable  50 (25.0 %)");
+    expect(out).toMatch(/^open\s+100$/m);
+    expect(out).toMatch(/1 conversation matches no agent of the config\n {2}fix: Add an agent/);
     expect(out).toContain("output_missing (50)\n  fix: Set the switch.");
     expect(out).toMatch(/genai\s+100\s+50\.0 %/);
   });
