@@ -24,6 +24,9 @@ const { values } = parseArgs({ options: { rounds: { type: "string", default: "3"
 const [rounds, requests] = [Number(values.rounds), Number(values.requests)];
 const ROOT = resolve(import.meta.dirname, "../../..");
 
+/** Requests before anything counts, so that compilers are done. */
+const WARM_UP = 20;
+
 interface Measured {
   spansPerCpuSecond: number;
   spansPerSecond: number;
@@ -130,9 +133,6 @@ async function onPostgres(round: number): Promise<Measured> {
     await postgres.remove();
   }
 }
-
-/** Requests before anything counts, so that compilers are done. */
-const WARM_UP = 20;
 
 async function onPglite(round: number): Promise<Measured> {
   const child = spawn(
