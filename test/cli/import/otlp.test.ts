@@ -105,7 +105,7 @@ test("from the file to the report: what it lacks is said with its mend", async (
   try {
     const { code, out } = await cli(["report", "--url", api.url, "--agent", "support"]);
     expect(code).toBe(0);
-    expect(out).toMatch(/captured +1\ncomplete +1 \(100\.0 %\)\ntrainable +0/);
+    expect(out).toMatch(/captured +1\nopen +0\ncomplete +1 \(100\.0 %\)\ntrainable +0/);
     expect(out).toMatch(/no_consent \(1\)\n {2}fix: /);
   } finally {
     await api.close();
