@@ -52,7 +52,9 @@ async function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, i
   stream.on("error", () => {});
   const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), REQUEST_TIMEOUT_MS);
   const signal = METHODS[headers[":path"] ?? ""];
-  const code = await answerCall(stream, headers, signal, intake).finally(() => clearTimeout(timer));
+  // Whatever goes wrong with a stream that is being closed, it is this call's end and nobody else's.
+  const code = await answerCall(stream, headers, signal, intake).catch(() => null);
+  clearTimeout(timer);
   intake.answered("grpc", signal ?? "unknown", startMs, code === null ? {} : { grpc: code });
 }
 
@@ -72,7 +74,7 @@ async function answerCall(
     const tenant = intake.admit(headers["authorization"]);
     const encoding = encodingOf(first(headers["grpc-encoding"]));
     const { rejected, problem } = await intake.take(await readMessage(stream, encoding), { tenant, signal, format: "protobuf" });
-    if (stream.destroyed) return null;
+    if (stream.destroyed || stream.closed) return null;
     stream.respond(HEADERS, { waitForTrailers: true });
     stream.once("wantTrailers", () => stream.sendTrailers({ "grpc-status": String(OK) }));
     stream.end(writeMessage(encodeAccepted(rejected, problem)));
@@ -86,7 +88,7 @@ const HEADERS = { ":status": 200, "content-type": CONTENT_TYPE, "grpc-accept-enc
 
 /** Sends the trailers alone. */
 function refuse(stream: ServerHttp2Stream, cause: unknown, intake: Intake): number | null {
-  if (stream.destroyed || stream.headersSent) return null;
+  if (stream.destroyed || stream.closed || stream.headersSent) return null;
   const refusal = intake.refusalOf(cause);
   const code = codeOf(refusal.status);
   stream.respond(

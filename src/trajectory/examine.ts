@@ -167,7 +167,7 @@ function mapTexts(value: unknown, change: (text: string) => string): unknown {
 }
 
 function mapPart(part: Part, change: (text: string) => string): Part {
-  const structure = STRUCTURE[part.type] ?? OTHER_STRUCTURE;
+  const structure = (Object.hasOwn(STRUCTURE, part.type) ? STRUCTURE[part.type] : undefined) ?? OTHER_STRUCTURE;
   const entries = Object.entries(part).map(([key, item]) => [key, structure.has(key) ? item : mapValue(item, change)]);
   return Object.fromEntries(entries) as Part;
 }
@@ -180,7 +180,10 @@ function mapValue(value: unknown, change: (text: string) => string): unknown {
 }
 
 function isMessage(value: unknown): value is Message {
-  return typeof value === "object" && value !== null && Array.isArray((value as Partial<Message>).parts) && "role" in value;
+  if (typeof value !== "object" || value === null || !("role" in value)) return false;
+  const { parts } = value as Partial<Message>;
+  // A tool's arguments may look like a message and be none.
+  return Array.isArray(parts) && parts.every((part: unknown) => typeof part === "object" && part !== null && "type" in part);
 }
 
 /** Images and sounds in base64 are long and without a blank. */

@@ -64,7 +64,15 @@ export function createCollectorClient({ url, token, patienceMs, signal: stop }: 
       const { message, cause: inner } = cause as Error & { cause?: Error & { code?: string } };
       return { status: "later", waitMs: null, problem: inner?.code ?? inner?.message ?? message };
     }
-    if (response.ok) return { status: "accepted", ...partialSuccess(bytes) };
+    const isOtlp = (response.headers.get("content-type") ?? "").startsWith("application/x-protobuf");
+    if (response.ok && isOtlp) return { status: "accepted", ...partialSuccess(bytes) };
+    // A proxy's page, or another service: what it says it took is nowhere.
+    if (response.ok)
+      throw nightshiftError("import_refused", {
+        url,
+        status: response.status,
+        problem: "the answer is no OTLP: no collector listens there",
+      });
     const problem = statusMessage(bytes);
     if (OF_THE_REQUEST.has(response.status)) return { status: "refused", problem: `HTTP ${response.status}: ${problem}` };
     if (!RETRYABLE.has(response.status)) throw nightshiftError("import_refused", { url, status: response.status, problem });

@@ -67,18 +67,29 @@ export function requestsOf(spans: readonly SpanSpec[], events: readonly EventSpe
   };
 }
 
-/** Adds the overlay to every resource of a request. Protobuf merges a message that occurs twice, and the later attribute stands. */
+/**
+ * Adds the overlay to every resource of a request. Protobuf merges a message that occurs twice, and the later attribute stands: the service's name is written behind what the
+ * file has, consent before it, because a refusal that was recorded stands.
+ */
 export function withOverlay(bytes: Uint8Array, signal: Signal, { serviceName, consent }: Overlay): Uint8Array {
-  const attributes = attributesJson({ "service.name": serviceName, [ATTRIBUTE.consent]: consent });
-  if (attributes.length === 0) return bytes;
+  if (serviceName === undefined && consent === undefined) return bytes;
+  const before = resourceWith({ [ATTRIBUTE.consent]: consent }, signal);
+  const behind = resourceWith({ "service.name": serviceName }, signal);
+  const parts: Uint8Array[] = [];
+  eachField(bytes, 0, bytes.length, SHAPE[signal].request, ({ number, start, valueStart, end }) => {
+    parts.push(number === 1 ? lengthDelimited(1, [before, bytes.subarray(valueStart, end), behind]) : bytes.subarray(start, end));
+  });
+  return concatBytes(parts);
+}
+
+/** The content of a ResourceSpans or ResourceLogs with nothing but these attributes of its resource. */
+function resourceWith(values: AttributeValues, signal: Signal): Uint8Array {
+  const attributes = attributesJson(values);
+  if (attributes.length === 0) return new Uint8Array();
   const only = encoded({ [signal === "traces" ? "resourceSpans" : "resourceLogs"]: [{ resource: { attributes } }] }, signal);
   let resource: Uint8Array = new Uint8Array();
   eachField(only, 0, only.length, SHAPE[signal].request, ({ valueStart, end }) => (resource = only.subarray(valueStart, end)));
-  const parts: Uint8Array[] = [];
-  eachField(bytes, 0, bytes.length, SHAPE[signal].request, ({ number, start, valueStart, end }) => {
-    parts.push(number === 1 ? lengthDelimited(1, [bytes.subarray(valueStart, end), resource]) : bytes.subarray(start, end));
-  });
-  return concatBytes(parts);
+  return resource;
 }
 
 function spanJson({ traceId, spanId, parentSpanId, name, startNs, endNs, failure, attributes }: SpanSpec): object {

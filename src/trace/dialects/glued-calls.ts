@@ -15,12 +15,15 @@ interface RawCall {
 export function unglueCalls(call: RawCall, tools: readonly ToolDefinition[], idOf: "each" | "first" = "each"): RawCall[] {
   if (typeof call.name !== "string" || typeof call.arguments !== "string" || typeof call.id !== "string") return [call];
   const documents = gluedDocuments(call.arguments);
-  if (documents === null) return [call];
+  // More than any model asks for at once: what is looked for grows with it.
+  if (documents === null || documents.length > MAX_GLUED) return [call];
   const names = splitNames(call.name, [...new Set(tools.map((tool) => tool.name))], documents.length);
   const ids = idOf === "first" ? [call.id] : splitIds(call.id, documents.length);
   if (names === null || ids === null) return [call];
   return documents.map((text, index) => ({ id: ids[index], name: names[index], arguments: text }));
 }
+
+const MAX_GLUED = 16;
 
 /** The arguments of several calls in one text; null for anything else. */
 export function gluedDocuments(text: string): string[] | null {

@@ -120,10 +120,11 @@ function isGateway(call: InferenceCall | undefined): boolean {
 
 /** Microsoft's Agent Framework and Strands tell the tools of the agent, on the span around its calls. */
 function toolsOfAgent(call: InferenceCall, spans: SpanIndex): InferenceCall["tools"] {
-  const around = ancestors(call, spans);
-  const inside = around.findIndex((at) => at.kind === "tool");
-  const agents = inside === -1 ? around : around.slice(0, inside);
-  return agents.flatMap((at) => (at.kind === "structure" && at.tools !== undefined ? [at.tools] : []))[0] ?? null;
+  for (const at of ancestors(call, spans)) {
+    if (at.kind === "tool") return null;
+    if (at.kind === "structure" && at.tools !== undefined) return at.tools;
+  }
+  return null;
 }
 
 /** The nearest span around a call of the asked kind. The way to an inference span ends at a tool: beyond it another agent is thinking. */
@@ -135,15 +136,13 @@ function nearest<K extends "inference" | "tool">(call: Call, spans: SpanIndex, k
   return null;
 }
 
-/** The spans around a call, the nearest first. A hostile sender can write parents in a circle. */
-function ancestors(call: Call, spans: SpanIndex): Call[] {
+/** The spans around a call, the nearest first, as far as is asked. A hostile sender can write parents in a circle. */
+function* ancestors(call: Call, spans: SpanIndex): Generator<Call> {
   const seen = new Set([call]);
-  let at = parentOf(call, spans);
-  while (at !== null && !seen.has(at)) {
+  for (let at = parentOf(call, spans); at !== null && !seen.has(at); at = parentOf(at, spans)) {
     seen.add(at);
-    at = parentOf(at, spans);
+    yield at;
   }
-  return [...seen].slice(1);
 }
 
 function parentOf(call: Call, spans: SpanIndex): Call | null {

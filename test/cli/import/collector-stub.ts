@@ -34,7 +34,7 @@ export async function collectorStub(answer: (index: number) => StubAnswer | "han
       const said = await answer(index);
       open.now--;
       if (said === "hang up") request.socket.destroy();
-      else response.writeHead(said.status, said.headers).end(said.body);
+      else response.writeHead(said.status, { "content-type": "application/x-protobuf", ...said.headers }).end(said.body);
     })();
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

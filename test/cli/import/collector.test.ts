@@ -88,6 +88,13 @@ describe("a collector that refuses", () => {
     expect(collector.requests).toHaveLength(1);
   });
 
+  test("a page that says 200 is no collector's answer: the import ends at once", async () => {
+    const collector = await start(() => ({ status: 200, headers: { "content-type": "text/html" }, body: Buffer.from("<p>welcome</p>") }));
+    const { code, err } = await run(collector, conversations("page.jsonl", 1));
+    expect(code).toBe(1);
+    expect(err).toMatch(/no collector listens there/);
+  });
+
   test("one request with 413: its place is told, the rest goes on", async () => {
     const collector = await start((index) => (index === 0 ? { status: 413 } : OK));
     const { code, out, err } = await run(collector, "--concurrency", "1", conversations("large.jsonl", 4, 600_000));

@@ -1,6 +1,7 @@
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { fc, test as propertyTest } from "@fast-check/vitest";
+import { decodeStoredSpan } from "../../../src/trace/decode.ts";
 import { apiWorld } from "../../api/world.ts";
 import { RECORDINGS } from "../../fixtures/otlp/recordings.ts";
 import { FINAL_ANSWER } from "../../fixtures/otlp/sdk/scenario.ts";
@@ -119,6 +120,14 @@ test("--service-name and --consent hold for what the file does not say", async (
   const [trajectory] = await world.trajectories();
   expect(trajectory?.verdict.reasons).not.toContain("no_consent");
   const { raw } = await world.database.kysely.selectFrom("spans").select("raw").executeTakeFirstOrThrow();
-  const { decodeStoredSpan } = await import("../../../src/trace/decode.ts");
   expect(decodeStoredSpan(raw)?.resource).toMatchObject({ "service.name": "shop", "nightshift.consent": true });
+});
+
+test("--consent does not overrule a refusal that the file has", async () => {
+  const [request] = jsonRequests("openinference-openai") as [{ resourceSpans: { resource: { attributes: object[] } }[] }];
+  const refused = structuredClone(request);
+  for (const { resource } of refused.resourceSpans) resource.attributes.push({ key: "nightshift.consent", value: { boolValue: false } });
+  await world.run([world.file("refused.jsonl", lines([refused])), "--consent", "true"]);
+  const { raw } = await world.database.kysely.selectFrom("spans").select("raw").executeTakeFirstOrThrow();
+  expect(decodeStoredSpan(raw)?.resource).toMatchObject({ "nightshift.consent": false });
 });
