@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { fc, test } from "@fast-check/vitest";
-import { afterAll, beforeAll, expect, test as plainTest } from "vitest";
+import { afterAll, beforeAll, expect, test as plainTest, vi } from "vitest";
 import { decodeLogs, decodeSpans, decodeStoredLog, decodeStoredSpan } from "../../src/trace/decode.ts";
 import { normalise } from "../../src/trace/normalise.ts";
 import { logJson, logRequest, protobuf, spanJson, traceRequest } from "../fixtures/otlp/build.ts";
@@ -16,6 +16,9 @@ const count = () => unhandled++;
 /** More than a mutated body ever needs, less than a leak of a few would leave. */
 const ROOM_BYTES = 1_000_000;
 
+// A thousand requests, each a round trip, on a machine that may be busy with others.
+vi.setConfig({ testTimeout: 180_000 });
+afterAll(() => vi.resetConfig());
 beforeAll(async () => {
   process.on("unhandledRejection", count);
   capture = await startCapture({
