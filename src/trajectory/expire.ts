@@ -27,7 +27,12 @@ export async function expireConversations(
   const counted = await database.transaction(
     async (trx) => {
       const removed: [string, number][] = [];
-      await removeConversations(trx, { tenant, subjects: [], conversationIds }, (kind, number) => void removed.push([kind, number]));
+      // One that got a span since it was looked for is old no more.
+      const old = await sql<{ id: string }>`
+        select id from conversations where tenant = ${tenant} and id = any(${conversationIds}::text[]) and last_received_ms < ${beforeMs}
+        order by id for update`.execute(trx);
+      const count = (kind: string, number: number): void => void removed.push([kind, number]);
+      await removeConversations(trx, { tenant, subjects: [], conversationIds: old.rows.map(({ id }) => id) }, count);
       return removed;
     },
     { isolation: "read committed" },

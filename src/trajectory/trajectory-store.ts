@@ -82,5 +82,7 @@ async function withMessages(db: Kysely<Tables>, rows: readonly Row[]): Promise<T
   const hashes = [...new Set(rows.flatMap((row) => row.message_hashes))];
   const found = hashes.length === 0 ? [] : await db.selectFrom("messages").selectAll().where("hash", "in", hashes).execute();
   const messages = new Map(found.map(({ hash, body }) => [hash, body as unknown as Message]));
-  return rows.map((row) => ({ ...bodyOf(row), messages: row.message_hashes.flatMap((hash) => messages.get(hash) ?? []) }));
+  // A transcript that has lost a message is one that never happened: better none than a shorter one.
+  const whole = rows.filter((row) => row.message_hashes.every((hash) => messages.has(hash)));
+  return whole.map((row) => ({ ...bodyOf(row), messages: row.message_hashes.flatMap((hash) => messages.get(hash) ?? []) }));
 }

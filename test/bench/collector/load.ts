@@ -1,5 +1,5 @@
 import { Pool } from "undici";
-import { mulberry } from "../canary/simulate.ts";
+import { closedLoop, openLoop } from "../arrivals.ts";
 import { quantiles, type Quantiles } from "../quantiles.ts";
 import { makePayload, type PayloadSpec } from "./payload.ts";
 
@@ -40,7 +40,7 @@ const state = { sent: 0, requests: 0, spans: 0, failed: 0 };
 const startMs = performance.now();
 const endMs = startMs + options.seconds * 1_000;
 
-await (options.rate === null ? closedLoop() : openLoop(options.rate));
+await (options.rate === null ? closedLoop(options.connections, endMs, send) : openLoop(options.rate, endMs, send));
 const result: LoadResult = {
   ...{ requests: state.requests, spans: state.spans, failed: state.failed },
   spansPerSecond: state.spans / ((performance.now() - startMs) / 1_000),
@@ -48,31 +48,6 @@ const result: LoadResult = {
   bytesPerRequest: payloads.reduce((sum, { body }) => sum + body.length, 0) / payloads.length,
 };
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));
-
-async function closedLoop(): Promise<void> {
-  const connection = async () => {
-    while (performance.now() < endMs) await send(performance.now());
-  };
-  await Promise.all(Array.from({ length: options.connections }, connection));
-}
-
-async function openLoop(rate: number): Promise<void> {
-  const random = mulberry(7);
-  const running = new Set<Promise<void>>();
-  let dueMs = startMs;
-  while (dueMs < endMs) {
-    if (dueMs > performance.now()) {
-      await new Promise((resolve) => {
-        setTimeout(resolve, 1);
-      });
-      continue;
-    }
-    const over: Promise<void> = send(dueMs).then(() => void running.delete(over));
-    running.add(over);
-    dueMs += (-Math.log(1 - random()) / rate) * 1_000;
-  }
-  await Promise.all(running);
-}
 
 async function send(dueMs: number): Promise<void> {
   const payload = payloads[state.sent++ % DIFFERENT];

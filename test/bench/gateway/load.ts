@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { Pool } from "undici";
 import { answerBody, answerEvents, requestBody } from "./conversation.ts";
-import { mulberry } from "../canary/simulate.ts";
+import { closedLoop, openLoop } from "../arrivals.ts";
 import { quantiles, type Quantiles } from "../quantiles.ts";
 
 /**
@@ -51,7 +51,7 @@ const startMs = performance.now();
 const measureFromMs = startMs + options.warmupSeconds * 1_000;
 const endMs = measureFromMs + options.seconds * 1_000;
 
-await (options.rate === null ? closedLoop() : openLoop(options.rate));
+await (options.rate === null ? closedLoop(options.connections, endMs, call) : openLoop(options.rate, endMs, call));
 const result: LoadResult = {
   calls: state.calls,
   wrong: state.wrong,
@@ -61,31 +61,6 @@ const result: LoadResult = {
   lateMs: quantiles(samples.lateMs),
 };
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));
-
-async function closedLoop(): Promise<void> {
-  const connection = async () => {
-    while (performance.now() < endMs) await call(performance.now());
-  };
-  await Promise.all(Array.from({ length: options.connections }, connection));
-}
-
-async function openLoop(rate: number): Promise<void> {
-  const random = mulberry(7);
-  const running = new Set<Promise<void>>();
-  let dueMs = startMs;
-  while (dueMs < endMs) {
-    if (dueMs > performance.now()) {
-      await new Promise((resolve) => {
-        setTimeout(resolve, 1);
-      });
-      continue;
-    }
-    const over: Promise<void> = call(dueMs).then(() => void running.delete(over));
-    running.add(over);
-    dueMs += (-Math.log(1 - random()) / rate) * 1_000;
-  }
-  await Promise.all(running);
-}
 
 /** Resolves when the call is over, however it ended. */
 function call(dueMs: number): Promise<void> {
