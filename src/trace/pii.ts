@@ -133,6 +133,7 @@ function isCard(digits: string): boolean {
 // With a country code anything goes between the digits; without one only the spellings that nothing else uses:
 // a bare number is an order, an amount or a time as often as a phone.
 const INTERNATIONAL = /(?<![\w+])\+[\d(][\d ().\-/]{6,24}/g;
+const NEXT_INTERNATIONAL = /\+[\d(][\d ().\-/]{6,24}/y;
 const NATIONAL = [
   /(?<![\w.+-])(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?!\w|[-.]\d)/g,
   /(?<![\w.+-])0\d{2,4}[ /-]\d{3,4}(?:[ -]?\d{2,4}){1,2}(?!\w|[-.]\d)/g,
@@ -144,11 +145,21 @@ function findPhones(text: string): PiiHit[] {
     hits.push({ start, end: start + spelling.length, kind: "phone", value: spelling.replaceAll(/[^\d+]/g, "") });
   };
   for (const match of text.matchAll(INTERNATIONAL)) {
-    const spelling = phonePrefix(match[0]);
-    if (spelling !== null) add(match.index, spelling);
+    let start = match.index;
+    // A digit before the plus makes a sum of it, unless it is the last one of a number: they stand without a blank between.
+    for (let spelling = phonePrefix(match[0]); spelling !== null; spelling = phoneAt(text, start)) {
+      add(start, spelling);
+      start += spelling.length;
+    }
   }
   for (const pattern of NATIONAL) for (const match of text.matchAll(pattern)) add(match.index, match[0]);
   return hits;
+}
+
+function phoneAt(text: string, start: number): string | null {
+  NEXT_INTERNATIONAL.lastIndex = start;
+  const match = NEXT_INTERNATIONAL.exec(text);
+  return match === null ? null : phonePrefix(match[0]);
 }
 
 /** The longest part that ends with a whole group of digits and has 8 to 15 digits (ITU-T E.164). */

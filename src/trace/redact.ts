@@ -12,8 +12,11 @@ export class Unredactable extends Error {
 
 /** JSON inside a JSON string inside a JSON string…: each level doubles the escapes, so nothing real is deeper. */
 const MAX_JSON_DEPTH = 6;
-/** A replacement may bring two neighbours together that then match; the second or third round finds nothing more. */
+/** A replacement lets its neighbour match that was glued to it; the second or third round finds nothing more, but in what somebody glued together on purpose. */
 const MAX_ROUNDS = 5;
+const MAX_GLUED_ROUNDS = 64;
+/** Characters that more rounds than the usual ones may go through. */
+const MAX_GLUED_WORK = 2_000_000;
 
 /**
  * Takes secrets and personal data out of `text`; each is replaced by its pseudonym under `key`. Clean text comes back as the same string.
@@ -42,7 +45,8 @@ async function redactAt(text: string, key: Uint8Array, depth: number): Promise<s
 
 async function redactPlain(text: string, key: Uint8Array): Promise<string> {
   let current = text;
-  for (let round = 0; round < MAX_ROUNDS; round++) {
+  const rounds = Math.max(MAX_ROUNDS, Math.min(MAX_GLUED_ROUNDS, Math.floor(MAX_GLUED_WORK / text.length)));
+  for (let round = 0; round < rounds; round++) {
     const next = redactPii(await redactSecrets(current, key), key);
     if (next === current) return current;
     current = next;

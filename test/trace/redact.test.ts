@@ -111,6 +111,14 @@ property.prop([fc.oneof(dirty, dirtyJson)], { numRuns: 300 })("redacting twice i
   expect(await redact(once)).toBe(once);
 });
 
+test("what stands glued to something redacted is found, however many there are", async () => {
+  const glued = "bob@example.com203.0.113.7+49 151 23456789+49 151 23456789+49 151 23456789";
+  expect(await redact(glued)).toMatch(/^<email_\w+><ip_\w+>(<phone_\w+>)\1\1$/);
+  expect(await redact("+49 151 23456789".repeat(1_000))).toMatch(/^(<phone_\w+>)\1{999}$/);
+  expect(await redact("bob@example.com203.0.113.7".repeat(20))).not.toMatch(/example|203/);
+  expect(await redact("the sum of 12+12345678 is no phone")).toBe("the sum of 12+12345678 is no phone");
+});
+
 property.prop([dirtyJson], { numRuns: 200 })("valid JSON stays valid JSON", async (text) => {
   expect(() => JSON.parse(text) as unknown).not.toThrow();
   const redacted = await redact(text);
