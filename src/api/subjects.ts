@@ -2,9 +2,9 @@ import { Hono } from "hono";
 import { z } from "zod";
 import { indexableText } from "../store/storable.ts";
 import { redactText, Unredactable } from "../trace/redact.ts";
-import { conversationsOf } from "../trajectory/erase.ts";
 import { listErasures } from "../trajectory/erasure-log.ts";
 import { heldOf } from "../trajectory/held.ts";
+import { conversationsOf, sharedAmong } from "../trajectory/subject-conversations.ts";
 import { tombstoneHash } from "../trajectory/tombstones.ts";
 import { createEraser } from "../training/eraser.ts";
 import { learnedFrom } from "../training/learned.ts";
@@ -48,6 +48,7 @@ async function subjectView(tenant: string, key: string, deps: ApiDeps) {
     subjectHash: hashes[0] ?? "",
     isWholeKey,
     held: await heldOf(db, { tenant, subjects, conversationIds }),
+    sharedConversations: await sharedAmong(db, { tenant, subjects, conversationIds }),
     ...(await learnedFrom({ tenant, conversationIds, learned: [] }, deps)),
     erasures: erasures.map(({ id, state, startedAtMs, finishedAtMs, actor, work }) => ({
       ...{ id, state, startedAtMs, finishedAtMs, actor },

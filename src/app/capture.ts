@@ -63,7 +63,7 @@ export async function startIngest(
 ): Promise<Pick<Capture, "sweep" | "close">> {
   for (const [tenant, key] of keys) await requireSameRedactionKey(database.kysely, tenant, key);
   const stopIngest = await transport.subscribe(createIngest(config, keys, { database, artifacts, now }));
-  const assembler = createAssembler({ database, config, log, ...openPreparation(config, { keys, artifacts }) });
+  const assembler = createAssembler({ database, config, log, ...openPreparation(config, { database, keys, artifacts }) });
   const loop = startLoop({ name: "assembly", everyMs: config.capture.sweepMs, log }, (signal) => assembler.sweep(now(), { signal }));
   return {
     async sweep() {
@@ -84,6 +84,7 @@ function createIngest(
 ): RecordHandler {
   const delay = createHistogram(METRIC.ingestDelay);
   const stored = createCounter(METRIC.ingestStored);
+  const refusals = createCounter(METRIC.ingestRefused);
   const hashes = new Map<string, TombstoneHash>();
   const hashOf = async (tenant: string): Promise<TombstoneHash> => {
     const hash = hashes.get(tenant) ?? (await tombstoneHash(database.kysely, tenant));
@@ -109,7 +110,7 @@ function createIngest(
           storedAtMs: nowMs,
           agents: config.agents,
         });
-        return captured.spans.length + captured.logs.length;
+        return { stored: captured.spans.length + captured.logs.length, refused };
       },
       { isolation: "read committed" },
     );
@@ -121,7 +122,9 @@ function createIngest(
       requireRedactedWith(key, record);
       // Its object is gone on purpose: waiting for it would hold the partition back for ever.
       if (record.claim !== undefined && (await isClaimGone(database.kysely, record.tenant, record.claim))) return;
-      stored.add(await store(await redeem(record, artifacts, { signal: giveUp }), key, record.claim), signal);
+      const done = await store(await redeem(record, artifacts, { signal: giveUp }), key, record.claim);
+      stored.add(done.stored, signal);
+      if (done.refused > 0) refusals.add(done.refused, signal);
       delay.record((now() - record.receivedAtMs) / 1_000, signal);
     } catch (error) {
       delay.record((now() - record.receivedAtMs) / 1_000, { ...signal, "error.type": errorTypeOf(error) });

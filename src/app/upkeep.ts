@@ -6,7 +6,8 @@ import type { Logger } from "../log.ts";
 import type { Database } from "../store/database.ts";
 import { adapterArtifact } from "../training/adapters.ts";
 import { createEraser } from "../training/eraser.ts";
-import { createRetention, type RetentionDays } from "../training/retention.ts";
+import { createRetention } from "../training/retention.ts";
+import type { RetentionDays } from "../training/retention-notice.ts";
 import type { RunFiles } from "../training/run-files.ts";
 import { startLoop, type Loop } from "./loop.ts";
 

@@ -57,17 +57,27 @@ function pathOf(key: string): string {
 }
 
 /** @throws NightshiftError `usage_invalid` where nobody can be asked, or said no */
-async function confirm(key: string, { held, adapters }: SubjectView, context: CliContext): Promise<void> {
+async function confirm(key: string, { held, adapters, sharedConversations }: SubjectView, context: CliContext): Promise<void> {
   if (context.confirm === undefined) throw nightshiftError("usage_invalid", { problem: "nobody can be asked here: add --yes to erase" });
   const learned = adapters.length === 0 ? "" : `; ${adapters.length} adapters learned from it and stay`;
-  if (!(await context.confirm(`Erase ${plain(key)} for good (${counts(held) || "nothing is held"}${learned})?`)))
+  const shared = sharedConversations === 0 ? "" : `; ${sharedWith(sharedConversations)}`;
+  if (!(await context.confirm(`Erase ${plain(key)} for good (${counts(held) || "nothing is held"}${learned}${shared})?`)))
     throw nightshiftError("usage_invalid", { problem: "nothing was erased" });
 }
 
-function describe({ tenant, subjectHash, isWholeKey, held, runs, adapters, erasures }: SubjectView, context: CliContext): string {
+/** What an operator should know before it is too late: a session id that all customers have is one conversation. */
+function sharedWith(conversations: number): string {
+  return `${conversations} of its conversations name other customers, too: they go whole, and nothing more is stored under their ids`;
+}
+
+function describe(
+  { tenant, subjectHash, isWholeKey, held, sharedConversations, runs, adapters, erasures }: SubjectView,
+  context: CliContext,
+): string {
   const lines = fields(
     {
       ...{ tenant, "tombstone hash": subjectHash, held: counts(held) || "nothing" },
+      ...(sharedConversations === 0 ? {} : { shared: sharedWith(sharedConversations) }),
       ...learnedFields({ runs, adapters }),
       ...(isWholeKey ? {} : { note: PSEUDONYM_HINT }),
     },
@@ -86,10 +96,12 @@ const STATES: Readonly<Record<ErasureReport["state"], string>> = {
   compacted: "erased, and the store's files are compacted",
 };
 
-function describeErasure({ id, subjectHash, state, removed, runs, adapters, endedRuns }: ErasureReport, context: CliContext): string {
+function describeErasure(report: ErasureReport, context: CliContext): string {
+  const { id, subjectHash, state, removed, sharedConversations, runs, adapters, endedRuns } = report;
   return fields(
     {
       ...{ erasure: id, "tombstone hash": subjectHash, state: STATES[state], removed: counts(removed) || "nothing was held" },
+      ...(sharedConversations === 0 ? {} : { shared: `${sharedConversations} conversations named other customers, too` }),
       ...learnedFields({ runs, adapters }),
       ...(endedRuns.length === 0 ? {} : { "ended nights": endedRuns.join(", ") }),
     },

@@ -8,6 +8,8 @@ const TABLES = [
   "conversations",
   "conversation_traces",
   "trace_subjects",
+  "former_conversations",
+  "conversation_media",
   "messages",
   "trajectories",
   "feedback",

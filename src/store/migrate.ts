@@ -3,6 +3,7 @@ import { nightshiftError } from "../errors.ts";
 import { initial } from "./migrations/0001-initial.ts";
 import { subjects } from "./migrations/0002-subjects.ts";
 import { trajectoryMedia } from "./migrations/0003-trajectory-media.ts";
+import { erasureReach } from "./migrations/0004-erasure-reach.ts";
 import type { Tables } from "./tables.ts";
 
 /** Applied in the order of their names; a released one is never edited. */
@@ -10,6 +11,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0001-initial": initial,
   "0002-subjects": subjects,
   "0003-trajectory-media": trajectoryMedia,
+  "0004-erasure-reach": erasureReach,
 };
 
 /** Brings the schema to the newest known migration. Idempotent. @throws NightshiftError `store_newer` */

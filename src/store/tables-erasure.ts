@@ -3,6 +3,8 @@ import type { JSONColumnType } from "kysely";
 /** What erasure and retention need to know: whose a trace is, what was made of whom, what must not come back. */
 export interface ErasureTables {
   trace_subjects: TraceSubjectTable;
+  former_conversations: FormerConversationTable;
+  conversation_media: ConversationMediaTable;
   claims: ClaimTable;
   object_sources: ObjectSourceTable;
   judge_sources: JudgeSourceTable;
@@ -16,6 +18,20 @@ interface TraceSubjectTable {
   tenant: string;
   subject: string;
   trace_id: string;
+}
+
+/** Conversations that a trace was filed under before a later span named a better one. */
+interface FormerConversationTable {
+  tenant: string;
+  trace_id: string;
+  conversation_id: string;
+}
+
+/** Objects of the artifact store that hold a conversation's images and sounds. Written before the object is; the object may go when no conversation that exists names it. */
+interface ConversationMediaTable {
+  conversation_id: string;
+  digest: string;
+  tenant: string;
 }
 
 /** Objects that carried what was larger than a record, by the traces in them ("" for none). The row outlives its object: it says that the object is gone on purpose. */

@@ -9,7 +9,6 @@ export interface Tables extends ErasureTables {
   conversation_traces: ConversationTraceTable;
   messages: MessageTable;
   trajectories: TrajectoryTable;
-  trajectory_media: TrajectoryMediaTable;
   feedback: FeedbackTable;
   tool_schemas: ToolSchemaTable;
   scenarios: ScenarioTable;
@@ -108,14 +107,6 @@ interface TrajectoryTable {
   trainable: boolean;
   reasons: Json<string[]>;
   superseded: boolean;
-}
-
-/** Which objects of the artifact store a trajectory's messages refer to. An object may be erased when no row names it. */
-interface TrajectoryMediaTable {
-  digest: string;
-  trajectory_id: string;
-  version: number;
-  tenant: string;
 }
 
 interface FeedbackTable {

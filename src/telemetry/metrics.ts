@@ -79,6 +79,13 @@ const COLLECTOR = {
     description: "Spans and log events that were new or changed. Repeated deliveries and Nightshift's own spans are none.",
     attributes: ["nightshift.signal"],
   },
+  ingestRefused: {
+    name: "nightshift.ingest.refused",
+    kind: "counter",
+    unit: "{record}",
+    description: "Spans and log events that were not stored because they are of somebody who was erased.",
+    attributes: ["nightshift.signal"],
+  },
   transportLag: {
     name: "nightshift.transport.lag",
     kind: "gauge",

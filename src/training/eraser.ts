@@ -5,8 +5,9 @@ import type { Database } from "../store/database.ts";
 import { eraseAlone } from "../store/erased-sources.ts";
 import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
+import { deleteObjects } from "../trajectory/delete-objects.ts";
 import { eraseRows } from "../trajectory/erase.ts";
-import { listErasures, startErasure, type Erasure } from "../trajectory/erasure-log.ts";
+import { listErasures, startErasure, type Erasure, type ErasureWork } from "../trajectory/erasure-log.ts";
 import { tombstoneHash } from "../trajectory/tombstones.ts";
 import { learnedFrom, type LearnedAdapter } from "./learned.ts";
 import type { RunFiles } from "./run-files.ts";
@@ -19,6 +20,8 @@ export interface ErasureReport {
   /** started: objects or files are still being removed, by the leader. erased: nothing is left but the bytes in the database's files. compacted: those are gone, too. */
   state: Erasure["state"];
   removed: Readonly<Record<string, number>>;
+  /** Conversations that named somebody else, too, and are erased whole; nothing more is stored under their ids. */
+  sharedConversations: number;
   /** Data sets that held rollouts with its text: the batches are gone, the runs' ids stay. */
   runs: readonly string[];
   adapters: readonly LearnedAdapter[];
@@ -77,17 +80,11 @@ export function createEraser(deps: EraserDeps): Eraser {
     },
     async finish(isBusy) {
       let finished = 0;
-      for (const request of await listErasures(database.kysely, { states: ["requested"] })) {
-        await removeRows(
-          {
-            tenant: request.tenant,
-            subjects: [],
-            conversationIds: request.work.conversationIds,
-            actor: request.actor,
-            replaces: request.id,
-          },
-          deps,
-        );
+      const requests = await listErasures(database.kysely, { states: ["requested"] });
+      // Late pieces come by the dozen: what they betrayed goes at once.
+      for (const [tenant, own] of Map.groupBy(requests, (request) => request.tenant)) {
+        const conversationIds = [...new Set(own.flatMap(({ work }) => work.conversationIds))];
+        await removeRows({ tenant, subjects: [], conversationIds, actor: "ingest", replaces: own.map(({ id }) => id) }, deps);
       }
       for (const erasure of await listErasures(database.kysely, { states: ["started"] })) {
         if ((await finishOne(erasure, isBusy)).state === "erased") finished += 1;
@@ -99,7 +96,7 @@ export function createEraser(deps: EraserDeps): Eraser {
 }
 
 async function removeRows(
-  of: { tenant: string; subjects: readonly string[]; conversationIds: readonly string[]; actor: string; replaces?: string },
+  of: { tenant: string; subjects: readonly string[]; conversationIds: readonly string[]; actor: string; replaces?: readonly string[] },
   { database, now }: EraserDeps,
 ): Promise<Erasure> {
   const { tenant, subjects, conversationIds, actor } = of;
@@ -111,14 +108,14 @@ async function removeRows(
     const nowMs = now();
     const work = await eraseRows(trx, { tenant, hash, subjects, conversationIds, nowMs });
     const id = await startErasure(trx, { tenant, nowMs, actor, subjectHash }, work);
-    if (of.replaces !== undefined) await trx.deleteFrom("erasures").where("id", "=", of.replaces).execute();
+    if (of.replaces !== undefined) await trx.deleteFrom("erasures").where("id", "in", of.replaces).execute();
     return { id, tenant, subjectHash, state: "started", actor, startedAtMs: nowMs, finishedAtMs: null, work };
   }, DATABASE);
 }
 
 async function removeRest(erasure: Erasure, isBusy: (runId: string) => boolean, deps: EraserDeps): Promise<ErasureReport> {
   const { id, tenant, work } = erasure;
-  for (const digest of work.objects) await deps.artifacts.delete(digest);
+  await deleteObjects(deps, work.objects);
   const taught = await learnedFrom({ tenant, conversationIds: work.conversationIds, learned: work.learned }, deps);
   if (work.batches.some(({ runId }) => isBusy(runId))) return reportOf(erasure, taught);
   for (const batch of work.batches) await deps.runFiles.removeBatch(batch);
@@ -133,13 +130,13 @@ async function removeRest(erasure: Erasure, isBusy: (runId: string) => boolean, 
       .returning("id")
       .executeTakeFirst();
     // Another process was faster.
-    if (marked === undefined) return;
-    const { removed, runs, adapters, endedRuns } = report;
+    if (marked === undefined || !isWorthRemembering(erasure)) return;
+    const { removed, runs, adapters, endedRuns, sharedConversations } = report;
     await trx
       .insertInto("audit")
       .values({
         ...{ at_ms: nowMs, actor: erasure.actor, action: "subject_erased", subject: erasure.subjectHash },
-        body: JSON.stringify({ erasure: id, tenant, removed, runs, adapters, endedRuns }),
+        body: JSON.stringify({ erasure: id, tenant, removed, sharedConversations, runs, adapters, endedRuns }),
       })
       .execute();
   });
@@ -147,19 +144,41 @@ async function removeRest(erasure: Erasure, isBusy: (runId: string) => boolean, 
 }
 
 /** One rewriting of the files serves every erasure that is through. Objects are deleted once more: somebody who was killed may have brought one back in between. */
-async function compact({ database, artifacts, log }: EraserDeps): Promise<void> {
+async function compact(deps: EraserDeps): Promise<void> {
+  const { database, log } = deps;
   const through = await listErasures(database.kysely, { states: ["erased"] });
   if (through.length === 0) return;
-  for (const digest of through.flatMap(({ work }) => work.objects)) await artifacts.delete(digest);
-  await database.compact("whole");
-  const ids = through.map(({ id }) => id);
-  await database.kysely.updateTable("erasures").set({ state: "compacted" }).where("id", "in", ids).execute();
-  log.info({ erasures: ids.length }, "store compacted");
+  await deleteObjects(
+    deps,
+    through.flatMap(({ work }) => work.objects),
+  );
+  // A late piece of what is gone was never stored.
+  if (through.some(({ work }) => hasRemoved(work))) await database.compact("whole");
+  const [kept, dropped] = [through.filter(isWorthRemembering), through.filter((erasure) => !isWorthRemembering(erasure))];
+  if (kept.length > 0) {
+    const ids = kept.map(({ id }) => id);
+    await database.kysely.updateTable("erasures").set({ state: "compacted" }).where("id", "in", ids).execute();
+    log.info({ erasures: ids.length }, "store compacted");
+  }
+  if (dropped.length > 0) {
+    const ids = dropped.map(({ id }) => id);
+    await database.kysely.deleteFrom("erasures").where("id", "in", ids).execute();
+  }
+}
+
+/** A late piece that took nothing with it is no event. */
+function isWorthRemembering({ subjectHash, work }: Erasure): boolean {
+  return subjectHash !== "" || hasRemoved(work);
+}
+
+function hasRemoved({ removed }: ErasureWork): boolean {
+  return Object.values(removed).some((rows) => rows > 0);
 }
 
 function reportOf(
   { id, tenant, subjectHash, state, work }: Erasure,
   { runs, adapters }: { runs: readonly string[]; adapters: readonly LearnedAdapter[] },
 ): ErasureReport {
-  return { id, tenant, subjectHash, state, removed: work.removed, runs, adapters, endedRuns: work.endedRuns };
+  const { removed, endedRuns, sharedConversations } = work;
+  return { id, tenant, subjectHash, state, removed, sharedConversations, runs, adapters, endedRuns };
 }

@@ -124,18 +124,18 @@ async function saveGroup(group: TrajectoryGroup, summary: GroupSummary, deps: It
       .onConflict((conflict) => conflict.doNothing())
       .execute(),
   );
-  if (announced) await deps.artifacts.put(body);
   const isKept =
     announced &&
-    (await unlessErased((trx) =>
-      trx
+    (await unlessErased(async (trx) => {
+      // While no erasure can begin: one would look for the object before it is there.
+      await deps.artifacts.put(body);
+      await trx
         .insertInto("groups")
         .values({ ...row, summary: JSON.stringify(summary) })
         .onConflict((conflict) => conflict.column("id").doNothing())
-        .execute(),
-    ));
+        .execute();
+    }));
   if (isKept) return;
-  if (announced) await deps.artifacts.delete(digest);
   deps.log.info({ group_id: group.groupId, run_id: group.runId }, "group left out: a subject in it was erased");
 }
 

@@ -5,14 +5,9 @@ import type { Database } from "../store/database.ts";
 import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import { expireClaims, expireConversations, expireFeedback, expireLoose, expireMedia, type Expiry } from "../trajectory/expire.ts";
+import { NOTICE_MS, retentionInForce, type RetentionDays } from "./retention-notice.ts";
 import type { RunFiles } from "./run-files.ts";
 import { namedAdapters, neededConversations, unfinishedRuns } from "./still-needed.ts";
-
-/** How long a tenant's data is kept (config: `tenants.*.retention`). */
-export interface RetentionDays {
-  capturedDays: number;
-  nightsDays: number;
-}
 
 /** What one sweep removed, by kind. */
 export interface RetentionReport {
@@ -59,22 +54,66 @@ export function createRetention(tenants: Readonly<Record<string, RetentionDays>>
           taken = await batch();
         }
       };
-      for (const [tenant, days] of Object.entries(tenants)) {
-        await sweepCaptured({ tenant, beforeMs: atMs - days.capturedDays * DAY_MS, limit: ROWS_AT_ONCE }, { ...deps, count, exhaust });
-        await sweepNights({ tenant, beforeMs: atMs - days.nightsDays * DAY_MS, limit: RUNS_AT_ONCE }, { ...deps, count, exhaust });
+      const inForce = await noticed(tenants, atMs, deps);
+      const { attempt, failed } = createAttempts(deps.log, signal);
+      for (const [tenant, days] of inForce) {
+        if (days === null) continue;
+        const captured = { tenant, beforeMs: atMs - days.capturedDays * DAY_MS, limit: ROWS_AT_ONCE };
+        const nights = { tenant, beforeMs: atMs - days.nightsDays * DAY_MS, limit: RUNS_AT_ONCE };
+        await attempt(() => sweepCaptured(captured, { ...deps, count, exhaust }));
+        await attempt(() => sweepNights(nights, { ...deps, count, exhaust }));
       }
-      const longestMs = atMs - Math.max(...Object.values(tenants).map(({ nightsDays }) => nightsDays)) * DAY_MS;
-      await exhaust(ROWS_AT_ONCE, () => expireReplies(deps.database, longestMs, count));
-      await sweepFiles(longestMs, { ...deps, count });
+      // Replies and files know no tenant: the one that keeps its nights longest decides.
+      const longestDays = Math.max(...[...inForce.values()].map((days) => days?.nightsDays ?? Number.POSITIVE_INFINITY));
+      if (Number.isFinite(longestDays)) {
+        const beforeMs = atMs - longestDays * DAY_MS;
+        await attempt(() => exhaust(ROWS_AT_ONCE, () => expireReplies(deps.database, beforeMs, count)));
+        await attempt(() => sweepFiles(beforeMs, { ...deps, count }));
+      }
       const report = { atMs, removed: Object.fromEntries(removed) };
       if (removed.size > 0) {
         await deps.database.compact("space");
         deps.log.info({ removed: report.removed }, "retention removed what was too old");
       }
+      if (failed.length > 0) throw failed[0];
       await remember(deps.database, report);
       return report;
     },
   };
+}
+
+/** What one part of a sweep cannot do holds back no other; the sweep fails when all have been tried. */
+function createAttempts(log: Logger, signal: AbortSignal | undefined) {
+  const failed: unknown[] = [];
+  const attempt = async (work: () => Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      signal?.throwIfAborted();
+      log.warn({ err: error }, "a part of retention failed, the others go on");
+      failed.push(error);
+    }
+  };
+  return { attempt, failed };
+}
+
+/** What each tenant's retention is just now; null where nothing may go yet. */
+async function noticed(
+  tenants: Readonly<Record<string, RetentionDays>>,
+  nowMs: number,
+  { database, log }: RetentionDeps,
+): Promise<Map<string, RetentionDays | null>> {
+  const inForce = new Map<string, RetentionDays | null>();
+  for (const [tenant, configured] of Object.entries(tenants)) {
+    const { days, isNew } = await retentionInForce(database, tenant, configured, nowMs);
+    inForce.set(tenant, days);
+    if (isNew)
+      log.warn(
+        { tenant, ...configured, from: new Date(nowMs + NOTICE_MS).toISOString() },
+        "what is older than a new retention keeps will go",
+      );
+  }
+  return inForce;
 }
 
 /** The last sweep that was done; null before the first. */
@@ -99,7 +138,7 @@ async function sweepCaptured(old: Expiry, { database, artifacts, now, count, exh
   await exhaust(old.limit, () => expireFeedback(database.kysely, old, count));
   const remove = (digest: Digest): Promise<void> => artifacts.delete(digest);
   await exhaust(old.limit, () => expireClaims(database, { ...old, nowMs: now(), remove }, count));
-  await exhaust(old.limit, () => expireMedia(database.kysely, old, remove, count));
+  await exhaust(old.limit, () => expireMedia(database, old, artifacts, count));
 }
 
 /** Rows of a run go last: whoever is killed before finds it again. */
@@ -130,7 +169,6 @@ async function sweepNights(
   });
 }
 
-/** Replies know no tenant: the one that keeps its nights longest decides. */
 async function expireReplies(database: Database, beforeMs: number, count: Sweeping["count"]): Promise<number> {
   const { rows } = await sql<{ cache_key: string }>`
     delete from judge_results where ctid in (select ctid from judge_results where created_at_ms < ${beforeMs} limit ${ROWS_AT_ONCE})

@@ -1,5 +1,6 @@
 import { nightshiftError } from "../errors.ts";
 import type { Database } from "../store/database.ts";
+import { holdErasures } from "../store/erased-sources.ts";
 import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import { createStepMeasure, type StepMeasure } from "./step-measure.ts";
@@ -107,23 +108,31 @@ export function createRunStore(database: Database, now: () => number): RunStore 
       return rows.map((row) => ({ step: row.step, startedAtMs: row.started_at_ms, finishedAtMs: row.finished_at_ms, output: row.output }));
     },
 
-    step: (runId, step, work) => durableStep(db, { now, measure }, { runId, step }, work),
+    step: (runId, step, work) => durableStep(database, { now, measure }, { runId, step }, work),
   };
 }
 
 async function durableStep<T extends object>(
-  db: Database["kysely"],
+  database: Database,
   { now, measure }: { now: () => number; measure: StepMeasure },
   { runId, step }: { runId: string; step: string },
   work: () => Promise<T>,
 ): Promise<T> {
+  const db = database.kysely;
   const known = await finishedOutput<T>(db, runId, step);
   if (known !== null) return known;
-  await db
-    .insertInto("run_steps")
-    .values({ run_id: runId, step, started_at_ms: now(), finished_at_ms: null, output: null })
-    .onConflict((conflict) => conflict.columns(["run_id", "step"]).doNothing())
-    .execute();
+  await database.transaction(
+    async (trx) => {
+      // An erasure either finds the step begun, or has removed what the step will look up.
+      await holdErasures(trx);
+      await trx
+        .insertInto("run_steps")
+        .values({ run_id: runId, step, started_at_ms: now(), finished_at_ms: null, output: null })
+        .onConflict((conflict) => conflict.columns(["run_id", "step"]).doNothing())
+        .execute();
+    },
+    { isolation: "read committed" },
+  );
   const output = await measure({ runId, step }, work);
   const stored = await db
     .updateTable("run_steps")

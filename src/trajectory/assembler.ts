@@ -3,6 +3,7 @@ import type { Config } from "../config.ts";
 import { NightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Database } from "../store/database.ts";
+import { holdErasures } from "../store/erased-sources.ts";
 import type { Tables } from "../store/tables.ts";
 import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
@@ -33,6 +34,8 @@ interface Loaded {
   calls: readonly Call[];
 }
 
+/** Whoever closes a conversation holds its row, and another sweep finds it closed; what is decided on is read after that. */
+const READ_COMMITTED = { isolation: "read committed" } as const;
 const BATCH_CONVERSATIONS = 100;
 /** Stored bytes of spans that are decoded at once; one larger conversation is a batch of its own. */
 const BATCH_BYTES = 32 * 1024 * 1024;
@@ -60,16 +63,16 @@ export function createAssembler({ database, config, log, ...given }: AssemblerDe
     }
     const due = await prepared(complete, preparation, signal);
     const drafts = new Map(due.map((item) => [item.conversation.id, draftsOf(item, config)]));
+    const closings = due.map(({ conversation }) => closing(conversation, drafts.get(conversation.id) ?? []));
     return database.transaction(async (trx) => {
+      // A message that an erasure is removing, because nobody else uses it, would be one that this transaction takes for stored.
+      await holdErasures(trx);
       await postpone(trx, waiting);
-      const closed = await closeConversations(
-        trx,
-        due.map(({ conversation }) => closing(conversation, drafts.get(conversation.id) ?? [])),
-      );
+      const closed = await closeConversations(trx, closings);
       const kept = [...closed].flatMap((id) => drafts.get(id) ?? []);
       await learnToolSchemas(trx, kept);
       return saveTrajectories(trx, [...closed], await judge(trx, kept, config));
-    });
+    }, READ_COMMITTED);
   };
   const setAside = async ({ id, tenant, arrivals }: Conversation, nowMs: number, error: unknown): Promise<void> => {
     log.error({ err: error, conversation_id: id, tenant }, "conversation could not be assembled");
@@ -205,7 +208,7 @@ async function prepared(
   signal: AbortSignal | undefined,
 ): Promise<(Loaded & Prepared)[]> {
   const results = await prepare(
-    items.map(({ conversation: { tenant }, calls }) => ({ tenant, calls })),
+    items.map(({ conversation: { tenant, id }, calls }) => ({ tenant, id, calls })),
     preparation,
     signal,
   );

@@ -30,7 +30,7 @@ interface TraceArrival {
 const NONE_TO_COME = 0;
 
 /**
- * Files spans and log events under their conversations, in the transaction that stores them: four statements for any usual request, six when a
+ * Files spans and log events under their conversations, in the transaction that stores them: four statements for any usual request, seven when a
  * trace changes its conversation. A trace belongs to the conversation or session that any of its spans names; until one does, it is a conversation of its own.
  * A complete conversation opens again.
  *
@@ -214,6 +214,11 @@ async function moveTraces(
     update conversation_traces set conversation_id = moved.conversation
     from unnest(${moved.map(({ traceId }) => traceId)}::text[], ${moved.map(({ conversation }) => conversation)}::text[]) as moved(trace_id, conversation)
     where conversation_traces.tenant = ${tenant} and conversation_traces.trace_id = moved.trace_id`.execute(trx);
+  await trx
+    .insertInto("former_conversations")
+    .values(moved.map(({ traceId, left }) => ({ tenant, trace_id: traceId, conversation_id: left })))
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
   await trx
     .updateTable("conversations")
     .set({

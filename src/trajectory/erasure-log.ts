@@ -3,6 +3,15 @@ import type { Kysely, Selectable } from "kysely";
 import type { Digest } from "../artifact/artifact-store.ts";
 import type { Tables } from "../store/tables.ts";
 
+/** Adds removed rows to a tally. */
+export type Count = (kind: string, rows: number) => void;
+
+/** One version of a trajectory. */
+export interface Version {
+  id: string;
+  version: number;
+}
+
 /** What is left to do once an erasure's rows are gone, and what it came to. No text and no name is in it. */
 export interface ErasureWork {
   /** Objects of the artifact store that held it. */
@@ -13,13 +22,23 @@ export interface ErasureWork {
   removed: Readonly<Record<string, number>>;
   /** Conversations that are gone, by id: lineage still names them. */
   conversationIds: readonly string[];
+  /** How many of them named somebody else, too. */
+  sharedConversations: number;
   /** Runs that trained, or would have, on rollouts with its text, and from which iteration on. */
   learned: readonly { runId: string; iteration: number }[];
   /** Runs that were ended because of it. */
   endedRuns: readonly string[];
 }
 
-export const NO_WORK: ErasureWork = { objects: [], batches: [], removed: {}, conversationIds: [], learned: [], endedRuns: [] };
+export const NO_WORK: ErasureWork = {
+  objects: [],
+  batches: [],
+  removed: {},
+  conversationIds: [],
+  sharedConversations: 0,
+  learned: [],
+  endedRuns: [],
+};
 
 export interface Erasure {
   id: string;
@@ -86,6 +105,7 @@ function fromRow(row: Selectable<Tables["erasures"]>): Erasure {
     actor: row.actor,
     startedAtMs: row.started_at_ms,
     finishedAtMs: row.finished_at_ms,
-    work: row.body as unknown as ErasureWork,
+    // An older version wrote less.
+    work: { ...NO_WORK, ...(row.body as Partial<ErasureWork>) },
   };
 }

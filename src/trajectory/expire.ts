@@ -1,9 +1,12 @@
 import { type Kysely, sql } from "kysely";
-import type { Digest } from "../artifact/artifact-store.ts";
+import type { ArtifactStore, Digest } from "../artifact/artifact-store.ts";
 import type { Database } from "../store/database.ts";
+import { eraseAlone } from "../store/erased-sources.ts";
 import type { Tables } from "../store/tables.ts";
 import { dropClaims } from "./claims.ts";
-import { removeConversations, type Count } from "./erase.ts";
+import { deleteObjects } from "./delete-objects.ts";
+import { removeConversations } from "./erase.ts";
+import type { Count } from "./erasure-log.ts";
 
 /** One batch of what is too old. Each function resolves to how many it took; less than `limit` means that no more is there. */
 export interface Expiry {
@@ -26,6 +29,7 @@ export async function expireConversations(
   // Counted when it is committed: a transaction that loses is run again.
   const counted = await database.transaction(
     async (trx) => {
+      await eraseAlone(trx);
       const removed: [string, number][] = [];
       // One that got a span since it was looked for is old no more.
       const old = await sql<{ id: string }>`
@@ -89,23 +93,22 @@ export async function expireClaims(
   return rows.length;
 }
 
-/** One batch of media whose trajectories are gone. The object goes before its rows: a process that is killed in between deletes it again. */
+/** One batch of media whose conversations are gone. The object goes before its rows: a process that is killed in between deletes it again. */
 export async function expireMedia(
-  db: Kysely<Tables>,
+  database: Database,
   { tenant, limit }: Omit<Expiry, "beforeMs">,
-  remove: (digest: Digest) => Promise<void>,
+  artifacts: Pick<ArtifactStore, "delete">,
   count: Count,
 ): Promise<number> {
-  const { rows } = await sql<{ digest: Digest; shared: boolean }>`
-    select m.digest, exists (
-      select 1 from trajectory_media o join trajectories t on t.id = o.trajectory_id and t.version = o.version where o.digest = m.digest) as shared
-    from trajectory_media m
-    where m.tenant = ${tenant} and not exists (select 1 from trajectories t where t.id = m.trajectory_id and t.version = m.version)
-    group by m.digest limit ${limit}`.execute(db);
-  for (const { digest, shared } of rows) if (!shared) await remove(digest);
+  const { rows } = await sql<{ digest: Digest }>`
+    select distinct m.digest from conversation_media m
+    where m.tenant = ${tenant} and not exists (select 1 from conversations c where c.id = m.conversation_id) limit ${limit}`.execute(
+    database.kysely,
+  );
+  const digests = rows.map(({ digest }) => digest);
+  count("media", await deleteObjects({ database, artifacts }, digests));
   await sql`
-    delete from trajectory_media m where m.tenant = ${tenant} and m.digest = any(${rows.map(({ digest }) => digest)}::text[])
-    and not exists (select 1 from trajectories t where t.id = m.trajectory_id and t.version = m.version)`.execute(db);
-  count("media", rows.filter(({ shared }) => !shared).length);
+    delete from conversation_media m where m.tenant = ${tenant} and m.digest = any(${digests}::text[])
+    and not exists (select 1 from conversations c where c.id = m.conversation_id)`.execute(database.kysely);
   return rows.length;
 }

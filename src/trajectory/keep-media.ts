@@ -1,4 +1,4 @@
-import type { ArtifactStore } from "../artifact/artifact-store.ts";
+import type { Digest } from "../artifact/artifact-store.ts";
 import { digestOf } from "../artifact/digest.ts";
 import type { Call, InferenceCall } from "../trace/call.ts";
 import type { Message } from "../trace/message.ts";
@@ -7,38 +7,33 @@ import { type Media, type MediaReference, replaceMedia } from "../trace/media.ts
 /** Takes images and sounds out of messages and into the artifact store. */
 export interface MediaKeeper {
   /**
-   * The same calls with references in place of what lay in their messages, once it is stored durably. Idempotent: the same bytes are one object.
+   * The calls of a conversation with references in place of what lay in their messages, once it is stored durably. Idempotent: the same bytes are one object.
    * @throws NightshiftError of the artifact store: then nothing of it may be saved
    */
-  keep(calls: readonly Call[], options?: { signal?: AbortSignal | undefined }): Promise<Kept>;
+  keep(conversation: { tenant: string; id: string }, calls: readonly Call[]): Promise<Kept>;
 }
 
 export interface Kept {
-  calls: Call[];
+  calls: readonly Call[];
   /** Digests of what was put into the store for these calls. A message of a sender may name others, which are nobody's proof of anything. */
   digests: ReadonlySet<string>;
 }
 
-/** @param maxBytes what is larger is left out; its reference then has no `file_id`, and its call is damaged */
-export function createMediaKeeper({ artifacts, maxBytes }: { artifacts: Pick<ArtifactStore, "put">; maxBytes: number }): MediaKeeper {
+export interface MediaKeeperDeps {
+  /** Puts media into the store as this conversation's. Resolves to false, with nothing stored, where the conversation is gone. */
+  store: (conversation: { tenant: string; id: string }, media: ReadonlyMap<Digest, Uint8Array>) => Promise<boolean>;
+  /** What is larger is left out; its reference then has no `file_id`, and its call is damaged. */
+  maxBytes: number;
+}
+
+export function createMediaKeeper({ store, maxBytes }: MediaKeeperDeps): MediaKeeper {
   return {
-    async keep(calls, { signal } = {}) {
-      const digests = new Set<string>();
-      const kept: Call[] = [];
-      for (const call of calls) {
-        if (call.kind !== "inference") {
-          kept.push(call);
-          continue;
-        }
-        const { call: lighter, media } = withoutMedia(call, maxBytes);
-        for (const [digest, bytes] of media) {
-          if (digests.has(digest)) continue;
-          await artifacts.put(bytes, signal === undefined ? {} : { signal });
-          digests.add(digest);
-        }
-        kept.push(lighter);
-      }
-      return { calls: kept, digests };
+    async keep(conversation, calls) {
+      const media = new Map<Digest, Uint8Array>();
+      const lighter = calls.map((call) => (call.kind === "inference" ? withoutMedia(call, maxBytes, media) : call));
+      // Of a conversation that is gone nothing will be saved.
+      const isKept = media.size === 0 || (await store(conversation, media));
+      return { calls: lighter, digests: isKept ? new Set(media.keys()) : new Set() };
     },
   };
 }
@@ -56,8 +51,8 @@ export function mediaOf(messages: readonly Message[], digests: ReadonlySet<strin
   return [...found];
 }
 
-function withoutMedia(call: InferenceCall, maxBytes: number): { call: InferenceCall; media: Map<string, Uint8Array> } {
-  const media = new Map<string, Uint8Array>();
+/** Adds what it takes out to `media`. */
+function withoutMedia(call: InferenceCall, maxBytes: number, media: Map<Digest, Uint8Array>): InferenceCall {
   let isTooLarge = false;
   const refer = ({ modality, mimeType, bytes }: Media): MediaReference => {
     const reference: MediaReference = { type: "file", modality, mime_type: mimeType, size: bytes.length };
@@ -71,5 +66,5 @@ function withoutMedia(call: InferenceCall, maxBytes: number): { call: InferenceC
   };
   const lighten = (messages: readonly Message[]) => messages.map((message) => replaceMedia(message, refer));
   const lighter = { ...call, input: lighten(call.input), output: lighten(call.output) };
-  return { call: isTooLarge ? { ...lighter, damage: [...new Set([...call.damage, "dangling_ref" as const])].sort() } : lighter, media };
+  return isTooLarge ? { ...lighter, damage: [...new Set([...call.damage, "dangling_ref" as const])].sort() } : lighter;
 }

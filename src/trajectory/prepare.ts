@@ -22,12 +22,15 @@ export interface Prepared {
 
 /** Media first: what is examined are words. In the order of `conversations`. @throws what the store and the detector throw: then nothing of it may be saved */
 export async function prepare(
-  conversations: readonly { tenant: string; calls: readonly Call[] }[],
+  conversations: readonly { tenant: string; id: string; calls: readonly Call[] }[],
   { media, examiner }: Preparation,
   signal: AbortSignal | undefined,
 ): Promise<Prepared[]> {
   const kept: Prepared[] = [];
-  for (const { calls } of conversations) kept.push(media === null ? { calls, digests: new Set() } : await media.keep(calls, { signal }));
+  for (const { calls, ...conversation } of conversations) {
+    signal?.throwIfAborted();
+    kept.push(media === null ? { calls, digests: new Set() } : await media.keep(conversation, calls));
+  }
   if (examiner === null) return kept;
   const items = conversations.map(({ tenant }, index) => ({ tenant, calls: kept[index]?.calls ?? [] }));
   const examined = await examiner.examine(items, { signal });

@@ -33,7 +33,6 @@ export async function saveTrajectories(
   await supersede(trx, conversationIds, unchanged);
   await insertMessages(trx, created);
   for (const rows of insertable(created.map(rowOf))) await trx.insertInto("trajectories").values(rows).execute();
-  for (const rows of insertable(created.flatMap(mediaRows))) await trx.insertInto("trajectory_media").values(rows).execute();
   for (const trajectory of unchanged) {
     const { id, version, ...columns } = rowOf(trajectory);
     await trx.updateTable("trajectories").set(columns).where("id", "=", id).where("version", "=", version).execute();
@@ -89,10 +88,6 @@ async function insertMessages(trx: Kysely<Tables>, trajectories: readonly Trajec
       .onConflict((conflict) => conflict.doNothing())
       .execute();
   }
-}
-
-function mediaRows({ id, version, tenant, media = [] }: Trajectory): Insertable<Tables["trajectory_media"]>[] {
-  return media.map((digest) => ({ digest, trajectory_id: id, version, tenant }));
 }
 
 function rowOf(trajectory: Trajectory): Insertable<Tables["trajectories"]> {

@@ -1,4 +1,4 @@
-import type { Kysely } from "kysely";
+import { type Kysely, sql } from "kysely";
 import { holdErasures } from "../store/erased-sources.ts";
 import type { Tables } from "../store/tables.ts";
 import type { LogEvent, Span } from "../trace/span.ts";
@@ -27,14 +27,19 @@ export async function screenErased(
   const buriedAt = await tombstonesAmong(trx, tenant, hashes);
   if (buriedAt.size === 0) return new Set();
   const betrayed = new Set<string>();
+  const named = new Set<string>();
   const isOld = (record: TelemetryRecord, subject: Buried): boolean => {
     const atMs = buriedAt.get(hash(subject));
     return atMs !== undefined && (receivedAtMs <= atMs || beganAtMs(record) <= atMs);
   };
-  for (const [record, { subjects }] of namesOf) {
-    if (record.traceId !== null && subjects.some((subject) => isOld(record, subject))) betrayed.add(record.traceId);
+  for (const [record, { stories, subjects }] of namesOf) {
+    if (!subjects.some((subject) => isOld(record, subject))) continue;
+    if (record.traceId !== null) betrayed.add(record.traceId);
+    for (const { kind, id } of stories) if (kind === "conversation") named.add(id);
   }
-  if (betrayed.size > 0) await eraseLate(trx, { tenant, hash, nowMs }, [...betrayed]);
+  if (betrayed.size > 0 || named.size > 0) {
+    await eraseLate(trx, { tenant, hash, nowMs }, { traceIds: [...betrayed], conversationIds: [...named] });
+  }
   const isRefused = (record: TelemetryRecord): boolean => {
     const { stories, subjects } = namesOf.get(record) ?? { stories: [], subjects: [] };
     const isBetrayed = record.traceId !== null && betrayed.has(record.traceId);
@@ -56,24 +61,22 @@ function beganAtMs(record: TelemetryRecord): number {
   return Number(("startNs" in record ? record.startNs : record.timeNs) / 1_000_000n);
 }
 
-/** Pieces of these traces may have come before the one that names the subject. */
+/** Pieces of these traces and conversations may have come before the one that names the subject. */
 async function eraseLate(
   trx: Kysely<Tables>,
   { tenant, hash, nowMs }: { tenant: string; hash: TombstoneHash; nowMs: number },
-  traceIds: readonly string[],
+  late: { traceIds: readonly string[]; conversationIds: readonly string[] },
 ): Promise<void> {
-  await bury(
-    trx,
-    { tenant, hash, atMs: nowMs },
-    traceIds.map((id) => ({ kind: "trace", id })),
-  );
-  const rows = await trx
-    .selectFrom("conversation_traces")
-    .select("conversation_id")
-    .where("tenant", "=", tenant)
-    .where("trace_id", "in", traceIds)
-    .execute();
-  const conversationIds = [...new Set(rows.map((row) => row.conversation_id))];
+  await bury(trx, { tenant, hash, atMs: nowMs }, [
+    ...late.traceIds.map((id): Buried => ({ kind: "trace", id })),
+    ...late.conversationIds.map((id): Buried => ({ kind: "conversation", id })),
+  ]);
+  const { rows } = await sql<{ id: string }>`
+    select conversation_id as id from conversation_traces where tenant = ${tenant} and trace_id = any(${late.traceIds}::text[])
+    union select f.conversation_id from former_conversations f where f.tenant = ${tenant} and f.trace_id = any(${late.traceIds}::text[])
+      and not exists (select 1 from conversation_traces o where o.conversation_id = f.conversation_id)
+    union select id from conversations where tenant = ${tenant} and id = any(${late.conversationIds}::text[])`.execute(trx);
+  const conversationIds = rows.map(({ id }) => id);
   if (conversationIds.length === 0) return;
   await requestErasure(trx, { tenant, nowMs, conversationIds });
 }

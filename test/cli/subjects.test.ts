@@ -3,12 +3,19 @@ import { runCli } from "../../src/cli/program.ts";
 import { cli, stubApi, type StubApi } from "./terminal.ts";
 
 const VIEW = {
-  ...{ tenant: "shop", subjectHash: "ab12", isWholeKey: true, held: { conversations: 2, spans: 9 }, runs: ["run-1"] },
+  ...{
+    tenant: "shop",
+    subjectHash: "ab12",
+    isWholeKey: true,
+    held: { conversations: 2, spans: 9 },
+    sharedConversations: 1,
+    runs: ["run-1"],
+  },
   adapters: [{ name: "shop-3-abc", digest: "sha256:a", runId: "run-1", how: "trained" }],
   erasures: [],
 };
 const REPORT = {
-  ...{ id: "e-1", tenant: "shop", subjectHash: "ab12", state: "started", removed: { spans: 9, trajectories: 2 } },
+  ...{ id: "e-1", tenant: "shop", subjectHash: "ab12", state: "started", removed: { spans: 9, trajectories: 2 }, sharedConversations: 1 },
   ...{ runs: ["run-1"], endedRuns: ["run-2"], isWholeKey: false, adapters: VIEW.adapters },
 };
 let api: StubApi;
@@ -42,7 +49,9 @@ test("subjects erase asks first: without anybody to ask, or with a no, nothing i
   expect(asked()).toEqual(["GET /v1/subjects/anna%2F1", "GET /v1/subjects/anna%2F1"]);
   expect(await answered(true)).toBe(0);
   expect(asked()).toEqual(["GET /v1/subjects/anna%2F1", "DELETE /v1/subjects/anna%2F1?actor=eva"]);
-  expect(questions[0]).toMatch(/^Erase anna\/1 for good \(spans 9, conversations 2; 1 adapters learned from it and stay\)\?$/);
+  expect(questions[0]).toMatch(
+    /^Erase anna\/1 for good \(spans 9, conversations 2; 1 adapters learned from it and stay; 1 of its conver.+\)\?$/,
+  );
 });
 
 test("subjects erase --yes does not ask, and says what is still to go and what stays", async () => {

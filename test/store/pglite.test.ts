@@ -26,7 +26,7 @@ describe("migrations", () => {
   test("step by step back removes every table, forward again restores them", async () => {
     const tables = async () => (await database.kysely.introspection.getTables()).map(({ name }) => name).toSorted();
     const before = await tables();
-    expect(before).toHaveLength(28);
+    expect(before).toHaveLength(29);
     const undone: string[] = [];
     for (let name = await migrateBack(database.kysely); name !== null; name = await migrateBack(database.kysely)) undone.push(name);
     expect(undone.at(-1)).toBe("0001-initial");
@@ -56,6 +56,42 @@ describe("migrations", () => {
     expect(await step()).toEqual({ scenarios: [scenario("s2"), scenario("s1")] });
     await database.migrate();
     expect(await step()).toEqual({ scenarioIds: ["s2", "s1"] });
+  });
+
+  test("0004 knows whose media and groups there are from what was written down before it, and takes it back", async () => {
+    const db = database.kysely;
+    while ((await migrateBack(db)) !== "0004-erasure-reach");
+    const trajectory = {
+      ...{ id: "t", conversation_id: "c", conversation_key: "k", tenant: "t", agent: "a", started_at_ms: 1, ended_at_ms: 2 },
+      ...{ content_hash: "h", message_hashes: "[]", body: JSON.stringify({ media: ["sha256:a"] }), trainable: true, reasons: "[]" },
+    };
+    for (const version of [1, 2])
+      await db
+        .insertInto("trajectories")
+        .values({ ...trajectory, version, superseded: version === 1 })
+        .execute();
+    await sql`insert into trajectory_media values ('sha256:a', 't', 1, 't'), ('sha256:a', 't', 2, 't'), ('sha256:gone', 'x', 1, 't')`.execute(
+      db,
+    );
+    const run = { run_id: "r4", id: "s4", split: "train", body: JSON.stringify({ trajectoryId: "t" }) } as const;
+    await db.insertInto("scenarios").values(run).execute();
+    await db.insertInto("runs").values({ id: "r4", tenant: "t", agent: "b", state: "failed", started_at_ms: 7, plan: "{}" }).execute();
+    const group = { id: "g4", run_id: "r4", iteration: 1, scenario_id: "s4", body_digest: "sha256:g", summary: "{}" };
+    await db.insertInto("groups").values(group).execute();
+    await db.insertInto("judge_results").values({ cache_key: "old", body: "{}", created_at_ms: 1 }).execute();
+    await database.migrate();
+    const media = await db.selectFrom("conversation_media").select(["conversation_id", "digest"]).orderBy("digest").execute();
+    expect(media).toEqual([
+      { conversation_id: "c", digest: "sha256:a" },
+      { conversation_id: "", digest: "sha256:gone" },
+    ]);
+    const sources = await db.selectFrom("object_sources").select("source").where("digest", "=", "sha256:g").orderBy("source").execute();
+    expect(sources.map(({ source }) => source)).toEqual(["s4", "t"]);
+    expect(await db.selectFrom("judge_results").selectAll().execute()).toEqual([]);
+    await migrateBack(db);
+    const back = await sql<{ version: number }>`select version from trajectory_media order by version`.execute(db);
+    expect(back.rows).toEqual([{ version: 1 }, { version: 2 }]);
+    await database.migrate();
   });
 
   test("a database of a newer version is refused", async () => {

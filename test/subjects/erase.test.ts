@@ -191,5 +191,5 @@ test("pictures go with who showed them, but for those that somebody else showed 
   expect(await there()).toEqual([false, true]);
   await erase("paul");
   expect(await there()).toEqual([false, false]);
-  expect(await database.kysely.selectFrom("trajectory_media").selectAll().execute()).toEqual([]);
+  expect(await database.kysely.selectFrom("conversation_media").selectAll().execute()).toEqual([]);
 });

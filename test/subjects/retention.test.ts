@@ -202,5 +202,5 @@ test("pictures go with the last conversation that has them", async () => {
   at(142);
   expect((await sweep()).removed).toMatchObject({ media: 1 });
   expect(await there()).toEqual([false, false]);
-  expect(await database.kysely.selectFrom("trajectory_media").selectAll().execute()).toEqual([]);
+  expect(await database.kysely.selectFrom("conversation_media").selectAll().execute()).toEqual([]);
 });

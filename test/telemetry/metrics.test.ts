@@ -24,7 +24,7 @@ import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../
 import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
-import { adapterAgent, measureElection, measureKafka, measureUpkeep, slowTrainer, UP } from "./parts.ts";
+import { adapterAgent, measureElection, measureKafka, measureRefused, measureUpkeep, slowTrainer, UP } from "./parts.ts";
 
 // Before anything else: components create their instruments when they are created.
 const meter = meterInMemory();
@@ -93,16 +93,16 @@ test("capture: a record that ingest fails to store is measured with the reason",
   const record = { signal: "traces", body: new Uint8Array(), encoding: "identity", redacted: true, receivedAtMs: Date.now() } as const;
   await expect(transport.publish({ ...record, tenant: "nobody" })).rejects.toMatchObject({ code: "tenant_unknown" });
   await capture.close();
-  expect(await meter.points("nightshift.ingest.delay")).toContainEqual({
-    attributes: { "nightshift.signal": "traces", "error.type": "tenant_unknown" },
-    value: 1,
-  });
+  const attributes = { "nightshift.signal": "traces", "error.type": "tenant_unknown" };
+  expect(await meter.points("nightshift.ingest.delay")).toContainEqual({ attributes, value: 1 });
 });
 
-test("control: whether this replica leads, and not when its term is over; what it erased, and what had become too old", async () => {
+test("control: whether this replica leads, and not when its term is over; what it erased or did not store any more, and what had become too old", async () => {
   const values = await measureElection(database, () => meter.points("nightshift.control.leader"));
   expect(values.map((points) => points.map(({ value }) => value))).toEqual([[1], [0]]);
   await measureUpkeep({ database, artifacts });
+  await measureRefused({ database, artifacts, dataDir: directory });
+  expect(await meter.points("nightshift.ingest.refused")).toEqual([{ attributes: { "nightshift.signal": "traces" }, value: 1 }]);
   expect(await meter.points("nightshift.erasures")).toEqual([{ attributes: {}, value: 1 }]);
   expect(await meter.points("nightshift.retention.removed")).toEqual([{ attributes: { "nightshift.kind": "feedback" }, value: 1 }]);
 });

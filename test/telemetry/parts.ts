@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { startCapture } from "../../src/app/capture.ts";
+import { parseConfig } from "../../src/config.ts";
 import { nightshiftError } from "../../src/errors.ts";
 import { silentLog } from "../../src/log.ts";
 import { createAdapterAgent, type AdapterAgent } from "../../src/serving/adapter-agent.ts";
@@ -10,8 +12,11 @@ import { acquireAlone, createElection } from "../../src/store/election.ts";
 import { createEraser } from "../../src/training/eraser.ts";
 import { createRetention } from "../../src/training/retention.ts";
 import type { JobRunner } from "../../src/training/job-runner.ts";
+import { bury, tombstoneHash } from "../../src/trajectory/tombstones.ts";
+import { createInlineTransport } from "../../src/transport/inline.ts";
 import { createDeadLetters } from "../../src/transport/kafka/dead-letter.ts";
 import { createLagMeter } from "../../src/transport/kafka/lag.ts";
+import { protobuf, spanJson, traceRequest } from "../fixtures/otlp/build.ts";
 
 export const UP = { name: "shop-1-aaaaaaaaaaaa", digest: "sha256:a" };
 
@@ -106,9 +111,24 @@ export async function measureUpkeep(deps: { database: Database; artifacts: Artif
     .insertInto("feedback")
     .values({ ...said, tenant: "measured" })
     .execute();
-  const retention = createRetention(
-    { measured: { capturedDays: 1, nightsDays: 1 } },
-    { ...parts, sweepCache: null, now: () => 200_000_000 },
-  );
+  let nowMs = 200_000_000;
+  const retention = createRetention({ measured: { capturedDays: 1, nightsDays: 1 } }, { ...parts, sweepCache: null, now: () => nowMs });
   await retention.sweep();
+  nowMs += 86_400_000;
+  await retention.sweep();
+}
+
+/** A span of somebody who was erased, received before that. */
+export async function measureRefused(deps: { database: Database; artifacts: ArtifactStore; dataDir: string }): Promise<void> {
+  const log = silentLog();
+  const transport = createInlineTransport({ log });
+  const capture = await startCapture(
+    { ...parseConfig({ collector: { port: 0 } }), dataDir: deps.dataDir },
+    { ...deps, transport, log, now: Date.now },
+  );
+  const { kysely } = deps.database;
+  await bury(kysely, { tenant: "default", hash: await tombstoneHash(kysely, "default"), atMs: 2 }, [{ kind: "subject", id: "anna" }]);
+  const body = protobuf(traceRequest([spanJson({ attributes: { "user.id": "anna" } })]));
+  await transport.publish({ tenant: "default", signal: "traces", body, encoding: "identity", redacted: true, receivedAtMs: 1 });
+  await capture.close();
 }

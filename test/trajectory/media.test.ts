@@ -35,7 +35,7 @@ afterEach(async () => {
     "conversation_traces",
     "messages",
     "trajectories",
-    "trajectory_media",
+    "conversation_media",
   ] as const) {
     await database.kysely.deleteFrom(table).execute();
   }
@@ -52,11 +52,18 @@ const REFERENCE = { type: "file", modality: "image", mime_type: "image/png", siz
 const BASE64 = PNG.toString("base64");
 const DATA_URL = `data:image/png;base64,${BASE64}`;
 
-const keeper = (maxBytes = 1_000) => createMediaKeeper({ artifacts, maxBytes });
+const keeper = (maxBytes = 1_000) =>
+  createMediaKeeper({
+    maxBytes,
+    store: async (_, media) => {
+      for (const bytes of media.values()) await artifacts.put(bytes);
+      return true;
+    },
+  });
 const inference = (message: Message): Call => ({ kind: "inference", input: [message], output: [], damage: [] }) as unknown as Call;
 
 async function kept(part: Part, maxBytes?: number) {
-  const { calls, digests } = await keeper(maxBytes).keep([inference({ role: "user", parts: [part] })]);
+  const { calls, digests } = await keeper(maxBytes).keep({ tenant: "default", id: "c1" }, [inference({ role: "user", parts: [part] })]);
   const [call] = calls;
   return { part: call?.kind === "inference" ? call.input[0]?.parts[0] : undefined, damage: call?.damage, digests };
 }
@@ -148,7 +155,7 @@ function configured(tenant: object = {}): Config {
 
 function assemblerOf(tenant: object = {}, store: ArtifactStore = artifacts) {
   const config = configured(tenant);
-  return createAssembler({ database, config, log: silentLog(), ...openPreparation(config, { keys, artifacts: store }) });
+  return createAssembler({ database, config, log: silentLog(), ...openPreparation(config, { database, keys, artifacts: store }) });
 }
 
 const send = (spans: Parameters<typeof ingest>[2], atMs = 1_000) => ingest(database, configured().agents, spans, atMs);
@@ -171,8 +178,8 @@ describe("in the assembler", () => {
     const [trajectory] = await assemblerOf().sweep(5_000);
     expect(trajectory?.messages[0]?.parts).toEqual([text("What is this?"), REFERENCE]);
     expect(trajectory?.media).toEqual([REFERENCE.file_id]);
-    expect(await database.kysely.selectFrom("trajectory_media").selectAll().execute()).toEqual([
-      { digest: REFERENCE.file_id, trajectory_id: trajectory?.id, version: 1, tenant: "default" },
+    expect(await database.kysely.selectFrom("conversation_media").selectAll().execute()).toEqual([
+      { digest: REFERENCE.file_id, conversation_id: trajectory?.conversationId, tenant: "default" },
     ]);
     expect(JSON.stringify(await database.kysely.selectFrom("messages").selectAll().execute())).not.toContain(BASE64);
   });
@@ -184,7 +191,7 @@ describe("in the assembler", () => {
     ]);
     const [trajectory] = await assemblerOf().sweep(5_000);
     expect(trajectory?.media).toBeUndefined();
-    expect(await database.kysely.selectFrom("trajectory_media").selectAll().execute()).toEqual([]);
+    expect(await database.kysely.selectFrom("conversation_media").selectAll().execute()).toEqual([]);
   });
 
   test("while the store does not answer the conversation waits", async () => {

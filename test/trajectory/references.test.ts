@@ -45,7 +45,7 @@ function assemblerOf(tenant: object = {}) {
     database,
     config,
     log: silentLog(),
-    ...openPreparation(config, { keys: new Map([["default", KEY]]), artifacts }),
+    ...openPreparation(config, { database, keys: new Map([["default", KEY]]), artifacts }),
   });
 }
 
