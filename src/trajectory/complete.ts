@@ -37,12 +37,19 @@ export function completionOf(input: CompletionInput, limits: CompletionLimits, n
 
 /** Whether an answer asks for a tool that nobody was seen to have run: neither a span of it nor a later request with its result. */
 export function toolCallDangles(calls: readonly Call[]): boolean {
-  const inferences = calls.filter((call) => call.kind === "inference");
-  const parts = (messages: readonly Message[]): Part[] => messages.flatMap((message) => message.parts);
-  const asked = inferences.flatMap((call) => parts(call.output).filter(isToolCall));
+  const asked = calls.flatMap((call) => (call.kind === "inference" ? toolCallsIn(call.output) : []));
+  if (asked.length === 0) return false;
   const answered = new Set<string | undefined>();
-  for (const call of inferences) for (const part of parts(call.input)) if (isToolCallResponse(part)) answered.add(part.id);
-  for (const call of calls) if (call.kind === "tool") answered.add(call.toolCallId ?? call.toolName);
+  for (const call of calls) {
+    if (call.kind === "tool") answered.add(call.toolCallId ?? call.toolName);
+    if (call.kind !== "inference") continue;
+    // In loops: every call repeats the messages of those before it, and lists of their parts were a tenth of ingest.
+    for (const { parts } of call.input) for (const part of parts) if (isToolCallResponse(part)) answered.add(part.id);
+  }
   const withoutId = answered.has(undefined);
   return asked.some(({ id, name }) => !answered.has(id) && !answered.has(name) && !withoutId);
+}
+
+function toolCallsIn(messages: readonly Message[]) {
+  return messages.flatMap(({ parts }) => parts.filter(isToolCall));
 }

@@ -31,20 +31,36 @@ export async function saveTrajectories(
     (same ? unchanged : created).push({ ...draft, version, contentHash });
   }
   await supersede(trx, conversationIds, unchanged);
-  await insertMessages(trx, created);
-  for (const rows of insertable(created.map(rowOf))) await trx.insertInto("trajectories").values(rows).execute();
+  const stored = createStoredForms();
+  await insertMessages(trx, created, stored);
+  for (const rows of insertable(created.map((trajectory) => rowOf(trajectory, stored)))) await trx.insertInto("trajectories").values(rows).execute();
   for (const trajectory of unchanged) {
-    const { id, version, ...columns } = rowOf(trajectory);
+    const { id, version, ...columns } = rowOf(trajectory, stored);
     await trx.updateTable("trajectories").set(columns).where("id", "=", id).where("version", "=", version).execute();
   }
   return created;
 }
 
-/** Address of a message in its tenant: equal texts of two tenants stay two rows, or one could learn that the other has it. */
-function messageHashOf(tenant: string, message: Message): string {
-  return createHash("sha256")
-    .update(`${tenant}\n${storableJson(message)}`)
-    .digest("hex");
+/** A message as it is stored. */
+interface StoredMessage {
+  /** Its address in its tenant: equal texts of two tenants stay two rows, or one could learn that the other has it. */
+  hash: string;
+  body: string;
+}
+
+type StoredForms = (tenant: string, message: Message) => StoredMessage;
+
+/** Each message is written as JSON and hashed once, though rows of trajectories name what rows of messages hold. */
+function createStoredForms(): StoredForms {
+  const known = new Map<Message, StoredMessage>();
+  return (tenant, message) => {
+    const found = known.get(message);
+    if (found !== undefined) return found;
+    const body = storableJson(message);
+    const form = { hash: createHash("sha256").update(`${tenant}\n${body}`).digest("hex"), body };
+    known.set(message, form);
+    return form;
+  };
 }
 
 /** What a trajectory teaches. Times, ids of spans and the verdict are no part of it. */
@@ -75,12 +91,15 @@ async function supersede(trx: Kysely<Tables>, conversationIds: readonly string[]
   }
 }
 
-async function insertMessages(trx: Kysely<Tables>, trajectories: readonly Trajectory[]): Promise<void> {
-  const bodies = new Map<string, string>();
+async function insertMessages(trx: Kysely<Tables>, trajectories: readonly Trajectory[], stored: StoredForms): Promise<void> {
+  const bodies = new Map<string, StoredMessage>();
   for (const { tenant, messages } of trajectories) {
-    for (const message of messages) bodies.set(messageHashOf(tenant, message), storableJson(message));
+    for (const message of messages) {
+      const form = stored(tenant, message);
+      bodies.set(form.hash, form);
+    }
   }
-  const rows = [...bodies].map(([hash, body]) => ({ hash, body })).toSorted((a, b) => (a.hash < b.hash ? -1 : 1));
+  const rows = [...bodies.values()].toSorted((a, b) => (a.hash < b.hash ? -1 : 1));
   for (const chunk of insertable(rows)) {
     await trx
       .insertInto("messages")
@@ -90,7 +109,7 @@ async function insertMessages(trx: Kysely<Tables>, trajectories: readonly Trajec
   }
 }
 
-function rowOf(trajectory: Trajectory): Insertable<Tables["trajectories"]> {
+function rowOf(trajectory: Trajectory, stored: StoredForms): Insertable<Tables["trajectories"]> {
   const { messages, ...body } = trajectory;
   return {
     id: trajectory.id,
@@ -105,7 +124,7 @@ function rowOf(trajectory: Trajectory): Insertable<Tables["trajectories"]> {
     adapter_digest: trajectory.adapterDigest === null ? null : indexableText(trajectory.adapterDigest),
     experiment_id: trajectory.assignment?.experimentId ? indexableText(trajectory.assignment.experimentId) : null,
     content_hash: trajectory.contentHash,
-    message_hashes: JSON.stringify(messages.map((message) => messageHashOf(trajectory.tenant, message))),
+    message_hashes: JSON.stringify(messages.map((message) => stored(trajectory.tenant, message).hash)),
     body: storableJson(body),
     trainable: trajectory.verdict.trainable,
     reasons: JSON.stringify(trajectory.verdict.reasons satisfies Verdict["reasons"]),

@@ -18,13 +18,15 @@ type TelemetryRecord = Span | LogEvent;
  */
 export async function screenErased(
   trx: Kysely<Tables>,
-  { tenant, hash, receivedAtMs, nowMs }: { tenant: string; hash: TombstoneHash; receivedAtMs: number; nowMs: number },
+  { tenant, hash: hashOf, receivedAtMs, nowMs }: { tenant: string; hash: TombstoneHash; receivedAtMs: number; nowMs: number },
   records: readonly TelemetryRecord[],
 ): Promise<ReadonlySet<TelemetryRecord>> {
   await holdErasures(trx);
   const namesOf = new Map(records.map((record) => [record, namesIn(tenant, record)]));
-  const hashes = [...new Set([...namesOf.values()].flatMap(({ stories, subjects }) => [...stories, ...subjects]).map(hash))];
-  const buriedAt = await tombstonesAmong(trx, tenant, hashes);
+  // The records of a request name a few traces and conversations over and over.
+  const hash = remembering(hashOf);
+  const hashes = new Set([...namesOf.values()].flatMap(({ stories, subjects }) => [...stories, ...subjects]).map(hash));
+  const buriedAt = await tombstonesAmong(trx, tenant, [...hashes]);
   if (buriedAt.size === 0) return new Set();
   const betrayed = new Set<string>();
   const named = new Set<string>();
@@ -46,6 +48,16 @@ export async function screenErased(
     return isBetrayed || stories.some((story) => buriedAt.has(hash(story))) || subjects.some((subject) => isOld(record, subject));
   };
   return new Set(records.filter(isRefused));
+}
+
+function remembering(hash: TombstoneHash): TombstoneHash {
+  const known = new Map<string, string>();
+  return (buried) => {
+    const key = `${buried.kind}\0${buried.id}`;
+    const found = known.get(key) ?? hash(buried);
+    known.set(key, found);
+    return found;
+  };
 }
 
 function namesIn(tenant: string, record: TelemetryRecord): { stories: Buried[]; subjects: Buried[] } {

@@ -40,6 +40,13 @@ test("every SDK is told of, and every recording is there", () => {
   expect(Object.keys(RECORDINGS)).toEqual(expect.arrayContaining([...SDKS]));
 });
 
+test("an SDK's own gRPC exporter sends what it sends over HTTP", { timeout: 60_000 }, async () => {
+  const golden: unknown = JSON.parse(readFileSync(fixtureFile("openinference-openai", "golden.json"), "utf8"));
+  const { records, played } = await recordAgent(agentOf("openinference-openai"), "grpc");
+  expect(records.map(({ signal }) => signal)).toContain("traces");
+  expect(goldenOf(recordedOf({ records, played }))).toEqual(golden);
+});
+
 describe.each(Object.entries(RECORDINGS))("%s", (name, about) => {
   const golden = JSON.parse(readFileSync(fixtureFile(name, "golden.json"), "utf8")) as Golden;
 
