@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { sql, type Kysely } from "kysely";
 import { nightshiftError } from "../errors.ts";
-import { insertable } from "../store/rows.ts";
+import { packed } from "../store/packed.ts";
 import type { Tables } from "../store/tables.ts";
 import { SCOPE } from "../telemetry.ts";
 import type { TransportRecord } from "../transport/transport.ts";
@@ -66,26 +66,16 @@ async function storeSpans(trx: Kysely<Tables>, record: TransportRecord, decoded:
   );
   const changed: Span[] = [];
   // Ordered by id, so that two workers with the same spans never wait for each other in a circle.
-  const all = [...byId].toSorted(byKey).map(([, { value, raw }]) => ({
-    tenant: record.tenant,
-    trace_id: value.traceId,
-    span_id: value.spanId,
-    raw,
-    received_at_ms: record.receivedAtMs,
-  }));
-  for (const rows of insertable(all)) {
-    const stored = await trx
-      .insertInto("spans")
-      .values(rows)
-      .onConflict((conflict) =>
-        conflict
-          .columns(["tenant", "trace_id", "span_id"])
-          .doUpdateSet({ raw: sql`excluded.raw` })
-          .where(sql<boolean>`spans.raw is distinct from excluded.raw`),
-      )
-      .returning(["trace_id", "span_id"])
-      .execute();
-    for (const row of stored) {
+  const all = [...byId].toSorted(byKey).map(([, { value, raw }]) => ({ value, raw }));
+  for (const { rows, bytes, starts, sizes } of packed(all)) {
+    const [traces, ids] = [rows.map(({ value }) => value.traceId), rows.map(({ value }) => value.spanId)];
+    const stored = await sql<{ trace_id: string; span_id: string }>`
+      insert into spans (tenant, trace_id, span_id, raw, received_at_ms)
+      select ${record.tenant}, trace_id, span_id, substring(${bytes}::bytea from start for size), ${record.receivedAtMs}
+      from unnest(${traces}::text[], ${ids}::text[], ${starts}::int[], ${sizes}::int[]) as s(trace_id, span_id, start, size)
+      on conflict (tenant, trace_id, span_id) do update set raw = excluded.raw where spans.raw is distinct from excluded.raw
+      returning trace_id, span_id`.execute(trx);
+    for (const row of stored.rows) {
       const item = byId.get(spanKey(row.trace_id, row.span_id));
       if (item !== undefined) changed.push(item.value);
     }
@@ -101,22 +91,19 @@ async function storeLogs(trx: Kysely<Tables>, record: TransportRecord, decoded: 
     byHash.set(logHash(item, byHash), { value: { ...item.value, sequence }, raw: withSequence(item.raw, sequence) });
   }
   const fresh: LogEvent[] = [];
-  const all = [...byHash].toSorted(byKey).map(([hash, { value, raw }]) => ({
-    tenant: record.tenant,
-    hash,
-    trace_id: value.traceId,
-    span_id: value.spanId,
-    raw,
-    received_at_ms: record.receivedAtMs,
-  }));
-  for (const rows of insertable(all)) {
-    const stored = await trx
-      .insertInto("log_events")
-      .values(rows)
-      .onConflict((conflict) => conflict.columns(["tenant", "hash"]).doNothing())
-      .returning("hash")
-      .execute();
-    for (const row of stored) {
+  const all = [...byHash].toSorted(byKey).map(([hash, { value, raw }]) => ({ hash, value, raw }));
+  for (const { rows, bytes, starts, sizes } of packed(all)) {
+    const [hashes, traces, spans] = [
+      rows.map(({ hash }) => hash),
+      rows.map(({ value }) => value.traceId),
+      rows.map(({ value }) => value.spanId),
+    ];
+    const stored = await sql<{ hash: string }>`
+      insert into log_events (tenant, hash, trace_id, span_id, raw, received_at_ms)
+      select ${record.tenant}, hash, trace_id, span_id, substring(${bytes}::bytea from start for size), ${record.receivedAtMs}
+      from unnest(${hashes}::text[], ${traces}::text[], ${spans}::text[], ${starts}::int[], ${sizes}::int[]) as s(hash, trace_id, span_id, start, size)
+      on conflict (tenant, hash) do nothing returning hash`.execute(trx);
+    for (const row of stored.rows) {
       const item = byHash.get(row.hash);
       if (item !== undefined) fresh.push(item.value);
     }

@@ -10,7 +10,7 @@ import { METRIC } from "../telemetry/metrics.ts";
 import type { Call } from "../trace/call.ts";
 import { normalise } from "../trace/normalise.ts";
 import { loadTraces } from "../trace/span-store.ts";
-import type { LogEvent } from "../trace/span.ts";
+import type { LogEvent, Span } from "../trace/span.ts";
 import { assemble, type Draft } from "./assemble.ts";
 import { completionOf, toolCallDangles } from "./complete.ts";
 import { awaitsReference, prepare, type Preparation, type Prepared, withMedia } from "./prepare.ts";
@@ -38,7 +38,7 @@ interface Loaded {
 const READ_COMMITTED = { isolation: "read committed" } as const;
 const BATCH_CONVERSATIONS = 100;
 /** Stored bytes of spans that are decoded at once; one larger conversation is a batch of its own. */
-const BATCH_BYTES = 32 * 1024 * 1024;
+const BATCH_BYTES = 8 * 1024 * 1024;
 /** A conversation that cannot be assembled is tried again this much later: the next version may read what this one does not. */
 const SET_ASIDE_MS = 3_600_000;
 
@@ -185,12 +185,18 @@ async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[], { r
     const own = new Map(traces.filter((trace) => trace.tenant === tenant).map((trace) => [trace.trace_id, trace.conversation_id]));
     const { spans, logs } = await resolveReferences(tenant, await loadTraces(db, tenant, [...own.keys()]), references);
     const logsBySpan = Map.groupBy(logs, (entry: LogEvent) => `${entry.traceId}/${entry.spanId}`);
-    for (const span of spans) {
+    // In the order in which a conversation grows: what a call repeats is read once (trace/growing-list.ts).
+    for (const span of spans.toSorted(byTraceAndStart)) {
       const call = normalise(span, logsBySpan.get(`${span.traceId}/${span.spanId}`) ?? []);
       byConversation.get(own.get(span.traceId) ?? "")?.push(call);
     }
   }
   return batch.map((conversation) => ({ conversation, calls: byConversation.get(conversation.id) ?? [] }));
+}
+
+function byTraceAndStart(a: Span, b: Span): number {
+  if (a.traceId !== b.traceId) return a.traceId < b.traceId ? -1 : 1;
+  return a.startNs < b.startNs ? -1 : a.startNs > b.startNs ? 1 : 0;
 }
 
 /** When to look again; null for a conversation that is complete now. */

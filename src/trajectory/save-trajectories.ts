@@ -33,7 +33,8 @@ export async function saveTrajectories(
   await supersede(trx, conversationIds, unchanged);
   const stored = createStoredForms();
   await insertMessages(trx, created, stored);
-  for (const rows of insertable(created.map((trajectory) => rowOf(trajectory, stored)))) await trx.insertInto("trajectories").values(rows).execute();
+  for (const rows of insertable(created.map((trajectory) => rowOf(trajectory, stored))))
+    await trx.insertInto("trajectories").values(rows).execute();
   for (const trajectory of unchanged) {
     const { id, version, ...columns } = rowOf(trajectory, stored);
     await trx.updateTable("trajectories").set(columns).where("id", "=", id).where("version", "=", version).execute();
