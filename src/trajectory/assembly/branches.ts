@@ -1,4 +1,5 @@
-import { byStart, type MergedCall } from "./merge.ts";
+import type { MergedCall } from "./merge.ts";
+import { byStart } from "./spans.ts";
 import { type Item, type ItemReader, prefixHashes } from "./items.ts";
 
 /** One way through a conversation: the transcript of `leaf` and the calls that wrote it. */

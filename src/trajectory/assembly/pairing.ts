@@ -2,7 +2,7 @@ import type { ToolCall } from "../../trace/call.ts";
 import { isToolCall, isToolCallResponse, type Message, type ToolCallPart } from "../../trace/message.ts";
 import type { Trajectory } from "../trajectory.ts";
 import { argumentsKey, authorOf } from "./items.ts";
-import { byStart } from "./merge.ts";
+import { byStart } from "./spans.ts";
 
 export interface Pairing {
   timings: Trajectory["toolTimings"];

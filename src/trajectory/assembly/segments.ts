@@ -1,6 +1,6 @@
 import type { Branch } from "./branches.ts";
 import type { Item } from "./items.ts";
-import { byStart } from "./merge.ts";
+import { byStart } from "./spans.ts";
 
 export interface SegmentLink {
   /** The branch that this one went on from after its history was cut or summed up. */
