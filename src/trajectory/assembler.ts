@@ -34,7 +34,7 @@ interface Loaded {
 }
 
 const BATCH_CONVERSATIONS = 100;
-/** Stored bytes of spans that are decoded at once; one larger conversation is a batch of its own. */
+/** Stored bytes of spans that are decoded at once, and as much again of what they refer to; one larger conversation is a batch of its own. */
 const BATCH_BYTES = 32 * 1024 * 1024;
 /** A conversation that cannot be assembled is tried again this much later: the next version may read what this one does not. */
 const SET_ASIDE_MS = 3_600_000;
@@ -178,9 +178,12 @@ async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[], { r
     )
     .execute();
   const byConversation = new Map<string, Call[]>(batch.map(({ id }) => [id, []]));
+  const budget = { left: BATCH_BYTES, isSpent: false };
   for (const tenant of new Set(traces.map((trace) => trace.tenant))) {
     const own = new Map(traces.filter((trace) => trace.tenant === tenant).map((trace) => [trace.trace_id, trace.conversation_id]));
-    const { spans, logs } = await resolveReferences(tenant, await loadTraces(db, tenant, [...own.keys()]), references);
+    const { spans, logs } = await resolveReferences(tenant, await loadTraces(db, tenant, [...own.keys()]), references, budget);
+    // Each is tried again alone: what others refer to must not leave it without what it refers to.
+    if (budget.isSpent && batch.length > 1) throw new Error("these conversations refer to more than is read at once");
     const logsBySpan = Map.groupBy(logs, (entry: LogEvent) => `${entry.traceId}/${entry.spanId}`);
     for (const span of spans) {
       const call = normalise(span, logsBySpan.get(`${span.traceId}/${span.spanId}`) ?? []);
