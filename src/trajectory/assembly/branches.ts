@@ -46,16 +46,19 @@ function openingOf({ items, inputLength, prefixes }: Recorded): string {
 
 function branchesOfTree(opening: string, tree: readonly Recorded[]): Branch[] {
   const index = indexTree(tree);
-  const open = new Set(tree.filter((recorded) => !isContinued(recorded, index)));
+  const continued = new Set(tree.filter((recorded) => isContinued(recorded, index)));
+  const continuedByQuestion = Map.groupBy(continued, asked);
   const leaves = [
     ...new Map(
-      [...open]
+      tree
+        .filter((recorded) => !continued.has(recorded))
         .toSorted(byLength)
         .toReversed()
         .map((leaf) => [whole(leaf), leaf]),
     ).values(),
   ].toReversed();
   const first = tree.toSorted((a, b) => byStart(a.call, b.call))[0];
+  const firstRequest = first?.items.slice(0, first.inputLength) ?? [];
   const placed = new Set<string>();
   const branches: Branch[] = [];
   for (const leaf of leaves) {
@@ -63,12 +66,12 @@ function branchesOfTree(opening: string, tree: readonly Recorded[]): Branch[] {
     const isRetry = branches.length > 0 && parting > leaf.inputLength && (index.byQuestion.get(asked(leaf))?.length ?? 0) > 1;
     const branch: Branch = {
       leaf: leaf.call,
-      calls: callsOn(leaf, index, open).map(({ call }) => call),
+      calls: callsOn(leaf, index, continuedByQuestion).map(({ call }) => call),
       items: leaf.items,
       rootKey: branches.length === 0 ? opening : (leaf.prefixes[parting] ?? whole(leaf)),
       kind: branches.length === 0 ? "main" : isRetry ? "retry" : "fork",
       main: branches[0] ?? null,
-      opening: first?.items.slice(0, first.inputLength) ?? [],
+      opening: firstRequest,
     };
     branches.push(branch);
     for (const prefix of leaf.prefixes) placed.add(prefix);
@@ -82,10 +85,10 @@ interface TreeIndex {
   byTranscript: ReadonlyMap<string, readonly Recorded[]>;
   /** For every beginning of every request: how long the longest transcript is that it begins. */
   longest: ReadonlyMap<string, number>;
-  /** For every beginning of a request that goes on after it with an assistant or a tool: with what. */
-  followedBy: ReadonlyMap<string, FollowedBy>;
   /** Questions to which some answer is carried word for word. */
   carried: ReadonlySet<string>;
+  /** With what requests go on after the other questions, where it is from an assistant or a tool. */
+  followedBy: ReadonlyMap<string, FollowedBy>;
 }
 
 interface FollowedBy {
@@ -96,31 +99,37 @@ interface FollowedBy {
 
 function indexTree(tree: readonly Recorded[]): TreeIndex {
   const longest = new Map<string, number>();
-  const followedBy = new Map<string, FollowedBy>();
   for (const { prefixes, inputLength, items } of tree) {
-    for (let length = 0; length <= inputLength; length++) {
-      const prefix = prefixes[length] ?? "";
-      longest.set(prefix, Math.max(longest.get(prefix) ?? 0, items.length));
-      const next = length < inputLength ? items[length] : undefined;
-      if (next?.by !== "assistant" && next?.by !== "tool") continue;
-      const known = followedBy.get(prefix) ?? { assistant: false, results: new Set() };
-      followedBy.set(prefix, known);
-      if (next.by === "assistant") known.assistant = true;
-      else known.results.add(next.callId ?? null);
-    }
+    for (const prefix of prefixes.slice(0, inputLength + 1)) longest.set(prefix, Math.max(longest.get(prefix) ?? 0, items.length));
   }
   const carried = new Set(tree.filter((recorded) => isCarried(recorded, longest)).map(asked));
+  const followedBy = followersOf(tree, new Set(tree.map(asked).filter((question) => !carried.has(question))));
   return { byQuestion: Map.groupBy(tree, asked), byTranscript: Map.groupBy(tree, whole), longest, followedBy, carried };
 }
 
+function followersOf(tree: readonly Recorded[], questions: ReadonlySet<string>): Map<string, FollowedBy> {
+  const followedBy = new Map<string, FollowedBy>();
+  for (const { prefixes, inputLength, items } of tree) {
+    for (const [length, item] of items.slice(0, inputLength).entries()) {
+      const question = prefixes[length] ?? "";
+      if ((item.by !== "assistant" && item.by !== "tool") || !questions.has(question)) continue;
+      const known = followedBy.get(question) ?? { assistant: false, results: new Set() };
+      followedBy.set(question, known);
+      if (item.by === "assistant") known.assistant = true;
+      else known.results.add(item.callId ?? null);
+    }
+  }
+  return followedBy;
+}
+
 /** Which calls a leaf's transcript came about by: those whose own transcript it begins with, and those whose answer it holds in another wording. */
-function callsOn(leaf: Recorded, { byQuestion, byTranscript }: TreeIndex, open: ReadonlySet<Recorded>): Recorded[] {
+function callsOn(leaf: Recorded, { byTranscript }: TreeIndex, continued: ReadonlyMap<string, readonly Recorded[]>): Recorded[] {
   const exact = leaf.prefixes.flatMap((prefix) => byTranscript.get(prefix) ?? []);
   const answered = new Set(exact.filter((recorded) => recorded.items.length > recorded.inputLength).map(asked));
   const reworded = leaf.prefixes
     .slice(0, -1)
     .filter((prefix) => !answered.has(prefix))
-    .flatMap((prefix) => byQuestion.get(prefix)?.filter((recorded) => !open.has(recorded)) ?? []);
+    .flatMap((prefix) => continued.get(prefix) ?? []);
   return [...new Set([...exact, ...reworded])].toSorted((a, b) => byStart(a.call, b.call));
 }
 
