@@ -15,6 +15,7 @@ import { pydanticAi } from "./dialects/pydantic-ai.ts";
 import { spanEventDetails } from "./dialects/span-event-details.ts";
 import { spanEvents } from "./dialects/span-events.ts";
 import { traceloop } from "./dialects/traceloop.ts";
+import { CONVERSATION_ATTRIBUTES, SESSION_ATTRIBUTES, SUBJECT_ATTRIBUTES } from "./identity.ts";
 import type { Attributes, LogEvent, Span } from "./span.ts";
 
 /** Most specific first: where two dialects have the same field, the earlier one's stands. */
@@ -118,19 +119,21 @@ function callOf(span: Span, reading: Reading, about: { dialect: string; damage: 
 
 const STATUS_ERROR = 2;
 
-const CONVERSATION_KEYS = ["gen_ai.conversation.id", "session.id", "thread.id", "conversation.id"];
-const SUBJECT_KEYS = ["user.id", "enduser.id"];
+const CONVERSATION_KEYS = [...CONVERSATION_ATTRIBUTES, ...SESSION_ATTRIBUTES];
 
 function identityOf(span: Span, reading: Reading) {
   const either = (keys: readonly string[]): string | null => {
-    const found = keys.map((key) => textAt(span.attributes, key) ?? textAt(span.resource, key)).find((value) => value !== undefined);
-    return found ?? null;
+    for (const key of keys) {
+      const found = textAt(span.attributes, key) ?? textAt(span.resource, key);
+      if (found !== undefined) return found;
+    }
+    return null;
   };
   return {
     serviceName: textAt(span.resource, "service.name") ?? null,
     agentName: reading.agentName ?? textAt(span.resource, "gen_ai.agent.name") ?? null,
     conversationKey: reading.conversationKey ?? either(CONVERSATION_KEYS),
-    subject: reading.subject ?? either(SUBJECT_KEYS),
+    subject: reading.subject ?? either(SUBJECT_ATTRIBUTES),
     consent: consentOf(span.attributes[ATTRIBUTE.consent] ?? span.resource[ATTRIBUTE.consent]),
   };
 }

@@ -2,11 +2,13 @@ import { createHash } from "node:crypto";
 import type { Call, Damage, ToolCall } from "../trace/call.ts";
 import type { Message } from "../trace/message.ts";
 import { type Branch, branchesOf } from "./assembly/branches.ts";
+import { createExecutions } from "./assembly/executions.ts";
 import { authorOf, createItemReader } from "./assembly/items.ts";
-import { byStart, indexSpans, type MergedCall, mergeCalls } from "./assembly/merge.ts";
+import { type MergedCall, mergeCalls } from "./assembly/merge.ts";
 import { type Pairing, pairToolCalls } from "./assembly/pairing.ts";
 import { createRenumbering } from "./assembly/pseudonyms.ts";
 import { linkSegments } from "./assembly/segments.ts";
+import { byStart, indexSpans } from "./assembly/spans.ts";
 import { type Agents, matchAgent, UNKNOWN_AGENT } from "./match-agent.ts";
 import type { Trajectory } from "./trajectory.ts";
 
@@ -44,15 +46,16 @@ export function assemble(conversation: ConversationIdentity, calls: readonly Cal
   const unique = [...spans.values()].toSorted(byStart);
   const read = createItemReader();
   const branches = branchesOf(mergeCalls(unique, spans, read), read).toSorted((a, b) => byStart(a.calls[0], b.calls[0]));
-  const tools = unique.filter((call) => call.kind === "tool");
-  const pairings = new Map(branches.map((branch) => [branch, pairToolCalls(transcriptOf(branch), tools)]));
+  const claimOf = createExecutions(unique, spans);
+  const pairings = new Map(branches.map((branch) => [branch, pairToolCalls(transcriptOf(branch), claimOf(branch))]));
+  const callers = callersOf(pairings);
   const links = linkSegments(branches);
   const ids = new Map(branches.map((branch) => [branch, idOf(conversation.id, branch)]));
   const renumber = createRenumbering();
   const whole = { subject: firstOf(unique, (call) => call.subject), consent: consentOf(unique) };
   return branches.map((branch): Draft => {
     const pairing = pairings.get(branch) as Pairing;
-    const parent = branch.main ?? parentOf(branch, pairings) ?? links.get(branch)?.parent ?? null;
+    const parent = branch.main ?? callerOf(branch, callers) ?? links.get(branch)?.parent ?? null;
     const fields = { ...timesOf(branch), ...servingOf(branch), ...recordingOf(branch, pairing.executions) };
     return {
       trajectory: {
@@ -92,11 +95,16 @@ function transcriptOf(branch: Branch): Message[] {
  * What the last call read. Old OpenLLMetry leaves the tool calls out of an assistant's turn there, and the turn is empty: the call that wrote it has them. A turn
  * that no call or several may have written stays empty, which the verdict names.
  */
-function historyOf({ leaf, calls }: Branch): Message[] {
+function historyOf({ leaf, calls }: Branch): readonly Message[] {
+  const isEmptied = (turn: Message) => turn.parts.length === 0 && authorOf(turn.role) === "assistant";
+  if (!leaf.input.some(isEmptied)) return leaf.input;
+  const writers = Map.groupBy(
+    calls.filter(({ output }) => output.length === 1),
+    ({ input }) => input.length,
+  );
   return leaf.input.map((turn, position) => {
-    if (authorOf(turn.role) !== "assistant" || turn.parts.length > 0) return turn;
-    const writers = calls.filter(({ input, output }) => input.length === position && output.length === 1);
-    return (writers.length === 1 ? writers[0]?.output[0] : undefined) ?? turn;
+    const [writer, ...others] = isEmptied(turn) ? (writers.get(position) ?? []) : [];
+    return (others.length === 0 ? writer?.output[0] : undefined) ?? turn;
   });
 }
 
@@ -104,12 +112,23 @@ function idOf(conversationId: string, branch: Branch): string {
   return createHash("sha256").update(`${conversationId}\n${branch.rootKey}`).digest("hex").slice(0, 32);
 }
 
+/** Whose transcripts hold the call that a tool's execution answered: branches share what came before they parted. */
+function callersOf(pairings: ReadonlyMap<Branch, Pairing>): ReadonlyMap<ToolCall, readonly Branch[]> {
+  const callers = new Map<ToolCall, Branch[]>();
+  for (const [branch, { executions }] of pairings) {
+    for (const tool of executions) {
+      const known = callers.get(tool);
+      if (known === undefined) callers.set(tool, [branch]);
+      else known.push(branch);
+    }
+  }
+  return callers;
+}
+
 /** A sub-agent's parent is the trajectory that made the tool call which it ran in. */
-function parentOf(branch: Branch, pairings: ReadonlyMap<Branch, Pairing>): Branch | null {
+function callerOf(branch: Branch, callers: ReadonlyMap<ToolCall, readonly Branch[]>): Branch | null {
   const tool = branch.calls[0]?.insideTool;
-  if (tool === undefined || tool === null) return null;
-  for (const [other, { executions }] of pairings) if (other !== branch && executions.includes(tool)) return other;
-  return null;
+  return (tool && callers.get(tool)?.find((caller) => caller !== branch)) ?? null;
 }
 
 function agentOf(branch: Branch, conversation: ConversationIdentity, agents: Agents): string {

@@ -37,8 +37,10 @@ interface Loaded {
 /** Whoever closes a conversation holds its row, and another sweep finds it closed; what is decided on is read after that. */
 const READ_COMMITTED = { isolation: "read committed" } as const;
 const BATCH_CONVERSATIONS = 100;
-/** Stored bytes of spans that are decoded at once; one larger conversation is a batch of its own. */
+/** Stored bytes of spans that are decoded at once: what lives longer than a moment costs more to collect. One larger conversation is a batch of its own. */
 const BATCH_BYTES = 8 * 1024 * 1024;
+/** Of what a batch's spans refer to. */
+const REFERRED_BYTES = 32 * 1024 * 1024;
 /** A conversation that cannot be assembled is tried again this much later: the next version may read what this one does not. */
 const SET_ASIDE_MS = 3_600_000;
 
@@ -181,9 +183,12 @@ async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[], { r
     )
     .execute();
   const byConversation = new Map<string, Call[]>(batch.map(({ id }) => [id, []]));
+  const budget = { left: REFERRED_BYTES, isSpent: false };
   for (const tenant of new Set(traces.map((trace) => trace.tenant))) {
     const own = new Map(traces.filter((trace) => trace.tenant === tenant).map((trace) => [trace.trace_id, trace.conversation_id]));
-    const { spans, logs } = await resolveReferences(tenant, await loadTraces(db, tenant, [...own.keys()]), references);
+    const { spans, logs } = await resolveReferences(tenant, await loadTraces(db, tenant, [...own.keys()]), references, budget);
+    // Each is tried again alone: what others refer to must not leave it without what it refers to.
+    if (budget.isSpent && batch.length > 1) throw new Error("these conversations refer to more than is read at once");
     const logsBySpan = Map.groupBy(logs, (entry: LogEvent) => `${entry.traceId}/${entry.spanId}`);
     // In the order in which a conversation grows: what a call repeats is read once (trace/growing-list.ts).
     for (const span of spans.toSorted(byTraceAndStart)) {

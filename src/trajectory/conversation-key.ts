@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { storableText } from "../store/storable.ts";
 import { ASSIGNMENT_SPAN } from "../telemetry.ts";
+import { CONVERSATION_ATTRIBUTES, SESSION_ATTRIBUTES } from "../trace/identity.ts";
 import type { Attributes, LogEvent, Span } from "../trace/span.ts";
 import type { AgentTraits } from "./match-agent.ts";
 
@@ -10,30 +11,6 @@ export interface ConversationKey {
   key: string;
 }
 
-/** Where SDKs write the id of a conversation, and of a session, which may hold several. `langsmith.trace.session_id` is none: LangSmith calls a project so. */
-const CONVERSATION_ATTRIBUTES = [
-  "gen_ai.conversation.id",
-  "conversation.id",
-  "thread.id",
-  "langsmith.metadata.thread_id",
-  "langsmith.metadata.conversation_id",
-  "traceloop.association.properties.conversation_id",
-  "traceloop.association.properties.thread_id",
-  "ai.telemetry.metadata.conversationId",
-  "ai.telemetry.metadata.threadId",
-  "ai.telemetry.metadata.chatId",
-  "ai.settings.context.conversationId",
-  "ai.settings.context.threadId",
-  "ai.settings.context.chatId",
-];
-const SESSION_ATTRIBUTES = [
-  "session.id",
-  "langsmith.metadata.session_id",
-  "traceloop.association.properties.session_id",
-  "ai.telemetry.metadata.sessionId",
-  "ai.settings.context.sessionId",
-  "gcp.vertex.agent.session_id",
-];
 const AGENT_NAME_ATTRIBUTES = ["gen_ai.agent.name", "agent.name", "graph.node.id", "ai.telemetry.functionId"];
 const RANK: Readonly<Record<KeyKind, number>> = { conversation: 0, session: 1, trace: 2 };
 const MAX_KEY_LENGTH = 512;

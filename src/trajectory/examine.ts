@@ -3,6 +3,7 @@ import { LRUCache } from "lru-cache";
 import type { Call } from "../trace/call.ts";
 import type { Message, Part } from "../trace/message.ts";
 import { pseudonym } from "../trace/pseudonym.ts";
+import { authorOf } from "./assembly/items.ts";
 import type { Detection, Detector } from "./detector.ts";
 
 /** Takes out of calls what a detector finds in their messages, before anything is assembled of them. */
@@ -152,6 +153,9 @@ const STRUCTURE: Readonly<Record<string, ReadonlySet<string>>> = {
   tool_call_response: new Set(["type", "id"]),
 };
 const OTHER_STRUCTURE: ReadonlySet<string> = new Set(["type", "id", "modality", "mime_type", "role"]);
+/** Of messages. A tool's is its name in the code; anybody else's may be a person's. */
+const MESSAGE_STRUCTURE: ReadonlySet<string> = new Set(["role", "id", "type", "finish_reason"]);
+const TOOL_MESSAGE_STRUCTURE: ReadonlySet<string> = new Set([...MESSAGE_STRUCTURE, "name"]);
 
 function eachText(value: unknown, visit: (text: string) => void): void {
   mapTexts(value, (text) => {
@@ -162,14 +166,19 @@ function eachText(value: unknown, visit: (text: string) => void): void {
 
 /** A copy of a message, or of any JSON value, with its texts replaced, in a fixed order. */
 function mapTexts(value: unknown, change: (text: string) => string): unknown {
-  if (isMessage(value)) return { ...value, parts: value.parts.map((part) => mapPart(part, change)) };
-  return mapValue(value, change);
+  if (!isMessage(value)) return mapValue(value, change);
+  const { parts, ...about } = value;
+  const structure = authorOf(value.role) === "tool" ? TOOL_MESSAGE_STRUCTURE : MESSAGE_STRUCTURE;
+  return { ...mapFields(about, structure, change), parts: parts.map((part) => mapPart(part, change)) };
 }
 
 function mapPart(part: Part, change: (text: string) => string): Part {
   const structure = (Object.hasOwn(STRUCTURE, part.type) ? STRUCTURE[part.type] : undefined) ?? OTHER_STRUCTURE;
-  const entries = Object.entries(part).map(([key, item]) => [key, structure.has(key) ? item : mapValue(item, change)]);
-  return Object.fromEntries(entries) as Part;
+  return mapFields(part, structure, change) as Part;
+}
+
+function mapFields(value: object, structure: ReadonlySet<string>, change: (text: string) => string): object {
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, structure.has(key) ? item : mapValue(item, change)]));
 }
 
 function mapValue(value: unknown, change: (text: string) => string): unknown {
@@ -186,7 +195,10 @@ function isMessage(value: unknown): value is Message {
   return Array.isArray(parts) && parts.every((part: unknown) => typeof part === "object" && part !== null && "type" in part);
 }
 
-/** Images and sounds in base64 are long and without a blank. */
+const DATA_URL = /^data:(?:application|audio|font|image|model|text|video)\/[\w.+-]+;base64,[\w+/-]*={0,2}$/;
+const BASE64_OR_HEX = /^[\w+/-]+={0,2}$/;
+
+/** Images and sounds in base64 are no words, and long. What only begins like them, or only lacks blanks, may hold a name. */
 function isWords(text: string): boolean {
-  return text.trim() !== "" && !text.startsWith("data:") && (text.length < 2_000 || /\s/.test(text));
+  return text.trim() !== "" && !DATA_URL.test(text) && (text.length < 2_000 || !BASE64_OR_HEX.test(text));
 }

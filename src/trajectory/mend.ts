@@ -82,7 +82,7 @@ const MENDS: Readonly<Record<Reason, { else: string } & Readonly<Record<string, 
     else: "The history was compacted or cut before the first recorded call. Send the same gen_ai.conversation.id on every call of a conversation.",
   },
   dangling_ref: {
-    else: "Content lies outside the telemetry and could not be read, or a medium is larger than capture.maxMediaBytes. List where the SDK uploads to in tenants.<slug>.referencePrefixes, and see that the upload succeeds (its queue drops what is too much).",
+    else: "Content lies outside the telemetry and could not be read, or a medium is larger than capture.maxMediaBytes, or one conversation refers to more than 32 MiB. List where the SDK uploads to in tenants.<slug>.referencePrefixes, and see that the upload succeeds (its queue drops what is too much).",
   },
   no_consent: { else: "Set nightshift.consent=true on the agent's spans, or tenants.<slug>.trainingConsent: allow, if you may." },
   pii_unredacted: {

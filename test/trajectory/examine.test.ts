@@ -154,6 +154,24 @@ describe("what the detector finds becomes pseudonyms", () => {
     expect(presidio.requests).toEqual([]);
   });
 
+  test.each([
+    ["begins like a data URL", "data: my name is Ada Lovelace"],
+    ["is a data URL of plain text", "data:text/plain,Ada Lovelace"],
+    ["begins with a picture", "data:image/png;base64,QQ== of Ada Lovelace"],
+    ["is long and has no blank but in a name", `${"QQ,".repeat(1_000)}Ada Lovelace`.replaceAll(" ", "\u2011")],
+  ])("a text that %s is sent", async (_, content) => {
+    await examined([say("user", content)]);
+    expect(presidio.requests.map(({ text }) => text)).toEqual([content]);
+  });
+
+  test("the name of who speaks is somebody's, that of a tool is not", async () => {
+    const [user, tool] = await examined([
+      { ...say("user", "Hello"), name: "Ada Lovelace", finish_reason: "Turin" },
+      { role: "tool", name: "Ada", parts: [{ type: "tool_call_response", id: "c1", response: "x" }] },
+    ]);
+    expect([user?.name, user?.["finish_reason"], tool?.name]).toEqual([ADA, "Turin", "Ada"]);
+  });
+
   test("it is asked in the configured words, with the token", async () => {
     const detector = detectorOf({ language: "it", entities: ["PERSON"], scoreThreshold: 0.7 }, "secret-token");
     expect(await detector.find("Ada Lovelace, Turin")).toEqual([{ start: 0, end: 12, kind: "person" }]);

@@ -1,8 +1,8 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { parseConfig } from "../../src/config.ts";
 import { assemble } from "../../src/trajectory/assemble.ts";
 import { verdictOf } from "../../src/trajectory/verdict.ts";
-import { answer, ask, inference, SIMPLE } from "./calls.ts";
+import { answer, ask, inference, say, SIMPLE } from "./calls.ts";
 
 /** Old OpenLLMetry for JavaScript: an assistant's turn in the history is empty where it called tools; results have no ids. */
 const { agents } = parseConfig({ agents: { shop: { model: "m", baseModel: "b" } } });
@@ -36,4 +36,23 @@ test("a turn that nobody or one of two wrote keeps its gap, and the verdict name
     expect(draft?.trajectory.messages).toEqual([system, question, emptied, result, done]);
     expect(verdictOf(draft!, { trainingConsent: "allow" }).reasons).toEqual(["tool_calls_missing"]);
   }
+});
+
+describe("a tool's result goes on from the call that asked for it", () => {
+  const after = (id?: string) => inference("i2", [20, 30], [system, question, answer(id, { status: "lost" })], [done]);
+  const spansOf = (...calls: Parameters<typeof assemble>[1]) =>
+    build(...calls).map(({ trajectory }) => trajectory.spans.map(({ spanId }) => spanId));
+
+  test("and not from another answer to the same question", () => {
+    const discarded = inference("i0", [0, 5], [system, question], [say("assistant", "No idea.")]);
+    const asked = inference("i1", [6, 10], [system, question], [lookup]);
+    expect(spansOf(discarded, asked, after())).toEqual([["i0"], ["i1", "i2"]]);
+  });
+
+  test("which ids tell where both have them", () => {
+    const one = inference("i0", [0, 5], [system, question], [ask(["c1", "lookup", { order: "B2" }])]);
+    const other = inference("i1", [6, 10], [system, question], [ask(["c2", "lookup", { order: "A1" }])]);
+    expect(spansOf(one, other, after("c2"))).toEqual([["i0"], ["i1", "i2"]]);
+    expect(spansOf(one, other, after())).toEqual([["i0", "i1", "i2"]]);
+  });
 });

@@ -1,7 +1,9 @@
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { openPreparation } from "../../src/app/preparation.ts";
 import { createFileArtifactStore } from "../../src/artifact/file.ts";
@@ -9,10 +11,12 @@ import { parseConfig, type Config } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import type { Database } from "../../src/store/database.ts";
 import type { Message, Part } from "../../src/trace/message.ts";
+import type { Span } from "../../src/trace/span.ts";
 import { createAssembler } from "../../src/trajectory/assembler.ts";
 import { createReferenceFiles } from "../../src/trajectory/reference-files.ts";
+import { resolveReferences } from "../../src/trajectory/references.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
-import { ingest, rootSpan } from "./ingest.ts";
+import { ingest, rootSpan, traceId } from "./ingest.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "nightshift-references-"));
 const KEY = new Uint8Array(32).fill(7);
@@ -145,10 +149,88 @@ describe("content that lies outside the telemetry", () => {
     expect(await read(address())).toBeNull();
   });
 
+  test("not read: what a directory is swapped for, between the look at it and the opening", async () => {
+    const swapped = join(allowed, "swapped");
+    const outside = join(forbidden, "swapped");
+    for (const [directory, text] of [
+      [swapped, '"ours"'],
+      [outside, '"theirs"'],
+    ] as const) {
+      mkdirSync(directory);
+      writeFileSync(join(directory, "in.json"), text);
+    }
+    const swapping = new Worker(SWAP, { eval: true, workerData: { swapped, outside } });
+    await once(swapping, "message");
+    const seen = new Set<string | null>();
+    for (let round = 0; round < 2_000 || !seen.has('"ours"'); round++) seen.add(await read(join(swapped, "in.json")));
+    await swapping.terminate();
+    expect([...seen]).not.toContain('"theirs"');
+  });
+
   test("another tenant's prefix opens nothing", async () => {
     const address = upload("other.json", "[]");
     const reader = createReferenceFiles({ prefixesOf: (tenant) => (tenant === "other" ? prefixes : []), keyOf: () => KEY, maxBytes: 100 });
     expect(await reader.read("default", address)).toBeNull();
     expect(await reader.read("other", address)).toBe("[]");
+  });
+});
+
+/** Puts a link to another directory in a directory's place and takes it away again, as fast as it can. */
+const SWAP = `
+  const { renameSync, symlinkSync } = require("node:fs");
+  const { parentPort, workerData: { swapped, outside } } = require("node:worker_threads");
+  symlinkSync(outside, swapped + "-link");
+  parentPort.postMessage("ready");
+  for (;;) {
+    renameSync(swapped, swapped + "-kept");
+    renameSync(swapped + "-link", swapped);
+    renameSync(swapped, swapped + "-link");
+    renameSync(swapped + "-kept", swapped);
+  }`;
+
+describe("how much is held of what is referred to", () => {
+  const span = (id: number, address: string) =>
+    ({ traceId: "t", spanId: String(id), startNs: BigInt(id), attributes: { "gen_ai.input.messages_ref": address } }) as unknown as Span;
+  const resolvedOf = async (spans: Span[], left: number) => {
+    const asked: string[] = [];
+    const reader = {
+      read: (_tenant: string, address: string) => (asked.push(address), Promise.resolve(address === "none" ? null : "x".repeat(10))),
+    };
+    const budget = { left, isSpent: false };
+    const resolved = await resolveReferences("default", { spans, logs: [] }, reader, budget);
+    const read = resolved.spans.filter(({ attributes }) => attributes["gen_ai.input.messages"] !== undefined);
+    return { asked, read: read.map(({ spanId }) => spanId), isSpent: budget.isSpent };
+  };
+
+  test("an address is read once, whatever comes of it", async () => {
+    const spans = [span(1, "a"), span(2, "none"), span(3, "a"), span(4, "none")];
+    expect(await resolvedOf(spans, 1_000)).toEqual({ asked: ["a", "none"], read: ["1", "3"], isSpent: false });
+  });
+
+  test("what is beyond the budget stays a reference, in whatever order the spans come; one text is counted as often as it is used", async () => {
+    const spans = [span(1, "a"), span(2, "a"), span(3, "b"), span(4, "a"), span(5, "c")];
+    const expected = { asked: ["a", "b"], read: ["1", "2", "3"], isSpent: true };
+    expect(await resolvedOf(spans, 25)).toEqual(expected);
+    expect(await resolvedOf(spans.toReversed(), 25)).toEqual(expected);
+  });
+
+  test("a conversation gets what it refers to, however much others refer to that are due with it; one that refers to too much does not", async () => {
+    const large = JSON.stringify([say("assistant", text("Done."))]).padEnd(12 * 1024 * 1024);
+    const references = { read: () => Promise.resolve(large) };
+    const refer = (trace: string, ...ids: string[]) => [
+      ...ids.map((id, index) => ({
+        trace,
+        id,
+        parent: "root",
+        at: [index, index + 1] as [number, number],
+        attributes: { "gen_ai.operation.name": "chat", "gen_ai.output.messages_ref": "a" },
+      })),
+      rootSpan([0, 2_000], { trace }),
+    ];
+    await send([...refer("1", "i"), ...refer("2", "i"), ...refer("3", "i"), ...refer("4", "i", "j", "k", "l")]);
+    const created = await createAssembler({ database, config: configured(), log: silentLog(), references }).sweep(20_000);
+    const dangling = created.filter(({ verdict }) => verdict.reasons.includes("dangling_ref"));
+    expect(created).toHaveLength(4);
+    expect(dangling.map(({ spans }) => spans[0]?.traceId)).toEqual([traceId("4")]);
   });
 });

@@ -49,7 +49,11 @@ function takeWhole(row: Row, take: (row: Row) => void): void {
   take({ ...whole, observations: undefined });
   const traceId = pick(whole, "id");
   for (const inner of observations as Row[]) take({ traceId, ...inner });
-  for (const inner of Array.isArray(scores) ? scores.filter(isRecord) : []) if (isScore({ traceId, ...inner })) take({ traceId, ...inner });
+  for (const inner of Array.isArray(scores) ? scores.filter(isRecord) : []) {
+    const guessed = pickNumber(inner, "value") === undefined ? "CATEGORICAL" : "NUMERIC";
+    const score = { traceId, ...inner, dataType: pickText(inner, "dataType", "data_type") ?? guessed };
+    if (isScore(score)) take(score);
+  }
 }
 
 function isObservation(row: Row): boolean {
@@ -62,8 +66,10 @@ function isTrace(row: Row): boolean {
   return typeof row["id"] === "string" && pick(row, "timestamp") !== undefined && row["messages"] === undefined && !isScore(row);
 }
 
+/** A category has a number only where the score's config gives it one, and a text has none. */
 function isScore(row: Row): boolean {
-  return pickText(row, "name") !== undefined && pickText(row, "dataType", "data_type") !== undefined && "value" in row;
+  const isNamed = pickText(row, "name") !== undefined && pickText(row, "dataType", "data_type") !== undefined;
+  return isNamed && ["value", "stringValue", "string_value"].some((field) => field in row);
 }
 
 function observationSpan(row: Row): SpanSpec {
@@ -106,7 +112,8 @@ function scoreEvent(row: Row): EventSpec {
   if (trace === undefined) throw invalid("traceId: a score without a trace cannot be joined", row["traceId"]);
   const observation = pickText(row, "observationId", "observation_id");
   const type = pickText(row, "dataType", "data_type");
-  const label = pickText(row, "stringValue", "string_value");
+  const written = pick(row, "value");
+  const label = pickText(row, "stringValue", "string_value") ?? (typeof written === "string" ? written : undefined);
   const value = pickNumber(row, "value");
   return {
     traceId: traceIdOf(trace),
@@ -116,7 +123,8 @@ function scoreEvent(row: Row): EventSpec {
     attributes: {
       "gen_ai.evaluation.name": pickText(row, "name"),
       "gen_ai.evaluation.score.value": type === "NUMERIC" ? value : undefined,
-      "gen_ai.evaluation.score.label": type === "BOOLEAN" ? String(value === 1) : type === "NUMERIC" ? undefined : label,
+      "gen_ai.evaluation.score.label":
+        type === "NUMERIC" ? undefined : type === "BOOLEAN" && value !== undefined ? String(value === 1) : label,
       "gen_ai.evaluation.explanation": pickText(row, "comment"),
     },
   };

@@ -6,6 +6,8 @@ import { canonicalJson } from "../canonical-arguments.ts";
 export interface Item {
   by: "system" | "user" | "assistant" | "tool";
   key: string;
+  /** Of a tool call and of a result only, and no part of what is compared: the id that ties the two, null where none was recorded. */
+  callId?: string | null;
 }
 
 export type ItemReader = (messages: readonly Message[]) => Item[];
@@ -75,8 +77,8 @@ function itemsOf(message: Message): Item[] {
 
 function partItem(part: Part, by: Item["by"]): Item | null {
   if (part.type === "reasoning") return null;
-  if (isToolCall(part)) return { by: "assistant", key: `call ${part.name} ${argumentsKey(part.arguments)}` };
-  if (isToolCallResponse(part)) return { by: "tool", key: `result ${argumentsKey(part.response)}` };
+  if (isToolCall(part)) return { by: "assistant", key: `call ${part.name} ${argumentsKey(part.arguments)}`, callId: part.id ?? null };
+  if (isToolCallResponse(part)) return { by: "tool", key: `result ${argumentsKey(part.response)}`, callId: part.id ?? null };
   return { by, key: canonicalJson(part) };
 }
 

@@ -1,6 +1,6 @@
 import type { Branch } from "./branches.ts";
 import type { Item } from "./items.ts";
-import { byStart } from "./merge.ts";
+import { byStart } from "./spans.ts";
 
 export interface SegmentLink {
   /** The branch that this one went on from after its history was cut or summed up. */
@@ -16,11 +16,13 @@ export interface SegmentLink {
 export function linkSegments(branches: readonly Branch[]): ReadonlyMap<Branch, SegmentLink> {
   const links = new Map<Branch, SegmentLink>();
   const mains = branches.filter((branch) => branch.kind === "main").toSorted((a, b) => byStart(a.calls[0], b.calls[0]));
+  // The last branch so far that holds what was written: where it lies among `mains`.
+  const writtenIn = new Map<string, number>();
   for (const [index, branch] of mains.entries()) {
+    const carried = branch.opening.filter(isWritten).map((item) => writtenIn.get(item.key) ?? -1);
+    for (const item of branch.items) if (isWritten(item)) writtenIn.set(item.key, index);
     if (branch.calls[0]?.insideTool) continue;
-    const carried = new Set(branch.opening.filter(isWritten).map((item) => item.key));
-    const parent =
-      mains.slice(0, index).findLast((earlier) => earlier.items.some((item) => isWritten(item) && carried.has(item.key))) ?? null;
+    const parent = mains[carried.reduce((latest, at) => Math.max(latest, at), -1)] ?? null;
     const compacted = branch.opening.some((item) => item.key.includes('"type":"compaction"'));
     const spoken = branch.opening.find((item) => item.by !== "system");
     const startsInTheMiddle = spoken !== undefined && spoken.by !== "user";
