@@ -1,4 +1,4 @@
-import { Kysely, PostgresDialect } from "kysely";
+import { Kysely, PostgresDialect, sql } from "kysely";
 import type { Logger } from "../log.ts";
 import type { Database } from "./database.ts";
 import { compactAlone } from "./compact.ts";
@@ -6,6 +6,14 @@ import { lockDirectory } from "./lock.ts";
 import { migrateToLatest } from "./migrate.ts";
 import { createPgliteConnection, createSingleClientPool } from "./pglite-connection.ts";
 import type { Tables } from "./tables.ts";
+
+/** Columns that Postgres would compress as it stores them: in WebAssembly that took a quarter of all of capture's time. On a server it is somebody else's, and stays. */
+const UNCOMPRESSED = [
+  ["spans", "raw"],
+  ["log_events", "raw"],
+  ["messages", "body"],
+  ["trajectories", "body"],
+] as const;
 
 /**
  * Opens the embedded Postgres: one process only (an OS lock on `dir`), its own thread, every acknowledged commit synced to disk.
@@ -35,7 +43,11 @@ export async function createPglite(options: { dir: string | null; log: Logger })
     kysely,
     // One connection: transactions never interleave, so every one runs as if alone.
     transaction: (work) => kysely.transaction().execute(work),
-    migrate: () => migrateToLatest(kysely),
+    migrate: async () => {
+      await migrateToLatest(kysely);
+      for (const [table, column] of UNCOMPRESSED)
+        await sql`alter table ${sql.table(table)} alter column ${sql.ref(column)} set storage external`.execute(kysely);
+    },
     compact: (how) => compactAlone(kysely, how),
     close: () => (closing ??= close()),
   };

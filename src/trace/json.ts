@@ -1,5 +1,4 @@
 import { isSafeKey } from "./attributes.ts";
-import { parseList } from "./growing-list.ts";
 import type { AttributeValue } from "./span.ts";
 
 /**
@@ -21,15 +20,8 @@ export function payloadOf(value: unknown): unknown {
   return parsed === undefined ? value : parsed;
 }
 
-/** Parses JSON; undefined when it is none. Keys that reach a prototype are left out. Nobody may change what it gives: later values share it. */
+/** Parses JSON; undefined when it is none. Keys that reach a prototype are left out. */
 export function tryJson(text: string): unknown {
-  return text.length > SHORT && text.startsWith("[") ? parseList(text, parse) : parse(text);
-}
-
-/** Shorter lists are parsed as fast as they are looked for. */
-const SHORT = 256;
-
-function parse(text: string): unknown {
   try {
     return text.includes("__proto__") || text.includes("constructor") || text.includes("prototype")
       ? JSON.parse(text, (key, value: unknown) => (isSafeKey(key) ? value : undefined))

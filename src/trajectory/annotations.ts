@@ -11,6 +11,7 @@ const MAX_NAME_LENGTH = 512;
 /** Labels that mean yes or no; others stay text. */
 const YES_OR_NO: Readonly<Record<string, boolean>> = { true: true, pass: true, yes: true, false: false, fail: false, no: false };
 const SCOPES = { "": "span", "trace.": "trace", "session.": "session" } as const;
+const CARRIES = /^(?:trace\.|session\.)?(?:annotations|evaluations)\./;
 type Scope = (typeof SCOPES)[keyof typeof SCOPES];
 
 /**
@@ -20,6 +21,8 @@ type Scope = (typeof SCOPES)[keyof typeof SCOPES];
  */
 export function annotationsIn(tenant: string, span: Span): Feedback[] {
   const found: Feedback[] = [];
+  // Hardly any span carries some, and every span is asked.
+  if (!Object.keys(span.attributes).some((name) => CARRIES.test(name))) return found;
   for (const [prefix, scope] of Object.entries(SCOPES) as [keyof typeof SCOPES, Scope][]) {
     for (const item of itemsOf(span.attributes, `${prefix}annotations`, "annotation")) {
       found.push(...feedbackOf(tenant, span, item, targetOf(scope, span, span)));

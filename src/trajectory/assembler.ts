@@ -10,7 +10,7 @@ import { METRIC } from "../telemetry/metrics.ts";
 import type { Call } from "../trace/call.ts";
 import { normalise } from "../trace/normalise.ts";
 import { loadTraces } from "../trace/span-store.ts";
-import type { LogEvent, Span } from "../trace/span.ts";
+import type { LogEvent } from "../trace/span.ts";
 import { assemble, type Draft } from "./assemble.ts";
 import { completionOf, toolCallDangles } from "./complete.ts";
 import { awaitsReference, prepare, type Preparation, type Prepared, withMedia } from "./prepare.ts";
@@ -190,18 +190,12 @@ async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[], { r
     // Each is tried again alone: what others refer to must not leave it without what it refers to.
     if (budget.isSpent && batch.length > 1) throw new Error("these conversations refer to more than is read at once");
     const logsBySpan = Map.groupBy(logs, (entry: LogEvent) => `${entry.traceId}/${entry.spanId}`);
-    // In the order in which a conversation grows: what a call repeats is read once (trace/growing-list.ts).
-    for (const span of spans.toSorted(byTraceAndStart)) {
+    for (const span of spans) {
       const call = normalise(span, logsBySpan.get(`${span.traceId}/${span.spanId}`) ?? []);
       byConversation.get(own.get(span.traceId) ?? "")?.push(call);
     }
   }
   return batch.map((conversation) => ({ conversation, calls: byConversation.get(conversation.id) ?? [] }));
-}
-
-function byTraceAndStart(a: Span, b: Span): number {
-  if (a.traceId !== b.traceId) return a.traceId < b.traceId ? -1 : 1;
-  return a.startNs < b.startNs ? -1 : a.startNs > b.startNs ? 1 : 0;
 }
 
 /** When to look again; null for a conversation that is complete now. */

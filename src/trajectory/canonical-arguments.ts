@@ -55,7 +55,8 @@ export function withoutPaths(value: unknown, paths: readonly string[]): unknown 
 
 /** The library throws on lone surrogates, NaN and cycles, which `normalise` has taken out. */
 function rfc8785(value: unknown): string {
-  return canonicalize(value) ?? "null";
+  // A string's form is JSON's own, and texts are most of what is written: the library looks through them letter by letter.
+  return typeof value === "string" ? JSON.stringify(value) : (canonicalize(value) ?? "null");
 }
 
 function keyOf(tool: string, value: unknown): string {

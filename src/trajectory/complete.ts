@@ -1,5 +1,5 @@
 import type { Call } from "../trace/call.ts";
-import { isToolCall, isToolCallResponse, type Message, type Part } from "../trace/message.ts";
+import { isToolCall, isToolCallResponse, type Message } from "../trace/message.ts";
 
 export interface CompletionInput {
   firstReceivedMs: number;

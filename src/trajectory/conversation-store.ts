@@ -1,5 +1,4 @@
 import { type Kysely, sql } from "kysely";
-import { insertable } from "../store/rows.ts";
 import type { Tables } from "../store/tables.ts";
 import type { LogEvent, Span } from "../trace/span.ts";
 import { betterKey, type ConversationKey, conversationId, isAnnouncement, isRoot, keyOf, traitsOf } from "./conversation-key.ts";
@@ -58,21 +57,19 @@ export async function noteArrivals(trx: Kysely<Tables>, arrivals: Arrivals): Pro
 
 /** Whose the traces are, for erasure: an open conversation has no trajectory that would say. */
 async function noteSubjects(trx: Kysely<Tables>, { tenant, spans, logs }: Arrivals): Promise<void> {
-  const rows = new Map<string, { tenant: string; subject: string; trace_id: string }>();
+  const rows = new Map<string, { subject: string; traceId: string }>();
   for (const record of [...spans, ...logs]) {
     const { traceId } = record;
     if (traceId === null) continue;
-    for (const subject of subjectsIn(record)) rows.set(`${subject}\0${traceId}`, { tenant, subject, trace_id: traceId });
+    for (const subject of subjectsIn(record)) rows.set(`${subject}\0${traceId}`, { subject, traceId });
   }
+  if (rows.size === 0) return;
   // Ordered, like all rows that several workers may write.
   const ordered = [...rows].toSorted(([one], [other]) => (one < other ? -1 : 1)).map(([, row]) => row);
-  for (const chunk of insertable(ordered)) {
-    await trx
-      .insertInto("trace_subjects")
-      .values(chunk)
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
-  }
+  const [subjects, traces] = [ordered.map(({ subject }) => subject), ordered.map(({ traceId }) => traceId)];
+  await sql`
+    insert into trace_subjects (tenant, subject, trace_id)
+    select ${tenant}, * from unnest(${subjects}::text[], ${traces}::text[]) on conflict do nothing`.execute(trx);
 }
 
 /** One entry per trace of the request, ordered by id so that two workers never wait for each other in a circle. */
@@ -105,28 +102,17 @@ async function lockTraces(
   { tenant, storedAtMs }: Arrivals,
   traces: readonly TraceArrival[],
 ): Promise<Map<string, { conversation: string; key: ConversationKey }>> {
-  const rows = traces.map(({ traceId, key, root }) => ({
-    tenant,
-    trace_id: traceId,
-    conversation_id: conversationId(tenant, key),
-    root_ended_ms: root === "ended" ? storedAtMs : root === "none_to_come" ? NONE_TO_COME : null,
-  }));
-  const locked: { trace_id: string; conversation_id: string }[] = [];
-  for (const chunk of insertable(rows)) {
-    const written = await trx
-      .insertInto("conversation_traces")
-      .values(chunk)
-      .onConflict((conflict) =>
-        conflict.columns(["tenant", "trace_id"]).doUpdateSet({
-          root_ended_ms: sql`coalesce(conversation_traces.root_ended_ms, excluded.root_ended_ms)`,
-        }),
-      )
-      .returning(["trace_id", "conversation_id"])
-      .execute();
-    locked.push(...written);
-  }
+  const ids = traces.map(({ traceId }) => traceId);
+  const filed = traces.map(({ key }) => conversationId(tenant, key));
+  const ends = traces.map(({ root }) => (root === "ended" ? storedAtMs : root === "none_to_come" ? NONE_TO_COME : null));
+  const { rows: locked } = await sql<{ trace_id: string; conversation_id: string }>`
+    insert into conversation_traces (tenant, trace_id, conversation_id, root_ended_ms)
+    select ${tenant}, * from unnest(${ids}::text[], ${filed}::text[], ${ends}::bigint[])
+    on conflict (tenant, trace_id) do update set root_ended_ms = coalesce(conversation_traces.root_ended_ms, excluded.root_ended_ms)
+    returning trace_id, conversation_id`.execute(trx);
   const conversations = [...new Set(locked.map((row) => row.conversation_id))];
-  const keys = await trx.selectFrom("conversations").select(["id", "key_kind", "key"]).where(idIn(conversations)).execute();
+  const { rows: keys } = await sql<{ id: string; key_kind: ConversationKey["kind"]; key: string }>`
+    select id, key_kind, key from conversations where id = any(${conversations}::text[])`.execute(trx);
   const keyOfConversation = new Map(keys.map((row) => [row.id, { kind: row.key_kind, key: row.key } satisfies ConversationKey]));
   return new Map(
     locked.flatMap(({ trace_id, conversation_id }) => {
@@ -149,40 +135,24 @@ async function upsertConversations(
   for (const { conversation, key, agent } of filed) {
     if ((rows.get(conversation)?.agent ?? UNKNOWN_AGENT) === UNKNOWN_AGENT) rows.set(conversation, { agent, key });
   }
-  const values = [...rows]
-    .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([id, { agent, key }]) => ({
-      id,
-      tenant,
-      agent,
-      key_kind: key.kind,
-      key: key.key,
-      state: "open" as const,
-      // A collector whose clock is ahead would keep it from ever being old.
-      first_received_ms: Math.min(receivedAtMs, storedAtMs),
-      last_received_ms: storedAtMs,
-      root_ended_ms: null,
-      not_before_ms: 0,
-      version: 1,
-      arrivals: 1,
-    }));
-  for (const chunk of insertable(values)) {
-    await trx
-      .insertInto("conversations")
-      .values(chunk)
-      .onConflict((conflict) =>
-        conflict.column("id").doUpdateSet({
-          agent: sql`case when conversations.agent = ${UNKNOWN_AGENT} then excluded.agent else conversations.agent end`,
-          version: sql`conversations.version + case when conversations.state = 'complete' then 1 else 0 end`,
-          state: "open",
-          first_received_ms: sql`least(conversations.first_received_ms, excluded.first_received_ms)`,
-          last_received_ms: sql`greatest(conversations.last_received_ms, excluded.last_received_ms)`,
-          not_before_ms: 0,
-          arrivals: sql`conversations.arrivals + 1`,
-        }),
-      )
-      .execute();
-  }
+  const values = [...rows].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const column = (of: (id: string, value: { agent: string; key: ConversationKey }) => string) => values.map(([id, value]) => of(id, value));
+  const [ids, agents] = [column((id) => id), column((_, { agent }) => agent)];
+  const [kinds, keys] = [column((_, { key }) => key.kind), column((_, { key }) => key.key)];
+  // A collector whose clock is ahead would keep it from ever being old.
+  const firstMs = Math.min(receivedAtMs, storedAtMs);
+  await sql`
+    insert into conversations (id, tenant, agent, key_kind, key, state, first_received_ms, last_received_ms, root_ended_ms, not_before_ms, version, arrivals)
+    select id, ${tenant}, agent, kind, key, 'open', ${firstMs}::bigint, ${storedAtMs}::bigint, null, 0, 1, 1
+    from unnest(${ids}::text[], ${agents}::text[], ${kinds}::text[], ${keys}::text[]) as c(id, agent, kind, key)
+    on conflict (id) do update set
+      agent = case when conversations.agent = ${UNKNOWN_AGENT} then excluded.agent else conversations.agent end,
+      version = conversations.version + case when conversations.state = 'complete' then 1 else 0 end,
+      state = 'open',
+      first_received_ms = least(conversations.first_received_ms, excluded.first_received_ms),
+      last_received_ms = greatest(conversations.last_received_ms, excluded.last_received_ms),
+      not_before_ms = 0,
+      arrivals = conversations.arrivals + 1`.execute(trx);
 }
 
 /**

@@ -1,9 +1,9 @@
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { type Insertable, type Kysely, sql } from "kysely";
 import { insertable } from "../store/rows.ts";
 import { indexableText, storableJson, storableText } from "../store/storable.ts";
 import type { Tables } from "../store/tables.ts";
-import type { Message } from "../trace/message.ts";
+import type { Message, Part } from "../trace/message.ts";
 import { canonicalJson } from "./canonical-arguments.ts";
 import type { Trajectory, Verdict } from "./trajectory.ts";
 
@@ -58,7 +58,7 @@ function createStoredForms(): StoredForms {
     const found = known.get(message);
     if (found !== undefined) return found;
     const body = storableJson(message);
-    const form = { hash: createHash("sha256").update(`${tenant}\n${body}`).digest("hex"), body };
+    const form = { hash: hash("sha256", `${tenant}\n${body}`), body };
     known.set(message, form);
     return form;
   };
@@ -66,7 +66,17 @@ function createStoredForms(): StoredForms {
 
 /** What a trajectory teaches. Times, ids of spans and the verdict are no part of it. */
 function contentHashOf({ messages, tools, model }: Judged): string {
-  return createHash("sha256").update(canonicalJson({ messages, tools, model })).digest("hex");
+  const content = createHash("sha256").update(canonicalJson({ tools, model }));
+  for (const { parts, ...message } of messages) {
+    content.update(`\n${canonicalJson(message)}`);
+    // A text by itself: nearly all bytes are texts, and of objects each is copied and looked through letter by letter.
+    for (const part of parts) content.update(`\n${isText(part) ? `text ${canonicalJson(part.content)}` : canonicalJson(part)}`);
+  }
+  return content.digest("hex");
+}
+
+function isText(part: Part): part is Part & { content: string } {
+  return part.type === "text" && typeof part["content"] === "string" && Object.keys(part).length === 2;
 }
 
 async function latestVersions(trx: Kysely<Tables>, conversationIds: readonly string[]) {

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { isToolCall, isToolCallResponse, type Message, type Part } from "../../trace/message.ts";
 import { canonicalJson } from "../canonical-arguments.ts";
 
@@ -19,21 +19,25 @@ export type ItemReader = (messages: readonly Message[]) => Item[];
  * is stripped from history, several results in one message or one in each. Items leave all that out.
  */
 export function createItemReader(): ItemReader {
-  const known = new Map<string, Item[]>();
-  return (messages) =>
-    messages.flatMap((message) => {
-      const key = keyOf(message);
-      let items = known.get(key);
-      if (items === undefined) known.set(key, (items = itemsOf(message)));
-      return items;
-    });
+  // Most messages are one text, which is looked up as it is: a key made of it would be a copy.
+  const texts = new Map<string, Map<string, Item[]>>();
+  const others = new Map<string, Item[]>();
+  return (messages) => messages.flatMap((message) => remembered(message, texts, others));
 }
 
-/** Equal for equal messages. Most are one text, which is its own key: writing it as JSON costs more than all else here. */
-function keyOf(message: Message): string {
+function remembered(message: Message, texts: Map<string, Map<string, Item[]>>, others: Map<string, Item[]>): Item[] {
   const [part] = message.parts;
-  const isOneText = message.parts.length === 1 && part?.type === "text" && typeof part["content"] === "string";
-  return isOneText ? `text ${message.role.length} ${message.role} ${part["content"] as string}` : `json ${JSON.stringify(message)}`;
+  const text = message.parts.length === 1 && part?.type === "text" ? part["content"] : undefined;
+  if (typeof text !== "string") return lookUp(others, JSON.stringify(message), message);
+  let ofRole = texts.get(message.role);
+  if (ofRole === undefined) texts.set(message.role, (ofRole = new Map()));
+  return lookUp(ofRole, text, message);
+}
+
+function lookUp(known: Map<string, Item[]>, key: string, message: Message): Item[] {
+  let items = known.get(key);
+  if (items === undefined) known.set(key, (items = itemsOf(message)));
+  return items;
 }
 
 /** What follows what, by item: a reader gives the same item for the same message, and every call repeats the calls before it. */
@@ -49,9 +53,9 @@ export function prefixHashes(items: readonly Item[]): string[] {
 function hashAfter(before: string, item: Item): string {
   const known = following.get(item) ?? new Map<string, string>();
   following.set(item, known);
-  let hash = known.get(before);
-  if (hash === undefined) known.set(before, (hash = createHash("sha256").update(`${before}\n${item.by}\n${item.key}`).digest("base64url")));
-  return hash;
+  let after = known.get(before);
+  if (after === undefined) known.set(before, (after = hash("sha256", `${before}\n${item.by}\n${item.key}`, "base64url")));
+  return after;
 }
 
 function itemsOf(message: Message): Item[] {
