@@ -18,8 +18,9 @@ import { isEventStream, relay, type RelayEnd } from "./relay.ts";
 import { openingOf, readCall, signalOf, upstreamHeaders, type ServedAgent } from "./live-request.ts";
 
 const MAX_CAPTURED_BYTES = 4 * 1024 * 1024;
-/** What a call waits for capture at most, and only where calls come faster than one core can pass on and capture. */
+/** What a call waits for capture, at most so many times, and only where calls come faster than one core can pass on and capture. */
 const YIELD_MS = 20;
+const MAX_YIELDS = 5;
 
 /** Answers one live call: assigns it, sends it on with the target's model name, relays the answer, captures both sides. */
 export function createLiveHandler(
@@ -31,7 +32,7 @@ export function createLiveHandler(
     const startMs = nowMs();
     const asked = await readCall(request, config.maxBodyBytes, deps.agents);
     if ("refusal" in asked) return sendRefusal(response, asked.refusal);
-    if (deps.capture?.isBehind() === true) await sleep(YIELD_MS);
+    for (let yields = 0; yields < MAX_YIELDS && deps.capture?.isBehind() === true; yields += 1) await sleep(YIELD_MS);
     const { agent, body, parsed, receivedMs } = asked;
     const { api } = endpoint;
     const route = deps.routes.effective(agent.agent) ?? baseOnly(agent);
