@@ -17,5 +17,5 @@ export interface ArtifactStore {
   /** A local directory with the verified files of a published name, for processes that read files; null when not published. */
   checkout(name: string, options?: { signal?: AbortSignal }): Promise<{ directory: string; digest: Digest } | null>;
   /** Deletes an object by digest (erasure); deleting what is not there succeeds. */
-  delete(digest: Digest): Promise<void>;
+  delete(digest: Digest, options?: { signal?: AbortSignal }): Promise<void>;
 }

@@ -75,9 +75,9 @@ export function createS3ArtifactStore(options: { cacheDir: string }, { objects }
       await verifyPublished(name, directory, marker, signal);
       return { directory, digest: markerDigest(marker) };
     },
-    async delete(digest) {
+    async delete(digest, { signal } = {}) {
       requireDigest(digest);
-      await objects.remove(keyOf("objects", digest));
+      await objects.remove(keyOf("objects", digest), { signal });
     },
   };
 }

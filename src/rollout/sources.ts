@@ -1,7 +1,7 @@
 import type { Rollout, TrajectoryGroup } from "./group.ts";
 
 /**
- * Whose text a group holds: its scenario, and every trajectory whose tape answered or was the model of an answer, by id, in order. Erasing one of them erases the
+ * Whose text a group holds: its scenario, and every trajectory whose tape answered or was the model of an answer, by its tape (`trajectory id@version`), in order. Erasing one of them erases the
  * group.
  */
 export function sourcesOfGroup(group: Pick<TrajectoryGroup, "scenarioId" | "members">): string[] {
@@ -13,6 +13,5 @@ export function sourcesOf(scenarioId: string, rollouts: readonly Pick<Rollout, "
   const tapes = rollouts.flatMap(({ journal }) =>
     journal.flatMap(({ servedFrom, madeFrom = [] }) => [...(servedFrom === undefined ? [] : [servedFrom.tape]), ...madeFrom]),
   );
-  // A tape is called `trajectory id@version`.
-  return [...new Set([scenarioId, ...tapes.map((tape) => tape.slice(0, tape.lastIndexOf("@")))])].toSorted();
+  return [...new Set([scenarioId, ...tapes])].toSorted();
 }

@@ -6,7 +6,7 @@ import { eraseAlone } from "../store/erased-sources.ts";
 import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import { deleteObjects } from "../trajectory/delete-objects.ts";
-import { eraseRows } from "../trajectory/erase.ts";
+import { eraseRows, readSaid } from "../trajectory/erase.ts";
 import { listErasures, startErasure, type Erasure, type ErasureWork } from "../trajectory/erasure-log.ts";
 import { tombstoneHash } from "../trajectory/tombstones.ts";
 import { learnedFrom, type LearnedAdapter } from "./learned.ts";
@@ -103,10 +103,11 @@ async function removeRows(
   const hash = await tombstoneHash(database.kysely, tenant);
   const [subject] = subjects;
   const subjectHash = subject === undefined ? "" : hash({ kind: "subject", id: subject });
+  const said = await readSaid(database.kysely, { tenant, subjects, conversationIds });
   return database.transaction(async (trx) => {
     await eraseAlone(trx);
     const nowMs = now();
-    const work = await eraseRows(trx, { tenant, hash, subjects, conversationIds, nowMs });
+    const work = await eraseRows(trx, { tenant, hash, subjects, conversationIds, said, nowMs });
     const id = await startErasure(trx, { tenant, nowMs, actor, subjectHash }, work);
     if (of.replaces !== undefined) await trx.deleteFrom("erasures").where("id", "in", of.replaces).execute();
     return { id, tenant, subjectHash, state: "started", actor, startedAtMs: nowMs, finishedAtMs: null, work };

@@ -213,7 +213,7 @@ async function prepared(
   signal: AbortSignal | undefined,
 ): Promise<(Loaded & Prepared)[]> {
   const results = await prepare(
-    items.map(({ conversation: { tenant, id }, calls }) => ({ tenant, id, calls })),
+    items.map(({ conversation: { tenant, id, arrivals }, calls }) => ({ tenant, id, arrivals, calls })),
     preparation,
     signal,
   );

@@ -184,11 +184,10 @@ async function moveTraces(
     update conversation_traces set conversation_id = moved.conversation
     from unnest(${moved.map(({ traceId }) => traceId)}::text[], ${moved.map(({ conversation }) => conversation)}::text[]) as moved(trace_id, conversation)
     where conversation_traces.tenant = ${tenant} and conversation_traces.trace_id = moved.trace_id`.execute(trx);
-  await trx
-    .insertInto("former_conversations")
-    .values(moved.map(({ traceId, left }) => ({ tenant, trace_id: traceId, conversation_id: left })))
-    .onConflict((conflict) => conflict.doNothing())
-    .execute();
+  await sql`
+    insert into former_conversations (tenant, trace_id, conversation_id)
+    select ${tenant}, * from unnest(${moved.map(({ traceId }) => traceId)}::text[], ${moved.map(({ left }) => left)}::text[])
+    on conflict do nothing`.execute(trx);
   await trx
     .updateTable("conversations")
     .set({

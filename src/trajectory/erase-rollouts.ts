@@ -3,18 +3,23 @@ import type { Digest } from "../artifact/artifact-store.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Tables } from "../store/tables.ts";
 import type { Count, ErasureWork, Version } from "./erasure-log.ts";
-import { scenarioIdOf } from "./record-tape.ts";
+import { scenarioIdOf, tapeIdOf } from "./record-tape.ts";
 
 /** Scenarios, groups, gate pairs and judge replies that were made of these trajectories, whoever's scenario they belong to. */
 export async function removeRollouts(
   trx: Kysely<Tables>,
-  versions: readonly Version[],
+  { gone, left }: { gone: readonly Version[]; left: readonly Version[] },
   nowMs: number,
   count: Count,
 ): Promise<Pick<ErasureWork, "objects" | "learned" | "batches" | "endedRuns">> {
+  const versions = [...gone, ...left];
   const scenarioIds = versions.map(scenarioIdOf);
-  const sources = [...new Set([...versions.map(({ id }) => id), ...scenarioIds])].toSorted();
-  await sql`insert into erased_sources (source, at_ms) select s, ${nowMs}::bigint from unnest(${sources}::text[]) as s on conflict do nothing`.execute(
+  const tapes = versions.map(tapeIdOf);
+  // An older version called a tape by its trajectory alone.
+  const sources = [...new Set([...versions.map(({ id }) => id), ...tapes, ...scenarioIds])].toSorted();
+  // Of a conversation that others are still in, later versions may teach.
+  const buried = [...new Set([...gone.map(({ id }) => id), ...tapes, ...scenarioIds])].toSorted();
+  await sql`insert into erased_sources (source, at_ms) select s, ${nowMs}::bigint from unnest(${buried}::text[]) as s on conflict do nothing`.execute(
     trx,
   );
   const objects = await sql<{ digest: Digest }>`

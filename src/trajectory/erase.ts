@@ -1,5 +1,6 @@
 import { type Kysely, type RawBuilder, sql } from "kysely";
 import type { Digest } from "../artifact/artifact-store.ts";
+import { indexableText } from "../store/storable.ts";
 import type { Tables } from "../store/tables.ts";
 import { dropClaims } from "./claims.ts";
 import type { Count, ErasureWork, Version } from "./erasure-log.ts";
@@ -15,24 +16,45 @@ export interface ToErase {
   /** The subject's key in every spelling that it may be stored in; none where conversations are all that is known. */
   subjects: readonly string[];
   conversationIds: readonly string[];
+  /** What was read before everybody was made to wait. */
+  said: Said;
   nowMs: number;
+}
+
+/** Ids of the model's responses in these traces. */
+export interface Said {
+  traces: ReadonlySet<string>;
+  responseIds: readonly string[];
+}
+
+/** What would be erased: decoding it all takes a while, in which others need not wait. */
+export async function readSaid(
+  db: Kysely<Tables>,
+  { tenant, subjects, conversationIds }: { tenant: string; subjects: readonly string[]; conversationIds: readonly string[] },
+): Promise<Said> {
+  const found = [...conversationIds, ...(await conversationsOf(db, tenant, subjects))];
+  const traces = await tracesToErase(db, { tenant, subjects, conversationIds: found });
+  return { traces: new Set(traces), responseIds: await responseIdsOf(db, tenant, traces) };
 }
 
 /**
  * Removes every row that holds a subject's text or names it, and sets tombstones. Objects and files that hold it are what the result says. Inside a read-committed
  * transaction that erases alone (`eraseAlone`).
  */
-export async function eraseRows(trx: Kysely<Tables>, { tenant, hash, subjects, conversationIds, nowMs }: ToErase): Promise<ErasureWork> {
+export async function eraseRows(
+  trx: Kysely<Tables>,
+  { tenant, hash, subjects, conversationIds, said, nowMs }: ToErase,
+): Promise<ErasureWork> {
   const found = [...new Set([...conversationIds, ...(await conversationsOf(trx, tenant, subjects))])].toSorted();
   const of = { tenant, subjects, conversationIds: found };
   const removed = new Map<string, number>();
   const count: Count = (kind, rows) => void removed.set(kind, (removed.get(kind) ?? 0) + rows);
   const sharedConversations = subjects.length === 0 ? 0 : await sharedAmong(trx, of);
-  const said = await responseIdsOf(trx, tenant, await tracesToErase(trx, of));
-  const { traces, former, responseIds, ...gone } = await removeConversations(trx, { ...of, responseIds: said }, count);
+  const since = (await tracesToErase(trx, of)).filter((id) => !said.traces.has(id));
+  const responses = [...said.responseIds, ...(await responseIdsOf(trx, tenant, since))];
+  const { traces, former, responseIds, ...gone } = await removeConversations(trx, { ...of, responseIds: responses }, count);
   const left = await removeFromFormer(trx, tenant, former, count);
-  const versions = [...gone.versions, ...left.versions];
-  const rollouts = await removeRollouts(trx, versions, nowMs, count);
+  const rollouts = await removeRollouts(trx, { gone: gone.versions, left: left.versions }, nowMs, count);
   const media = [...(await dropMedia(trx, found)), ...left.media];
   count("media", media.length);
   const claims = await sql<{ digest: string }>`
@@ -148,7 +170,7 @@ async function removeTraces(
 }
 
 /** With the messages that no trajectory is left to use. */
-async function removeTrajectories(
+export async function removeTrajectories(
   trx: Kysely<Tables>,
   which: RawBuilder<unknown>,
   tenant: string,
@@ -165,7 +187,7 @@ async function removeTrajectories(
       rows.flatMap((row) => row.message_hashes),
     ),
   );
-  return { versions: rows, responseIds: rows.flatMap((row) => row.response_ids ?? []) };
+  return { versions: rows, responseIds: rows.flatMap((row) => (row.response_ids ?? []).map(indexableText)) };
 }
 
 /** Of these messages those that no trajectory has. Resolves to how many they were. */

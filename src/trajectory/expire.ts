@@ -5,7 +5,7 @@ import { eraseAlone } from "../store/erased-sources.ts";
 import type { Tables } from "../store/tables.ts";
 import { dropClaims } from "./claims.ts";
 import { deleteObjects } from "./delete-objects.ts";
-import { removeConversations } from "./erase.ts";
+import { removeConversations, removeTrajectories } from "./erase.ts";
 import type { Count } from "./erasure-log.ts";
 
 /** One batch of what is too old. Each function resolves to how many it took; less than `limit` means that no more is there. */
@@ -36,7 +36,11 @@ export async function expireConversations(
         select id from conversations where tenant = ${tenant} and id = any(${conversationIds}::text[]) and last_received_ms < ${beforeMs}
         order by id for update`.execute(trx);
       const count = (kind: string, number: number): void => void removed.push([kind, number]);
-      await removeConversations(trx, { tenant, subjects: [], conversationIds: old.rows.map(({ id }) => id) }, count);
+      const of = { tenant, subjects: [], conversationIds: old.rows.map(({ id }) => id) };
+      const { former } = await removeConversations(trx, of, count);
+      // What was assembled of them in conversations of others nobody would find after this.
+      const left = former.filter((id) => !needed.includes(id));
+      await removeTrajectories(trx, sql`conversation_id = any(${left}::text[]) and superseded`, tenant, count);
       return removed;
     },
     { isolation: "read committed" },

@@ -80,7 +80,7 @@ async function withoutErased(trx: Kysely<Tables>, feedback: readonly Feedback[])
 /** Where a target would be buried. A conversation may be named by its id or by a key of any kind. */
 function graveOf({ tenant, targetKind, target }: Feedback): Buried[] {
   if (targetKind === "span") return [{ kind: "trace", id: target.split("/")[0] ?? "" }];
-  if (targetKind !== "conversation") return [{ kind: targetKind, id: targetKind === "subject" ? indexableText(target) : target }];
+  if (targetKind !== "conversation") return [{ kind: targetKind, id: targetKind === "trace" ? target : indexableText(target) }];
   const keys = (["conversation", "session", "trace"] as const).map((kind) => conversationId(tenant, { kind, key: target }));
   return [target, ...keys].map((id) => ({ kind: "conversation", id }));
 }

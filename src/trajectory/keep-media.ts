@@ -2,6 +2,7 @@ import type { Digest } from "../artifact/artifact-store.ts";
 import { digestOf } from "../artifact/digest.ts";
 import type { Call, InferenceCall } from "../trace/call.ts";
 import type { Message } from "../trace/message.ts";
+import type { ReadConversation } from "./media-rows.ts";
 import { type Media, type MediaReference, replaceMedia } from "../trace/media.ts";
 
 /** Takes images and sounds out of messages and into the artifact store. */
@@ -10,7 +11,7 @@ export interface MediaKeeper {
    * The calls of a conversation with references in place of what lay in their messages, once it is stored durably. Idempotent: the same bytes are one object.
    * @throws NightshiftError of the artifact store: then nothing of it may be saved
    */
-  keep(conversation: { tenant: string; id: string }, calls: readonly Call[]): Promise<Kept>;
+  keep(conversation: ReadConversation, calls: readonly Call[]): Promise<Kept>;
 }
 
 export interface Kept {
@@ -20,8 +21,8 @@ export interface Kept {
 }
 
 export interface MediaKeeperDeps {
-  /** Puts media into the store as this conversation's. Resolves to false, with nothing stored, where the conversation is gone. */
-  store: (conversation: { tenant: string; id: string }, media: ReadonlyMap<Digest, Uint8Array>) => Promise<boolean>;
+  /** Puts media into the store as this conversation's. Resolves to false where the conversation is no more as it was read. */
+  store: (conversation: ReadConversation, media: ReadonlyMap<Digest, Uint8Array>) => Promise<boolean>;
   /** What is larger is left out; its reference then has no `file_id`, and its call is damaged. */
   maxBytes: number;
 }
@@ -31,7 +32,7 @@ export function createMediaKeeper({ store, maxBytes }: MediaKeeperDeps): MediaKe
     async keep(conversation, calls) {
       const media = new Map<Digest, Uint8Array>();
       const lighter = calls.map((call) => (call.kind === "inference" ? withoutMedia(call, maxBytes, media) : call));
-      // Of a conversation that is gone nothing will be saved.
+      // Of a conversation that has changed nothing will be saved.
       const isKept = media.size === 0 || (await store(conversation, media));
       return { calls: lighter, digests: isKept ? new Set(media.keys()) : new Set() };
     },

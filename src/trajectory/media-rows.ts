@@ -4,41 +4,47 @@ import type { Database } from "../store/database.ts";
 import { holdErasures } from "../store/erased-sources.ts";
 import type { Tables } from "../store/tables.ts";
 
-const READ_COMMITTED = { isolation: "read committed" } as const;
+/** A conversation as it was read: what has got a span since, or lost one to an erasure, is another. */
+export interface ReadConversation {
+  tenant: string;
+  id: string;
+  arrivals: number;
+}
 
 /**
- * Stores a conversation's media, written down before they are, so that an erasure finds what a process left that was killed in between. While they are being stored no erasure
- * begins. Resolves to false, with nothing stored, where the conversation is gone. @throws NightshiftError of the artifact store or the database
+ * Stores a conversation's media, written down before they are, so that an erasure finds what a process left that was killed in between. While one of them is being stored no
+ * erasure begins. Resolves to false where the conversation is no more as it was read: what is stored by then goes with it.
+ * @throws NightshiftError of the artifact store or the database
  */
 export async function storeMedia(
   { database, artifacts }: { database: Database; artifacts: Pick<ArtifactStore, "put"> },
-  { tenant, id }: { tenant: string; id: string },
+  conversation: ReadConversation,
   media: ReadonlyMap<Digest, Uint8Array>,
 ): Promise<boolean> {
-  const rows = [...media.keys()].toSorted().map((digest) => ({ tenant, conversation_id: id, digest }));
-  const announced = await database.transaction(async (trx) => {
-    await holdErasures(trx);
-    if (!(await isHeld(trx, id))) return false;
-    await trx
-      .insertInto("conversation_media")
-      .values(rows)
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
-    return true;
-  }, READ_COMMITTED);
-  if (!announced) return false;
-  return database.transaction(async (trx) => {
-    await holdErasures(trx);
-    const { rows: left } = await sql<{ digest: string }>`select digest from conversation_media where conversation_id = ${id}`.execute(trx);
-    const named = new Set(left.map(({ digest }) => digest));
-    if (![...media.keys()].every((digest) => named.has(digest))) return false;
-    for (const bytes of media.values()) await artifacts.put(bytes);
-    return true;
-  }, READ_COMMITTED);
+  const { tenant, id } = conversation;
+  const digests = [...media.keys()].toSorted();
+  const unlessChanged = (work: (trx: Kysely<Tables>) => Promise<unknown>): Promise<boolean> =>
+    database.transaction(
+      async (trx) => {
+        await holdErasures(trx);
+        if (!(await isAsRead(trx, conversation))) return false;
+        await work(trx);
+        return true;
+      },
+      { isolation: "read committed" },
+    );
+  const isAnnounced = await unlessChanged((trx) =>
+    sql`insert into conversation_media (conversation_id, digest, tenant)
+      select ${id}, digest, ${tenant} from unnest(${digests}::text[]) as digest on conflict do nothing`.execute(trx),
+  );
+  if (!isAnnounced) return false;
+  // Each for itself: a transaction that waits for a store longer than a statement may take is ended.
+  for (const bytes of media.values()) if (!(await unlessChanged(() => artifacts.put(bytes)))) return false;
+  return true;
 }
 
-async function isHeld(trx: Kysely<Tables>, id: string): Promise<boolean> {
-  const { rows } = await sql`select 1 from conversations where id = ${id}`.execute(trx);
+async function isAsRead(trx: Kysely<Tables>, { id, arrivals }: ReadConversation): Promise<boolean> {
+  const { rows } = await sql`select 1 from conversations where id = ${id} and arrivals = ${arrivals}`.execute(trx);
   return rows.length > 0;
 }
 

@@ -2,6 +2,7 @@ import type { Call } from "../trace/call.ts";
 import type { Draft } from "./assemble.ts";
 import type { Examiner } from "./examine.ts";
 import { type MediaKeeper, mediaOf } from "./keep-media.ts";
+import type { ReadConversation } from "./media-rows.ts";
 import type { ReferenceReader } from "./references.ts";
 
 /** What is done with a conversation before it is assembled, each only where it is configured. */
@@ -22,7 +23,7 @@ export interface Prepared {
 
 /** Media first: what is examined are words. In the order of `conversations`. @throws what the store and the detector throw: then nothing of it may be saved */
 export async function prepare(
-  conversations: readonly { tenant: string; id: string; calls: readonly Call[] }[],
+  conversations: readonly (ReadConversation & { calls: readonly Call[] })[],
   { media, examiner }: Preparation,
   signal: AbortSignal | undefined,
 ): Promise<Prepared[]> {

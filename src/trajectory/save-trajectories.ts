@@ -36,7 +36,8 @@ export async function saveTrajectories(
   for (const rows of insertable(created.map((trajectory) => rowOf(trajectory, stored))))
     await trx.insertInto("trajectories").values(rows).execute();
   for (const trajectory of unchanged) {
-    const { id, version, ...columns } = rowOf(trajectory, stored);
+    // The messages that were stored for it are its own still, though one may be written in another order now.
+    const { id, version, message_hashes: _, ...columns } = rowOf(trajectory, stored);
     await trx.updateTable("trajectories").set(columns).where("id", "=", id).where("version", "=", version).execute();
   }
   return created;

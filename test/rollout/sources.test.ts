@@ -13,5 +13,5 @@ test("a group's sources are its scenario and every tape that answered any member
       ],
     }),
   ];
-  expect(sourcesOfGroup(group("g", members))).toEqual(["a", "b", "c", "scenario"]);
+  expect(sourcesOfGroup(group("g", members))).toEqual(["a@1", "b@12", "c@2", "scenario"]);
 });

@@ -24,7 +24,15 @@ test("one that always loses is given up, retryable", async () => {
 });
 
 test("any other error is the caller's at once", async () => {
-  const { seen, run } = failing("23505", Infinity);
-  await expect(repeatConflicts(run)).rejects.toMatchObject({ code: "23505" });
+  const { seen, run } = failing("23514", Infinity);
+  await expect(repeatConflicts(run)).rejects.toMatchObject({ code: "23514" });
   expect(seen.runs).toBe(1);
+});
+
+test("a key that another transaction has just taken: run again, which finds it; one that stays taken is the caller's", async () => {
+  const raced = failing("23505", 1);
+  expect(await repeatConflicts(raced.run)).toBe("done");
+  const broken = failing("23505", Infinity);
+  await expect(repeatConflicts(broken.run)).rejects.toMatchObject({ code: "23505" });
+  expect(broken.seen.runs).toBe(3);
 });

@@ -26,7 +26,7 @@ describe("migrations", () => {
   test("step by step back removes every table, forward again restores them", async () => {
     const tables = async () => (await database.kysely.introspection.getTables()).map(({ name }) => name).toSorted();
     const before = await tables();
-    expect(before).toHaveLength(29);
+    expect(before).toHaveLength(30);
     const undone: string[] = [];
     for (let name = await migrateBack(database.kysely); name !== null; name = await migrateBack(database.kysely)) undone.push(name);
     expect(undone.at(-1)).toBe("0001-initial");
@@ -90,7 +90,7 @@ describe("migrations", () => {
     expect(await db.selectFrom("judge_results").selectAll().execute()).toEqual([]);
     await migrateBack(db);
     const back = await sql<{ version: number }>`select version from trajectory_media order by version`.execute(db);
-    expect(back.rows).toEqual([{ version: 1 }, { version: 2 }]);
+    expect(back.rows).toEqual([{ version: 1 }, { version: 1 }, { version: 2 }]);
     await database.migrate();
   });
 

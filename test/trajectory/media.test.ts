@@ -63,7 +63,9 @@ const keeper = (maxBytes = 1_000) =>
 const inference = (message: Message): Call => ({ kind: "inference", input: [message], output: [], damage: [] }) as unknown as Call;
 
 async function kept(part: Part, maxBytes?: number) {
-  const { calls, digests } = await keeper(maxBytes).keep({ tenant: "default", id: "c1" }, [inference({ role: "user", parts: [part] })]);
+  const { calls, digests } = await keeper(maxBytes).keep({ tenant: "default", id: "c1", arrivals: 1 }, [
+    inference({ role: "user", parts: [part] }),
+  ]);
   const [call] = calls;
   return { part: call?.kind === "inference" ? call.input[0]?.parts[0] : undefined, damage: call?.damage, digests };
 }

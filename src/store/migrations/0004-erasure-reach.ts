@@ -1,6 +1,9 @@
 import { type Kysely, type Migration, sql } from "kysely";
 
-/** What an erasure has to find that was not written down: where traces were filed before, and media before they are stored. */
+/**
+ * What an erasure has to find that was not written down: where traces were filed before, and media before they are stored. `trajectory_media` stays until no process of an older
+ * version can run beside this one.
+ */
 const UP = `
 create table former_conversations (
   tenant text not null, trace_id text not null, conversation_id text not null,
@@ -12,8 +15,9 @@ create table conversation_media (
 create index conversation_media_of_digest on conversation_media (digest);
 insert into conversation_media
   select distinct coalesce(t.conversation_id, ''), m.digest, m.tenant
-  from trajectory_media m left join trajectories t on t.id = m.trajectory_id and t.version = m.version;
-drop table trajectory_media;
+  from trajectory_media m left join trajectories t on t.id = m.trajectory_id and t.version = m.version
+  on conflict do nothing;
+delete from messages m where not exists (select 1 from trajectories t where t.message_hashes @> jsonb_build_array(m.hash));
 create index claims_of_digest on claims (digest);
 create index feedback_of_span on feedback (tenant, split_part(target, '/', 1)) where target_kind = 'span';
 delete from judge_results r where not exists (select 1 from judge_sources s where s.cache_key = r.cache_key);
@@ -25,13 +29,9 @@ insert into object_sources (digest, source, run_id, at_ms)
   on conflict do nothing`;
 
 const DOWN = `
-create table trajectory_media (
-  digest text not null, trajectory_id text not null, version bigint not null, tenant text not null,
-  primary key (digest, trajectory_id, version));
-create index trajectory_media_of_trajectory on trajectory_media (trajectory_id, version);
 insert into trajectory_media
   select distinct m.digest, t.id, t.version, t.tenant from conversation_media m join trajectories t on t.conversation_id = m.conversation_id,
-  json_array_elements_text(t.body -> 'media') as named where named = m.digest;
+  json_array_elements_text(t.body -> 'media') as named where named = m.digest on conflict do nothing;
 drop table conversation_media;
 drop table former_conversations;
 drop index claims_of_digest;
