@@ -37,8 +37,8 @@ export async function deleteObjects(
 
 async function deleteSoon(artifacts: Pick<ArtifactStore, "delete">, digest: Digest): Promise<void> {
   const limit = new AbortController();
-  const where = "artifact store";
-  const late = nightshiftError("artifact_store_unavailable", { where, problem: `an object was not deleted within ${LIMIT_MS} ms` });
+  const problem = `an object was not deleted within ${LIMIT_MS} ms`;
+  const late = nightshiftError("artifact_store_unavailable", { where: "of this process", problem });
   const timer = setTimeout(() => limit.abort(late), LIMIT_MS);
   try {
     await artifacts.delete(digest, { signal: limit.signal });
