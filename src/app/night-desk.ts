@@ -4,6 +4,7 @@ import { nightshiftError } from "../errors.ts";
 import { selectScenarios } from "../scenario/select.ts";
 import type { DryRun } from "../training/dry-run.ts";
 import type { NightDeps } from "../training/night-context.ts";
+import { wholeNight } from "../training/night-start.ts";
 
 /** Where nights of one agent are asked for, on any replica of the control service: a run is a row, and the leader carries out rows. */
 export interface NightDesk {
@@ -30,7 +31,7 @@ export function createNightDesk(
     async dryRun() {
       const recordings = await deps.recordings({ nowMs: deps.now() });
       const { night } = config;
-      const wanted = { count: night.scenarios, heldOutCount: config.gate.maxScenarios, seed: night.seed + 1 };
+      const wanted = { ...wholeNight(night), count: night.scenarios, heldOutCount: config.gate.maxScenarios, seed: night.seed + 1 };
       const { train, heldOut, funnel } = selectScenarios({ ...recordings.selection, ...wanted });
       const rollouts = train.length * night.groupSize * night.iterations;
       return {

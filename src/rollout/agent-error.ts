@@ -1,7 +1,7 @@
 import { EVERYTHING, entitiesOfCall, isScalar } from "../trajectory/entities.ts";
 import { valueAtPath } from "../trajectory/canonical-arguments.ts";
 import { profileOf } from "../trajectory/tool-profile.ts";
-import type { PreparedCall } from "./prepare.ts";
+import { sameTool, type PreparedCall } from "./prepare.ts";
 import { renderLike } from "./render.ts";
 import type { Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
@@ -29,7 +29,9 @@ export function inventedKey({ pool, start, overlay }: Situation, call: PreparedC
 
 /** The mistake's answer: the newest recorded one of its kind with this call's values, else a generic error that says what is wrong. */
 export function mistakeAnswer({ pool }: Situation, call: PreparedCall, mistake: Mistake): { result: string; madeFrom: readonly string[] } {
-  const example = pool.ofTool(call.tool).find((seen) => seen.entry.isError && errorKind(pool, call, seen) === mistake.kind);
+  const example = pool
+    .ofTool(call.tool)
+    .find((seen) => seen.entry.isError && sameTool(call, seen.entry) && errorKind(pool, call, seen) === mistake.kind);
   if (example === undefined) return { result: JSON.stringify({ error: genericText(call, mistake) }), madeFrom: [] };
   const recorded = { result: example.entry.result, parsed: example.parsed, args: example.args };
   const result = renderLike({ recorded, args: call.args, views: { recorded: null, here: null }, volatilePaths: [], seed: [] });

@@ -5,8 +5,8 @@ import { versionOf } from "../trajectory/write-state.ts";
 import { inventedKey, malformed, mistakeAnswer, type Mistake } from "./agent-error.ts";
 import { checkDerivations, deriveRead, type DerivationRecord } from "./derive.ts";
 import type { Rung } from "./group.ts";
-import { withEpochs, withOccurrence, withWrite, type Overlay } from "./overlay.ts";
-import { prepareCall, type PreparedCall } from "./prepare.ts";
+import { stateOf, withEpochs, withOccurrence, withWrite, type Overlay } from "./overlay.ts";
+import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
 import { sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
@@ -56,21 +56,34 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[]): Casca
     pool,
     prepare(start, tool, rawArguments) {
       const definition = start.tools.find(({ name }) => name === tool);
-      return prepareCall(pool.profiles, definition === undefined ? null : schemas.of(definition), tool, rawArguments);
+      const knowing = { profiles: pool.profiles, names: start.names };
+      return prepareCall(knowing, definition === undefined ? null : schemas.of(definition), tool, rawArguments);
     },
     answer(situation, call, { seed, turn }) {
-      const recorded = fromOwnTape(situation, call, turn);
-      if (recorded !== null) return recorded;
-      const mistake = malformed(call);
-      if (mistake !== null) return answeredMistake(situation, call, mistake);
-      const pooled = isStateless(call.profile) ? fromAnyTape(pool, call) : fromOtherTapes(situation, call);
-      if (pooled !== null) return pooled;
-      const invented = inventedKey(situation, call);
-      if (invented !== null) return answeredMistake(situation, call, invented);
-      return madeUp(situation, call, { derivations, modelOf, seed });
+      const answer = climb(situation, call, turn, { derivations, modelOf, seed });
+      return answer.result === null ? answer : { ...answer, result: call.names.toConversation(answer.result) };
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
   };
+}
+
+interface Learned {
+  derivations: DerivationRecord;
+  modelOf: (call: PreparedCall) => WriteModel;
+  seed: readonly (string | number)[];
+}
+
+/** The first rung that has an honest answer, with people named as on tapes. */
+function climb(situation: Situation, call: PreparedCall, turn: string, learned: Learned): Answer {
+  const recorded = fromOwnTape(situation, call, turn);
+  if (recorded !== null) return recorded;
+  const mistake = malformed(call);
+  if (mistake !== null) return answeredMistake(situation, call, mistake);
+  const pooled = isStateless(call.profile) ? fromAnyTape(situation.pool, call) : fromOtherTapes(situation, call);
+  if (pooled !== null) return pooled;
+  const invented = inventedKey(situation, call);
+  if (invented !== null) return answeredMistake(situation, call, invented);
+  return madeUp(situation, call, learned);
 }
 
 const miss: Answer = {
@@ -111,10 +124,10 @@ function versionKey(overlay: Overlay, { entry }: PooledEntry): string {
 
 /** R0: a tool without state answers the same everywhere; one whose arguments are all free text and whose answer never varied answers that. */
 function fromAnyTape(pool: TapePool, call: PreparedCall): Answer | null {
-  const [newest] = pool.ofCall(call.callKey).filter(({ entry }) => entry.schemaHash === call.schema?.schemaHash);
+  const [newest] = pool.ofCall(call.callKey).filter(({ entry }) => sameTool(call, entry));
   if (newest !== undefined) return served(newest, "R0", 1);
   const roles = Object.values(call.profile.argumentRoles);
-  const [example, ...others] = pool.ofTool(call.tool).filter(({ entry }) => !entry.isError);
+  const [example, ...others] = pool.ofTool(call.tool).filter(({ entry }) => !entry.isError && sameTool(call, entry));
   const meaningless = roles.length > 0 && roles.every((role) => role === "freeText" || role === "clock" || role === "nonce");
   if (example === undefined || !meaningless || others.some(({ entry }) => entry.result !== example.entry.result)) return null;
   return served(example, "R0", 1);
@@ -123,17 +136,11 @@ function fromAnyTape(pool: TapePool, call: PreparedCall): Answer | null {
 /** R3: another tape that saw the same world, newest first. Never for writes: a write's answer carries ids of its own. */
 function fromOtherTapes(situation: Situation, call: PreparedCall): Answer | null {
   if (mayWrite(call.profile)) return null;
-  const seen = situation.pool
-    .ofCall(call.callKey)
-    .find((other) => other.entry.schemaHash === call.schema?.schemaHash && sameWorld(situation, other));
+  const seen = situation.pool.ofCall(call.callKey).find((other) => sameTool(call, other.entry) && sameWorld(situation, other));
   return seen === undefined ? null : served(seen, "R3", 0.97);
 }
 
-function madeUp(
-  situation: Situation,
-  call: PreparedCall,
-  learned: { derivations: DerivationRecord; modelOf: (call: PreparedCall) => WriteModel; seed: readonly (string | number)[] },
-): Answer {
+function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Answer {
   if (isStateless(call.profile)) return miss;
   if (!mayWrite(call.profile)) {
     const derived = deriveRead(situation, call, learned.derivations);
@@ -141,7 +148,7 @@ function madeUp(
   }
   // What nobody declared a write may be a read, and then an answer made up would be a fact made up.
   if (call.profile.cls !== "write" || call.profile.evidence !== "config") return miss;
-  const seed = [...learned.seed, situation.start.scenarioId, call.callKey, situation.overlay.prefix];
+  const seed = [...learned.seed, situation.start.scenarioId, call.callKey, stateOf(situation.overlay)];
   const written = answerWrite(situation, call, learned.modelOf(call), seed);
   return written === null ? miss : { ...miss, ...written };
 }
@@ -158,7 +165,7 @@ function served(seen: PooledEntry, rung: Rung, confidence: number): Answer {
 
 function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay {
   if (answer.result === null) return overlay;
-  const parsed = parseResult(answer.result);
+  const parsed = parseResult(call.names.toTape(answer.result));
   const touched = entitiesTouched(call.profile, call.args, parsed, pool.templates);
   const versions = touched.map((entity) => versionOf(overlay.writes, entity)).join(",");
   const used = withOccurrence(withEpochs(overlay, answer.epochs ?? {}), [

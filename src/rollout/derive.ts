@@ -1,6 +1,6 @@
 import { EVERYTHING, entitiesOfCall, isScalar, type EntityView } from "../trajectory/entities.ts";
 import { isStateless, mayWrite, profileOf } from "../trajectory/tool-profile.ts";
-import type { PreparedCall } from "./prepare.ts";
+import { sameTool, type PreparedCall } from "./prepare.ts";
 import { formatLike } from "./render.ts";
 import { atStart, sameWorld, stillTrue, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
@@ -97,7 +97,8 @@ function baseAnswer(situation: Situation, call: PreparedCall): PooledEntry | nul
     .ofTapeCall(situation.start.tapeId, call.callKey)
     .find((seen) => seen.entry.raced === null && !seen.entry.isError && stillTrue(before, seen));
   if (own !== undefined) return own;
-  return situation.pool.ofCall(call.callKey).find((seen) => !seen.entry.isError && sameWorld(before, seen)) ?? null;
+  const others = situation.pool.ofCall(call.callKey);
+  return others.find((seen) => !seen.entry.isError && sameTool(call, seen.entry) && sameWorld(before, seen)) ?? null;
 }
 
 /** The known answer with the writes' fields; null when some write changes none of them: then its effect is not in what it returned. */
@@ -116,7 +117,7 @@ function applied(base: PooledEntry, entity: string, views: readonly EntityView[]
 /** The answer for an entity that only this rollout's writes know; null unless they returned every field that such reads show. */
 function created(pool: TapePool, call: PreparedCall, entity: string, views: readonly EntityView[]): string | null {
   if (pool.knowsEntity(entity)) return null;
-  const example = pool.ofTool(call.tool).find(({ entry }) => !entry.isError);
+  const example = pool.ofTool(call.tool).find(({ entry }) => !entry.isError && sameTool(call, entry));
   if (example === undefined || example.parsed === null || typeof example.parsed !== "object" || Array.isArray(example.parsed)) return null;
   const known = new Map(views.flatMap((view) => [...view]));
   const names = Object.keys(example.parsed);

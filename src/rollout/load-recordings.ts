@@ -1,5 +1,6 @@
 import type { AgentConfig } from "../config.ts";
 import type { Database } from "../store/database.ts";
+import type { Message } from "../trace/message.ts";
 import { feedbackOf } from "../trajectory/feedback.ts";
 import { listTrajectories, loadTrajectories, type TrajectoryRef } from "../trajectory/trajectory-store.ts";
 import type { Reason, Trajectory } from "../trajectory/trajectory.ts";
@@ -7,38 +8,59 @@ import { createRecordings, type Recordings } from "./recordings.ts";
 
 const PAGE = 1_000;
 
+/** Which versions a run was pinned to. */
+export interface RecordingPins {
+  trajectories: readonly TrajectoryRef[];
+  /** The tenant's other conversations. Missing for runs that were pinned before these were counted. */
+  others?: readonly TrajectoryRef[];
+}
+
 /**
- * An agent's captured conversations as of `nowMs`, ready for selection and replay; with `pins`, exactly those trajectory versions.
- * What a candidate served waits for that candidate's decision, and what a rolled-back one served never trains.
+ * An agent's captured conversations as of `nowMs`, ready for selection and replay, and the tenant's others, of whose writes replay must know; with `pins`,
+ * exactly those trajectory versions. What a candidate served waits for that candidate's decision, and what a rolled-back one served never trains.
  */
 export async function loadRecordings(
   database: Database,
-  options: { agent: string; config: AgentConfig; nowMs: number; pins?: ReadonlyMap<string, number> },
+  options: { agent: string; config: AgentConfig; nowMs: number; pins?: RecordingPins },
 ): Promise<Recordings> {
   const { agent, config, nowMs, pins } = options;
-  const refs =
-    pins === undefined ? await allTrainable(database, config.tenant, agent) : [...pins].map(([id, version]) => ({ id, version }));
+  const all = pins === undefined ? await listAll(database, { tenant: config.tenant }) : [];
+  const refs = pins?.trajectories ?? all.filter((one) => one.agent === agent && one.verdict.trainable);
+  const trained = new Set(refs.map(({ id }) => id));
+  const otherRefs = pins?.others ?? all.filter(({ id }) => !trained.has(id));
   const trajectories = await withCandidateRules(database, agent, await loadTrajectories(database.kysely, refs));
   const conversations = [...new Set(trajectories.map((trajectory) => trajectory.conversationId))];
   const feedback = await feedbackOf(database.kysely, config.tenant, conversations);
   const about = [...feedback].flatMap(([conversationId, items]) => items.map(({ value }) => ({ conversationId, value })));
-  return createRecordings({ trajectories, feedback: about, config, nowMs });
+  return createRecordings({ trajectories, others: await loadOthers(database, otherRefs), feedback: about, config, nowMs });
 }
 
-async function allTrainable(database: Database, tenant: string, agent: string): Promise<TrajectoryRef[]> {
-  const refs: TrajectoryRef[] = [];
+type Listed = TrajectoryRef & Pick<Trajectory, "agent" | "verdict">;
+
+async function listAll(database: Database, { tenant }: { tenant: string }): Promise<Listed[]> {
+  const listed: Listed[] = [];
   for (let cursor: string | null = ""; cursor !== null;) {
-    const page = await listTrajectories(database.kysely, {
-      tenant,
-      agent,
-      trainable: true,
-      limit: PAGE,
-      ...(cursor === "" ? {} : { cursor }),
-    });
-    refs.push(...page.items.map(({ id, version }) => ({ id, version })));
+    const page = await listTrajectories(database.kysely, { tenant, limit: PAGE, ...(cursor === "" ? {} : { cursor }) });
+    listed.push(...page.items.map(({ id, version, agent, verdict }) => ({ id, version, agent, verdict })));
     cursor = page.next;
   }
-  return refs;
+  return listed;
+}
+
+/** Their tool calls are all that is kept of them: page by page, so that nobody holds the texts of a whole tenant. */
+async function loadOthers(database: Database, refs: readonly TrajectoryRef[]): Promise<Trajectory[]> {
+  const others: Trajectory[] = [];
+  for (let from = 0; from < refs.length; from += PAGE) {
+    const page = await loadTrajectories(database.kysely, refs.slice(from, from + PAGE));
+    others.push(...page.map((trajectory) => ({ ...trajectory, messages: trajectory.messages.flatMap(onlyTools) })));
+  }
+  return others;
+}
+
+/** Turns keep their places, by which the writes that branches share are known. */
+function onlyTools(message: Message): Message[] {
+  const parts = message.parts.filter((part) => part.type === "tool_call" || part.type === "tool_call_response");
+  return parts.length > 0 || message.role === "assistant" ? [{ ...message, parts }] : [];
 }
 
 async function withCandidateRules(database: Database, agent: string, trajectories: readonly Trajectory[]): Promise<Trajectory[]> {

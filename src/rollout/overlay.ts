@@ -18,6 +18,12 @@ export interface Overlay {
   occurrences: ReadonlyMap<string, number>;
 }
 
+/** Identity of all that an answer may depend on: the rollout's writes, and which changes by others it was shown. */
+export function stateOf({ prefix, seen }: Overlay): string {
+  const shown = [...seen].filter(([, epoch]) => epoch > 0).toSorted(([one], [other]) => (one < other ? -1 : 1));
+  return shown.length === 0 ? prefix : `${prefix}|${JSON.stringify(shown)}`;
+}
+
 export function emptyOverlay(): Overlay {
   return { writes: [], prefix: "", seen: new Map(), occurrences: new Map() };
 }

@@ -5,7 +5,8 @@ import { splitOf, subjectOf } from "../scenario/split.ts";
 import type { Split } from "../scenario/scenario.ts";
 import { withEras } from "../trajectory/era.ts";
 import { learnProfiles } from "../trajectory/learn-profiles.ts";
-import { tapeOf } from "../trajectory/record-tape.ts";
+import { tapeIdOf, tapeOf } from "../trajectory/record-tape.ts";
+import type { Tape } from "../trajectory/tape.ts";
 import type { Trajectory } from "../trajectory/trajectory.ts";
 import type { ToolProfiles } from "../trajectory/tool-profile.ts";
 import { createCascade, type Cascade } from "./cascade.ts";
@@ -15,40 +16,46 @@ import { createTapePool } from "./tape-pool.ts";
 export interface Recordings {
   trajectories: readonly Trajectory[];
   profiles: ToolProfiles;
+  /** Other conversations of the tenant, which answer nothing: what they wrote, and which keys they knew, still counts. */
+  others: readonly Trajectory[];
   /** What `selectScenarios` needs, but for seed, count and history. */
   selection: Pick<SelectionInput, "trajectories" | "tapes" | "feedback" | "config" | "nowMs">;
   /** Answers tool calls from the tapes of one split; made on first use. */
   cascade(split: Split): Cascade;
 }
 
-/** Makes tapes of trajectories: what was recorded is split by user, so that a held-out tape never answers training. Pure. */
+/**
+ * Makes tapes of trajectories: what was recorded is split by user, so that a held-out tape never answers training, and what is still in quarantine answers
+ * no other conversation. Pure.
+ */
 export function createRecordings(options: {
   trajectories: readonly Trajectory[];
+  others?: readonly Trajectory[];
   feedback: readonly ConversationFeedback[];
   config: AgentConfig;
   nowMs: number;
 }): Recordings {
-  const { trajectories, feedback, config, nowMs } = options;
+  const { trajectories, others = [], feedback, config, nowMs } = options;
   const usable = trajectories.filter(({ verdict }) => verdict.trainable);
   const profiles = learnProfiles(config.tools, usable);
-  const tapes = withEras(
-    usable.map((trajectory) => {
-      const { subject } = subjectOf(trajectory);
-      return tapeOf(trajectory, {
-        profiles,
-        split: splitOf(subject, { salt: trajectory.tenant, heldOutShare: config.scenario.heldOutShare }),
-      });
-    }),
-  );
+  const asTape = (trajectory: Trajectory): Tape => {
+    const { subject } = subjectOf(trajectory);
+    const split = splitOf(subject, { salt: trajectory.tenant, heldOutShare: config.scenario.heldOutShare });
+    return tapeOf(trajectory, { profiles, split });
+  };
+  const untrained = [...trajectories.filter(({ verdict }) => !verdict.trainable), ...others].map(asTape);
+  const tapes = withEras(usable.map(asTape), untrained);
+  const young = new Set(usable.filter(({ endedAtMs }) => endedAtMs > nowMs - config.scenario.quarantineMs).map(tapeIdOf));
   const cascades = new Map<Split, Cascade>();
   return {
     trajectories,
     profiles,
+    others,
     selection: { trajectories, tapes, feedback, config: config.scenario, nowMs },
     cascade(split) {
       const known = cascades.get(split);
       if (known !== undefined) return known;
-      const pool = createTapePool(tapes, { profiles, split });
+      const pool = createTapePool(tapes, { profiles, split, ownOnly: ({ id }) => young.has(id), others: untrained });
       const ids = tapes.filter((tape) => tape.split === split).map((tape) => tape.id);
       const cascade = createCascade(pool, ids);
       cascades.set(split, cascade);

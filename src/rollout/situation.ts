@@ -1,5 +1,6 @@
 import { EVERYTHING, type EntityView, type Scalar } from "../trajectory/entities.ts";
 import { UNKNOWN_ERA } from "../trajectory/era.ts";
+import type { Names } from "../trajectory/names.ts";
 import type { ToolShape } from "../trajectory/record-tape.ts";
 import { profileOf } from "../trajectory/tool-profile.ts";
 import { countOf, versionOf } from "../trajectory/write-state.ts";
@@ -13,7 +14,11 @@ export interface ReplayStart {
   tapeId: string;
   clockMs: number;
   tools: readonly ToolShape[];
-  /** Everything the agent was told in the conversation's recorded messages: a key in there is no invention of the agent. */
+  /** Of `tools`. */
+  schemaHashes: ReadonlySet<string>;
+  /** Who is who: between the numbers in this scenario's texts and the pseudonyms on tapes. */
+  names: Names;
+  /** Everything the agent was told in the conversation's recorded messages, as tapes say it: a key in there is no invention of the agent. */
   toldText: string;
 }
 
@@ -41,7 +46,9 @@ export function stillTrue(situation: Situation, own: PooledEntry): boolean {
  */
 export function sameWorld(situation: Situation, other: PooledEntry): boolean {
   const { pool, start } = situation;
-  if (other.tape.id === start.tapeId || other.entry.raced !== null) return false;
+  if (other.tape.id === start.tapeId || other.entry.raced !== null || other.entry.damaged) return false;
+  // The tool under another schema is another tool: its answer may mean something else.
+  if (!start.schemaHashes.has(other.entry.schemaHash)) return false;
   const { freshnessMs } = profileOf(pool.profiles, other.entry.tool);
   if (freshnessMs !== null && Math.abs(other.entry.startedAtMs - start.clockMs) > freshnessMs) return false;
   if (!sameVersions(situation, other) || !other.entry.entitiesTouched.every((entity) => sameEra(situation, other, entity))) return false;

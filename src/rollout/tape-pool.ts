@@ -43,29 +43,39 @@ export interface TapePool {
   knowsEntity(entity: string): boolean;
 }
 
+export interface TapePoolOptions {
+  profiles: ToolProfiles;
+  split: Tape["split"];
+  /** Tapes of the split that answer only the scenario that they were recorded in: those in quarantine. Default: none. */
+  ownOnly?: (tape: Tape) => boolean;
+  /** Tapes of the tenant that answer nothing: of other agents, or untrainable. Default: none. */
+  others?: readonly Tape[];
+}
+
 /**
- * Indexes tapes (with eras) for replay. Only tapes of `split` answer; those of the other split lend nothing but which keys exist and how many writes
- * there were: without that, a key that only they know would be declared an invention of the agent.
+ * Indexes tapes (with eras) for replay. Only tapes of `split` answer; those of the other split, and `others`, lend nothing but which keys exist and how
+ * many writes there were: without that, a key that only they know would be declared an invention of the agent, and what they changed go unnoticed.
  * @throws NightshiftError `replay_tenants_mixed`
  */
-export function createTapePool(tapes: readonly Tape[], options: { profiles: ToolProfiles; split: Tape["split"] }): TapePool {
-  const tenants = [...new Set(tapes.map((tape) => tape.tenant))];
+export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions): TapePool {
+  const { split, ownOnly = () => false, others = [] } = options;
+  const tenants = [...new Set([...tapes, ...others].map((tape) => tape.tenant))];
   if (tenants.length > 1) throw nightshiftError("replay_tenants_mixed", { tenants: tenants.join(", ") });
   const templates = templatesOf(options.profiles);
-  const eras = createEraIndex(tapes);
+  const eras = createEraIndex([...tapes, ...others]);
   const all = tapes.flatMap((tape) => {
     const epochs = epochsOf(tape, eras);
     return tape.entries.map((entry, index) => pooled({ tape, entry, index, epochs: epochs[index] ?? {} }, templates));
   });
-  const answering = all.filter(({ tape }) => tape.split === options.split);
-  const newestFirst = [...answering].sort(byAge);
-  const byTape = Map.groupBy(answering, ({ tape }) => tape.id);
-  const byTapeCall = Map.groupBy(answering, ({ tape, entry }) => `${tape.id}|${entry.callKey}`);
+  const ofSplit = all.filter(({ tape }) => tape.split === split);
+  const newestFirst = ofSplit.filter(({ tape }) => !ownOnly(tape)).sort(byAge);
+  const byTape = Map.groupBy(ofSplit, ({ tape }) => tape.id);
+  const byTapeCall = Map.groupBy(ofSplit, ({ tape, entry }) => `${tape.id}|${entry.callKey}`);
   const byCall = Map.groupBy(newestFirst, ({ entry }) => entry.callKey);
   const byTool = Map.groupBy(newestFirst, ({ entry }) => entry.tool);
   const byEntity = groupByEach(newestFirst, ({ views }) => [...views.keys()]);
-  const byTapeEntity = groupByEach(answering, ({ tape, views }) => [...views.keys()].map((entity) => `${tape.id}|${entity}`));
-  const known = knownKeys(all);
+  const byTapeEntity = groupByEach(ofSplit, ({ tape, views }) => [...views.keys()].map((entity) => `${tape.id}|${entity}`));
+  const known = knownKeys([...all, ...others.flatMap((tape) => tape.entries.map((entry) => ({ entry, ...parsedOf(entry) })))]);
   return {
     profiles: options.profiles,
     templates,
@@ -82,8 +92,12 @@ export function createTapePool(tapes: readonly Tape[], options: { profiles: Tool
 }
 
 function pooled(recorded: Pick<PooledEntry, "tape" | "index" | "entry" | "epochs">, templates: readonly string[]): PooledEntry {
-  const parsed = parseResult(recorded.entry.result);
-  return { ...recorded, args: parseResult(recorded.entry.argumentsCanonical), parsed, views: viewsOf(parsed, templates) };
+  const { args, parsed } = parsedOf(recorded.entry);
+  return { ...recorded, args, parsed, views: viewsOf(parsed, templates) };
+}
+
+function parsedOf({ argumentsCanonical, result }: TapeEntry): { args: unknown; parsed: unknown } {
+  return { args: parseResult(argumentsCanonical), parsed: parseResult(result) };
 }
 
 /** Newest first; ties by tape and place, so that the order never depends on how the tapes were read. */
@@ -105,7 +119,10 @@ function groupByEach(entries: readonly PooledEntry[], keysOf: (entry: PooledEntr
   return groups;
 }
 
-function knownKeys(all: readonly PooledEntry[]): { values: Map<string, Set<string>>; entities: Set<string> } {
+function knownKeys(all: readonly Pick<PooledEntry, "entry" | "args" | "parsed">[]): {
+  values: Map<string, Set<string>>;
+  entities: Set<string>;
+} {
   const values = new Map<string, Set<string>>();
   const entities = new Set<string>();
   const collect = (node: unknown, depth: number): void => {

@@ -1,6 +1,6 @@
 import { EVERYTHING, entityByPath, isScalar, type EntityView, type Scalar } from "../trajectory/entities.ts";
 import { errorKind } from "./agent-error.ts";
-import type { PreparedCall } from "./prepare.ts";
+import { sameTool, type PreparedCall } from "./prepare.ts";
 import { renderLike } from "./render.ts";
 import { seededUnit } from "./seed.ts";
 import { knownView, mergedViews, sameWorld, viewSource, type Situation } from "./situation.ts";
@@ -51,7 +51,9 @@ const MAX_EXAMPLES = 50;
 
 /** Learns a write tool's outcomes from the pool. */
 export function learnWrites(pool: TapePool, call: Pick<PreparedCall, "tool" | "schema">): WriteModel {
-  const seen = pool.ofTool(call.tool).filter((entry) => !entry.entry.isError || errorKind(pool, call, entry) === null);
+  const seen = pool
+    .ofTool(call.tool)
+    .filter((entry) => sameTool(call, entry.entry) && (!entry.entry.isError || errorKind(pool, call, entry) === null));
   const samples = seen.map((entry) => sampleOf(pool, entry));
   const failed = samples.filter((sample) => sample.seen.entry.isError);
   const succeeded = samples.filter((sample) => !sample.seen.entry.isError);

@@ -21,6 +21,8 @@ export const scenarioSchema = z.object({
       z.object({ name: z.string(), description: z.string().optional(), parameters: z.record(z.string(), z.unknown()).optional() }),
     ),
     clockMs: z.number(),
+    /** What the numbers in the conversation's texts stand for (`trajectory.pseudonyms`). */
+    pseudonyms: z.record(z.string(), z.string()).optional(),
   }),
   /** Its own tape first, then those of the same task and split. Any tape of the tenant and split may answer; the run pins which there are. */
   tapes: z.array(z.string()),

@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import type { AgentConfig } from "../config.ts";
 import { textOf, type Message } from "../trace/message.ts";
+import { pseudonymsOf } from "../trajectory/names.ts";
 import { scenarioIdOf, tapeIdOf, toolsetHashOf } from "../trajectory/record-tape.ts";
 import type { Tape } from "../trajectory/tape.ts";
 import type { Trajectory } from "../trajectory/trajectory.ts";
@@ -47,6 +48,8 @@ export interface SelectionInput {
   nowMs: number;
   /** Training scenarios wanted, and held-out ones at most. */
   count: number;
+  /** Training scenarios that the run may roll out in all: a user's share is of these. Default `count`. */
+  runSize?: number;
   heldOutCount: number;
   /** Set in the quickstart and for agents without users: a cluster of unknown subjects trains as if each were a user. Default true. */
   countUnknownSubjects?: boolean;
@@ -146,9 +149,9 @@ function splitFor(trajectory: Trajectory, config: AgentConfig["scenario"]): Scen
 }
 
 function pickTrain(input: SelectionInput, candidates: readonly Candidate[], leave: (reason: LeftOut) => void): readonly Candidate[] {
-  const { config, count } = input;
+  const { config, count, runSize = count } = input;
   const users = usersByCluster(candidates, input.countUnknownSubjects ?? true);
-  const perUserCap = Math.max(1, Math.floor(config.maxShareOfRunPerUser * count));
+  const perUserCap = Math.max(1, Math.floor(config.maxShareOfRunPerUser * runSize));
   const perCluster = new Map<string, number>();
   const perUser = new Map<string, number>();
   let taken = 0;
@@ -208,7 +211,13 @@ function scenarioOf(trajectory: Trajectory, of: { cluster: string; split: Scenar
     conversationId: trajectory.conversationId,
     subject: subjectOf(trajectory).subject,
     cluster: of.cluster,
-    start: { messages: messages.slice(0, first + 1), userTurns, tools: trajectory.tools ?? [], clockMs: trajectory.startedAtMs },
+    start: {
+      messages: messages.slice(0, first + 1),
+      userTurns,
+      tools: trajectory.tools ?? [],
+      clockMs: trajectory.startedAtMs,
+      pseudonyms: pseudonymsOf(trajectory),
+    },
     tapes: of.tapes,
     mode: "loop",
     split: of.split,

@@ -26,6 +26,9 @@ const LENGTH = 8;
 /** Matches every pseudonym. */
 export const PSEUDONYM = new RegExp(`<(?:${KINDS.join("|")})_[a-z2-7]{8}>`);
 
+/** Matches what a conversation's own numbering makes of pseudonyms: `<email_1>`. */
+export const PSEUDONYM_NUMBER = new RegExp(`<(?:${KINDS.join("|")})_[1-9]\\d{0,6}>`);
+
 /**
  * The consistent stand-in for one value: the same tenant key and value give the same pseudonym on every replica, so that copies between a tool's
  * arguments and its answer stay coherent. 40 bits of HMAC-SHA256(key, kind ‖ 0 ‖ value): without the key nobody can test a guess.

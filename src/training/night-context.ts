@@ -3,6 +3,7 @@ import type { SigningKey } from "../artifact/signing-key.ts";
 import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { Judge } from "../reward/judge.ts";
+import type { RecordingPins } from "../rollout/load-recordings.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Database } from "../store/database.ts";
@@ -32,7 +33,7 @@ export interface NightDeps {
   fleet: Fleet;
   key: SigningKey;
   /** Captured conversations of the agent as of `nowMs`; with `pins`, exactly those versions. */
-  recordings: (options: { nowMs: number; pins?: ReadonlyMap<string, number> }) => Promise<Recordings>;
+  recordings: (options: { nowMs: number; pins?: RecordingPins }) => Promise<Recordings>;
   log: Logger;
   now: () => number;
   monotonicMs: () => number;

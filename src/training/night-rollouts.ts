@@ -10,7 +10,7 @@ import { anyErased, holdErasures } from "../store/erased-sources.ts";
 import { storableJson } from "../store/storable.ts";
 import { loadGroups, runIteration, type StoredGroup } from "./iteration.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
-import type { Policy } from "./night-start.ts";
+import { wholeNight, type Policy } from "./night-start.ts";
 import { scenarioHistory } from "./scenario-history.ts";
 
 /** One iteration's groups, judged. Durable steps `scenarios-k` and `groups-k`, and every group by itself. */
@@ -72,7 +72,7 @@ async function chooseScenarios(
   const { night } = options.config;
   const history = await scenarioHistory(deps.database, options.agent);
   const seed = night.seed + at.iteration;
-  const everything = { count: Number.MAX_SAFE_INTEGER, heldOutCount: 0, seed, history };
+  const everything = { ...wholeNight(night), heldOutCount: 0, seed, history };
   const ranked = selectScenarios({ ...at.recordings.selection, ...everything }).train;
   const promising = ranked.slice(0, Math.ceil(night.scenarios / 2));
   const place = ({ id }: Scenario): string => hash("sha256", `mix|${seed}|${id}`);

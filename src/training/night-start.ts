@@ -2,9 +2,11 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest } from "../artifact/artifact-store.ts";
 import { replaceSynced } from "../artifact/durable-file.ts";
+import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import { selectScenarios, type Selection } from "../scenario/select.ts";
+import type { TrajectoryRef } from "../trajectory/trajectory-store.ts";
 import { adapterArtifact, type RegisteredAdapter } from "./adapters.ts";
 import { handOver, plainManifest, START_ADAPTER } from "./hand-over.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
@@ -17,7 +19,8 @@ export interface Policy {
 }
 
 interface Pins {
-  trajectories: { id: string; version: number }[];
+  trajectories: TrajectoryRef[];
+  others?: TrajectoryRef[];
   trainScenarios: number;
   heldOutScenarios: number;
   funnel: Selection["funnel"];
@@ -31,16 +34,23 @@ export async function pinRecordings(
 ): Promise<{ recordings: Recordings; trainScenarios: number }> {
   const pins = await deps.runs.step<Pins>(options.runId, "select", async () => {
     const recordings = await deps.recordings({ nowMs: startedAtMs });
-    const everything = { count: Number.MAX_SAFE_INTEGER, heldOutCount: Number.MAX_SAFE_INTEGER, seed: options.config.night.seed };
+    const { night } = options.config;
+    const everything = { ...wholeNight(night), heldOutCount: Number.MAX_SAFE_INTEGER, seed: night.seed };
     const { train, heldOut, funnel } = selectScenarios({ ...recordings.selection, ...everything });
     return {
       trajectories: recordings.trajectories.map(({ id, version }) => ({ id, version })),
+      others: recordings.others.map(({ id, version }) => ({ id, version })),
       trainScenarios: train.length,
       heldOutScenarios: heldOut.length,
       funnel,
     };
   });
   return { recordings: await pinnedRecordings(pins, deps, startedAtMs), trainScenarios: pins.trainScenarios };
+}
+
+/** All that a night may choose from: no fixed number, but a user's share is of what the night rolls out. */
+export function wholeNight(night: AgentConfig["night"]): { count: number; runSize: number } {
+  return { count: Number.MAX_SAFE_INTEGER, runSize: night.iterations * night.scenarios };
 }
 
 /** The recordings of a run whose `select` step is done: for its gate, and for whoever looks at it later. */
@@ -52,7 +62,8 @@ export async function recordingsOfRun(runId: string, deps: Pick<NightDeps, "runs
 }
 
 function pinnedRecordings(pins: Pins, deps: Pick<NightDeps, "recordings">, nowMs: number): Promise<Recordings> {
-  return deps.recordings({ nowMs, pins: new Map(pins.trajectories.map(({ id, version }) => [id, version])) });
+  const { trajectories, others } = pins;
+  return deps.recordings({ nowMs, pins: others === undefined ? { trajectories } : { trajectories, others } });
 }
 
 /** Fixes what the night starts from and writes run.json. Durable step `prepare`. */

@@ -57,6 +57,7 @@ export function assemble(conversation: ConversationIdentity, calls: readonly Cal
     const pairing = pairings.get(branch) as Pairing;
     const parent = branch.main ?? callerOf(branch, callers) ?? links.get(branch)?.parent ?? null;
     const fields = { ...timesOf(branch), ...servingOf(branch), ...recordingOf(branch, pairing.executions) };
+    const transcript = renumber(transcriptOf(branch));
     return {
       trajectory: {
         id: ids.get(branch) ?? "",
@@ -67,7 +68,8 @@ export function assemble(conversation: ConversationIdentity, calls: readonly Cal
         parentId: parent === null ? null : (ids.get(parent) ?? null),
         subject: firstOf(branch.calls, (call) => call.subject) ?? whole.subject,
         ...fields,
-        messages: renumber(transcriptOf(branch)),
+        messages: transcript.value,
+        pseudonyms: transcript.pseudonyms,
         tools: branch.calls.findLast((call) => call.tools !== null)?.tools?.slice() ?? null,
         toolTimings: pairing.timings,
       },

@@ -16,7 +16,7 @@ export interface EraIndex {
 
 /** Index over the tapes of one tenant, whatever their split: eras count writes, they show no content. */
 export function createEraIndex(tapes: readonly Tape[]): EraIndex {
-  const all = tapes.flatMap((tape) => tape.entries.filter((entry) => entry.writeKey !== null).map((entry) => windowOf(tape, entry)));
+  const all = windowsOf(tapes);
   const wide = all.filter((window) => window.entities.includes(EVERYTHING));
   const narrow = new Map<string, Window[]>();
   for (const window of all) {
@@ -41,9 +41,9 @@ export function createEraIndex(tapes: readonly Tape[]): EraIndex {
   };
 }
 
-/** The tapes with `entityEra` filled in, counted over all of them. Tenants do not mix. */
-export function withEras(tapes: readonly Tape[]): Tape[] {
-  const byTenant = Map.groupBy(tapes, (tape) => tape.tenant);
+/** The tapes with `entityEra` filled in, counted over all of them and the tenant's `others`. Tenants do not mix. */
+export function withEras(tapes: readonly Tape[], others: readonly Tape[] = []): Tape[] {
+  const byTenant = Map.groupBy([...tapes, ...others], (tape) => tape.tenant);
   const indices = new Map([...byTenant].map(([tenant, own]) => [tenant, createEraIndex(own)]));
   return tapes.map((tape) => {
     const index = indices.get(tape.tenant);
@@ -62,8 +62,9 @@ export function withEras(tapes: readonly Tape[]): Tape[] {
   });
 }
 
+/** One recorded write, and every tape that holds it: the branches of a conversation share what they have in common. */
 interface Window {
-  tape: string;
+  tapes: Set<string>;
   entities: readonly string[];
   startMs: number;
   endMs: number;
@@ -75,16 +76,47 @@ interface Timeline {
   byTape: ReadonlyMap<string, readonly Window[]>;
 }
 
+function windowsOf(tapes: readonly Tape[]): readonly Window[] {
+  const windows = new Map<string, Window>();
+  for (const tape of tapes) {
+    for (const entry of tape.entries) {
+      if (entry.writeKey === null) continue;
+      const known = windows.get(identityOf(entry));
+      if (known === undefined) windows.set(identityOf(entry), windowOf(tape, entry));
+      else known.tapes.add(tape.id);
+    }
+  }
+  return [...windows.values()];
+}
+
+/** One execution of a tool: its span, and its place for those that have none of their own. */
+function identityOf({ traceId, spanId, turn, parallelIndex, writeKey }: TapeEntry): string {
+  return JSON.stringify([traceId, spanId, turn, parallelIndex, writeKey]);
+}
+
 function windowOf(tape: Tape, entry: TapeEntry): Window {
-  return { tape: tape.id, entities: entry.entitiesTouched, startMs: entry.startedAtMs, endMs: entry.startedAtMs + entry.latencyMs };
+  const endMs = entry.startedAtMs + entry.latencyMs;
+  return { tapes: new Set([tape.id]), entities: entry.entitiesTouched, startMs: entry.startedAtMs, endMs };
 }
 
 function timelineOf(windows: readonly Window[]): Timeline {
   return {
     starts: windows.map((window) => window.startMs).sort((a, b) => a - b),
     ends: windows.map((window) => window.endMs).sort((a, b) => a - b),
-    byTape: Map.groupBy(windows, (window) => window.tape),
+    byTape: byTapeOf(windows),
   };
+}
+
+function byTapeOf(windows: readonly Window[]): ReadonlyMap<string, readonly Window[]> {
+  const byTape = new Map<string, Window[]>();
+  for (const window of windows) {
+    for (const tape of window.tapes) {
+      const own = byTape.get(tape);
+      if (own === undefined) byTape.set(tape, [window]);
+      else own.push(window);
+    }
+  }
+  return byTape;
 }
 
 /** How many of the ascending numbers are below `limit`, or equal where `inclusive`. Binary search. */

@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import { isToolCall, isToolCallResponse, type Message, type ToolCallPart } from "../trace/message.ts";
 import { canonicalArguments, canonicalJson, callKeyOf, valueAtPath, writeKeyOf } from "./canonical-arguments.ts";
 import { EVERYTHING, entitiesTouched, templatesOf } from "./entities.ts";
+import { namesOf, pseudonymsOf, translated, type Names } from "./names.ts";
 import type { Tape, TapeEntry } from "./tape.ts";
 import { mayWrite, profileOf, type ToolProfile, type ToolProfiles } from "./tool-profile.ts";
 import type { Trajectory } from "./trajectory.ts";
@@ -56,13 +57,14 @@ export function showsError(profile: ToolProfile, result: unknown): boolean {
 
 /**
  * The tape of a trajectory: its tool calls in order, each with the state it was made in. A call without an answer makes no entry, and if it may
- * have written, the state after it is unknown. `entityEra` is empty until `withEras`.
+ * have written, the state after it is unknown. People are called by the tenant's pseudonyms (names.ts). `entityEra` is empty until `withEras`.
  */
 export function tapeOf(trajectory: Trajectory, options: { profiles: ToolProfiles; split: Tape["split"] }): Tape {
   const context: Context = {
     trajectory,
     profiles: options.profiles,
     templates: templatesOf(options.profiles),
+    names: namesOf(trajectory.id, pseudonymsOf(trajectory)),
     tools: new Map((trajectory.tools ?? []).map((tool) => [tool.name, { parameters: tool.parameters, schemaHash: schemaHashOf(tool) }])),
     timings: new Map(trajectory.toolTimings.map((timing) => [timing.callId, timing])),
   };
@@ -94,6 +96,7 @@ interface Context {
   trajectory: Trajectory;
   profiles: ToolProfiles;
   templates: readonly string[];
+  names: Names;
   tools: ReadonlyMap<string, { parameters: ToolShape["parameters"]; schemaHash: string }>;
   timings: ReadonlyMap<string, Trajectory["toolTimings"][number]>;
 }
@@ -145,16 +148,17 @@ function paired(calls: readonly ToolCallPart[], answers: readonly Answer[]): rea
 }
 
 function entryOf(context: Context, turn: number, call: RecordedCall, parallelIndex: number, writes: WriteEvent[]): TapeEntry | null {
-  const { trajectory, profiles } = context;
+  const { trajectory, profiles, names } = context;
   const profile = profileOf(profiles, call.part.name);
   const tool = context.tools.get(call.part.name);
-  const args = canonicalArguments(call.part.arguments, tool?.parameters);
+  const args = canonicalArguments(translated(call.part.arguments, names.toTape), tool?.parameters);
   const writeKey = writeKeyOf(profile.tool, args.value, profile.argumentRoles);
   if (call.result === null) {
     if (mayWrite(profile)) writes.push({ writeKey: `unanswered:${writeKey}`, entities: [EVERYTHING] });
     return null;
   }
-  const result = parseResult(call.result);
+  const text = names.toTape(call.result);
+  const result = parseResult(text);
   const timing = context.timings.get(call.part.id ?? "") ?? context.timings.get(`${turn}:${parallelIndex}`);
   const isError = timing?.isError === true || showsError(profile, result);
   const touched = entitiesTouched(profile, args.value, result, context.templates);
@@ -164,8 +168,9 @@ function entryOf(context: Context, turn: number, call: RecordedCall, parallelInd
     argumentsCanonical: args.json,
     argumentsRaw: call.part.arguments ?? null,
     schemaHash: tool?.schemaHash ?? schemaHashOf({ name: call.part.name }),
-    result: call.result,
+    result: text,
     isError,
+    damaged: isDamaged(text, result),
     // Without a span of its own, a call lies somewhere in its conversation.
     startedAtMs: timing?.startedAtMs ?? trajectory.startedAtMs,
     latencyMs: timing?.latencyMs ?? trajectory.endedAtMs - trajectory.startedAtMs,
@@ -182,6 +187,12 @@ function entryOf(context: Context, turn: number, call: RecordedCall, parallelInd
   };
   if (entry.writeKey !== null) writes.push({ writeKey: entry.writeKey, entities: touched });
   return entry;
+}
+
+/** JSON that breaks off, or a text whose end says that it was cut. */
+function isDamaged(text: string, result: unknown): boolean {
+  const brokenJson = result === text && /^\s*(?:\{\s*["}]|\[\s*[[{"])/.test(text);
+  return brokenJson || /(?:[[(<…]|\.{3})\s*(?:[\w ,]{1,40} )?truncated\b[^\n]{0,40}$/i.test(text.slice(-120));
 }
 
 /** Marks the calls of one turn whose order matters and is not known. */

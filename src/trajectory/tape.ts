@@ -8,9 +8,11 @@ export interface TapeEntry {
   argumentsRaw: unknown;
   /** Hash of the tool's name and argument schema as the conversation knew them. */
   schemaHash: string;
-  /** The answer exactly as the agent's next request carried it. */
+  /** The answer as the agent's next request carried it, with the tenant's pseudonyms (names.ts) in place of the conversation's numbers. */
   result: string;
   isError: boolean;
+  /** The answer looks cut off: the agent saw it so, but nothing is concluded from it. */
+  damaged: boolean;
   startedAtMs: number;
   latencyMs: number;
   traceId: string;

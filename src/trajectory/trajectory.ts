@@ -69,6 +69,11 @@ export const trajectorySchema = z.object({
   adapterDigest: z.string().nullable(),
   assignment: assignmentSchema.nullable(),
   messages: z.array(messageSchema),
+  /**
+   * Which of the tenant's pseudonyms each number in the messages stands for: `<email_1>` → `<email_k3v7qa2p>`. Replay needs it to tell people of different
+   * conversations apart; no model is shown it. Missing in trajectories assembled before it was kept.
+   */
+  pseudonyms: z.record(z.string(), z.string()).optional(),
   tools: z.array(toolDefinitionSchema).nullable(),
   toolTimings: z.array(toolTimingSchema),
   sampling: z.object({ temperature: z.number().optional(), topP: z.number().optional(), maxTokens: z.number().optional() }),

@@ -126,6 +126,12 @@ describe("selectScenarios", () => {
       { count: 3, config: { ...config, maxShareOfRunPerUser: 0.01 } },
       { user_cap: 1 },
     ],
+    [
+      "one user's share of what the run rolls out",
+      [contact(a), contact(b, { user: `user of ${a}` }), contact(c, { user: `user of ${a}` }), contact(d)],
+      { count: Number.MAX_SAFE_INTEGER, runSize: 20, config: { ...config, maxShareOfRunPerUser: 0.1 } },
+      { user_cap: 1 },
+    ],
     ["enough", [contact(a), contact(b), contact(c), contact(d)], { count: 3 }, { enough: 1 }],
   ])("leaves out %s and says so", (_, trajectories, overrides, leftOut) => {
     const { train, funnel } = select(trajectories, overrides);

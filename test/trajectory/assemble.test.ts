@@ -49,8 +49,9 @@ describe("one conversation", () => {
   test("pseudonyms are numbered per conversation, in messages and arguments alike", () => {
     const letter = say("user", "I am <email_abcd2345> and <email_zzzz2222>, again <email_abcd2345>, card <card_aaaa2222>");
     const call = ask(["c", "lookup", { mail: "<email_zzzz2222>" }]);
-    const { messages } = only(build([inference("i", [0, 1], [letter], [call])])).trajectory;
+    const { messages, pseudonyms } = only(build([inference("i", [0, 1], [letter], [call])])).trajectory;
     expect(messages[0]).toEqual(say("user", "I am <email_1> and <email_2>, again <email_1>, card <card_1>"));
+    expect(pseudonyms).toEqual({ "<email_1>": "<email_abcd2345>", "<email_2>": "<email_zzzz2222>", "<card_1>": "<card_aaaa2222>" });
     expect(messages[1]?.parts[0]).toMatchObject({ arguments: { mail: "<email_2>" } });
   });
 });

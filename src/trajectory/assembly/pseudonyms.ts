@@ -1,11 +1,19 @@
 import { PSEUDONYM } from "../../trace/pseudonym.ts";
+import { translated } from "../names.ts";
+
+/** A value with a conversation's own numbers, and which pseudonym each of its numbers stands for. */
+export interface Renumbered<T> {
+  value: T;
+  /** `<email_1>` → `<email_k3v7qa2p>`, those that occur in `value`. */
+  pseudonyms: Readonly<Record<string, string>>;
+}
 
 /**
  * Renumbers a conversation's pseudonyms by first appearance: `<email_k3v7qa2p>` becomes `<email_1>`. The long form is the same wherever the tenant's
  * key was used and so would let a model (or a reader of the training set) link people across conversations.
  * The returned function must see a conversation's texts in a fixed order; it copies what it changes.
  */
-export function createRenumbering(): <T>(value: T) => T {
+export function createRenumbering(): <T>(value: T) => Renumbered<T> {
   const names = new Map<string, string>();
   const counts = new Map<string, number>();
   const pattern = new RegExp(PSEUDONYM.source, "g");
@@ -18,12 +26,17 @@ export function createRenumbering(): <T>(value: T) => T {
     names.set(found, `<${kind}_${count}>`);
     return `<${kind}_${count}>`;
   };
-  const walk = (value: unknown): unknown => {
-    if (typeof value === "string") return value.replace(pattern, rename);
-    if (Array.isArray(value)) return value.map(walk);
-    if (value === null || typeof value !== "object") return value;
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key.replace(pattern, rename), walk(item)]));
+  return <T>(value: T): Renumbered<T> => {
+    // Most conversations have none: one look at the text spares the copy.
+    if (!PSEUDONYM.test(JSON.stringify(value) ?? "")) return { value, pseudonyms: {} };
+    const met = new Map<string, string>();
+    const renumbered = translated(value, (text) =>
+      text.replace(pattern, (found) => {
+        const short = rename(found);
+        met.set(short, found);
+        return short;
+      }),
+    );
+    return { value: renumbered, pseudonyms: Object.fromEntries(met) };
   };
-  // Most conversations have none: one look at the text spares the copy.
-  return <T>(value: T): T => (PSEUDONYM.test(JSON.stringify(value) ?? "") ? (walk(value) as T) : value);
 }
