@@ -18,6 +18,8 @@ export interface JournalEntry {
   stateBefore: string;
   stateAfter: string;
   isError: boolean;
+  /** What the tool took, by the recordings: it moves the rollout's clock, nobody waits. Missing in groups from before it was kept. */
+  latencyMs?: number;
 }
 
 /** One model call as sampled: exact ids and processed logprobs. */

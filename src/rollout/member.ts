@@ -1,25 +1,20 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { ChatMessage, ChatRequest, ChatResult } from "../serving/policy-server.ts";
-import { turnHashOf } from "../trajectory/record-tape.ts";
-import type { Answer } from "./cascade.ts";
 import { fromChatMessage, toChatMessages, toChatTools, withStableIds } from "./chat-messages.ts";
 import { simulatedShareOf } from "./fidelity.ts";
-import type { JournalEntry, Rollout, RolloutEnd, SampledCall } from "./group.ts";
-import { emptyOverlay, type Overlay } from "./overlay.ts";
+import type { Rollout, RolloutEnd, SampledCall } from "./group.ts";
 import type { MemberPlan } from "./plan.ts";
-import type { PreparedCall } from "./prepare.ts";
+import { createReplaySession } from "./replay-session.ts";
 import { seededInteger } from "./seed.ts";
+import type { ToolSession } from "./tool-session.ts";
 
-/** The same call in the same state this often is a loop. */
-const LOOP = 3;
 const MAX_WAIT_MS = 30_000;
 
 /** What a member has so far; `messages` go to the server as they are, so that every request extends the one before. */
 interface Progress {
   messages: ChatMessage[];
   calls: SampledCall[];
-  journal: JournalEntry[];
-  overlay: Overlay;
+  tools: ToolSession;
   userTurns: ChatMessage[];
 }
 
@@ -28,14 +23,13 @@ export async function playMember(plan: MemberPlan): Promise<Rollout> {
   const progress: Progress = {
     messages: [...toChatMessages(plan.scenario.start.messages)],
     calls: [],
-    journal: [],
-    overlay: emptyOverlay(),
+    tools: createReplaySession(plan),
     userTurns: [...toChatMessages(plan.scenario.start.userTurns)],
   };
   let end: RolloutEnd | null = null;
   while (end === null) end = overLimit(plan, progress) ?? (await playTurn(plan, progress));
   // The agent's own end or not: answers that were mostly made up teach nothing about the world.
-  if (end.status !== "masked" && simulatedShareOf(progress.journal) > plan.limits.maxSimulatedShare) {
+  if (end.status !== "masked" && simulatedShareOf(progress.tools.journal()) > plan.limits.maxSimulatedShare) {
     end = { status: "masked", cause: "simulated_share" };
   }
   return {
@@ -43,7 +37,7 @@ export async function playMember(plan: MemberPlan): Promise<Rollout> {
     scenarioId: plan.scenario.id,
     messages: progress.messages.map(fromChatMessage),
     calls: progress.calls,
-    journal: progress.journal,
+    journal: progress.tools.journal(),
     end,
     seed: plan.seed,
   };
@@ -103,40 +97,15 @@ async function chat(plan: MemberPlan, request: ChatRequest): Promise<Completed |
   return null;
 }
 
-function answerCalls(plan: MemberPlan, progress: Progress, toolCalls: NonNullable<ChatMessage["tool_calls"]>): RolloutEnd | null {
-  const { cascade, start } = plan;
-  const prepared = toolCalls.map(({ function: { name, arguments: text } }) => cascade.prepare(start, name, text));
-  const turn = turnHashOf(prepared.map(({ callKey }) => callKey));
-  for (const [index, call] of prepared.entries()) {
-    if (isLoop(progress, call)) return { status: "truncated", cause: "loop" };
-    const situation = { pool: cascade.pool, start, overlay: progress.overlay };
-    const answer = cascade.answer(situation, call, { seed: [plan.runSeed, plan.iteration], turn });
-    const after = cascade.advance(progress.overlay, call, answer);
-    progress.journal.push(journalled(progress, call, answer, after));
-    progress.overlay = after;
-    if (answer.result === null) return { status: "masked", cause: "replay_miss" };
-    progress.messages.push({ role: "tool", tool_call_id: toolCalls[index]?.id ?? "", content: answer.result });
+async function answerCalls(
+  plan: MemberPlan,
+  progress: Progress,
+  toolCalls: NonNullable<ChatMessage["tool_calls"]>,
+): Promise<RolloutEnd | null> {
+  const turn = toolCalls.map(({ function: { name, arguments: text } }) => ({ tool: name, arguments: text }));
+  const { results, end } = await progress.tools.answer(turn, plan.signal === undefined ? {} : { signal: plan.signal });
+  for (const [index, { text }] of results.entries()) {
+    progress.messages.push({ role: "tool", tool_call_id: toolCalls[index]?.id ?? "", content: text });
   }
-  return null;
-}
-
-function isLoop(progress: Progress, call: PreparedCall): boolean {
-  const before = progress.journal.filter((entry) => entry.callKey === call.callKey && entry.stateBefore === progress.overlay.prefix);
-  return before.length >= LOOP - 1;
-}
-
-function journalled(progress: Progress, call: PreparedCall, answer: Answer, after: Overlay): JournalEntry {
-  return {
-    step: progress.journal.length,
-    tool: call.tool,
-    callKey: call.callKey,
-    rung: answer.rung,
-    ...(answer.servedFrom === null ? {} : { servedFrom: answer.servedFrom }),
-    ...(answer.madeFrom.length === 0 ? {} : { madeFrom: answer.madeFrom }),
-    ...(answer.recordedAtMs === null ? {} : { recordedAtMs: answer.recordedAtMs }),
-    confidence: answer.confidence,
-    stateBefore: progress.overlay.prefix,
-    stateAfter: after.prefix,
-    isError: answer.isError,
-  };
+  return end;
 }

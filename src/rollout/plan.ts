@@ -1,8 +1,8 @@
 import type { Scenario } from "../scenario/scenario.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
-import type { Cascade } from "./cascade.ts";
+import type { Cascade } from "./cascade/cascade.ts";
 import type { Limiter } from "../limiter.ts";
-import type { ReplayStart } from "./situation.ts";
+import type { ReplayStart } from "./cascade/situation.ts";
 
 export interface RolloutLimits {
   /** The agent's own production limit of model calls: reaching it is its fault, and scored. */

@@ -9,8 +9,8 @@ import { tapeIdOf, tapeOf } from "../trajectory/record-tape.ts";
 import type { Tape } from "../trajectory/tape.ts";
 import type { Trajectory } from "../trajectory/trajectory.ts";
 import type { ToolProfiles } from "../trajectory/tool-profile.ts";
-import { createCascade, type Cascade } from "./cascade.ts";
-import { createTapePool } from "./tape-pool.ts";
+import { createCascade, type Cascade } from "./cascade/cascade.ts";
+import { createTapePool } from "./cascade/tape-pool.ts";
 
 /** An agent's captured conversations, ready to be selected from and replayed. */
 export interface Recordings {

@@ -1,8 +1,8 @@
 import { turnHashOf, turnsOf } from "../trajectory/record-tape.ts";
 import type { Trajectory } from "../trajectory/trajectory.ts";
-import type { Cascade } from "./cascade.ts";
+import type { Cascade } from "./cascade/cascade.ts";
 import type { Rung } from "./group.ts";
-import { emptyOverlay } from "./overlay.ts";
+import { emptyOverlay } from "./cascade/overlay.ts";
 import { startOfTrajectory } from "./start.ts";
 
 export interface ReplayCheck {

@@ -3,7 +3,7 @@ import { namesOf, pseudonymsOf, type Names } from "../trajectory/names.ts";
 import { schemaHashOf, tapeIdOf } from "../trajectory/record-tape.ts";
 import type { Trajectory } from "../trajectory/trajectory.ts";
 import type { Scenario } from "../scenario/scenario.ts";
-import type { ReplayStart } from "./situation.ts";
+import type { ReplayStart } from "./cascade/situation.ts";
 
 /** What the cascade needs of a scenario. */
 export function startOf(scenario: Scenario): ReplayStart {

@@ -1,8 +1,8 @@
-import { createCascade, type Answer, type Cascade } from "../../src/rollout/cascade.ts";
-import { emptyOverlay, type Overlay } from "../../src/rollout/overlay.ts";
-import type { ReplayStart } from "../../src/rollout/situation.ts";
+import { createCascade, type Answer, type Cascade } from "../../src/rollout/cascade/cascade.ts";
+import { emptyOverlay, type Overlay } from "../../src/rollout/cascade/overlay.ts";
+import type { ReplayStart } from "../../src/rollout/cascade/situation.ts";
 import { startOfTrajectory } from "../../src/rollout/start.ts";
-import { createTapePool } from "../../src/rollout/tape-pool.ts";
+import { createTapePool } from "../../src/rollout/cascade/tape-pool.ts";
 import type { Message } from "../../src/trace/message.ts";
 import { withEras } from "../../src/trajectory/era.ts";
 import { learnProfiles } from "../../src/trajectory/learn-profiles.ts";

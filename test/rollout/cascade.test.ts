@@ -1,6 +1,6 @@
 import { fc, test } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
-import { createTapePool } from "../../src/rollout/tape-pool.ts";
+import { createTapePool } from "../../src/rollout/cascade/tape-pool.ts";
 import { withEras } from "../../src/trajectory/era.ts";
 import { tapeOf } from "../../src/trajectory/record-tape.ts";
 import { cascadeFor, conversation, lookup, notFound, play, policyOf, refund, refundFails, shopConfigs, type Step } from "./build.ts";

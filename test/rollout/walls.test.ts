@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { agentSchema } from "../../src/config-agent.ts";
 import { createRecordings, type Recordings } from "../../src/rollout/recordings.ts";
-import { emptyOverlay, stateOf, withEpochs } from "../../src/rollout/overlay.ts";
+import { emptyOverlay, stateOf, withEpochs } from "../../src/rollout/cascade/overlay.ts";
 import { withEras } from "../../src/trajectory/era.ts";
 import { learnProfiles } from "../../src/trajectory/learn-profiles.ts";
 import { tapeOf } from "../../src/trajectory/record-tape.ts";

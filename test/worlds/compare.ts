@@ -1,9 +1,9 @@
 import { createRandom } from "../../deploy/quickstart/random.ts";
-import { createCascade, type Cascade } from "../../src/rollout/cascade.ts";
+import { createCascade, type Cascade } from "../../src/rollout/cascade/cascade.ts";
 import type { Rung } from "../../src/rollout/group.ts";
-import { emptyOverlay } from "../../src/rollout/overlay.ts";
+import { emptyOverlay } from "../../src/rollout/cascade/overlay.ts";
 import { startOfTrajectory } from "../../src/rollout/start.ts";
-import { createTapePool } from "../../src/rollout/tape-pool.ts";
+import { createTapePool } from "../../src/rollout/cascade/tape-pool.ts";
 import { withoutPaths } from "../../src/trajectory/canonical-arguments.ts";
 import { withEras } from "../../src/trajectory/era.ts";
 import { learnProfiles } from "../../src/trajectory/learn-profiles.ts";

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { createRandom } from "../../deploy/quickstart/random.ts";
-import type { Cascade } from "../../src/rollout/cascade.ts";
+import type { Cascade } from "../../src/rollout/cascade/cascade.ts";
 import { encodeGroup } from "../../src/rollout/encode-group.ts";
 import type { Rung, TrajectoryGroup } from "../../src/rollout/group.ts";
 import { createLimiter } from "../../src/limiter.ts";

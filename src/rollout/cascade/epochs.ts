@@ -1,6 +1,6 @@
-import { UNKNOWN_ERA, type EraIndex } from "../trajectory/era.ts";
-import type { Tape } from "../trajectory/tape.ts";
-import { countOf, type WriteEvent } from "../trajectory/write-state.ts";
+import { UNKNOWN_ERA, type EraIndex } from "../../trajectory/era.ts";
+import type { Tape } from "../../trajectory/tape.ts";
+import { countOf, type WriteEvent } from "../../trajectory/write-state.ts";
 
 /**
  * Per entry and touched entity: how often somebody else had changed the entity since the conversation began, by the recorded writes of others and by

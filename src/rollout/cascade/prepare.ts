@@ -1,8 +1,8 @@
-import { canonicalArguments, callKeyOf, writeKeyOf } from "../trajectory/canonical-arguments.ts";
-import { translated, type Names } from "../trajectory/names.ts";
-import { schemaHashOf } from "../trajectory/record-tape.ts";
-import type { TapeEntry } from "../trajectory/tape.ts";
-import { profileOf, type ToolProfile, type ToolProfiles } from "../trajectory/tool-profile.ts";
+import { canonicalArguments, callKeyOf, writeKeyOf } from "../../trajectory/canonical-arguments.ts";
+import { translated, type Names } from "../../trajectory/names.ts";
+import { schemaHashOf } from "../../trajectory/record-tape.ts";
+import type { TapeEntry } from "../../trajectory/tape.ts";
+import { profileOf, type ToolProfile, type ToolProfiles } from "../../trajectory/tool-profile.ts";
 import type { ToolSchema } from "./tool-schemas.ts";
 
 /** One tool call as the policy made it, in the form that the cascade looks up. */

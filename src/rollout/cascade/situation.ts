@@ -1,9 +1,9 @@
-import { EVERYTHING, type EntityView, type Scalar } from "../trajectory/entities.ts";
-import { UNKNOWN_ERA } from "../trajectory/era.ts";
-import type { Names } from "../trajectory/names.ts";
-import type { ToolShape } from "../trajectory/record-tape.ts";
-import { profileOf } from "../trajectory/tool-profile.ts";
-import { countOf, versionOf } from "../trajectory/write-state.ts";
+import { EVERYTHING, type EntityView, type Scalar } from "../../trajectory/entities.ts";
+import { UNKNOWN_ERA } from "../../trajectory/era.ts";
+import type { Names } from "../../trajectory/names.ts";
+import type { ToolShape } from "../../trajectory/record-tape.ts";
+import { profileOf } from "../../trajectory/tool-profile.ts";
+import { countOf, versionOf } from "../../trajectory/write-state.ts";
 import type { Overlay } from "./overlay.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 

@@ -1,5 +1,5 @@
-import { isScalar, type EntityView, type Scalar } from "../trajectory/entities.ts";
-import { seededLike } from "./seed.ts";
+import { isScalar, type EntityView, type Scalar } from "../../trajectory/entities.ts";
+import { seededLike } from "../seed.ts";
 
 /** How a recorded answer becomes the answer to another call. */
 export interface Rendering {

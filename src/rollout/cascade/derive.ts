@@ -1,5 +1,5 @@
-import { EVERYTHING, entitiesOfCall, isScalar, type EntityView } from "../trajectory/entities.ts";
-import { isStateless, mayWrite, profileOf } from "../trajectory/tool-profile.ts";
+import { EVERYTHING, entitiesOfCall, isScalar, type EntityView } from "../../trajectory/entities.ts";
+import { isStateless, mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { formatLike } from "./render.ts";
 import { atStart, sameWorld, stillTrue, type Situation } from "./situation.ts";

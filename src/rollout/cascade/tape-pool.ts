@@ -1,10 +1,10 @@
-import { nightshiftError } from "../errors.ts";
-import { createEraIndex, type EraIndex } from "../trajectory/era.ts";
+import { nightshiftError } from "../../errors.ts";
+import { createEraIndex, type EraIndex } from "../../trajectory/era.ts";
 import { epochsOf } from "./epochs.ts";
-import { isScalar, templatesOf, viewsOf, type EntityView } from "../trajectory/entities.ts";
-import { parseResult } from "../trajectory/record-tape.ts";
-import type { Tape, TapeEntry } from "../trajectory/tape.ts";
-import type { ToolProfiles } from "../trajectory/tool-profile.ts";
+import { isScalar, templatesOf, viewsOf, type EntityView } from "../../trajectory/entities.ts";
+import { parseResult } from "../../trajectory/record-tape.ts";
+import type { Tape, TapeEntry } from "../../trajectory/tape.ts";
+import type { ToolProfiles } from "../../trajectory/tool-profile.ts";
 
 /** One tape entry, with what replay needs of it parsed once. */
 export interface PooledEntry {

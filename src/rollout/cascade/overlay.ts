@@ -1,5 +1,5 @@
-import type { EntityView } from "../trajectory/entities.ts";
-import { extendPrefix, type WriteEvent } from "../trajectory/write-state.ts";
+import type { EntityView } from "../../trajectory/entities.ts";
+import { extendPrefix, type WriteEvent } from "../../trajectory/write-state.ts";
 
 /** A write that replay answered and never executed, with what its answer said of each entity. */
 export interface OverlayWrite extends WriteEvent {

@@ -1,5 +1,5 @@
 import { Ajv, type ValidateFunction } from "ajv";
-import { schemaHashOf, type ToolShape } from "../trajectory/record-tape.ts";
+import { schemaHashOf, type ToolShape } from "../../trajectory/record-tape.ts";
 
 export interface ToolSchema {
   schemaHash: string;

@@ -1,6 +1,6 @@
-import { EVERYTHING, entitiesOfCall, isScalar } from "../trajectory/entities.ts";
-import { valueAtPath } from "../trajectory/canonical-arguments.ts";
-import { profileOf } from "../trajectory/tool-profile.ts";
+import { EVERYTHING, entitiesOfCall, isScalar } from "../../trajectory/entities.ts";
+import { valueAtPath } from "../../trajectory/canonical-arguments.ts";
+import { profileOf } from "../../trajectory/tool-profile.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { renderLike } from "./render.ts";
 import type { Situation } from "./situation.ts";

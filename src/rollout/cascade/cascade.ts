@@ -1,10 +1,10 @@
-import { EVERYTHING, entitiesTouched, viewsOf } from "../trajectory/entities.ts";
-import { parseResult, showsError } from "../trajectory/record-tape.ts";
-import { isStateless, mayWrite } from "../trajectory/tool-profile.ts";
-import { versionOf } from "../trajectory/write-state.ts";
+import { EVERYTHING, entitiesTouched, viewsOf } from "../../trajectory/entities.ts";
+import { parseResult, showsError } from "../../trajectory/record-tape.ts";
+import { isStateless, mayWrite } from "../../trajectory/tool-profile.ts";
+import { versionOf } from "../../trajectory/write-state.ts";
 import { inventedKey, malformed, mistakeAnswer, type Mistake } from "./agent-error.ts";
 import { checkDerivations, deriveRead, type DerivationRecord } from "./derive.ts";
-import type { Rung } from "./group.ts";
+import type { Rung } from "../group.ts";
 import { stateOf, withEpochs, withOccurrence, withWrite, type Overlay } from "./overlay.ts";
 import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
 import { sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";

@@ -1,8 +1,8 @@
-import { EVERYTHING, entityByPath, isScalar, type EntityView, type Scalar } from "../trajectory/entities.ts";
+import { EVERYTHING, entityByPath, isScalar, type EntityView, type Scalar } from "../../trajectory/entities.ts";
 import { errorKind } from "./agent-error.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { renderLike } from "./render.ts";
-import { seededUnit } from "./seed.ts";
+import { seededUnit } from "../seed.ts";
 import { knownView, mergedViews, sameWorld, viewSource, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
