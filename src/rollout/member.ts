@@ -23,7 +23,7 @@ export async function playMember(plan: MemberPlan): Promise<Rollout> {
   const progress: Progress = {
     messages: [...toChatMessages(plan.scenario.start.messages)],
     calls: [],
-    tools: createReplaySession(plan),
+    tools: (plan.openTools ?? createReplaySession)(plan),
     userTurns: [...toChatMessages(plan.scenario.start.userTurns)],
   };
   let end: RolloutEnd | null = null;

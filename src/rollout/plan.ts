@@ -3,6 +3,7 @@ import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Cascade } from "./cascade/cascade.ts";
 import type { Limiter } from "../limiter.ts";
 import type { ReplayStart } from "./cascade/situation.ts";
+import type { ToolSession } from "./tool-session.ts";
 
 export interface RolloutLimits {
   /** The agent's own production limit of model calls: reaching it is its fault, and scored. */
@@ -27,6 +28,8 @@ export interface GroupPlan {
   iteration: number;
   sampling: { temperature: number; topP: number; maxTokens: number };
   limits: RolloutLimits;
+  /** Where a member's tool calls go. Default: replay from `cascade`; the true environment, where there is one to be had. */
+  openTools?: (member: MemberPlan) => ToolSession;
   /** Shared by all groups of a run; members wait here for their turn. */
   limiter: Limiter;
   signal?: AbortSignal;

@@ -4,6 +4,7 @@ import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { Judge } from "../reward/judge.ts";
 import type { RecordingPins } from "../rollout/load-recordings.ts";
+import type { GroupPlan } from "../rollout/plan.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Database } from "../store/database.ts";
@@ -34,6 +35,8 @@ export interface NightDeps {
   key: SigningKey;
   /** Captured conversations of the agent as of `nowMs`; with `pins`, exactly those versions. */
   recordings: (options: { nowMs: number; pins?: RecordingPins }) => Promise<Recordings>;
+  /** Where the tool calls of training rollouts go. Default: replay. */
+  openTools?: GroupPlan["openTools"];
   log: Logger;
   now: () => number;
   monotonicMs: () => number;

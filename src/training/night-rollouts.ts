@@ -50,6 +50,7 @@ export async function rollOutAndJudge(
               limits: config.replay,
               limiter,
               signal,
+              ...(deps.openTools === undefined ? {} : { openTools: deps.openTools }),
             },
             deps,
           ),
