@@ -9,6 +9,7 @@ import { stateOf, withEpochs, withOccurrence, withWrite, type Overlay } from "./
 import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
 import { sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
+import { checkProjections, projectRead, type ProjectionRecord } from "./project.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
 import { answerWrite, learnWrites, type WriteModel } from "./write-model.ts";
 
@@ -46,6 +47,7 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[]): Casca
   const schemas = createToolSchemas();
   const models = new Map<string, WriteModel>();
   const derivations = checkDerivations(pool, tapeIds);
+  const projections = checkProjections(pool, tapeIds);
   const modelOf = (call: PreparedCall): WriteModel => {
     const key = `${call.tool}|${call.schema?.schemaHash}`;
     const model = models.get(key) ?? learnWrites(pool, call);
@@ -60,7 +62,7 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[]): Casca
       return prepareCall(knowing, definition === undefined ? null : schemas.of(definition), tool, rawArguments);
     },
     answer(situation, call, { seed, turn }) {
-      const answer = climb(situation, call, turn, { derivations, modelOf, seed });
+      const answer = climb(situation, call, turn, { derivations, projections, modelOf, seed });
       return answer.result === null ? answer : { ...answer, result: call.names.toConversation(answer.result) };
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
@@ -69,6 +71,7 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[]): Casca
 
 interface Learned {
   derivations: DerivationRecord;
+  projections: ProjectionRecord;
   modelOf: (call: PreparedCall) => WriteModel;
   seed: readonly (string | number)[];
 }
@@ -143,7 +146,7 @@ function fromOtherTapes(situation: Situation, call: PreparedCall): Answer | null
 function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Answer {
   if (isStateless(call.profile)) return miss;
   if (!mayWrite(call.profile)) {
-    const derived = deriveRead(situation, call, learned.derivations);
+    const derived = deriveRead(situation, call, learned.derivations) ?? projectRead(situation, call, learned.projections);
     return derived === null ? miss : { ...miss, rung: "R4", ...derived };
   }
   // What nobody declared a write may be a read, and then an answer made up would be a fact made up.

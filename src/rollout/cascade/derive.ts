@@ -83,7 +83,7 @@ function pairKey(readTool: string, writeTool: string): string {
 }
 
 /** The one entity that a read with entity scope names; null for anything else. */
-function onlyEntity(pool: TapePool, call: { tool: string; args: unknown }): string | null {
+export function onlyEntity(pool: TapePool, call: { tool: string; args: unknown }): string | null {
   const profile = profileOf(pool.profiles, call.tool);
   if (mayWrite(profile) || isStateless(profile)) return null;
   const [entity, ...others] = entitiesOfCall(profile, call.args);

@@ -1,0 +1,93 @@
+import { isScalar, type EntityView } from "../../trajectory/entities.ts";
+import { onlyEntity, type Derived } from "./derive.ts";
+import { sameTool, type PreparedCall } from "./prepare.ts";
+import { formatLike } from "./render.ts";
+import { sameWorld, stillTrue, type Situation } from "./situation.ts";
+import type { PooledEntry, TapePool } from "./tape-pool.ts";
+
+/** How often what one tool showed of an entity, in passing, was all that the read of it answered. By read tool and showing tool. */
+export type ProjectionRecord = ReadonlyMap<string, { agreed: number; disagreed: number }>;
+
+/** Times that tapes must have confirmed a pair of tools, and none contradicted it. */
+const MIN_AGREED = 2;
+
+/**
+ * The answer to a read of E where a listing, or whatever else names E, has shown every field of it in this state (R4): that part in the shape of another such read.
+ * Null where nothing shows all of it, or the tapes do not confirm that both tools tell the same.
+ */
+export function projectRead(situation: Situation, call: PreparedCall, record: ProjectionRecord): Derived | null {
+  const { pool, start } = situation;
+  const entity = onlyEntity(pool, call);
+  const example = pool
+    .ofTool(call.tool)
+    .find(({ entry, parsed }) => !entry.isError && sameTool(call, entry) && flatFields(parsed) !== null);
+  if (entity === null || example === undefined) return null;
+  const names = flatFields(example.parsed) ?? [];
+  const shows = (seen: PooledEntry): boolean =>
+    showsOther(seen, call.tool) && confirmed(record, call.tool, seen) && holds(seen.views.get(entity), names);
+  const source =
+    pool.aboutOn(start.tapeId, entity).find((seen) => shows(seen) && stillTrue(situation, seen)) ??
+    pool.about(entity).find((seen) => shows(seen) && sameWorld(situation, seen));
+  if (source === undefined) return null;
+  const view = source.views.get(entity);
+  const result = formatLike(example.entry.result, example.parsed, Object.fromEntries(names.map((name) => [name, view?.get(name)])));
+  return { result, madeFrom: [...new Set([source.tape.id, example.tape.id])], confidence: 0.95 };
+}
+
+/** Compares every recorded read of an entity with what other tools of the same tape had shown of it in the same state. */
+export function checkProjections(pool: TapePool, tapeIds: readonly string[]): ProjectionRecord {
+  const record = new Map<string, { agreed: number; disagreed: number }>();
+  for (const tapeId of tapeIds) {
+    for (const read of pool.ofTape(tapeId)) {
+      const entity = onlyEntity(pool, { tool: read.entry.tool, args: read.args });
+      const names = flatFields(read.parsed);
+      if (entity === null || names === null || read.entry.isError) continue;
+      for (const shown of pool.aboutOn(tapeId, entity)) {
+        const view = shown.views.get(entity);
+        if (!showsOther(shown, read.entry.tool) || !sameMoment(read, shown, entity) || !holds(view, names)) continue;
+        const key = pairKey(read.entry.tool, shown);
+        const counts = record.get(key) ?? { agreed: 0, disagreed: 0 };
+        const fields = read.parsed as Record<string, unknown>;
+        if (names.every((name) => view?.get(name) === fields[name])) counts.agreed += 1;
+        else counts.disagreed += 1;
+        record.set(key, counts);
+      }
+    }
+  }
+  return record;
+}
+
+/** A whole answer of a read by another tool. A write's answer tells of the write. */
+function showsOther({ entry }: PooledEntry, tool: string): boolean {
+  return entry.tool !== tool && entry.writeKey === null && !entry.isError && !entry.damaged && entry.raced === null;
+}
+
+function sameMoment(one: PooledEntry, other: PooledEntry, entity: string): boolean {
+  const era = one.entry.entityEra[entity] ?? -1;
+  return (
+    one.entry.entityVersion[entity] === other.entry.entityVersion[entity] &&
+    era >= 0 &&
+    era === other.entry.entityEra[entity] &&
+    one.epochs[entity] === other.epochs[entity]
+  );
+}
+
+function confirmed(record: ProjectionRecord, tool: string, seen: PooledEntry): boolean {
+  const counts = record.get(pairKey(tool, seen));
+  return counts !== undefined && counts.agreed >= MIN_AGREED && counts.disagreed === 0;
+}
+
+function pairKey(readTool: string, { entry }: PooledEntry): string {
+  return `${readTool}\n${entry.tool}\n${entry.schemaHash}`;
+}
+
+function holds(view: EntityView | undefined, names: readonly string[]): boolean {
+  return view !== undefined && names.every((name) => view.has(name));
+}
+
+/** The names of an answer that is an object of scalars; null for any other. */
+function flatFields(parsed: unknown): readonly string[] | null {
+  if (parsed === null || typeof parsed !== "object" || Array.isArray(parsed)) return null;
+  const entries = Object.entries(parsed);
+  return entries.length > 0 && entries.every(([, value]) => isScalar(value)) ? entries.map(([name]) => name) : null;
+}
