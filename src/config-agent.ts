@@ -49,6 +49,12 @@ const toolProfileSchema = z.strictObject({
   entityPaths: z.array(z.string()).default([]).describe("Entities a call touches, as templates over its arguments: `order:{order_id}`."),
   volatileResultPaths: z.array(z.string()).default([]).describe("Result paths that differ from call to call (ids, times)."),
   errorPath: z.string().default("error").describe("Result path whose presence marks the result as an error."),
+  implementation: z
+    .string()
+    .optional()
+    .describe(
+      "Module whose default export answers a pure tool's calls in replay: `(arguments) => result`, with nothing but its arguments to go by.",
+    ),
   freshnessMs: z.int().positive().optional().describe("Age above which another conversation's tape does not answer this tool."),
 });
 

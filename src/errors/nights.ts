@@ -164,6 +164,11 @@ export const NIGHTS = {
     fix: "Point judge.apiKeyFile at a readable file or judge.apiKeyEnv at a variable that is set.",
     retryable: false,
   },
+  tool_implementation_invalid: {
+    message: (a: { tool: string; module: string; problem: string }) => `implementation of tool ${a.tool}, ${a.module}: ${a.problem}`,
+    fix: "The module's default export is a function of the arguments; set it for tools of class pure only.",
+    retryable: false,
+  },
   judge_module_invalid: {
     message: (a: { module: string; problem: string }) => `scripted judge ${a.module}: ${a.problem}`,
     fix: "The module exports scoreGroup(members), one number in 0..1 per member, and comparePair(first, second): 1, 0 or 0.5.",

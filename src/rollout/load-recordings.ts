@@ -4,6 +4,7 @@ import type { Message } from "../trace/message.ts";
 import { feedbackOf } from "../trajectory/feedback.ts";
 import { listTrajectories, loadTrajectories, type TrajectoryRef } from "../trajectory/trajectory-store.ts";
 import type { Reason, Trajectory } from "../trajectory/trajectory.ts";
+import { loadToolFunctions } from "./cascade/tool-functions.ts";
 import { createRecordings, type Recordings } from "./recordings.ts";
 
 const PAGE = 1_000;
@@ -32,7 +33,9 @@ export async function loadRecordings(
   const conversations = [...new Set(trajectories.map((trajectory) => trajectory.conversationId))];
   const feedback = await feedbackOf(database.kysely, config.tenant, conversations);
   const about = [...feedback].flatMap(([conversationId, items]) => items.map(({ value }) => ({ conversationId, value })));
-  return createRecordings({ trajectories, others: await loadOthers(database, otherRefs), feedback: about, config, nowMs });
+  const others = await loadOthers(database, otherRefs);
+  const functions = await loadToolFunctions(config.tools);
+  return createRecordings({ trajectories, others, feedback: about, config, functions, nowMs });
 }
 
 type Listed = TrajectoryRef & Pick<Trajectory, "agent" | "verdict">;

@@ -10,6 +10,7 @@ import type { Tape } from "../trajectory/tape.ts";
 import type { Trajectory } from "../trajectory/trajectory.ts";
 import type { ToolProfiles } from "../trajectory/tool-profile.ts";
 import { createCascade, type Cascade } from "./cascade/cascade.ts";
+import type { ToolFunctions } from "./cascade/tool-functions.ts";
 import { createTapePool } from "./cascade/tape-pool.ts";
 
 /** An agent's captured conversations, ready to be selected from and replayed. */
@@ -33,6 +34,8 @@ export function createRecordings(options: {
   others?: readonly Trajectory[];
   feedback: readonly ConversationFeedback[];
   config: AgentConfig;
+  /** Implementations of pure tools. */
+  functions?: ToolFunctions;
   nowMs: number;
 }): Recordings {
   const { trajectories, others = [], feedback, config, nowMs } = options;
@@ -57,7 +60,7 @@ export function createRecordings(options: {
       if (known !== undefined) return known;
       const pool = createTapePool(tapes, { profiles, split, ownOnly: ({ id }) => young.has(id), others: untrained });
       const ids = tapes.filter((tape) => tape.split === split).map((tape) => tape.id);
-      const cascade = createCascade(pool, ids);
+      const cascade = createCascade(pool, ids, options.functions);
       cascades.set(split, cascade);
       return cascade;
     },

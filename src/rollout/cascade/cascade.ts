@@ -10,6 +10,7 @@ import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
 import { sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { checkProjections, projectRead, type ProjectionRecord } from "./project.ts";
+import { answerOf, type ToolFunctions } from "./tool-functions.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
 import { answerWrite, learnWrites, type WriteModel } from "./write-model.ts";
 
@@ -42,8 +43,8 @@ export interface Cascade {
   advance(overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay;
 }
 
-/** The cascade over one pool. */
-export function createCascade(pool: TapePool, tapeIds: readonly string[]): Cascade {
+/** The cascade over one pool; `functions` answer pure tools that have an implementation. */
+export function createCascade(pool: TapePool, tapeIds: readonly string[], functions: ToolFunctions = new Map()): Cascade {
   const schemas = createToolSchemas();
   const models = new Map<string, WriteModel>();
   const derivations = checkDerivations(pool, tapeIds);
@@ -62,7 +63,7 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[]): Casca
       return prepareCall(knowing, definition === undefined ? null : schemas.of(definition), tool, rawArguments);
     },
     answer(situation, call, { seed, turn }) {
-      const answer = climb(situation, call, turn, { derivations, projections, modelOf, seed });
+      const answer = climb(situation, call, turn, { derivations, projections, functions, modelOf, seed });
       return answer.result === null ? answer : { ...answer, result: call.names.toConversation(answer.result) };
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
@@ -72,6 +73,7 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[]): Casca
 interface Learned {
   derivations: DerivationRecord;
   projections: ProjectionRecord;
+  functions: ToolFunctions;
   modelOf: (call: PreparedCall) => WriteModel;
   seed: readonly (string | number)[];
 }
@@ -82,6 +84,8 @@ function climb(situation: Situation, call: PreparedCall, turn: string, learned: 
   if (recorded !== null) return recorded;
   const mistake = malformed(call);
   if (mistake !== null) return answeredMistake(situation, call, mistake);
+  const computed = fromFunction(call, learned.functions);
+  if (computed !== null) return computed;
   const pooled = isStateless(call.profile) ? fromAnyTape(situation.pool, call) : fromOtherTapes(situation, call);
   if (pooled !== null) return pooled;
   const invented = inventedKey(situation, call);
@@ -123,6 +127,13 @@ function versionKey(overlay: Overlay, { entry }: PooledEntry): string {
   return Object.keys(entry.entityVersion)
     .map((entity) => versionOf(overlay.writes, entity))
     .join(",");
+}
+
+/** R0: a pure tool whose implementation is to be had. */
+function fromFunction(call: PreparedCall, functions: ToolFunctions): Answer | null {
+  const implement = call.profile.cls === "pure" ? functions.get(call.tool) : undefined;
+  const answer = implement === undefined ? null : answerOf(implement, call.args);
+  return answer === null ? null : { ...miss, rung: "R0", ...answer, confidence: 1 };
 }
 
 /** R0: a tool without state answers the same everywhere; one whose arguments are all free text and whose answer never varied answers that. */
