@@ -64,13 +64,18 @@ export async function openStand(options: {
     monotonicMs: () => performance.now(),
     key: loadSigningKey(join(directory, "keys")),
   };
-  const ensureServed: NightDeps["fleet"]["ensureServed"] = async ({ name }) => {
+  let served: string | null = null;
+  const ensureServed = async ({ name }: { name: string }): Promise<void> => {
+    if (served === name) return;
     const found = await artifacts.checkout(adapterArtifact(name));
     if (found === null) throw new Error(`adapter ${name} is not in the artifact store`);
     for (const replica of replicas) {
       const loaded = await replica.loadAdapter({ name, path: found.directory });
       if (loaded.status !== "loaded" && loaded.status !== "already_loaded") throw loaded.error;
+      // One after the other is rolled out with and measured; servers have few places.
+      if (served !== null) await replica.unloadAdapter(served);
     }
+    served = name;
   };
   return {
     policyServer,
@@ -92,7 +97,7 @@ export async function openStand(options: {
       await deps.jobRunner.close();
       if (outcome.kind === "failed") throw new Error(`night ${runId}: ${outcome.message}`);
       if (outcome.kind === "nothing_to_learn") return null;
-      await ensureServed({ name: outcome.adapterName } as never, order.signal);
+      await ensureServed({ name: outcome.adapterName });
       return outcome.adapterName;
     },
     async close() {

@@ -59,9 +59,10 @@ export function describeFaults(running: () => Production): void {
 
     async function bothArms(): Promise<void> {
       const from = caller.calls.length;
-      await vi.waitFor(() => {
+      await vi.waitFor(async () => {
         const recent = caller.calls.slice(from);
-        expect(byCandidate(recent).length).toBeGreaterThan(5);
+        const { experiment: live } = await production.control.status();
+        expect(byCandidate(recent).length, `calls of the candidate, which is ${JSON.stringify(live)}`).toBeGreaterThan(5);
         expect(recent.length - byCandidate(recent).length).toBeGreaterThan(5);
       }, LIMIT);
     }
