@@ -1,7 +1,7 @@
 import { hotels, roomsEach } from "./bookings-desk.ts";
 import { addressOf } from "./people.ts";
 import { call, numbered, said, seek, type TrapScript } from "./traps.ts";
-import type { World } from "./world.ts";
+import { parsed, type World } from "./world.ts";
 
 /** Each trap of the bookings desk alone. */
 export function bookingsTraps(world: World): readonly TrapScript[] {
@@ -20,6 +20,7 @@ export function bookingsTraps(world: World): readonly TrapScript[] {
   const search = call("search_rooms", { hotel_id: `H${hotel}` });
   const bookIt = call("book_room", { ...room, ...guest });
   const bookOther = call("book_room", { ...other, ...guest });
+  const made = call("get_booking", { booking_id: parsed(world.clone().call(bookIt.tool, bookIt.args))["booking_id"] });
   const page = call("search_rooms", { hotel_id: `H${hotel}`, limit: 1, offset: 1 });
   const hello = "Hello";
   const toOther = call("get_booking", { booking_id: "B90" });
@@ -45,6 +46,7 @@ export function bookingsTraps(world: World): readonly TrapScript[] {
     script("writeAsRead", [look, call("check_in", held.args)], [call("check_in", held.args), look]),
     script("partialUpdate", [look, change({ nights: 5 }), change({ guest: "Dee" }), look], [change({ guest: "Dee" }), look]),
     script("refusedUpdate", [look, change({ guest: "Dee", nights: 99 }), change({ guest: "Dee" }), look], [change({ guest: "Dee" }), look]),
+    script("wording", [bookIt, made], [call("book_room", { ...room, guest: "Dee", email }), made]),
     script("stateErrors", [cancel], [call("check_in", held.args), cancel]),
     script("clocksAndNonces", [call("get_room", { ...room, now: "1" }), bookIt], [bookIt, call("get_room", { ...room, now: "1" })]),
     {

@@ -10,6 +10,7 @@ const traps = {
   idsAgain: "a cancelled booking's id is given to the next booking",
   writeAsRead: "check_in is annotated read-only and is not",
   partialUpdate: "update_booking changes the fields that it is given, one at a time, and answers with those alone",
+  wording: "the guest's name is free text, and get_booking shows it",
   refusedUpdate: "one bad field and nothing of an update is kept",
   stateErrors: "booking a room twice, cancelling or changing nights after check-in, checking in twice: errors by state alone",
   clocksAndNonces: "`now` and `request_id` differ with every call and mean nothing; `checked_at` does in answers",

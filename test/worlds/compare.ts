@@ -89,7 +89,7 @@ function play(kind: WorldKind, { one, run, seed }: Attempt, cascade: Cascade, mo
       const judgement = judge(kind, one, possible, call, answer);
       const isWrong = !judgement.right && answer.result !== null;
       const found = { conversation: one.trajectory.id, seed, rung: answer.rung, call, served: answer.result, truth: judgement.truth };
-      countAnswer(tally, answer.rung, isWrong ? { ...found, isFirst: clean } : null);
+      countAnswer(tally, { rung: answer.rung, tool: call.tool }, isWrong ? { ...found, isFirst: clean } : null);
       clean &&= !isWrong;
       if ((answer.rung === "R4" || answer.rung === "R5") && kind.writes.has(call.tool)) {
         countWrite(tally, call.tool, { world: judgement.failed, served: answer.isError });

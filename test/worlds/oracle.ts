@@ -10,7 +10,8 @@ import type { World, WorldCall, WorldKind } from "./world.ts";
  * with the first `n` of those writes done. An answer is right if some world that agrees with every earlier answer of the same attempt gives it:
  *
  * - R0–R2 come from the conversation's own recording, any moment of it: others' writes may happen before the answer, never be undone after it.
- * - R3, R4, R5 speak of the state that the attempt has reached: no further write of others is granted to them.
+ * - R3, R4, R5 speak of the state that the attempt has reached, which is the earliest possible world: no write of others is granted to them that no
+ *   answer from the recording has shown.
  * - `agent_error` must be an error in the world; its text may differ. R7 says nothing and is not wrong.
  *
  * "Gives it" is byte for byte, but for clocks (WorldKind.clocks), for new ids (WorldKind.newIds: any id that names nothing else yet, and from then on
@@ -63,7 +64,8 @@ export function judge(
     const names = agreement(kind, call.tool, outcome, answer);
     return names === null ? [] : [{ ...outcome, after: { ...outcome.after, names } }];
   });
-  const right = agreeing.length > 0;
+  const reached = Math.min(...possible.map(({ happened }) => happened));
+  const right = agreeing.some(({ before }) => OWN.includes(answer.rung) || before.happened === reached);
   // Where no world agrees, others' writes were not needed either: the attempt stays where it was.
   const kept = right ? agreeing : outcomes.filter(({ before }) => possible.includes(before));
   const first = kept[0] as Outcome;

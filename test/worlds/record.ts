@@ -10,14 +10,15 @@ interface Served {
 
 /**
  * Records conversations on one world, several open at once, with somebody changing the world in the background. Where the world has a release, it goes
- * live when half of them have begun.
+ * live when half of them have begun. `tasks`: so many tasks, each asked again and again; without it every conversation has one of its own.
  */
 export function record(
   kind: WorldKind,
-  options: { seed: number; conversations: number; open?: number; background?: number; policy?: Policy },
+  options: { seed: number; conversations: number; open?: number; background?: number; policy?: Policy; tasks?: number },
 ): readonly Recorded[] {
   const random = createRandom("record", kind.name, options.seed);
   const world = kind.create(options.seed);
+  const tasks = Array.from({ length: options.tasks ?? 0 }, () => kind.task(random));
   const open: Served[] = [];
   const done: Recorded[] = [];
   let clockMs = 1_700_000_000_000;
@@ -39,7 +40,7 @@ export function record(
       tell((other) => other.release(), null);
     }
     if (started < options.conversations && open.length < (options.open ?? 2) && random.chance(0.5)) {
-      const task = kind.task(random);
+      const task = tasks.length > 0 ? random.pick(tasks) : kind.task(random);
       const run = (options.policy ?? kind.policy)(task, createRandom("policy", started, random.integer(0, 2 ** 30)));
       open.push({ open: begin(kind, task, world, { id: started, clockMs, released }), run, answers: [] });
       started += 1;

@@ -30,6 +30,8 @@ export interface Tally {
   attempts: number;
   calls: number;
   byRung: Partial<Record<Rung, RungCount>>;
+  /** R3 and R4 by tool, under names such as `R3 lookup_order`: no bar can promise what somebody else's tools will show. */
+  byTool: Record<string, RungCount>;
   writes: Record<string, WriteCount>;
   wrong: Wrong[];
   /** Attempts that a miss ended. */
@@ -37,17 +39,20 @@ export interface Tally {
 }
 
 export function emptyTally(): Tally {
-  return { attempts: 0, calls: 0, byRung: {}, writes: {}, wrong: [], ended: 0 };
+  return { attempts: 0, calls: 0, byRung: {}, byTool: {}, writes: {}, wrong: [], ended: 0 };
 }
 
-export function countAnswer(tally: Tally, rung: Rung, wrong: Wrong | null): void {
+export function countAnswer(tally: Tally, { rung, tool }: { rung: Rung; tool: string }, wrong: Wrong | null): void {
   tally.calls += 1;
-  const counts = (tally.byRung[rung] ??= { served: 0, wrong: 0, first: 0 });
+  addTo((tally.byRung[rung] ??= { served: 0, wrong: 0, first: 0 }), wrong);
+  if (rung === "R3" || rung === "R4") addTo((tally.byTool[`${rung} ${tool}`] ??= { served: 0, wrong: 0, first: 0 }), wrong);
+  if (wrong !== null) tally.wrong.push(wrong);
+}
+
+function addTo(counts: RungCount, wrong: Wrong | null): void {
   counts.served += 1;
-  if (wrong === null) return;
-  counts.wrong += 1;
-  counts.first += wrong.isFirst ? 1 : 0;
-  tally.wrong.push(wrong);
+  counts.wrong += wrong === null ? 0 : 1;
+  counts.first += wrong?.isFirst === true ? 1 : 0;
 }
 
 export function countWrite(tally: Tally, tool: string, failed: { world: boolean; served: boolean }): void {
@@ -83,6 +88,8 @@ export function report(name: string, tally: Tally): void {
   process.stdout.write(
     `${name}: ${tally.attempts} attempts, ${tally.calls} calls, coverage ${percent(coverageOf(tally))}, ended by a miss ${tally.ended}; ${shown.join(", ")}\n`,
   );
+  const tools = Object.entries(tally.byTool).map(([tool, { served, wrong }]) => `${tool} ${wrong}/${served} ≤ ${percent(upperBound(wrong, served))}`);
+  if (tools.length > 0) process.stdout.write(`  wrong by tool: ${tools.sort().join("; ")}\n`);
   const writes = Object.entries(tally.writes).map(
     ([tool, { realErrors, falseSuccesses, realSuccesses, falseErrors }]) =>
       `${tool} false success ${falseSuccesses}/${realErrors}, false error ${falseErrors}/${realSuccesses}`,

@@ -37,7 +37,16 @@ export function ticketTraps(world: World): readonly TrapScript[] {
   return [
     script("workflow", [set(open.args, "doing")], [set(open.args, "doing"), set(open.args, "doing")]),
     script("coupling", [...closeChild, ...closeParent], closeParent),
+    {
+      trap: "coupling",
+      how: "changed by others",
+      stages: [
+        said(hello, ...closeParent, { event: (one) => closeChild.forEach((step) => one.call(step.tool, step.args)) }, call("get_ticket", parent)),
+      ],
+      attempt: [...closeParent.slice(0, -1), call("get_ticket", parent), ...closeParent.slice(-1)],
+    },
     script("hiddenCount", [call("get_ticket", parent), ...closeChild], [...closeChild, call("get_ticket", parent)]),
+    script("wording", [comment, comments], [call("comment", { ...open.args, body: "please check" }), comments]),
     script("append", [comment, comments], [comment, comment, comments]),
     script("sets", [add, remove, look], [remove, add, look]),
     script("bulk", [look, call("bulk_update", { ...project, add_label: "docs", status: "doing" })], [call("bulk_update", { ...project, add_label: "docs", status: "doing" }), look]),
@@ -45,6 +54,7 @@ export function ticketTraps(world: World): readonly TrapScript[] {
     script("versions", [read, write(1), read], [write(1), write(1)]),
     script("moved", [read, move, write(0), read], [move, read]),
     script("lists", [list, set(open.args, "doing")], [set(open.args, "doing"), list]),
+    { ...script("lists", [call("list_files", project), write(1)], [write(1), call("list_files", project)]), how: "of files" },
     {
       trap: "pseudonyms",
       stages: [said(hello, call("get_ticket", held.args)), said(`I am ${other}`, nothing)],

@@ -6,6 +6,7 @@ const traps = {
   workflow: "set_status is refused by the ticket's own status",
   coupling: "closing a parent is refused while a child is open: another ticket's state decides",
   hiddenCount: "get_ticket counts children and comments that it does not name",
+  wording: "a comment's text is free text, and list_comments shows it",
   append: "the same comment twice is two comments",
   sets: "add_label twice changes nothing the second time and answers the same",
   bulk: "bulk_update names no ticket, changes many, and reports what was refused without an error",

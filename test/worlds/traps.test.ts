@@ -24,6 +24,8 @@ const defects: Readonly<Record<string, string>> = {
   "bookings.pseudonyms": "R3 takes <email_1> of one conversation for <email_1> of another",
   "bookings.cutResults": "R3 serves a text that was cut off on its way to another tape",
   "tickets.coupling": "R2 serves a write's success although the write to another entity that it needed is missing",
+  "tickets.coupling.changed by others": "R1 serves a refusal from before a change that an answer already showed, because the change was to another entity",
+  "tickets.wording": "R1 takes a write in other words for the same write, and serves the words of the recorded one",
   "tickets.claiming": "a claim is always followed by a look at what was claimed, so nobody is blamed and R1 serves the list from before it",
   "tickets.pseudonyms": "R3 serves another conversation's <email_1> as this one's",
   "tickets.cutResults": "R3 serves a text that was cut off on its way to another tape",
@@ -34,17 +36,17 @@ describe.each(worlds)("the traps of the $kind.name", ({ kind, scripts }) => {
   const traffic = record(kind, { seed: SEED, conversations: 200 }).map(({ trajectory }) => trajectory);
 
   it("are all scripted", () => {
-    expect(scripts.map(({ trap }) => trap).sort()).toEqual(Object.keys(kind.traps).sort());
+    expect([...new Set(scripts.map(({ trap }) => trap))].sort()).toEqual(Object.keys(kind.traps).sort());
   });
 
-  it.each(scripts)("$trap: a naive replay serves something wrong", (script) => {
+  it.each(scripts)("$trap $how: a naive replay serves something wrong", (script) => {
     const { recorded, one, turns } = stage(script);
     expect(naiveReplay(kind, recorded, one, turns).wrong).not.toEqual([]);
   });
 
   for (const script of scripts) {
-    const test = Object.hasOwn(defects, `${kind.name}.${script.trap}`) ? it.fails : it;
-    test(`${script.trap}: replay serves nothing wrong from a tape`, () => {
+    const test = Object.hasOwn(defects, nameOf(script)) ? it.fails : it;
+    test(`${nameOf(script)}: replay serves nothing wrong from a tape`, () => {
       const { recorded, one, turns } = stage(script);
       const trajectories = recorded.map(({ trajectory }) => trajectory);
       const profiles = learnProfiles(kind.toolConfigs, [...traffic, ...trajectories]);
@@ -54,6 +56,10 @@ describe.each(worlds)("the traps of the $kind.name", ({ kind, scripts }) => {
       const promised = script.trap === "background" ? ["R0", "R1", "R2"] : ["R0", "R1", "R2", "R3", "agent_error"];
       expect(tally.wrong.filter(({ rung }) => promised.includes(rung))).toEqual([]);
     });
+  }
+
+  function nameOf({ trap, how }: TrapScript): string {
+    return [kind.name, trap, ...(how === undefined ? [] : [how])].join(".");
   }
 
   function stage(script: TrapScript): { recorded: readonly Recorded[]; one: Recorded; turns: Turns } {

@@ -4,6 +4,8 @@ import { parsed, type World, type WorldCall } from "./world.ts";
 /** One trap as a short script: what was recorded, the last conversation being the one that is attempted again, and what the attempt does. */
 export interface TrapScript {
   trap: string;
+  /** Tells several scripts of one trap apart. */
+  how?: string;
   stages: readonly Stage[];
   attempt: readonly WorldCall[];
 }
