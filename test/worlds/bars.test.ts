@@ -18,7 +18,8 @@ const CALLS = 10_000;
 const defects: Readonly<Record<string, string>> = {
   "bookings: 65 % of the calls with one tape": "most other calls are updates with other arguments and filtered reads that no tape holds",
   "bookings: 80 % of the calls with three tapes": "as with one tape",
-  "tickets: nothing wrong at R0–R2, each call alone": "the claim that nobody is blamed for, refusals that other tickets decide (traps.test.ts)",
+  "tickets: nothing wrong at R0–R2, each call alone":
+    "the claim that nobody is blamed for, refusals that other tickets decide (traps.test.ts)",
   "tickets: nothing wrong first at R0–R2, running free": "as each call alone",
   "tickets: nothing wrong at R0–R2 with other luck": "as each call alone, and writes in other words",
   "tickets: 65 % of the calls with one tape": "every write changes every list and ticket, so most states are new",
@@ -41,22 +42,38 @@ describe.each([[shopWorld], [bookingsWorld], [ticketWorld]])("the bars in the $n
   };
 
   bar("nothing wrong at R0–R2, each call alone", () => {
-    const tally = measured("each call alone", compare(kind, byPerturbing(kind, recorded, some, each), () => all));
+    const tally = measured(
+      "each call alone",
+      compare(kind, byPerturbing(kind, recorded, some, each), () => all),
+    );
     expect(wrongRecorded(tally)).toEqual([]);
   });
 
   bar("nothing wrong first at R0–R2, running free", () => {
-    const tally = measured("running free", compare(kind, byPerturbing(kind, recorded, some, Math.ceil(each / 3)), () => all, "free"));
+    const tally = measured(
+      "running free",
+      compare(kind, byPerturbing(kind, recorded, some, Math.ceil(each / 3)), () => all, "free"),
+    );
     expect(wrongRecorded(tally).filter(({ isFirst }) => isFirst)).toEqual([]);
   });
 
   bar("nothing wrong at R0–R2 with other luck", () => {
-    expect(wrongRecorded(measured("other luck", compare(kind, byPolicy(kind, some, 8), () => all)))).toEqual([]);
+    expect(
+      wrongRecorded(
+        measured(
+          "other luck",
+          compare(kind, byPolicy(kind, some, 8), () => all),
+        ),
+      ),
+    ).toEqual([]);
   });
 
   bar("nothing wrong at R0–R2 without any tool config", () => {
     const unknown = cascadeOf(libraryOf(kind, recorded, {}));
-    const tally = measured("no tool config", compare(kind, byPerturbing(kind, recorded, some, Math.ceil(each / 3)), () => unknown));
+    const tally = measured(
+      "no tool config",
+      compare(kind, byPerturbing(kind, recorded, some, Math.ceil(each / 3)), () => unknown),
+    );
     expect(wrongRecorded(tally)).toEqual([]);
     expect(tally.byRung.R1?.served ?? 0).toBeGreaterThan(1_000);
   });

@@ -1,7 +1,7 @@
 import { createRandom, type Random } from "../../deploy/quickstart/random.ts";
 import { addressOf } from "./people.ts";
 import { createTable, type Table } from "./table.ts";
-import type { Rules } from "./world.ts";
+import type { Arguments, Rules } from "./world.ts";
 
 /** The rules of the bookings desk; its traps are listed in bookings-world.ts. */
 export const hotels = 12;
@@ -30,8 +30,6 @@ export interface Desk extends Readonly<Record<string, Table<object>>> {
   bookings: Table<Booking>;
   system: Table<{ release: number }>;
 }
-
-type Arguments = Readonly<Record<string, unknown>>;
 
 export function openDesk(seed: number): Desk {
   const random = createRandom("bookings-world", seed);
@@ -138,7 +136,11 @@ function searchRooms(desk: Desk, args: Arguments): unknown {
 function listBookings(desk: Desk, args: Arguments): unknown {
   const hotel_id = String(args["hotel_id"]);
   const own = desk.bookings.all().filter((one) => desk.rooms.get(one.room_id)?.hotel_id === hotel_id);
-  return { hotel_id, bookings: page(own, args).map(({ booking_id, room_id, email }) => ({ booking_id, room_id, email })), total: own.length };
+  return {
+    hotel_id,
+    bookings: page(own, args).map(({ booking_id, room_id, email }) => ({ booking_id, room_id, email })),
+    total: own.length,
+  };
 }
 
 function findBookings(desk: Desk, email: string): unknown {

@@ -24,14 +24,22 @@ export function drawBookingTask(random: Random): Task {
 
 const call = (tool: string, args: Record<string, unknown>): WorldCall => ({ tool, args });
 
-function callsOf({ ids }: Task, random: Random): Record<"room" | "near" | "booking" | "search" | "list" | "mine" | "book" | "update", WorldCall> {
+function callsOf(
+  { ids }: Task,
+  random: Random,
+): Record<"room" | "near" | "booking" | "search" | "list" | "mine" | "book" | "update", WorldCall> {
   const { hotelId = "", roomId = "", bookingId = "", email = "" } = ids;
   const now = random.chance(0.3) ? { now: `2023-11-${random.integer(10, 28)}` } : {};
   const filters = random.chance(0.3) ? { min_beds: random.pick([1, 2, "2"]) } : random.chance(0.2) ? { max_price: 120 } : {};
   const paging = random.chance(0.3) ? { limit: random.pick([1, 2, 3]), offset: random.pick([0, 2]) } : {};
   const nonce = random.chance(0.5) ? { request_id: `q-${random.integer(0, 1e6)}` } : {};
   const nights = random.chance(0.5) ? { nights: random.pick([1, 2, 3, 40]) } : {};
-  const changes = random.pick([{ nights: random.pick([1, 2, 4, 20]) }, { guest: "Bo" }, { guest: "Cy", nights: random.pick([3, 50]) }, { email }]);
+  const changes = random.pick([
+    { nights: random.pick([1, 2, 4, 20]) },
+    { guest: "Bo" },
+    { guest: "Cy", nights: random.pick([3, 50]) },
+    { email },
+  ]);
   return {
     room: call("get_room", { room_id: roomId, ...now }),
     near: call("get_room", { room_id: `R${Number(roomId.slice(1)) ^ 1}` }),

@@ -78,7 +78,7 @@ function play(kind: WorldKind, { one, run, seed }: Attempt, cascade: Cascade, mo
   let possible = worldsAtStart(one);
   let overlay = emptyOverlay();
   let clean = true;
-  for (let next = run.next([]); next.done !== true; ) {
+  for (let next = run.next([]); next.done !== true;) {
     const calls = next.value.map(one.spelled);
     const prepared = calls.map(({ tool, args }) => cascade.prepare(start, tool, args));
     const turn = turnHashOf(prepared.map(({ callKey }) => callKey));

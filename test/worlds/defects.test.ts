@@ -9,7 +9,12 @@ const text = { type: "string" };
 describe("known defects of replay", () => {
   // Without a write the state's hash and the entity's version are both empty, so the two counters of a call are one, counted twice.
   it.fails("R1 gives the third asking the third answer", () => {
-    const tape = conversation("t", [lookup("A1", "processing"), lookup("A1", "packed"), lookup("A1", "shipped"), lookup("A1", "delivered")]);
+    const tape = conversation("t", [
+      lookup("A1", "processing"),
+      lookup("A1", "packed"),
+      lookup("A1", "shipped"),
+      lookup("A1", "delivered"),
+    ]);
     const answers = play(cascadeFor([tape]), tape, [lookup("A1"), lookup("A1"), lookup("A1"), lookup("A1")]);
     expect(answers.map(({ result }) => JSON.parse(result ?? "{}").status)).toEqual(["processing", "packed", "shipped", "delivered"]);
   });
@@ -27,7 +32,11 @@ describe("known defects of replay", () => {
     expect(answer?.result ?? "").not.toContain("arrived broken");
   });
 
-  const tools = [define("open_ticket", { project: text }), define("get_ticket", { ticket: text }), define("add_label", { ticket: text, label: text })];
+  const tools = [
+    define("open_ticket", { project: text }),
+    define("get_ticket", { ticket: text }),
+    define("add_label", { ticket: text, label: text }),
+  ];
   const configs = {
     ...shopConfigs,
     open_ticket: toolConfig({ class: "write", argumentRoles: { project: "key" }, volatileResultPaths: ["ticket"] }),
@@ -61,7 +70,9 @@ describe("known defects of replay", () => {
       conversation(ticket, [label(ticket, ["billing", "urgent"])], { tools, startMs: index * DAY }),
     );
     const mine = conversation("mine", [get("T1")], { tools, startMs: 9 * DAY });
-    const [answer] = play(cascadeFor([mine, ...others], { configs }), mine, [{ tool: "add_label", args: { ticket: "T1", label: "urgent" } }]);
+    const [answer] = play(cascadeFor([mine, ...others], { configs }), mine, [
+      { tool: "add_label", args: { ticket: "T1", label: "urgent" } },
+    ]);
     expect(answer?.rung === "R4" ? answer.result : "").not.toContain("billing");
   });
 });

@@ -21,7 +21,7 @@ export function redacted<T>(messages: T): { messages: T; names: Names } {
   const long = (text: string): string => text.replace(ADDRESS, (address) => pseudonym("email", address, key));
   const found = [...new Set(JSON.stringify(messages).match(ADDRESS) ?? [])];
   const renumber = createRenumbering();
-  const shown = renumber(mapTexts(messages, long)) as T;
+  const shown = renumber(mapTexts(messages, long));
   const labels = found.map((address): [string, string] => [renumber(long(address)), address]);
   return { messages: shown, names: namesOf(labels) };
 }
@@ -53,7 +53,8 @@ export function introduced(names: Names, text: string): { text: string; names: N
 
 function namesOf(pairs: readonly (readonly [string, string])[]): Names {
   const toTrue = new Map(pairs);
-  return { toTrue, toServed: new Map(pairs.map(([served, truth]) => [truth, served])), key: JSON.stringify([...toTrue].sort()) };
+  const sorted = [...toTrue].sort(([one], [other]) => (one < other ? -1 : 1));
+  return { toTrue, toServed: new Map(pairs.map(([served, truth]) => [truth, served])), key: JSON.stringify(sorted) };
 }
 
 export function mapTexts<T>(value: T, map: (text: string) => string): T;

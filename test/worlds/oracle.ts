@@ -73,7 +73,11 @@ export function judge(
 }
 
 /** Of the possible worlds those that give the answer of the first; with names for the people in it. The agent is shown this text. */
-export function followTruth(judgement: Judgement, call: WorldCall, before: readonly Possible[]): { text: string; possible: readonly Possible[] } {
+export function followTruth(
+  judgement: Judgement,
+  call: WorldCall,
+  before: readonly Possible[],
+): { text: string; possible: readonly Possible[] } {
   if (judgement.right) {
     const met = judgement.possible.map((state) => ({ state, ...introduced(state.names, judgement.truth) }));
     const possible = met.map(({ state, names }) => (names === state.names ? state : { ...state, names }));
@@ -125,7 +129,12 @@ function keyOf({ world, happened, names }: Possible): string {
 }
 
 /** The names after the answer, or null where this world does not give it. */
-function agreement(kind: WorldKind, tool: string, { truth, before, after }: Outcome, answer: { rung: Rung; result: string | null }): Names | null {
+function agreement(
+  kind: WorldKind,
+  tool: string,
+  { truth, before, after }: Outcome,
+  answer: { rung: Rung; result: string | null },
+): Names | null {
   const { names } = after;
   if (answer.result === null) return null;
   const expected = asServed(names, truth);

@@ -1,4 +1,4 @@
-import { createRandom, type Random } from "../../deploy/quickstart/random.ts";
+import { createRandom } from "../../deploy/quickstart/random.ts";
 import { begin, finished, note, type ForeignEvent, type Open, type Recorded } from "./conversation.ts";
 import type { Policy, Task, WorldCall, WorldKind } from "./world.ts";
 

@@ -1,6 +1,17 @@
 import { createRandom, type Random } from "../../deploy/quickstart/random.ts";
 import { createTable, type Table } from "./table.ts";
-import { createWorld, define, parsed, toolConfig, type Policy, type Task, type WorldCall, type WorldKind } from "./world.ts";
+import {
+  createWorld,
+  define,
+  parsed,
+  textAt,
+  toolConfig,
+  type Arguments,
+  type Policy,
+  type Task,
+  type WorldCall,
+  type WorldKind,
+} from "./world.ts";
 
 interface Order {
   order_id: string;
@@ -89,7 +100,7 @@ function ship({ orders }: Shop, random: Random): void {
   if (found.status === "processing") orders.set(found.order_id, { ...found, status: "shipped" });
 }
 
-function answer({ orders }: Shop, tool: string, given: Readonly<Record<string, unknown>>): unknown {
+function answer({ orders }: Shop, tool: string, given: Arguments): unknown {
   if (tool === "search_items")
     return { items: Object.keys(items).filter((item) => items[item as keyof typeof items] <= Number(given["max_days"] ?? 365)) };
   if (tool === "refund_policy") {
@@ -156,7 +167,7 @@ const policy: Policy = function* serve({ kind, ids }, random) {
   const found = random.chance(0.9) ? parsed((yield random.chance(0.25) ? [lookup, list] : [lookup]).at(0)) : {};
   if (random.chance(0.2)) yield [list];
   if (kind === "refund") {
-    if (random.chance(0.8)) yield [{ tool: "refund_policy", args: { item: String(found["item"] ?? random.pick(Object.keys(items))) } }];
+    if (random.chance(0.8)) yield [{ tool: "refund_policy", args: { item: textAt(found, "item", random.pick(Object.keys(items))) } }];
     if (random.chance(0.15)) yield [{ tool: "search_items", args: random.chance(0.5) ? {} : { max_days: random.pick([30, "30", 60]) } }];
     const allowed = Number(found["age_days"] ?? 0) <= 60;
     if (random.chance(allowed ? 0.9 : 0.3))

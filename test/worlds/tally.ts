@@ -74,11 +74,6 @@ export function coverageOf(tally: Tally): number {
   return rungs.reduce((sum, rung) => sum + (tally.byRung[rung]?.served ?? 0), 0) / tally.calls;
 }
 
-export function wrongShare(tally: Tally, rung: Rung): number {
-  const counts = tally.byRung[rung];
-  return counts === undefined ? 0 : counts.wrong / counts.served;
-}
-
 /** Printed with every run: the figures that no bar can promise for somebody else's tools. */
 export function report(name: string, tally: Tally): void {
   const rungs = Object.entries(tally.byRung).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -88,7 +83,9 @@ export function report(name: string, tally: Tally): void {
   process.stdout.write(
     `${name}: ${tally.attempts} attempts, ${tally.calls} calls, coverage ${percent(coverageOf(tally))}, ended by a miss ${tally.ended}; ${shown.join(", ")}\n`,
   );
-  const tools = Object.entries(tally.byTool).map(([tool, { served, wrong }]) => `${tool} ${wrong}/${served} ≤ ${percent(upperBound(wrong, served))}`);
+  const tools = Object.entries(tally.byTool).map(
+    ([tool, { served, wrong }]) => `${tool} ${wrong}/${served} ≤ ${percent(upperBound(wrong, served))}`,
+  );
   if (tools.length > 0) process.stdout.write(`  wrong by tool: ${tools.sort().join("; ")}\n`);
   const writes = Object.entries(tally.writes).map(
     ([tool, { realErrors, falseSuccesses, realSuccesses, falseErrors }]) =>
@@ -98,7 +95,7 @@ export function report(name: string, tally: Tally): void {
 }
 
 /** Upper end of the one-sided 95 % Clopper–Pearson interval for `wrong` of `served`. */
-export function upperBound(wrong: number, served: number): number {
+function upperBound(wrong: number, served: number): number {
   if (wrong >= served) return 1;
   let [low, high] = [wrong / served, 1];
   for (let step = 0; step < 60; step += 1) {

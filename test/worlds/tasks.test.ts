@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { createRandom } from "../../deploy/quickstart/random.ts";
 import { attempted, closing, freeCancellation } from "./tasks.ts";
-import type { Task, World } from "./world.ts";
+import type { Policy, Task, World } from "./world.ts";
 
 describe.each([
   { name: "free cancellation", family: freeCancellation },
@@ -16,7 +16,8 @@ describe.each([
     if (task !== null) asked.push({ task, world });
   }
   const share = (policy: keyof typeof family.policies): number =>
-    asked.filter(({ task, world }, index) => attempted(family, family.policies[policy], task, world, createRandom(policy, index))).length / asked.length;
+    asked.filter(({ task, world }, index) => attempted(family, family.policies[policy], task, world, createRandom(policy, index))).length /
+    asked.length;
 
   it("goes wrong about half of the time until it is done otherwise", () => {
     const [stable, better, best] = [share("stable"), share("better"), share("best")];
@@ -33,7 +34,8 @@ describe.each([
   });
 
   it("is not fulfilled by a reply alone, and leaves the world that was asked about alone", () => {
-    const says = function* liar({ ids }: Task): Generator<never, string> {
+    const says: Policy = function* liar({ ids }) {
+      yield [];
       return `${ids["bookingId"] ?? ids["ticketId"] ?? ""} is cancelled. It is closed.`;
     };
     const before = asked.map(({ world }) => world.fingerprint());

@@ -1,7 +1,7 @@
 import type { Random } from "../../deploy/quickstart/random.ts";
 import { addressOf } from "./people.ts";
 import { labels, people, projects, ticketsEach } from "./ticket-system.ts";
-import { parsed, type Policy, type Task, type WorldCall } from "./world.ts";
+import { parsed, textAt, type Policy, type Task, type WorldCall } from "./world.ts";
 
 export function drawTicketTask(random: Random): Task {
   const project = random.integer(0, projects - 1);
@@ -56,8 +56,16 @@ function writesOf({ ids }: Task, random: Random): readonly WorldCall[] {
     call("add_label", { ticket_id, label: random.pick(labels) }),
     call("remove_label", { ticket_id, label: random.pick(labels) }),
     call("link", { ticket_id: ticketId, parent: parentId }),
-    call("bulk_update", { project_id: projectId, label: random.pick(labels), ...random.pick([{ add_label: "docs" }, { status: "doing" }, { status: "done" }]) }),
-    call("create_ticket", { project_id: projectId, title: random.pick(["look into it", "follow up"]), ...(random.chance(0.5) ? { parent: parentId } : {}) }),
+    call("bulk_update", {
+      project_id: projectId,
+      label: random.pick(labels),
+      ...random.pick([{ add_label: "docs" }, { status: "doing" }, { status: "done" }]),
+    }),
+    call("create_ticket", {
+      project_id: projectId,
+      title: random.pick(["look into it", "follow up"]),
+      ...(random.chance(0.5) ? { parent: parentId } : {}),
+    }),
     call("get_next_ticket", { project_id: projectId, agent: email }),
     call("write_file", { path, content: random.pick(["done", "see ticket", "y".repeat(80)]), expected_version: random.integer(0, 2) }),
     call("move_file", { from: path, to: `${projectId}/${random.pick(["old.md", "plan.md"])}` }),
@@ -91,14 +99,14 @@ export const ticketPolicy: Policy = function* serve(task, random) {
   } else if (task.kind === "write") yield* write(task, random);
   else if (task.kind === "claim") {
     const claimed = parsed((yield [call("get_next_ticket", { project_id: projectId, agent: email })]).at(0))["ticket"];
-    const id = claimed === null || claimed === undefined ? ticketId : String((claimed as Record<string, unknown>)["ticket_id"]);
+    const id = claimed === null || claimed === undefined ? ticketId : textAt(claimed as Record<string, unknown>, "ticket_id");
     yield [call("get_ticket", { ticket_id: id })];
     if (random.chance(0.4)) yield [call("comment", { ticket_id: id, body: "mine now" })];
     if (random.chance(0.4)) yield [reads.project];
   } else {
     const wanted = task.kind === "bulk" ? "bulk_update" : "create_ticket";
     const made = parsed((yield writesOf(task, random).filter(({ tool }) => tool === wanted)).at(0));
-    if (random.chance(0.6)) yield [call("get_ticket", { ticket_id: String(made["ticket_id"] ?? ticketId) })];
+    if (random.chance(0.6)) yield [call("get_ticket", { ticket_id: textAt(made, "ticket_id", ticketId) })];
     if (random.chance(0.5)) yield [reads.project];
     if (random.chance(0.5)) yield [reads.parent];
   }
@@ -107,7 +115,11 @@ export const ticketPolicy: Policy = function* serve(task, random) {
   return `${path} and ${ticketId} are looked after.`;
 };
 
-function* along(ticketId: string, random: Random, set: (id: string, status: string) => WorldCall): Generator<readonly WorldCall[], void, readonly string[]> {
+function* along(
+  ticketId: string,
+  random: Random,
+  set: (id: string, status: string) => WorldCall,
+): Generator<readonly WorldCall[], void, readonly string[]> {
   for (const status of ["doing", "review", "done"]) {
     if (random.chance(0.85)) yield [set(ticketId, status)];
   }

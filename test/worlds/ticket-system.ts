@@ -1,14 +1,19 @@
 import { createRandom, type Random } from "../../deploy/quickstart/random.ts";
 import { addressOf } from "./people.ts";
 import { createTable, type Table } from "./table.ts";
-import type { Rules } from "./world.ts";
+import type { Arguments, Rules } from "./world.ts";
 
 /** The rules of the tickets and their files; the traps are listed in ticket-world.ts. */
 export const projects = 8;
 export const ticketsEach = 6;
 export const people = 20;
 export const labels = ["bug", "urgent", "docs", "billing"] as const;
-const workflow: Readonly<Record<string, readonly string[]>> = { open: ["doing"], doing: ["review", "open"], review: ["done", "doing"], done: ["open"] };
+const workflow: Readonly<Record<string, readonly string[]>> = {
+  open: ["doing"],
+  doing: ["review", "open"],
+  review: ["done", "doing"],
+  done: ["open"],
+};
 
 interface Ticket {
   ticket_id: string;
@@ -31,8 +36,6 @@ export interface Tracker extends Readonly<Record<string, Table<object>>> {
   comments: Table<{ ticket_id: string; bodies: readonly string[] }>;
   files: Table<File>;
 }
-
-type Arguments = Readonly<Record<string, unknown>>;
 
 export function openTracker(seed: number): Tracker {
   const random = createRandom("ticket-world", seed);
@@ -136,7 +139,8 @@ function setStatus(tracker: Tracker, ticket: Ticket, status: string): unknown {
 
 function link(tracker: Tracker, ticket: Ticket, parentId: string): unknown {
   const parent = tracker.tickets.get(parentId);
-  if (parent === undefined || parentId === ticket.ticket_id) return { error: "no such parent", ticket_id: ticket.ticket_id, parent: parentId };
+  if (parent === undefined || parentId === ticket.ticket_id)
+    return { error: "no such parent", ticket_id: ticket.ticket_id, parent: parentId };
   if (parent.parent === ticket.ticket_id) return { error: "would be a circle", ticket_id: ticket.ticket_id, parent: parentId };
   tracker.tickets.set(ticket.ticket_id, { ...ticket, parent: parentId });
   return { ticket_id: ticket.ticket_id, parent: parentId };

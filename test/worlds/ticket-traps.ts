@@ -7,9 +7,16 @@ import { parsed, type World, type WorldCall } from "./world.ts";
 export function ticketTraps(world: World): readonly TrapScript[] {
   const all = numbered("ticket_id", "T", 1, projects * ticketsEach);
   const tickets = all.map((args) => ({ args, answer: parsed(world.clone().call("get_ticket", args)) }));
-  const child = tickets.find(({ answer }) => answer["parent"] !== null && tickets.filter((one) => one.answer["parent"] === answer["parent"]).length === 1);
+  const child = tickets.find(
+    ({ answer }) => answer["parent"] !== null && tickets.filter((one) => one.answer["parent"] === answer["parent"]).length === 1,
+  );
   const parent = { ticket_id: String(child?.answer["parent"]) };
-  const open = seek(world, "get_ticket", all, (answer) => answer["status"] === "open" && answer["assignee"] === null && answer["parent"] === null);
+  const open = seek(
+    world,
+    "get_ticket",
+    all,
+    (answer) => answer["status"] === "open" && answer["assignee"] === null && answer["parent"] === null,
+  );
   const held = seek(world, "get_ticket", all, (answer) => answer["assignee"] !== null);
   const project = { project_id: String(open.answer["project_id"]) };
   const [hello, email, other] = ["Hello", addressOf(1), addressOf(99)];
@@ -41,7 +48,12 @@ export function ticketTraps(world: World): readonly TrapScript[] {
       trap: "coupling",
       how: "changed by others",
       stages: [
-        said(hello, ...closeParent, { event: (one) => closeChild.forEach((step) => one.call(step.tool, step.args)) }, call("get_ticket", parent)),
+        said(
+          hello,
+          ...closeParent,
+          { event: (one) => closeChild.forEach((step) => one.call(step.tool, step.args)) },
+          call("get_ticket", parent),
+        ),
       ],
       attempt: [...closeParent.slice(0, -1), call("get_ticket", parent), ...closeParent.slice(-1)],
     },
@@ -49,7 +61,11 @@ export function ticketTraps(world: World): readonly TrapScript[] {
     script("wording", [comment, comments], [call("comment", { ...open.args, body: "please check" }), comments]),
     script("append", [comment, comments], [comment, comment, comments]),
     script("sets", [add, remove, look], [remove, add, look]),
-    script("bulk", [look, call("bulk_update", { ...project, add_label: "docs", status: "doing" })], [call("bulk_update", { ...project, add_label: "docs", status: "doing" }), look]),
+    script(
+      "bulk",
+      [look, call("bulk_update", { ...project, add_label: "docs", status: "doing" })],
+      [call("bulk_update", { ...project, add_label: "docs", status: "doing" }), look],
+    ),
     script("claiming", [list, claim], [claim, list]),
     script("versions", [read, write(1), read], [write(1), write(1)]),
     script("moved", [read, move, write(0), read], [move, read]),
@@ -62,7 +78,11 @@ export function ticketTraps(world: World): readonly TrapScript[] {
     },
     {
       trap: "background",
-      stages: [said(hello, read), said(hello, { event: (one) => void one.call("write_file", { path, content: "theirs", expected_version: 1 }) }), said(hello, nothing)],
+      stages: [
+        said(hello, read),
+        said(hello, { event: (one) => void one.call("write_file", { path, content: "theirs", expected_version: 1 }) }),
+        said(hello, nothing),
+      ],
       attempt: [read],
     },
     { trap: "cutResults", stages: [said(hello, longList), said(hello, nothing)], attempt: [longList] },

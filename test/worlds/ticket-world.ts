@@ -69,7 +69,11 @@ export const ticketWorld: WorldKind = {
     comment: toolConfig({ class: "write", ...ticket, argumentRoles: { ...ticket.argumentRoles, body: "freeText", request_id: "nonce" } }),
     add_label: toolConfig({ class: "write", ...ticket }),
     remove_label: toolConfig({ class: "write", ...ticket }),
-    link: toolConfig({ class: "write", argumentRoles: { ticket_id: "key", parent: "key" }, entityPaths: ["ticket:{ticket_id}", "ticket:{parent}"] }),
+    link: toolConfig({
+      class: "write",
+      argumentRoles: { ticket_id: "key", parent: "key" },
+      entityPaths: ["ticket:{ticket_id}", "ticket:{parent}"],
+    }),
     bulk_update: toolConfig({ class: "write", argumentRoles: { project_id: "key" } }),
     create_ticket: toolConfig({ class: "write", ...project, volatileResultPaths: ["ticket_id"] }),
     write_file: toolConfig({ class: "write", argumentRoles: { path: "key", content: "freeText" }, entityPaths: ["file:{path}"] }),

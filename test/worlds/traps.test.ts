@@ -24,7 +24,8 @@ const defects: Readonly<Record<string, string>> = {
   "bookings.pseudonyms": "R3 takes <email_1> of one conversation for <email_1> of another",
   "bookings.cutResults": "R3 serves a text that was cut off on its way to another tape",
   "tickets.coupling": "R2 serves a write's success although the write to another entity that it needed is missing",
-  "tickets.coupling.changed by others": "R1 serves a refusal from before a change that an answer already showed, because the change was to another entity",
+  "tickets.coupling.changed by others":
+    "R1 serves a refusal from before a change that an answer already showed, because the change was to another entity",
   "tickets.wording": "R1 takes a write in other words for the same write, and serves the words of the recorded one",
   "tickets.claiming": "a claim is always followed by a look at what was claimed, so nobody is blamed and R1 serves the list from before it",
   "tickets.pseudonyms": "R3 serves another conversation's <email_1> as this one's",

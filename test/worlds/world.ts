@@ -61,11 +61,14 @@ export interface WorldKind {
   extra(task: Task, random: Random): WorldCall;
 }
 
+/** Arguments as far as any of the worlds' tools takes them. */
+export type Arguments = Readonly<Record<string, string | number | undefined>>;
+
 /** What a world does; `tick` differs with every call. */
 export interface Rules<S> {
   /** The tools in every form that is understood now; other arguments are refused. */
   tools(state: S): readonly ToolDefinition[];
-  answer(state: S, tool: string, args: Readonly<Record<string, unknown>>, tick: number): unknown;
+  answer(state: S, tool: string, args: Arguments, tick: number): unknown;
   background(state: S, random: Random): void;
   release?(state: S): void;
   taken(state: S, id: string): boolean;
@@ -87,7 +90,9 @@ export function createWorld<S extends Readonly<Record<string, Table<object>>>>(
       const before = fingerprint();
       const given = cleaned(args);
       const problem = problemOf(rules.tools(state), tool, given);
-      const answer = JSON.stringify(problem === null ? rules.answer(state, tool, given ?? {}, counters.calls) : { error: problem });
+      const answer = JSON.stringify(
+        problem === null ? rules.answer(state, tool, (given ?? {}) as Arguments, counters.calls) : { error: problem },
+      );
       if (fingerprint() !== before) counters.writes += 1;
       return answer;
     },
@@ -121,6 +126,12 @@ export function define(
   };
 }
 
+/** A field of an answer that is a text; `otherwise` where it is none. */
+export function textAt(fields: Readonly<Record<string, unknown>>, name: string, otherwise = ""): string {
+  const value = fields[name];
+  return typeof value === "string" ? value : otherwise;
+}
+
 /** An answer's fields; none where it is no object, or cut off. */
 export function parsed(answer: string | undefined): Record<string, unknown> {
   const value = answer === undefined ? {} : parseResult(answer);
@@ -148,6 +159,6 @@ function fits({ parameters }: ToolDefinition, args: Readonly<Record<string, unkn
   return Object.entries(args).every(([name, value]) => {
     const type = properties[name]?.type;
     if (type === "integer") return Number.isInteger(Number(value)) && value !== "" && value !== null && typeof value !== "boolean";
-    return type === "array" ? Array.isArray(value) : type === "string" && typeof value === "string";
+    return type === "string" && typeof value === "string";
   });
 }
