@@ -167,7 +167,7 @@ const policy: Policy = function* serve({ kind, ids }, random) {
   const found = random.chance(0.9) ? parsed((yield random.chance(0.25) ? [lookup, list] : [lookup]).at(0)) : {};
   if (random.chance(0.2)) yield [list];
   if (kind === "refund") {
-    if (random.chance(0.8)) yield [{ tool: "refund_policy", args: { item: textAt(found, "item", random.pick(Object.keys(items))) } }];
+    if (random.chance(0.8)) yield [{ tool: "refund_policy", args: { item: textAt(found, "item") || random.pick(Object.keys(items)) } }];
     if (random.chance(0.15)) yield [{ tool: "search_items", args: random.chance(0.5) ? {} : { max_days: random.pick([30, "30", 60]) } }];
     const allowed = Number(found["age_days"] ?? 0) <= 60;
     if (random.chance(allowed ? 0.9 : 0.3))
