@@ -1,33 +1,28 @@
 import { createRandom } from "../../deploy/quickstart/random.ts";
 import { createCascade, type Cascade } from "../../src/rollout/cascade/cascade.ts";
-import type { Rung } from "../../src/rollout/group.ts";
 import { emptyOverlay } from "../../src/rollout/cascade/overlay.ts";
 import { startOfTrajectory } from "../../src/rollout/start.ts";
 import { createTapePool } from "../../src/rollout/cascade/tape-pool.ts";
-import { withoutPaths } from "../../src/trajectory/canonical-arguments.ts";
 import { withEras } from "../../src/trajectory/era.ts";
 import { learnProfiles } from "../../src/trajectory/learn-profiles.ts";
-import { parseResult, showsError, tapeOf, turnHashOf } from "../../src/trajectory/record-tape.ts";
+import { parseResult, showsError, tapeIdOf, tapeOf, turnHashOf } from "../../src/trajectory/record-tape.ts";
 import type { Tape } from "../../src/trajectory/tape.ts";
 import type { ToolProfiles } from "../../src/trajectory/tool-profile.ts";
-import type { ForeignEvent, Recorded } from "./record.ts";
-import type { World, WorldCall, WorldKind } from "./world.ts";
-
-export interface Tally {
-  calls: number;
-  byRung: Partial<Record<Rung, { served: number; wrong: number }>>;
-  wrong: { conversation: string; rung: Rung; call: WorldCall; served: string | null; truth: string }[];
-}
+import { followTruth, judge, worldsAtStart } from "./oracle.ts";
+import { perturbed, type Turns } from "./perturb.ts";
+import type { Recorded } from "./conversation.ts";
+import { countAnswer, countWrite, emptyTally, type Tally } from "./tally.ts";
+import type { Policy, WorldKind } from "./world.ts";
 
 export interface Library {
   profiles: ToolProfiles;
   tapes: readonly Tape[];
 }
 
-/** Profiles and tapes of what was recorded. */
-export function libraryOf(kind: WorldKind, recorded: readonly Recorded[]): Library {
+/** Profiles and tapes of what was recorded; `configs` other than the world's own say what the operator did not know. */
+export function libraryOf(kind: WorldKind, recorded: readonly Recorded[], configs = kind.toolConfigs): Library {
   const trajectories = recorded.map(({ trajectory }) => trajectory);
-  const profiles = learnProfiles(kind.toolConfigs, trajectories);
+  const profiles = learnProfiles(configs, trajectories);
   return { profiles, tapes: withEras(trajectories.map((trajectory) => tapeOf(trajectory, { profiles, split: "train" }))) };
 }
 
@@ -38,91 +33,82 @@ export function cascadeOf({ profiles, tapes }: Library): Cascade {
   );
 }
 
-/** One possible world: how many of the foreign events have happened in it. */
-interface Possible {
-  world: World;
-  happened: number;
+/** One attempt at a recorded conversation: what the agent does, given what it is answered. */
+export interface Attempt {
+  one: Recorded;
+  seed: number;
+  run: ReturnType<Policy>;
+}
+
+/** Attempts by the world's own noisy policy, with other luck. */
+export function byPolicy(kind: WorldKind, some: readonly Recorded[], each: number): readonly Attempt[] {
+  return times(some, each, (one, seed) => kind.policy(one.task, createRandom("perturbed", one.trajectory.id, seed)));
+}
+
+/** Attempts made of the recorded ones: turns swapped, dropped, repeated, put in, and arguments in other forms. */
+export function byPerturbing(kind: WorldKind, recorded: readonly Recorded[], some: readonly Recorded[], each: number): readonly Attempt[] {
+  return times(some, each, (one, seed) => scripted(perturbed(kind, recorded, one, seed)));
+}
+
+/** An agent that does the same whatever it is told. */
+export function* scripted(turns: Turns): ReturnType<Policy> {
+  for (const calls of turns) yield calls;
+  return "done";
 }
 
 /**
- * Plays other attempts at every recorded task, against the world and against tapes only, and compares each served answer. An answer of R0–R2 is right
- * when the world would give it at some moment of the recorded conversation (others may have written in it), anything else only when it would at the
- * point reached so far. The state then follows the world, so that each call is judged on its own.
+ * Plays attempts against tapes and judges every served answer (oracle.ts says what is wrong). `follow` shows the agent and the overlay what the world
+ * answers, so that each call is judged on its own. `free` shows them what replay served and goes on from there, as a rollout does, up to the first miss;
+ * the world executes the same calls, and an answer can be wrong because an earlier one was.
  */
-export function compare(kind: WorldKind, recorded: readonly Recorded[], cascadeFor: (one: Recorded) => Cascade, attempts: number): Tally {
-  const tally: Tally = { calls: 0, byRung: {}, wrong: [] };
-  for (const one of recorded) {
-    const cascade = cascadeFor(one);
-    for (let attempt = 0; attempt < attempts; attempt += 1) playAttempt(kind, one, cascade, attempt, tally);
-  }
+export function compare(
+  kind: WorldKind,
+  attempts: readonly Attempt[],
+  cascadeFor: (one: Recorded) => Cascade,
+  mode: "follow" | "free" = "follow",
+): Tally {
+  const tally = emptyTally();
+  for (const attempt of attempts) play(kind, attempt, cascadeFor(attempt.one), mode, tally);
   return tally;
 }
 
-function playAttempt(kind: WorldKind, one: Recorded, cascade: Cascade, attempt: number, tally: Tally): void {
+function play(kind: WorldKind, { one, run, seed }: Attempt, cascade: Cascade, mode: "follow" | "free", tally: Tally): void {
   const start = startOfTrajectory(one.trajectory);
-  const run = kind.policy(one.task, createRandom("perturbed", one.trajectory.id, attempt));
-  let possible: readonly Possible[] = [{ world: one.before.clone(), happened: 0 }];
+  tally.attempts += 1;
+  let possible = worldsAtStart(one);
   let overlay = emptyOverlay();
-  let next = run.next([]);
-  while (next.done !== true) {
-    const calls = next.value;
+  let clean = true;
+  for (let next = run.next([]); next.done !== true;) {
+    const calls = next.value.map(one.spelled);
     const prepared = calls.map(({ tool, args }) => cascade.prepare(start, tool, args));
     const turn = turnHashOf(prepared.map(({ callKey }) => callKey));
-    const truths: string[] = [];
+    const shown: string[] = [];
     for (const [index, call] of calls.entries()) {
       const ready = prepared[index] as (typeof prepared)[number];
-      const answer = cascade.answer({ pool: cascade.pool, start, overlay }, ready, { seed: [1, attempt], turn });
-      const fromOwn = answer.rung === "R0" || answer.rung === "R1" || answer.rung === "R2";
-      const outcomes = (fromOwn ? possible.flatMap((world) => futures(world, one.foreign)) : possible).map((state) =>
-        outcomeOf(state, call),
-      );
-      const made = answer.rung === "R4" || answer.rung === "R5";
-      const show = (text: string): string =>
-        made ? JSON.stringify(withoutPaths(parseResult(text), ready.profile.volatileResultPaths)) : text;
-      const failed = (text: string): boolean => showsError(ready.profile, parseResult(text));
-      // The text of a mistake's answer may be a generic one; that it failed must be true.
-      const agrees = (truth: string): boolean =>
-        answer.result !== null && (show(truth) === show(answer.result) || (answer.rung === "agent_error" && failed(truth)));
-      const agreeing = outcomes.filter(({ truth }) => agrees(truth));
-      const [kept] = agreeing.length > 0 ? agreeing : outcomes;
-      const truth = kept?.truth ?? "";
-      count(tally, answer.rung, agreeing.length > 0);
-      if (agreeing.length === 0 && answer.result !== null) {
-        tally.wrong.push({ conversation: one.trajectory.id, rung: answer.rung, call, served: answer.result, truth });
+      const answer = cascade.answer({ pool: cascade.pool, start, overlay }, ready, { seed: [1, seed], turn });
+      const judgement = judge(kind, one, possible, call, answer);
+      const isWrong = !judgement.right && answer.result !== null;
+      const found = { conversation: one.trajectory.id, seed, rung: answer.rung, call, served: answer.result, truth: judgement.truth };
+      countAnswer(tally, { rung: answer.rung, tool: call.tool }, isWrong ? { ...found, isFirst: clean } : null);
+      clean &&= !isWrong;
+      if ((answer.rung === "R4" || answer.rung === "R5") && kind.writes.has(call.tool)) {
+        countWrite(tally, call.tool, { world: judgement.failed, served: answer.isError });
       }
-      possible = (agreeing.length > 0 ? agreeing : outcomes.slice(0, 1)).map(({ state }) => state);
-      const isError = failed(truth);
-      overlay = cascade.advance(overlay, ready, { result: truth, isError, epochs: agreeing.length > 0 ? answer.epochs : null });
-      truths.push(truth);
+      if (mode === "free") {
+        if (answer.result === null) return void (tally.ended += 1);
+        overlay = cascade.advance(overlay, ready, answer);
+        possible = judgement.possible;
+        shown.push(answer.result);
+        continue;
+      }
+      const followed = followTruth(judgement, call, possible);
+      possible = followed.possible;
+      const isError = showsError(ready.profile, parseResult(followed.text));
+      overlay = cascade.advance(overlay, ready, { result: followed.text, isError, epochs: judgement.right ? answer.epochs : null });
+      shown.push(followed.text);
     }
-    next = run.next(truths);
+    next = run.next(shown);
   }
-}
-
-function outcomeOf({ world, happened }: Possible, call: WorldCall): { truth: string; state: Possible } {
-  const after = world.clone();
-  const truth = after.call(call.tool, call.args);
-  return { truth, state: { world: after, happened } };
-}
-
-/** The world now, and after each further foreign event. */
-function futures(now: Possible, foreign: readonly ForeignEvent[]): readonly Possible[] {
-  const found = [now];
-  let world = now.world;
-  for (let happened = now.happened; happened < foreign.length; happened += 1) {
-    world = world.clone();
-    foreign[happened]?.(world);
-    found.push({ world, happened: happened + 1 });
-  }
-  return found;
-}
-
-function count(tally: Tally, rung: Rung, right: boolean): void {
-  tally.calls += 1;
-  const counts = tally.byRung[rung] ?? { served: 0, wrong: 0 };
-  counts.served += 1;
-  counts.wrong += right ? 0 : 1;
-  tally.byRung[rung] = counts;
 }
 
 /** The library with only `ids` answering: the others are put behind the wall of the other split. */
@@ -130,33 +116,16 @@ export function narrowed({ profiles, tapes }: Library, ids: ReadonlySet<string>)
   return { profiles, tapes: tapes.map((tape) => (ids.has(tape.id) ? tape : { ...tape, split: "held_out" as const })) };
 }
 
-/** Share of calls answered at R0–R4 or as the agent's own mistake. */
-export function coverageOf(tally: Tally): number {
-  const covered = (["R0", "R1", "R2", "R3", "R4", "agent_error"] as const).reduce(
-    (sum, rung) => sum + (tally.byRung[rung]?.served ?? 0),
-    0,
-  );
-  return covered / tally.calls;
+/** The conversation's own tape and the `count - 1` that share most of its task, nearest in time. */
+export function nearestTapes(recorded: readonly Recorded[], own: Recorded, count: number): ReadonlySet<string> {
+  const ids = new Set(Object.entries(own.task.ids).flatMap(([name, id]) => (name === "email" ? [] : [id])));
+  const shared = (one: Recorded): number =>
+    Object.values(one.task.ids).filter((id) => ids.has(id)).length + (one.task.kind === own.task.kind ? 0.5 : 0);
+  const distance = (one: Recorded): number => Math.abs(one.trajectory.startedAtMs - own.trajectory.startedAtMs);
+  const others = recorded.filter((one) => one !== own).sort((a, b) => shared(b) - shared(a) || distance(a) - distance(b));
+  return new Set([own, ...others.slice(0, count - 1)].map(({ trajectory }) => tapeIdOf(trajectory)));
 }
 
-/** Upper end of the one-sided 95 % Clopper–Pearson interval for `wrong` of `served`. */
-export function upperBound(wrong: number, served: number): number {
-  if (wrong >= served) return 1;
-  let [low, high] = [wrong / served, 1];
-  for (let step = 0; step < 60; step += 1) {
-    const middle = (low + high) / 2;
-    if (binomialAtMost(wrong, served, middle) > 0.05) low = middle;
-    else high = middle;
-  }
-  return high;
-}
-
-function binomialAtMost(wrong: number, served: number, probability: number): number {
-  let term = (1 - probability) ** served;
-  let sum = term;
-  for (let count = 1; count <= wrong; count += 1) {
-    term *= ((served - count + 1) / count) * (probability / (1 - probability));
-    sum += term;
-  }
-  return sum;
+function times(some: readonly Recorded[], each: number, runOf: (one: Recorded, seed: number) => Attempt["run"]): readonly Attempt[] {
+  return some.flatMap((one) => Array.from({ length: each }, (_, seed) => ({ one, seed, run: runOf(one, seed) })));
 }

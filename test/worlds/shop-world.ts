@@ -1,5 +1,17 @@
 import { createRandom, type Random } from "../../deploy/quickstart/random.ts";
-import { define, toolConfig, type Policy, type Task, type World, type WorldCall, type WorldKind } from "./world.ts";
+import { createTable, type Table } from "./table.ts";
+import {
+  createWorld,
+  define,
+  parsed,
+  textAt,
+  toolConfig,
+  type Arguments,
+  type Policy,
+  type Task,
+  type WorldCall,
+  type WorldKind,
+} from "./world.ts";
 
 interface Order {
   order_id: string;
@@ -34,87 +46,102 @@ const toolConfigs = {
   cancel_order: toolConfig({ class: "write", ...order, entityPaths: [...order.entityPaths] }),
 };
 
+interface Shop extends Readonly<Record<string, Table<object>>> {
+  orders: Table<Order>;
+}
+
 /** Orders, refunds and cancellations; one customer has several orders, and several conversations are about the same order. */
 export const shopWorld: WorldKind = {
   name: "shop",
+  traps: {
+    stateErrors: "a refund is given once, an order cancelled only while it is processed",
+    lists: "list_orders names a customer and changes with each of the customer's orders",
+    background: "the warehouse ships what is processing",
+  },
   tools,
   toolConfigs,
-  create: (seed) => createShop(initialOrders(seed)),
+  writes: new Set(["issue_refund", "cancel_order"]),
+  clocks: {},
+  newIds: {},
+  longestResult: 10000,
+  create: (seed) =>
+    createWorld(openShop(seed), {
+      tools: () => tools,
+      answer,
+      background: ship,
+      taken: ({ orders }, id) => orders.get(id) !== undefined,
+    }),
   task: drawTask,
   policy: (task, random) => policy(task, random),
+  extra: extraCall,
 };
 
-function initialOrders(seed: number): Map<string, Order> {
+function openShop(seed: number): Shop {
   const random = createRandom("shop-world", seed);
-  const orders = new Map<string, Order>();
+  const orders = createTable<Order>();
   for (let customer = 0; customer < customers; customer += 1) {
     for (let index = 0; index < ordersEach; index += 1) {
       const order_id = `A${1000 + customer * ordersEach + index}`;
-      const item = random.pick(Object.keys(items));
-      const status = random.pick(["processing", "shipped", "delivered"] as const);
       orders.set(order_id, {
         order_id,
         customer_id: `C${100 + customer}`,
-        item,
-        status,
+        item: random.pick(Object.keys(items)),
+        status: random.pick(["processing", "shipped", "delivered"] as const),
         age_days: random.integer(1, 99),
         refunded: random.chance(0.15),
       });
     }
   }
-  return orders;
+  return { orders };
 }
 
-function createShop(orders: Map<string, Order>, counters = { calls: 0, writes: 0 }): World {
-  return {
-    call(tool, args) {
-      counters.calls += 1;
-      const answer = JSON.stringify(answerOf(orders, tool, args));
-      if ((tool === "issue_refund" || tool === "cancel_order") && !answer.startsWith('{"error"')) counters.writes += 1;
-      return answer;
-    },
-    background(random) {
-      // The warehouse ships what is processing.
-      const found = random.pick([...orders.values()]);
-      if (found.status === "processing") orders.set(found.order_id, { ...found, status: "shipped" });
-    },
-    clone: () => createShop(new Map([...orders].map(([id, one]) => [id, { ...one }])), { ...counters }),
-    counters: () => ({ ...counters }),
-  };
+function ship({ orders }: Shop, random: Random): void {
+  const found = random.pick(orders.all());
+  if (found.status === "processing") orders.set(found.order_id, { ...found, status: "shipped" });
 }
 
-function answerOf(orders: Map<string, Order>, tool: string, args: unknown): unknown {
-  if (!tools.some(({ name }) => name === tool)) return { error: `no tool ${tool}` };
-  const given: Record<string, unknown> = typeof args === "object" && args !== null ? { ...args } : {};
+function answer({ orders }: Shop, tool: string, given: Arguments): unknown {
   if (tool === "search_items")
     return { items: Object.keys(items).filter((item) => items[item as keyof typeof items] <= Number(given["max_days"] ?? 365)) };
-  const key = tool === "list_orders" ? "customer_id" : tool === "refund_policy" ? "item" : "order_id";
-  const value = given[key];
-  if (typeof value !== "string") return { error: "invalid arguments", missing: key };
-  if (tool === "refund_policy")
-    return value in items ? { item: value, refund_days: items[value as keyof typeof items] } : { error: "unknown item", item: value };
-  if (tool === "list_orders") {
-    const own = [...orders.values()].filter((one) => one.customer_id === value);
-    return own.length === 0
-      ? { error: "customer not found", customer_id: value }
-      : { customer_id: value, orders: own.map(({ order_id, status }) => ({ order_id, status })) };
+  if (tool === "refund_policy") {
+    const item = String(given["item"]);
+    return item in items ? { item, refund_days: items[item as keyof typeof items] } : { error: "unknown item", item };
   }
-  const found = orders.get(value);
-  if (found === undefined) return { error: "order not found", order_id: value };
+  if (tool === "list_orders") {
+    const customer_id = String(given["customer_id"]);
+    const own = orders.all().filter((one) => one.customer_id === customer_id);
+    return own.length === 0
+      ? { error: "customer not found", customer_id }
+      : { customer_id, orders: own.map(({ order_id, status }) => ({ order_id, status })) };
+  }
+  const found = orders.get(String(given["order_id"]));
+  if (found === undefined) return { error: "order not found", order_id: given["order_id"] };
   if (tool === "lookup_order") return found;
-  return tool === "issue_refund" ? refund(found) : cancel(found);
+  return tool === "issue_refund" ? refund(orders, found) : cancel(orders, found);
 }
 
-function refund(found: Order): unknown {
+function refund(orders: Table<Order>, found: Order): unknown {
   if (found.refunded) return { error: "already refunded", order_id: found.order_id };
-  found.refunded = true;
+  orders.set(found.order_id, { ...found, refunded: true });
   return { order_id: found.order_id, refunded: true };
 }
 
-function cancel(found: Order): unknown {
+function cancel(orders: Table<Order>, found: Order): unknown {
   if (found.status !== "processing") return { error: "too late", order_id: found.order_id, status: found.status };
-  found.status = "cancelled";
+  orders.set(found.order_id, { ...found, status: "cancelled" });
   return { order_id: found.order_id, status: "cancelled" };
+}
+
+function extraCall({ ids }: Task, random: Random): WorldCall {
+  const order_id = ids["orderId"] ?? "";
+  return random.pick<WorldCall>([
+    { tool: "lookup_order", args: { order_id } },
+    { tool: "list_orders", args: { customer_id: ids["customerId"] } },
+    { tool: "refund_policy", args: { item: random.pick(Object.keys(items)) } },
+    { tool: "search_items", args: { max_days: random.pick([30, 60]) } },
+    { tool: "issue_refund", args: { order_id, reason: "late" } },
+    { tool: "cancel_order", args: { order_id } },
+  ]);
 }
 
 function drawTask(random: Random): Task {
@@ -137,10 +164,10 @@ const policy: Policy = function* serve({ kind, ids }, random) {
   const list: WorldCall = { tool: "list_orders", args: { customer_id: customerId } };
   if (random.chance(0.15)) yield [{ tool: "lookup_order", args: { order_id: `A${random.integer(5000, 9000)}` } }];
   if (random.chance(0.05)) yield [{ tool: random.pick(["find_order", "lookup_order"]), args: { id: orderId } }];
-  const found = random.chance(0.9) ? parse((yield random.chance(0.25) ? [lookup, list] : [lookup]).at(0)) : {};
+  const found = random.chance(0.9) ? parsed((yield random.chance(0.25) ? [lookup, list] : [lookup]).at(0)) : {};
   if (random.chance(0.2)) yield [list];
   if (kind === "refund") {
-    if (random.chance(0.8)) yield [{ tool: "refund_policy", args: { item: String(found["item"] ?? random.pick(Object.keys(items))) } }];
+    if (random.chance(0.8)) yield [{ tool: "refund_policy", args: { item: textAt(found, "item") || random.pick(Object.keys(items)) } }];
     if (random.chance(0.15)) yield [{ tool: "search_items", args: random.chance(0.5) ? {} : { max_days: random.pick([30, "30", 60]) } }];
     const allowed = Number(found["age_days"] ?? 0) <= 60;
     if (random.chance(allowed ? 0.9 : 0.3))
@@ -157,7 +184,3 @@ const policy: Policy = function* serve({ kind, ids }, random) {
   if (random.chance(0.1)) yield [list];
   return `Order ${orderId} is taken care of.`;
 };
-
-function parse(answer: string | undefined): Record<string, string | number | undefined> {
-  return answer === undefined ? {} : (JSON.parse(answer) as Record<string, string | number>);
-}

@@ -1,0 +1,122 @@
+import type { Rung } from "../../src/rollout/group.ts";
+import type { WorldCall } from "./world.ts";
+
+export interface RungCount {
+  served: number;
+  wrong: number;
+  /** Of `wrong`: the first of their attempt, so that no earlier wrong answer can be the reason. */
+  first: number;
+}
+
+/** What made-up writes (R4, R5) said of outcomes that the world decided. */
+export interface WriteCount {
+  realErrors: number;
+  falseSuccesses: number;
+  realSuccesses: number;
+  falseErrors: number;
+}
+
+export interface Wrong {
+  conversation: string;
+  seed: number;
+  rung: Rung;
+  call: WorldCall;
+  served: string | null;
+  truth: string;
+  isFirst: boolean;
+}
+
+export interface Tally {
+  attempts: number;
+  calls: number;
+  byRung: Partial<Record<Rung, RungCount>>;
+  /** R3 and R4 by tool, under names such as `R3 lookup_order`: no bar can promise what somebody else's tools will show. */
+  byTool: Record<string, RungCount>;
+  writes: Record<string, WriteCount>;
+  wrong: Wrong[];
+  /** Attempts that a miss ended. */
+  ended: number;
+}
+
+export function emptyTally(): Tally {
+  return { attempts: 0, calls: 0, byRung: {}, byTool: {}, writes: {}, wrong: [], ended: 0 };
+}
+
+export function countAnswer(tally: Tally, { rung, tool }: { rung: Rung; tool: string }, wrong: Wrong | null): void {
+  tally.calls += 1;
+  addTo((tally.byRung[rung] ??= { served: 0, wrong: 0, first: 0 }), wrong);
+  if (rung === "R3" || rung === "R4") addTo((tally.byTool[`${rung} ${tool}`] ??= { served: 0, wrong: 0, first: 0 }), wrong);
+  if (wrong !== null) tally.wrong.push(wrong);
+}
+
+function addTo(counts: RungCount, wrong: Wrong | null): void {
+  counts.served += 1;
+  counts.wrong += wrong === null ? 0 : 1;
+  counts.first += wrong?.isFirst === true ? 1 : 0;
+}
+
+export function countWrite(tally: Tally, tool: string, failed: { world: boolean; served: boolean }): void {
+  const counts = (tally.writes[tool] ??= { realErrors: 0, falseSuccesses: 0, realSuccesses: 0, falseErrors: 0 });
+  if (failed.world) counts.realErrors += 1;
+  else counts.realSuccesses += 1;
+  if (failed.world && !failed.served) counts.falseSuccesses += 1;
+  if (!failed.world && failed.served) counts.falseErrors += 1;
+}
+
+/** Wrong answers among R0–R2, where none is allowed. */
+export function wrongRecorded(tally: Tally): readonly Wrong[] {
+  return tally.wrong.filter(({ rung }) => rung === "R0" || rung === "R1" || rung === "R2");
+}
+
+/** Share of calls answered at R0–R4 or as the agent's own mistake. */
+export function coverageOf(tally: Tally): number {
+  const rungs = ["R0", "R1", "R2", "R3", "R4", "agent_error"] as const;
+  return rungs.reduce((sum, rung) => sum + (tally.byRung[rung]?.served ?? 0), 0) / tally.calls;
+}
+
+/** Printed with every run: the figures that no bar can promise for somebody else's tools. */
+export function report(name: string, tally: Tally): void {
+  const rungs = Object.entries(tally.byRung).sort(([a], [b]) => (a < b ? -1 : 1));
+  const shown = rungs.map(([rung, { served, wrong, first }]) =>
+    rung === "R7" ? `R7 ${served}` : `${rung} ${served} (wrong ${wrong}, first ${first}, ≤ ${percent(upperBound(wrong, served))})`,
+  );
+  process.stdout.write(
+    `${name}: ${tally.attempts} attempts, ${tally.calls} calls, coverage ${percent(coverageOf(tally))}, ended by a miss ${tally.ended}; ${shown.join(", ")}\n`,
+  );
+  const tools = Object.entries(tally.byTool).map(
+    ([tool, { served, wrong }]) => `${tool} ${wrong}/${served} ≤ ${percent(upperBound(wrong, served))}`,
+  );
+  if (tools.length > 0) process.stdout.write(`  wrong by tool: ${tools.sort().join("; ")}\n`);
+  const writes = Object.entries(tally.writes).map(
+    ([tool, { realErrors, falseSuccesses, realSuccesses, falseErrors }]) =>
+      `${tool} false success ${falseSuccesses}/${realErrors}, false error ${falseErrors}/${realSuccesses}`,
+  );
+  if (writes.length > 0) process.stdout.write(`  made-up writes: ${writes.join("; ")}\n`);
+}
+
+/** Upper end of the one-sided 95 % Clopper–Pearson interval for `wrong` of `served`. */
+function upperBound(wrong: number, served: number): number {
+  if (wrong >= served) return 1;
+  let [low, high] = [wrong / served, 1];
+  for (let step = 0; step < 60; step += 1) {
+    const middle = (low + high) / 2;
+    if (binomialAtMost(wrong, served, middle) > 0.05) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+/** In logarithms: the first term of thousands of trials is no number that a double holds. */
+function binomialAtMost(wrong: number, served: number, probability: number): number {
+  let logTerm = served * Math.log1p(-probability);
+  let sum = Math.exp(logTerm);
+  for (let count = 1; count <= wrong; count += 1) {
+    logTerm += Math.log((served - count + 1) / count) + Math.log(probability) - Math.log1p(-probability);
+    sum += Math.exp(logTerm);
+  }
+  return sum;
+}
