@@ -9,7 +9,7 @@ import { collectSamples, type Samples, type Seen } from "./profiles/samples.ts";
 import { learnVolatile } from "./profiles/volatile.ts";
 import { showsError, tapeIdOf, tapeOf } from "./record-tape.ts";
 import type { Tape } from "./tape.ts";
-import { profileOf, type ToolConfig, type ToolFact, type ToolProfile, type ToolProfiles } from "./tool-profile.ts";
+import type { ToolConfig, ToolFact, ToolProfile, ToolProfiles } from "./tool-profile.ts";
 import type { Trajectory } from "./trajectory.ts";
 
 /** Every demotion shifts the recorded states, so it may uncover another one. */
@@ -127,7 +127,8 @@ function withScopes(
       const { pairs = 0, changed = 0 } = apart.get(tool) ?? {};
       if (!isOpen(profile) || pairs === 0) return [tool, profile];
       const fact = { about: "scope", value: "entities", from: "learned", for: pairs - changed, against: changed, used: false } as const;
-      const note = changed > 0 ? "its answer changed by writes to other entities" : "declare entityPaths if its answers depend on nothing else";
+      const note =
+        changed > 0 ? "its answer changed by writes to other entities" : "declare entityPaths if its answers depend on nothing else";
       return [tool, { ...profile, facts: [...profile.facts, { ...fact, note }] }];
     }),
   );

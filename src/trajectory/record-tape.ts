@@ -48,10 +48,14 @@ export function parseResult(result: string): unknown {
   }
 }
 
-/** Whether a parsed answer says that the call failed: something other than null, false or "" at the tool's error path. */
+/**
+ * Whether a parsed answer says that the call failed: something other than null, false or "" at the tool's error path, or MCP's own result of a failed
+ * call (`isError: true` beside its content).
+ */
 export function showsError(profile: ToolProfile, result: unknown): boolean {
   const found = valueAtPath(result, profile.errorPath);
-  return found !== undefined && found !== null && found !== false && found !== "";
+  if (found !== undefined && found !== null && found !== false && found !== "") return true;
+  return valueAtPath(result, "isError") === true && Array.isArray(valueAtPath(result, "content"));
 }
 
 /**

@@ -1,6 +1,14 @@
 import { canonicalJson, withoutPaths } from "../canonical-arguments.ts";
 import { isScalar } from "../entities.ts";
-import { isStateless, mayWrite, profileOf, type ArgumentRole, type ToolFact, type ToolProfile, type ToolProfiles } from "../tool-profile.ts";
+import {
+  isStateless,
+  mayWrite,
+  profileOf,
+  type ArgumentRole,
+  type ToolFact,
+  type ToolProfile,
+  type ToolProfiles,
+} from "../tool-profile.ts";
 import { answerText, worldsOf } from "./same-world.ts";
 import type { ArgumentSamples, Samples, Seen, ToolSamples } from "./samples.ts";
 import { looksDrawn, tellsNow } from "./values.ts";
@@ -58,7 +66,8 @@ function rolesOf(profile: ToolProfile, tool: ToolSamples, samples: Samples): Lea
 
 function noteOf(profile: ToolProfile, role: ArgumentRole, used: boolean): string {
   if (role === "filter") return "few values, or no id";
-  if (role === "freeText") return used ? "all texts were answered alike" : "looks like free text; replay compares it unless the config says so";
+  if (role === "freeText")
+    return used ? "all texts were answered alike" : "looks like free text; replay compares it unless the config says so";
   if (used) return "repeats in one world that differ in it alone were answered alike";
   if (mayWrite(profile)) return `looks like a ${role}; what a write was given is compared unless the config says otherwise`;
   return `looks like a ${role}; too few repeats, or they were answered differently`;
@@ -94,7 +103,9 @@ function isNonce(tool: ToolSamples, { path, given }: ArgumentSamples, distinct: 
   if (given.length < MIN_NONCES || distinct.size < given.length) return false;
   return given.every(({ value, wasTold }) => {
     const places = samples.placesOf(value);
-    return !wasTold && looksDrawn(value) && places?.results.size === 0 && [...places.arguments].every((at) => at === `${tool.tool}\n${path}`);
+    return (
+      !wasTold && looksDrawn(value) && places?.results.size === 0 && [...places.arguments].every((at) => at === `${tool.tool}\n${path}`)
+    );
   });
 }
 

@@ -24,12 +24,14 @@ export function declaredProfiles(configs: Readonly<Record<string, ToolConfig>>, 
   const claims = new Map<string, Claims>(Object.keys(configs).map((name) => [name, { annotations: [], verbs: [] }]));
   for (const trajectory of trajectories) addClaims(claims, trajectory);
   return new Map(
-    [...claims].sort(([one], [other]) => (one < other ? -1 : 1)).map(([name, own]) => {
-      const config = Object.hasOwn(configs, name) ? configs[name] : undefined;
-      const profile = declaredProfile(name, config);
-      const described = { ...profile, facts: configFacts(profile, config) };
-      return [name, config?.class !== undefined || config?.learn === false ? described : claimed(described, own)];
-    }),
+    [...claims]
+      .sort(([one], [other]) => (one < other ? -1 : 1))
+      .map(([name, own]) => {
+        const config = Object.hasOwn(configs, name) ? configs[name] : undefined;
+        const profile = declaredProfile(name, config);
+        const described = { ...profile, facts: configFacts(profile, config) };
+        return [name, config?.class !== undefined || config?.learn === false ? described : claimed(described, own)];
+      }),
   );
 }
 

@@ -142,14 +142,10 @@ function countRepeats(comparison: Comparison, entries: readonly TapeEntry[], rep
   }
 }
 
-function countPair(
-  comparison: Comparison,
-  read: TapeEntry,
-  between: readonly TapeEntry[],
-  changed: boolean,
-  repeats: Repeats,
-): void {
-  const suspects = new Set(between.filter((entry) => !entry.isError && isAbout(comparison.declared, entry, read)).map((entry) => entry.tool));
+function countPair(comparison: Comparison, read: TapeEntry, between: readonly TapeEntry[], changed: boolean, repeats: Repeats): void {
+  const suspects = new Set(
+    between.filter((entry) => !entry.isError && isAbout(comparison.declared, entry, read)).map((entry) => entry.tool),
+  );
   count(repeats.all, read, changed);
   const [suspect] = suspects;
   // With several suspects nobody can be blamed; repeats with one suspect come by soon enough.
