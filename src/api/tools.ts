@@ -1,5 +1,6 @@
 import { nightshiftError } from "../errors.ts";
 import { configSnippet } from "../trajectory/profiles/config-snippet.ts";
+import { scopeEvidence } from "../trajectory/profiles/scope-evidence.ts";
 import { toolContentOf, type ToolContent } from "../trajectory/profiles/tool-content.ts";
 import type { ToolProfile } from "../trajectory/tool-profile.ts";
 import type { AgentControl } from "./control.ts";
@@ -30,10 +31,13 @@ export async function toolViews(control: AgentControl): Promise<ToolView[]> {
 
 /** @throws NightshiftError `not_found` */
 export async function toolView(control: AgentControl, tool: string): Promise<ToolDetailView> {
-  const { profiles, selection } = await control.recordings();
-  const profile = profiles.get(tool);
-  if (profile === undefined) throw nightshiftError("not_found", { what: `tool ${tool.slice(0, 200)} of agent ${control.agent}` });
+  const { profiles, selection, trajectories } = await control.recordings();
+  const known = profiles.get(tool);
+  if (known === undefined) throw nightshiftError("not_found", { what: `tool ${tool.slice(0, 200)} of agent ${control.agent}` });
   const content = toolContentOf(tool, selection.tapes);
+  const usable = trajectories.filter(({ verdict }) => verdict.trainable);
+  const scope = scopeEvidence(profiles, usable).get(tool);
+  const profile = scope === undefined ? known : { ...known, facts: [...known.facts, scope] };
   return { ...viewOf(profile, content.lastCallAtMs), ...content, configSnippet: configSnippet(profile) };
 }
 

@@ -2,14 +2,14 @@ import { textOf } from "../trace/message.ts";
 import { withEras } from "./era.ts";
 import { learnRoles } from "./profiles/argument-roles.ts";
 import { declaredProfiles } from "./profiles/declared-class.ts";
-import { demotions, repeatsApart, withDemotions, type Noise } from "./profiles/demote.ts";
+import { demotions, withDemotions, type Noise } from "./profiles/demote.ts";
 import { learnKeys, type LearnedKey } from "./profiles/entity-keys.ts";
 import { learnErrorPath } from "./profiles/error-shapes.ts";
-import { collectSamples, type Samples, type Seen } from "./profiles/samples.ts";
+import { collectSamples, type Samples, type Seen, type ToldTexts } from "./profiles/samples.ts";
 import { learnVolatile } from "./profiles/volatile.ts";
-import { showsError, tapeIdOf, tapeOf } from "./record-tape.ts";
+import { createCallReader, showsError, tapeIdOf, tapeOf, type ReadCalls } from "./record-tape.ts";
 import type { Tape } from "./tape.ts";
-import type { ToolConfig, ToolFact, ToolProfile, ToolProfiles } from "./tool-profile.ts";
+import { profileOf, type ToolConfig, type ToolFact, type ToolProfile, type ToolProfiles } from "./tool-profile.ts";
 import type { Trajectory } from "./trajectory.ts";
 
 /** Every demotion shifts the recorded states, so it may uncover another one. */
@@ -21,37 +21,67 @@ const MAX_FACTS = 100;
  * Profiles of all tools that the configuration or the trajectories name. What the operator declared stands; of the rest, the class is what MCP
  * annotations or HTTP verbs say, and roles, entities, volatile paths and error path are learned (see ARCHITECTURE.md for what each may change in
  * replay). The tapes may only demote: a "read" around which other answers change becomes a write; a read whose answer was changed by a write to
- * another entity depends on everything. Deterministic; the order of the trajectories does not matter. Some 30 µs a call.
+ * another entity depends on everything. Deterministic; the order of the trajectories does not matter. About 90 µs of CPU a recorded call.
  */
 export function learnProfiles(configs: Readonly<Record<string, ToolConfig>>, trajectories: readonly Trajectory[]): ToolProfiles {
-  const ordered = trajectories.toSorted((a, b) => a.startedAtMs - b.startedAtMs || (tapeIdOf(a) < tapeIdOf(b) ? -1 : 1));
-  const declared = declaredProfiles(configs, ordered);
-  const told = new Map(ordered.map((trajectory) => [tapeIdOf(trajectory), toldText(trajectory)]));
+  const recordings = recordingsOf(trajectories);
+  const declared = declaredProfiles(configs, recordings.trajectories);
   const mayLearn = (tool: string, field: keyof ToolConfig): boolean => {
     const config = Object.hasOwn(configs, tool) ? configs[tool] : undefined;
     return config?.learn !== false && (field === "argumentRoles" || config?.[field] === undefined);
   };
-  const keys = learnKeys(declared, collectSamples(recorded(ordered, declared), told));
+  const keys = learnKeys(declared, collectSamples(recordings.tapesWithoutEras(declared), recordings.told));
   let profiles = withKeys(declared, keys, mayLearn);
   for (let round = 0; ; round += 1) {
-    const tapes = recorded(ordered, profiles);
-    const samples = collectSamples(tapes, told);
-    const learned = withLearned(profiles, samples, mayLearn);
-    const noise = noiseOf(profiles, samples);
-    const found = round === MAX_ROUNDS ? [] : demotions(declared, profiles, tapes, noise);
+    const tapes = recordings.tapes(profiles);
+    const samples = collectSamples(tapes, recordings.told);
+    const volatile = learnVolatile(profiles, samples);
+    const noise = noiseOf(volatile);
+    const isLast = round === MAX_ROUNDS;
+    const found = isLast ? [] : demotions(declared, profiles, tapes, noise);
+    const learned = found.length > 0 ? profiles : withLearned(profiles, samples, volatile, mayLearn);
     // A clock in every call hides its repeats: they are seen once it is known.
-    const late = found.length > 0 || round === MAX_ROUNDS ? [] : demotions(declared, learned, recorded(ordered, learned), noise);
-    if (found.length + late.length === 0) return counted(withScopes(learned, keys, ordered), samples);
+    const late = isLast || !hasOtherKeys(profiles, learned) ? [] : demotions(declared, learned, recordings.tapes(learned), noise);
+    if (found.length + late.length === 0) return counted(learned, samples);
     profiles = withDemotions(profiles, [...found, ...late]);
   }
 }
 
-type MayLearn = (tool: string, field: keyof ToolConfig) => boolean;
-
-/** The split does not matter here: profiles carry counts, no content. */
-function recorded(trajectories: readonly Trajectory[], profiles: ToolProfiles): readonly Tape[] {
-  return withEras(trajectories.map((trajectory) => tapeOf(trajectory, { profiles, split: "train" })));
+interface Recordings {
+  trajectories: readonly Trajectory[];
+  told: ToldTexts;
+  /** Tapes with eras. The split does not matter here: profiles carry counts, no content. */
+  tapes(profiles: ToolProfiles): readonly Tape[];
+  tapesWithoutEras(profiles: ToolProfiles): readonly Tape[];
 }
+
+/** In the order of time, each read once. */
+function recordingsOf(given: readonly Trajectory[]): Recordings {
+  const trajectories = given.toSorted((a, b) => a.startedAtMs - b.startedAtMs || (tapeIdOf(a) < tapeIdOf(b) ? -1 : 1));
+  const read = trajectories.map(createCallReader());
+  const tapesWithoutEras = (profiles: ToolProfiles): readonly Tape[] =>
+    trajectories.map((trajectory, index) => tapeOf(trajectory, { profiles, split: "train", ...present(read[index]) }));
+  return {
+    trajectories,
+    told: new Map(trajectories.map((trajectory) => [tapeIdOf(trajectory), toldText(trajectory)])),
+    tapes: (profiles) => withEras(tapesWithoutEras(profiles)),
+    tapesWithoutEras,
+  };
+}
+
+function present(read: ReadCalls | undefined): { read?: ReadCalls } {
+  return read === undefined ? {} : { read };
+}
+
+/** Whether calls have other keys by the learned roles. */
+function hasOtherKeys(profiles: ToolProfiles, learned: ToolProfiles): boolean {
+  const ignored = ({ argumentRoles }: ToolProfile): number =>
+    Object.values(argumentRoles).filter((role) => role === "clock" || role === "nonce").length;
+  return [...learned.values()].some((profile) => ignored(profile) > ignored(profileOf(profiles, profile.tool)));
+}
+
+type VolatileFacts = ReturnType<typeof learnVolatile>;
+type MayLearn = (tool: string, field: keyof ToolConfig) => boolean;
 
 function toldText({ messages }: Trajectory): string {
   return messages
@@ -62,12 +92,14 @@ function toldText({ messages }: Trajectory): string {
 
 /** Learned keys and entities. Their scope stays everything: that a read depends on nothing else, no number of tapes can show. */
 function withKeys(declared: ToolProfiles, keys: ReadonlyMap<string, readonly LearnedKey[]>, mayLearn: MayLearn): ToolProfiles {
-  return new Map(
-    [...declared].map(([tool, profile]) => {
+  let isAny = false;
+  const profiles = new Map(
+    [...declared].map(([tool, profile]): [string, ToolProfile] => {
       const learned = mayLearn(tool, "argumentRoles") ? (keys.get(tool) ?? []) : [];
       const roles = learned.filter(({ path }) => profile.argumentRoles[path] === undefined);
       const templates = mayLearn(tool, "entityPaths") ? learned.flatMap(({ template }) => template ?? []) : [];
       if (roles.length === 0 && templates.length === 0) return [tool, profile];
+      isAny = true;
       const facts = [
         ...roles.flatMap((key) => key.facts.filter(({ about }) => about !== "entityPaths")),
         ...(templates.length === 0 ? [] : learned.flatMap((key) => key.facts.filter(({ about }) => about === "entityPaths"))),
@@ -77,10 +109,11 @@ function withKeys(declared: ToolProfiles, keys: ReadonlyMap<string, readonly Lea
       return [tool, { ...profile, argumentRoles, entityPaths, facts: [...profile.facts, ...facts] }];
     }),
   );
+  return isAny ? profiles : declared;
 }
 
-function noiseOf(profiles: ToolProfiles, samples: Samples): Noise {
-  const used = [...learnVolatile(profiles, samples)].map(([tool, facts]) => [tool, usedValues(facts)] as const);
+function noiseOf(volatile: VolatileFacts): Noise {
+  const used = [...volatile].map(([tool, facts]) => [tool, usedValues(facts)] as const);
   return new Map(used.filter(([, paths]) => paths.length > 0));
 }
 
@@ -89,9 +122,8 @@ function usedValues(facts: readonly ToolFact[]): string[] {
 }
 
 /** What changes no recorded state, learned from the final one: roles, volatile paths, error paths of reads. */
-function withLearned(profiles: ToolProfiles, samples: Samples, mayLearn: MayLearn): ToolProfiles {
+function withLearned(profiles: ToolProfiles, samples: Samples, volatile: VolatileFacts, mayLearn: MayLearn): ToolProfiles {
   const roles = learnRoles(profiles, samples);
-  const volatile = learnVolatile(profiles, samples);
   return new Map(
     [...profiles].map(([tool, profile]) => {
       const own = mayLearn(tool, "argumentRoles") ? roles.get(tool) : undefined;
@@ -105,31 +137,6 @@ function withLearned(profiles: ToolProfiles, samples: Samples, mayLearn: MayLear
         facts: [...profile.facts, ...(own?.facts ?? []), ...paths, ...errors],
       };
       return [tool, learned];
-    }),
-  );
-}
-
-/** What the tapes say of reads that would depend on their learned entities alone: shown, for an operator to declare it. */
-function withScopes(
-  profiles: ToolProfiles,
-  keys: ReadonlyMap<string, readonly LearnedKey[]>,
-  trajectories: readonly Trajectory[],
-): ToolProfiles {
-  const isOpen = ({ tool, entityPaths, scope }: ToolProfile): boolean =>
-    scope === "everything" && entityPaths.length > 0 && (keys.get(tool) ?? []).some(({ template }) => entityPaths.includes(template ?? ""));
-  if (![...profiles.values()].some(isOpen)) return profiles;
-  const narrowed: ToolProfiles = new Map(
-    [...profiles].map(([tool, profile]) => [tool, isOpen(profile) ? { ...profile, scope: "entities" } : profile]),
-  );
-  const apart = repeatsApart(narrowed, recorded(trajectories, narrowed));
-  return new Map(
-    [...profiles].map(([tool, profile]) => {
-      const { pairs = 0, changed = 0 } = apart.get(tool) ?? {};
-      if (!isOpen(profile) || pairs === 0) return [tool, profile];
-      const fact = { about: "scope", value: "entities", from: "learned", for: pairs - changed, against: changed, used: false } as const;
-      const note =
-        changed > 0 ? "its answer changed by writes to other entities" : "declare entityPaths if its answers depend on nothing else";
-      return [tool, { ...profile, facts: [...profile.facts, { ...fact, note }] }];
     }),
   );
 }
