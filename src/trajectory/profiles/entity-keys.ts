@@ -48,7 +48,10 @@ function keyOf(
   const isRead = !mayWrite(profileOf(profiles, tool.tool));
   const confirmed = alike.filter(({ value }) => isSeenAgain(samples, { tool: tool.tool, name, isRead }, value)).length;
   if (confirmed < MIN_CONFIRMED || confirmed < MIN_SHARE * values.size) return null;
-  const invented = succeeded.filter(({ value, wasTold }) => !wasTold && !isShownElsewhere(samples, tool.tool, name, value)).length;
+  const invented = succeeded.filter(({ value, wasTold, seen }) => {
+    const shownAtMs = samples.placesOf(value)?.shownAtMs ?? null;
+    return !wasTold && (shownAtMs === null || shownAtMs >= seen.entry.startedAtMs);
+  }).length;
   if (invented > MAX_INVENTED_SHARE * succeeded.length) return null;
   const evidence = { from: "learned", for: confirmed, against: values.size - confirmed, used: true } as const;
   const template = templateOf(samples, tool, argument, templates);

@@ -6,6 +6,8 @@ import { eachLeaf, fieldOf } from "./leaves.ts";
 
 /** Argument paths of one tool that are looked at; more than this is a map, whose keys are data. */
 const MAX_PATHS = 64;
+/** Characters of answers that are no JSON in which values are looked for, per conversation. */
+const MAX_TOLD = 100_000;
 /** Places that are remembered of one value. */
 const MAX_PLACES = 32;
 
@@ -39,6 +41,8 @@ export interface ValuePlaces {
   /** `tool\npath` of arguments, and of successful answers. */
   arguments: Set<string>;
   results: Set<string>;
+  /** When an answer first showed it; null where none did. */
+  shownAtMs: number | null;
 }
 
 /** All calls by tool, and where the values of arguments occur. */
@@ -58,7 +62,7 @@ export function collectSamples(tapes: readonly Tape[], told: ToldTexts): Samples
   const places = new Map<string, ValuePlaces>();
   for (const seen of calls.flat()) {
     eachLeaf(seen.args, (path, value) => {
-      const at = places.get(keyOf(value)) ?? { arguments: new Set(), results: new Set() };
+      const at = places.get(keyOf(value)) ?? { arguments: new Set(), results: new Set(), shownAtMs: null };
       if (at.arguments.size < MAX_PLACES) at.arguments.add(`${seen.entry.tool}\n${path}`);
       places.set(keyOf(value), at);
     });
@@ -66,13 +70,15 @@ export function collectSamples(tapes: readonly Tape[], told: ToldTexts): Samples
   const tools = new Map<string, { tool: string; seen: Seen[]; arguments: Map<string, ArgumentSamples> }>();
   for (const conversation of calls) {
     const known = new Set<string>();
-    const text = told.get(conversation[0]?.tape.id ?? "") ?? "";
+    let text = told.get(conversation[0]?.tape.id ?? "") ?? "";
     for (const seen of conversation) {
       const own = tools.get(seen.entry.tool) ?? { tool: seen.entry.tool, seen: [], arguments: new Map<string, ArgumentSamples>() };
       tools.set(seen.entry.tool, own);
       own.seen.push(seen);
-      addArguments(own.arguments, seen, (value) => known.has(keyOf(value)) || text.includes(String(value)));
+      const before = text;
+      addArguments(own.arguments, seen, (value) => known.has(keyOf(value)) || before.includes(String(value)));
       addResults(seen, places, known);
+      if (typeof seen.result === "string" && text.length < MAX_TOLD) text += `\n${seen.result}`;
     }
   }
   return { tools, conversations: calls, placesOf: (value) => places.get(keyOf(value)) };
@@ -107,6 +113,7 @@ function addResults(seen: Seen, places: Map<string, ValuePlaces>, known: Set<str
     const at = places.get(keyOf(value));
     if (at === undefined) return;
     known.add(keyOf(value));
+    at.shownAtMs = Math.min(at.shownAtMs ?? Number.POSITIVE_INFINITY, seen.entry.startedAtMs);
     if (at.results.size < MAX_PLACES) at.results.add(`${seen.entry.tool}\n${path}`);
   });
 }

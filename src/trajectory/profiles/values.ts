@@ -38,6 +38,7 @@ export function looksDrawn(value: Scalar): boolean {
 /** Whether a value may identify something: no spaces, and a digit, an address or a pseudonym in it. Numbers only under a name that says so. */
 export function looksLikeId(value: Scalar, name: string): boolean {
   if (typeof value === "number") return Number.isSafeInteger(value) && value >= 0 && hasIdName(name);
+  if (typeof value === "string" && /^[\d.,+-]+$/.test(value) && !hasIdName(name)) return false;
   if (typeof value !== "string" || value === "" || value.length > 128 || /\s/.test(value)) return false;
   return /\d|@|^<\w+>$/.test(value) && momentOf(value) === null && !/^\d{4}-\d\d-\d\d$/.test(value);
 }
