@@ -13,39 +13,48 @@ import { record, type Recorded } from "../../worlds/record.ts";
 import { shopWorld } from "../../worlds/shop-world.ts";
 import { reads, timeOf, traffic, unsaid, uuid, type Call } from "./traffic.ts";
 
-/** One call of a tool that reads `item`, with a time, a drawn value and a page that may or may not matter to its answer. */
-const asked = fc.record({
+/**
+ * One conversation about one item: repeats of a read with a time and perhaps a drawn value. Mostly neither matters to the answer; at an odd turn one
+ * does, and a write in between may change it.
+ */
+interface Talk {
+  item: string;
+  repeats: number;
+  page: number | null;
+  write: number | null;
+  odd: { turn: number; by: "at" | "request" } | null;
+}
+const seldom = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | null> =>
+  fc.oneof({ weight: 4, arbitrary: fc.constant(null) }, { weight: 1, arbitrary });
+const talk: fc.Arbitrary<Talk> = fc.record({
   item: fc.constantFrom("a", "b", "c", "d"),
-  page: fc.constantFrom(undefined, 1, 2),
-  write: fc.boolean(),
+  repeats: fc.integer({ min: 2, max: 4 }),
+  page: seldom(fc.constantFrom(1, 2)),
+  write: seldom(fc.integer({ min: 0, max: 3 })),
+  odd: seldom(fc.record({ turn: fc.integer({ min: 0, max: 3 }), by: fc.constantFrom("at" as const, "request" as const) })),
 });
-const rules = fc.record({ byTime: fc.boolean(), byDrawn: fc.boolean(), byPage: fc.boolean(), reused: fc.boolean(), drawn: fc.boolean() });
 
-function generated(
-  turns: readonly (typeof asked extends fc.Arbitrary<infer T> ? T : never)[][],
-  rule: Record<string, boolean>,
-): Trajectory[] {
-  return traffic(turns.length, [reads("read", "item", "at", "request"), unsaid("put", "item")], (index, startMs) =>
-    (turns[index] ?? []).map(({ item, page, write }, turn): Call => {
-      if (write) return { tool: "put", args: { item }, result: { ok: true } };
+function generated(talks: readonly Talk[], rule: { drawn: boolean; reused: boolean; isOdd: boolean }): Trajectory[] {
+  return traffic(talks.length, [reads("read", "item", "at", "request"), unsaid("put", "item")], (index, startMs) => {
+    const { item, repeats, page, write, odd } = talks[index] as Talk;
+    return Array.from({ length: repeats }, (_, turn): Call => {
+      if (turn === write) return { tool: "put", args: { item }, result: { ok: true } };
       const at = timeOf(startMs, turn);
-      const request = uuid(rule["reused"] === true ? index : index * 100 + turn);
-      const shown = [
-        item,
-        rule["byTime"] === true ? at : 0,
-        rule["byDrawn"] === true ? request : 0,
-        rule["byPage"] === true ? (page ?? 0) : 0,
-      ];
-      return { tool: "read", args: { item, at, ...(rule["drawn"] === true ? { request } : {}), ...(page && { page }) }, result: { shown } };
-    }),
-  );
+      const request = uuid(rule.reused ? index : index * 100 + turn);
+      const matters = !rule.isOdd || odd === null || odd.turn !== turn ? null : odd.by === "at" ? at : request;
+      const state = write !== null && turn > write ? "changed" : "new";
+      const args = { item, at, ...(rule.drawn ? { request } : {}), ...(page === null ? {} : { page }) };
+      return { tool: "read", args, result: { item, page, state, matters } };
+    });
+  });
 }
 
 describe("call keys", () => {
-  test.prop([fc.array(fc.array(asked, { minLength: 2, maxLength: 6 }), { minLength: 8, maxLength: 20 }), rules], { numRuns: 60 })(
+  const rules = fc.record({ drawn: fc.boolean(), reused: fc.boolean(), isOdd: fc.boolean() });
+  test.prop([fc.array(talk, { minLength: 12, maxLength: 25 }), rules], { numRuns: 100 })(
     "never join two calls of one state that were answered differently",
-    (turns, rule) => {
-      const trajectories = generated(turns, rule);
+    (talks, rule) => {
+      const trajectories = generated(talks, rule);
       const profiles = learnProfiles({}, trajectories);
       for (const tape of withEras(trajectories.map((one) => tapeOf(one, { profiles, split: "train" })))) {
         const answers = new Map<string, string>();
@@ -60,11 +69,10 @@ describe("call keys", () => {
   );
 
   it("do join what differs in a clock alone, or the property above would say nothing", () => {
-    const twice = Array.from({ length: 12 }, (_, index) => {
-      const call = { item: ["a", "b", "c", "d"][index % 4] as "a", page: undefined, write: false };
-      return [call, call];
+    const talks = Array.from({ length: 12 }, (_, index): Talk => {
+      return { item: ["a", "b", "c", "d"][index % 4] ?? "a", repeats: 2, page: null, write: null, odd: null };
     });
-    const trajectories = generated(twice, {});
+    const trajectories = generated(talks, { drawn: true, reused: false, isOdd: false });
     const profiles = learnProfiles({}, trajectories);
     const keys = trajectories.map((one) => tapeOf(one, { profiles, split: "train" }).entries.map(({ callKey }) => callKey));
     expect(keys.every(([first, second]) => first === second)).toBe(true);
