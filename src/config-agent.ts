@@ -41,7 +41,9 @@ const toolProfileSchema = z.strictObject({
   class: z
     .enum(["pure", "constant", "read", "write", "unknown"])
     .optional()
-    .describe("What a call does; unknown is treated as a write. Unset: by MCP annotations, else by the HTTP verb of its calls, else unknown."),
+    .describe(
+      "What a call does; unknown is treated as a write. Unset: by MCP annotations, else by the HTTP verb of its calls, else unknown.",
+    ),
   argumentRoles: z
     .record(z.string(), z.enum(["key", "filter", "freeText", "clock", "nonce"]))
     .optional()
@@ -49,7 +51,9 @@ const toolProfileSchema = z.strictObject({
   entityPaths: z
     .array(z.string())
     .optional()
-    .describe("Entities a call touches, as templates over its arguments: `order:{order_id}`. Unset: learned, and then no read depends on its entities alone."),
+    .describe(
+      "Entities a call touches, as templates over its arguments: `order:{order_id}`. Unset: learned, and then no read depends on its entities alone.",
+    ),
   volatileResultPaths: z.array(z.string()).optional().describe("Result paths that differ from call to call (ids, times). Unset: learned."),
   errorPath: z
     .string()
@@ -59,7 +63,9 @@ const toolProfileSchema = z.strictObject({
   learn: z
     .boolean()
     .optional()
-    .describe("Whether annotations, verbs and tapes may fill in what is unset here (unset: yes). Tapes that contradict a class demote it either way."),
+    .describe(
+      "Whether annotations, verbs and tapes may fill in what is unset here (unset: yes). Tapes that contradict a class demote it either way.",
+    ),
 });
 
 const judgeSchema = z.discriminatedUnion("driver", [
