@@ -9,7 +9,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const LONG_TOKEN = /^[\w+/=.~:-]{16,200}$/;
 
 /** Milliseconds of a moment (ISO 8601 with a time, or a Unix time in seconds or milliseconds); null for anything else. A date alone is no moment. */
-export function momentOf(value: Scalar): number | null {
+function momentOf(value: Scalar): number | null {
   if (typeof value === "string" && ISO_TIME.test(value)) {
     const zoned = /(?:Z|[+-]\d\d:?\d\d)$/.test(value) ? value : `${value}Z`;
     const ms = Date.parse(zoned.replace(" ", "T"));

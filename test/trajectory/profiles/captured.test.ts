@@ -89,7 +89,7 @@ describe("HTTP verbs below a tool's span", () => {
     { attributes: { "http.request.method": "G\nET" }, method: undefined },
     { attributes: {}, method: undefined },
   ])("are read from $attributes", ({ attributes, method }) => {
-    const span = decodeSpans(protobuf(traceRequest([spanJson({ attributes: attributes as Record<string, string> })])))[0]?.value;
+    const span = decodeSpans(protobuf(traceRequest([spanJson({ attributes })])))[0]?.value;
     expect(span === undefined ? null : normalise(span, []).httpMethod).toBe(method);
   });
 });

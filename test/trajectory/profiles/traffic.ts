@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import type { ToolAnnotations } from "../../../src/trace/message.ts";
 import { learnProfiles } from "../../../src/trajectory/learn-profiles.ts";
 import type { ToolConfig, ToolFact, ToolProfile } from "../../../src/trajectory/tool-profile.ts";
@@ -46,8 +47,6 @@ export const timeOf = (startMs: number, turn: number): string => new Date(startM
 
 /** A UUID that depends on its number alone. */
 export function uuid(number: number): string {
-  const hex = [...`${number}`].reduce((seed, letter) => (seed * 31 + letter.charCodeAt(0)) % 4_294_967_296, 7 + number);
-  const part = (salt: number): string => ((((hex + 1) * (salt * 2_654_435_761 + 97)) % 4_294_967_296) >>> 0).toString(16).padStart(8, "0");
-  const digits = [1, 2, 3, 4].map(part).join("");
+  const digits = hash("sha256", `${number}`);
   return [digits.slice(0, 8), digits.slice(8, 12), digits.slice(12, 16), digits.slice(16, 20), digits.slice(20, 32)].join("-");
 }
