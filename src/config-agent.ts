@@ -40,15 +40,25 @@ export const tenantSchema = z.strictObject({
 const toolProfileSchema = z.strictObject({
   class: z
     .enum(["pure", "constant", "read", "write", "unknown"])
-    .default("unknown")
-    .describe("What a call does; unknown is treated as a write."),
+    .optional()
+    .describe(
+      "What a call does; unknown is treated as a write. Unset: by MCP annotations, else by the HTTP verb of its calls, else unknown.",
+    ),
   argumentRoles: z
     .record(z.string(), z.enum(["key", "filter", "freeText", "clock", "nonce"]))
-    .default({})
-    .describe("Role of each argument path."),
-  entityPaths: z.array(z.string()).default([]).describe("Entities a call touches, as templates over its arguments: `order:{order_id}`."),
-  volatileResultPaths: z.array(z.string()).default([]).describe("Result paths that differ from call to call (ids, times)."),
-  errorPath: z.string().default("error").describe("Result path whose presence marks the result as an error."),
+    .optional()
+    .describe("Role of each argument path. Paths that are not listed are learned."),
+  entityPaths: z
+    .array(z.string())
+    .optional()
+    .describe(
+      "Entities a call touches, as templates over its arguments: `order:{order_id}`. Unset: learned, and then no read depends on its entities alone.",
+    ),
+  volatileResultPaths: z.array(z.string()).optional().describe("Result paths that differ from call to call (ids, times). Unset: learned."),
+  errorPath: z
+    .string()
+    .optional()
+    .describe("Result path whose presence marks the result as an error. Unset: `error`, or for a read what its recorded errors show."),
   implementation: z
     .string()
     .optional()
@@ -56,6 +66,12 @@ const toolProfileSchema = z.strictObject({
       "Module whose default export answers a pure tool's calls in replay: `(arguments) => result`, with nothing but its arguments to go by.",
     ),
   freshnessMs: z.int().positive().optional().describe("Age above which another conversation's tape does not answer this tool."),
+  learn: z
+    .boolean()
+    .optional()
+    .describe(
+      "Whether annotations, verbs and tapes may fill in what is unset here (unset: yes). Tapes that contradict a class demote it either way.",
+    ),
 });
 
 const judgeSchema = z.discriminatedUnion("driver", [

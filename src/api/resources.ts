@@ -13,6 +13,7 @@ import type { ApiDeps } from "./control.ts";
 import { lineageOf } from "./lineage.ts";
 import { reportOf } from "./report.ts";
 import { UNKNOWN_AGENT } from "../trajectory/match-agent.ts";
+import { toolView, toolViews } from "./tools.ts";
 import { agentOf, limitSchema, readQuery, tenantOf } from "./request.ts";
 
 const trajectoriesQuery = z.strictObject({
@@ -55,6 +56,11 @@ export function resourceRoutes(deps: ApiDeps): Hono {
     const body = group === undefined ? null : await deps.artifacts.get(group.bodyDigest);
     if (group === undefined || body === null) throw nightshiftError("not_found", { what: `group ${id}` });
     return context.json({ ...group, body: decodeGroup(body) });
+  });
+  app.get("/tools", async (context) => {
+    const { agent, tool } = readQuery(context, z.strictObject({ agent: z.string(), tool: z.string().optional() }));
+    const control = agentOf(deps, agent);
+    return context.json(tool === undefined ? { tools: await toolViews(control) } : await toolView(control, tool));
   });
   app.get("/adapters", async (context) => {
     const { agent, limit } = readQuery(context, z.strictObject({ agent: z.string().optional(), limit: limitSchema }));

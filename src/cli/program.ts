@@ -21,6 +21,7 @@ import { serveCommand } from "./serve.ts";
 import { statusCommand } from "./status.ts";
 import { subjectsCommand } from "./subjects.ts";
 import { tokenCommand } from "./token.ts";
+import { toolsCommand } from "./tools.ts";
 import { trajectoriesCommand } from "./trajectories.ts";
 import { upCommand } from "./up.ts";
 
@@ -37,6 +38,7 @@ const COMMANDS: readonly AddCommand[] = [
   groupsCommand,
   adaptersCommand,
   trajectoriesCommand,
+  toolsCommand,
   replayCommand,
   lineageCommand,
   subjectsCommand,

@@ -42,6 +42,8 @@ interface CallBase {
   consent: boolean | null;
   damage: readonly Damage[];
   errorType: string | null;
+  /** Verb of the HTTP request that the span is about, in capitals; absent on other spans. */
+  httpMethod?: string;
 }
 
 /** One model call, translated from whichever dialect (or several: most specific wins field by field). */

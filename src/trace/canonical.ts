@@ -63,9 +63,27 @@ export function canonicalTools(value: unknown): ToolDefinition[] {
         name: definition["name"],
         ...(typeof definition["description"] === "string" ? { description: definition["description"] } : {}),
         ...(isRecord(parameters) ? { parameters: isRecord(parameters["json"]) ? parameters["json"] : parameters } : {}),
+        ...annotated(item, definition),
       },
     ];
   });
+}
+
+const HINTS = ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] as const;
+
+/**
+ * MCP's annotations of a tool, where an SDK recorded them: as the protocol has them, under `metadata` (Pydantic AI), or beside the nested definition. Only
+ * hints that are really booleans count.
+ */
+export function annotated(...definitions: readonly Record<string, unknown>[]): Pick<ToolDefinition, "annotations"> {
+  for (const definition of definitions) {
+    const metadata = definition["metadata"];
+    const found = definition["annotations"] ?? (isRecord(metadata) ? metadata["annotations"] : undefined);
+    if (!isRecord(found)) continue;
+    const hints = HINTS.filter((hint) => typeof found[hint] === "boolean").map((hint) => [hint, found[hint]] as const);
+    if (hints.length > 0) return { annotations: Object.fromEntries(hints) };
+  }
+  return {};
 }
 
 /** Streams begin with an empty text, which some SDKs record as a part beside the calls: it says nothing. */

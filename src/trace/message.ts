@@ -20,11 +20,21 @@ export type ToolCallResponsePart = z.infer<typeof toolCallResponsePart>;
 export type Part = z.infer<typeof partSchema>;
 export type Message = z.infer<typeof messageSchema>;
 
+/** What an MCP server says of a tool. Hints, from whoever runs the server; absent means the protocol's default (not read-only, destructive). */
+export interface ToolAnnotations {
+  readOnlyHint?: boolean;
+  destructiveHint?: boolean;
+  idempotentHint?: boolean;
+  openWorldHint?: boolean;
+}
+
 export interface ToolDefinition {
   name: string;
   description?: string;
   /** JSON Schema of the arguments; absent when the SDK sent only names. */
   parameters?: Record<string, unknown>;
+  /** Only where the SDK recorded some. */
+  annotations?: ToolAnnotations;
 }
 
 export function isToolCall(part: Part): part is ToolCallPart {

@@ -86,6 +86,7 @@ function callOf(span: Span, reading: Reading, about: { dialect: string; damage: 
     ...about,
     ...identityOf(span, reading),
     errorType,
+    ...httpMethodOf(span.attributes),
   };
   if (reading.kind === "tool") {
     return {
@@ -118,6 +119,12 @@ function callOf(span: Span, reading: Reading, about: { dialect: string; damage: 
 }
 
 const STATUS_ERROR = 2;
+
+/** `http.method` until the HTTP conventions became stable. What is no verb of HTTP is named `_OTHER` by the conventions. */
+function httpMethodOf(attributes: Attributes): Pick<Call, "httpMethod"> {
+  const method = textAt(attributes, "http.request.method") ?? textAt(attributes, "http.method");
+  return method === undefined || !/^[A-Za-z_]{1,16}$/.test(method) ? {} : { httpMethod: method.toUpperCase() };
+}
 
 const CONVERSATION_KEYS = [...CONVERSATION_ATTRIBUTES, ...SESSION_ATTRIBUTES];
 

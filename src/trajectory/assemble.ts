@@ -3,6 +3,7 @@ import type { Call, Damage, ToolCall } from "../trace/call.ts";
 import type { Message } from "../trace/message.ts";
 import { type Branch, branchesOf } from "./assembly/branches.ts";
 import { createExecutions } from "./assembly/executions.ts";
+import { createVerbs } from "./assembly/verbs.ts";
 import { authorOf, createItemReader } from "./assembly/items.ts";
 import { type MergedCall, mergeCalls } from "./assembly/merge.ts";
 import { type Pairing, pairToolCalls } from "./assembly/pairing.ts";
@@ -47,7 +48,8 @@ export function assemble(conversation: ConversationIdentity, calls: readonly Cal
   const read = createItemReader();
   const branches = branchesOf(mergeCalls(unique, spans, read), read).toSorted((a, b) => byStart(a.calls[0], b.calls[0]));
   const claimOf = createExecutions(unique, spans);
-  const pairings = new Map(branches.map((branch) => [branch, pairToolCalls(transcriptOf(branch), claimOf(branch))]));
+  const verbsOf = createVerbs(unique, spans);
+  const pairings = new Map(branches.map((branch) => [branch, pairToolCalls(transcriptOf(branch), claimOf(branch), verbsOf)]));
   const callers = callersOf(pairings);
   const links = linkSegments(branches);
   const ids = new Map(branches.map((branch) => [branch, idOf(conversation.id, branch)]));

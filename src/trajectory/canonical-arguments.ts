@@ -38,6 +38,18 @@ export function writeKeyOf(tool: string, value: unknown, roles: Readonly<Record<
   return keyOf(tool, without(value, roles, ["clock", "nonce", "freeText"]));
 }
 
+/** Both keys of a call: `callKeyOf` and `writeKeyOf` of arguments whose canonical JSON is known. */
+export function keysOf(
+  tool: string,
+  args: CanonicalArguments,
+  roles: Readonly<Record<string, ArgumentRole>>,
+): { callKey: string; writeKey: string } {
+  const left = new Set(Object.values(roles));
+  const isWhole = !left.has("clock") && !left.has("nonce");
+  const callKey = isWhole ? keyOfText(tool, args.json) : callKeyOf(tool, args.value, roles);
+  return { callKey, writeKey: left.has("freeText") ? writeKeyOf(tool, args.value, roles) : callKey };
+}
+
 /** The value at a dotted path, or undefined. Only own properties count. */
 export function valueAtPath(value: unknown, path: string): unknown {
   let node = value;
@@ -60,7 +72,11 @@ function rfc8785(value: unknown): string {
 }
 
 function keyOf(tool: string, value: unknown): string {
-  return hash("sha256", `${tool}\n${rfc8785(value)}`).slice(0, 32);
+  return keyOfText(tool, rfc8785(value));
+}
+
+function keyOfText(tool: string, json: string): string {
+  return hash("sha256", `${tool}\n${json}`).slice(0, 32);
 }
 
 function without(value: unknown, roles: Readonly<Record<string, ArgumentRole>>, dropped: readonly ArgumentRole[]): unknown {

@@ -1,6 +1,6 @@
 import { EVERYTHING } from "./entities.ts";
 import type { Tape, TapeEntry } from "./tape.ts";
-import { countOf, type WriteEvent } from "./write-state.ts";
+import { createWriteLog } from "./write-state.ts";
 
 /** Nobody can say how many writes came before: one overlapped. Equal to no era, not even to itself. */
 export const UNKNOWN_ERA = -1;
@@ -33,9 +33,9 @@ export function createEraIndex(tapes: readonly Tape[]): EraIndex {
   return {
     before(entity, span, exceptTape) {
       const timeline = entity === EVERYTHING ? everything : (timelines.get(entity) ?? unnamed);
-      const own = timeline.byTape.get(exceptTape) ?? [];
-      const ended = below(timeline.ends, span.fromMs, true) - own.filter((window) => window.endMs <= span.fromMs).length;
-      const started = below(timeline.starts, span.toMs, false) - own.filter((window) => window.startMs < span.toMs).length;
+      const own = timeline.byTape.get(exceptTape);
+      const ended = below(timeline.ends, span.fromMs, true) - below(own?.ends ?? [], span.fromMs, true);
+      const started = below(timeline.starts, span.toMs, false) - below(own?.starts ?? [], span.toMs, false);
       return ended === started ? ended : UNKNOWN_ERA;
     },
   };
@@ -47,15 +47,15 @@ export function withEras(tapes: readonly Tape[], others: readonly Tape[] = []): 
   const indices = new Map([...byTenant].map(([tenant, own]) => [tenant, createEraIndex(own)]));
   return tapes.map((tape) => {
     const index = indices.get(tape.tenant);
-    const writes: WriteEvent[] = [];
+    const writes = createWriteLog();
     const entries = tape.entries.map((entry) => {
       const span = { fromMs: entry.startedAtMs, toMs: entry.startedAtMs + entry.latencyMs };
       const eraOf = (entity: string): number => {
         const foreign = index?.before(entity, span, tape.id) ?? 0;
-        return foreign === UNKNOWN_ERA ? UNKNOWN_ERA : foreign + countOf(writes, entity);
+        return foreign === UNKNOWN_ERA ? UNKNOWN_ERA : foreign + writes.countOf(entity);
       };
       const withEra = { ...entry, entityEra: Object.fromEntries(entry.entitiesTouched.map((entity) => [entity, eraOf(entity)])) };
-      if (entry.writeKey !== null) writes.push({ writeKey: entry.writeKey, entities: entry.entitiesTouched });
+      if (entry.writeKey !== null) writes.add({ writeKey: entry.writeKey, entities: entry.entitiesTouched });
       return withEra;
     });
     return { ...tape, entries };
@@ -70,10 +70,14 @@ interface Window {
   endMs: number;
 }
 
-interface Timeline {
+/** Ascending. */
+interface Times {
   starts: readonly number[];
   ends: readonly number[];
-  byTape: ReadonlyMap<string, readonly Window[]>;
+}
+
+interface Timeline extends Times {
+  byTape: ReadonlyMap<string, Times>;
 }
 
 function windowsOf(tapes: readonly Tape[]): readonly Window[] {
@@ -100,10 +104,13 @@ function windowOf(tape: Tape, entry: TapeEntry): Window {
 }
 
 function timelineOf(windows: readonly Window[]): Timeline {
+  return { ...timesOf(windows), byTape: new Map([...byTapeOf(windows)].map(([tape, own]) => [tape, timesOf(own)])) };
+}
+
+function timesOf(windows: readonly Window[]): Times {
   return {
     starts: windows.map((window) => window.startMs).sort((a, b) => a - b),
     ends: windows.map((window) => window.endMs).sort((a, b) => a - b),
-    byTape: byTapeOf(windows),
   };
 }
 

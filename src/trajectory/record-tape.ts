@@ -1,12 +1,12 @@
 import { hash } from "node:crypto";
 import { isToolCall, isToolCallResponse, type Message, type ToolCallPart } from "../trace/message.ts";
-import { canonicalArguments, canonicalJson, callKeyOf, valueAtPath, writeKeyOf } from "./canonical-arguments.ts";
+import { canonicalArguments, canonicalJson, keysOf, valueAtPath, type CanonicalArguments } from "./canonical-arguments.ts";
 import { EVERYTHING, entitiesTouched, templatesOf } from "./entities.ts";
-import { namesOf, pseudonymsOf, translated, type Names } from "./names.ts";
+import { namesOf, pseudonymsOf, translated } from "./names.ts";
 import type { Tape, TapeEntry } from "./tape.ts";
 import { mayWrite, profileOf, type ToolProfile, type ToolProfiles } from "./tool-profile.ts";
 import type { Trajectory } from "./trajectory.ts";
-import { prefixOf, versionOf, type WriteEvent } from "./write-state.ts";
+import { createWriteLog, type WriteLog } from "./write-state.ts";
 
 /** Identity of the tape of one trajectory version. */
 export function tapeIdOf(trajectory: { id: string; version: number }): string {
@@ -26,8 +26,14 @@ export interface ToolShape {
 }
 
 /** Hash of a toolset's names and argument schemas, in any order; descriptions may change without another answer. */
-export function toolsetHashOf(tools: readonly ToolShape[] | null): string {
-  return hash("sha256", (tools ?? []).map(schemaHashOf).sort().join("|")).slice(0, 32);
+export function toolsetHashOf(tools: readonly ToolShape[] | null, hashOf: (tool: ToolShape) => string = schemaHashOf): string {
+  return hash(
+    "sha256",
+    (tools ?? [])
+      .map((tool) => hashOf(tool))
+      .sort()
+      .join("|"),
+  ).slice(0, 32);
 }
 
 /** Hash of one tool's name and argument schema. */
@@ -49,30 +55,78 @@ export function parseResult(result: string): unknown {
   }
 }
 
-/** Whether a parsed answer says that the call failed: something other than null, false or "" at the tool's error path. */
+/**
+ * Whether a parsed answer says that the call failed: something other than null, false or "" at the tool's error path, or MCP's own result of a failed
+ * call (`isError: true` beside its content).
+ */
 export function showsError(profile: ToolProfile, result: unknown): boolean {
   const found = valueAtPath(result, profile.errorPath);
-  return found !== undefined && found !== null && found !== false && found !== "";
+  if (found !== undefined && found !== null && found !== false && found !== "") return true;
+  return valueAtPath(result, "isError") === true && Array.isArray(valueAtPath(result, "content"));
+}
+
+/** A trajectory's calls as far as no profile changes them. */
+export interface ReadCalls {
+  toolsetHash: string;
+  turns: readonly { index: number; calls: readonly ReadCall[] }[];
+}
+
+interface ReadCall {
+  part: ToolCallPart;
+  args: CanonicalArguments;
+  schemaHash: string;
+  /** The answer as text and parsed; null where the call got none. */
+  answer: { result: string; parsed: unknown } | null;
+  timing: Trajectory["toolTimings"][number] | undefined;
+  parallelIndex: number;
+}
+
+/** Reads trajectories for `tapeOf`, which then need not do it again for other profiles. Definitions that come again are hashed once. */
+export function createCallReader(): (trajectory: Trajectory) => ReadCalls {
+  const hashes = new Map<string, string>();
+  const hashOf = (tool: ToolShape): string => {
+    const key = JSON.stringify([tool.name, tool.parameters]);
+    const known = hashes.get(key) ?? schemaHashOf(tool);
+    hashes.set(key, known);
+    return known;
+  };
+  return (trajectory) => {
+    const tools = new Map((trajectory.tools ?? []).map((tool) => [tool.name, { parameters: tool.parameters, schemaHash: hashOf(tool) }]));
+    const timings = new Map(trajectory.toolTimings.map((timing) => [timing.callId, timing]));
+    const names = namesOf(trajectory.id, pseudonymsOf(trajectory));
+    const turns = turnsOf(trajectory.messages).map(({ index: turn, calls }) => ({
+      index: turn,
+      calls: calls.map(({ part, result }, parallelIndex): ReadCall => {
+        const tool = tools.get(part.name);
+        return {
+          ...{ part, parallelIndex },
+          args: canonicalArguments(translated(part.arguments, names.toTape), tool?.parameters),
+          schemaHash: tool?.schemaHash ?? hashOf({ name: part.name }),
+          answer: result === null ? null : answerOf(names.toTape(result)),
+          timing: timings.get(part.id ?? "") ?? timings.get(`${turn}:${parallelIndex}`),
+        };
+      }),
+    }));
+    return { toolsetHash: toolsetHashOf(trajectory.tools, hashOf), turns };
+  };
+}
+
+function answerOf(result: string): { result: string; parsed: unknown } {
+  return { result, parsed: parseResult(result) };
 }
 
 /**
  * The tape of a trajectory: its tool calls in order, each with the state it was made in. A call without an answer makes no entry, and if it may
- * have written, the state after it is unknown. People are called by the tenant's pseudonyms (names.ts). `entityEra` is empty until `withEras`.
+ * have written, the state after it is unknown. People are called by the tenant's pseudonyms
+ * (names.ts). `entityEra` is empty until `withEras`. `read`: what `createCallReader` made of the trajectory.
  */
-export function tapeOf(trajectory: Trajectory, options: { profiles: ToolProfiles; split: Tape["split"] }): Tape {
-  const context: Context = {
-    trajectory,
-    profiles: options.profiles,
-    templates: templatesOf(options.profiles),
-    names: namesOf(trajectory.id, pseudonymsOf(trajectory)),
-    tools: new Map((trajectory.tools ?? []).map((tool) => [tool.name, { parameters: tool.parameters, schemaHash: schemaHashOf(tool) }])),
-    timings: new Map(trajectory.toolTimings.map((timing) => [timing.callId, timing])),
-  };
-  const writes: WriteEvent[] = [];
+export function tapeOf(trajectory: Trajectory, options: { profiles: ToolProfiles; split: Tape["split"]; read?: ReadCalls }): Tape {
+  const context: Context = { trajectory, profiles: options.profiles, templates: templatesOf(options.profiles) };
+  const { toolsetHash, turns } = options.read ?? createCallReader()(trajectory);
+  const writes = createWriteLog();
   const entries: TapeEntry[] = [];
-  for (const turn of turnsOf(trajectory.messages)) {
-    const recorded = turn.calls.map((call, index) => ({ entry: entryOf(context, turn.index, call, index, writes), index }));
-    entries.push(...withRaces(recorded.flatMap(({ entry }) => (entry === null ? [] : [entry]))));
+  for (const turn of turns) {
+    entries.push(...withRaces(turn.calls.flatMap((call) => entryOf(context, turn.index, call, writes) ?? [])));
   }
   return {
     id: tapeIdOf(trajectory),
@@ -81,7 +135,7 @@ export function tapeOf(trajectory: Trajectory, options: { profiles: ToolProfiles
     tenant: trajectory.tenant,
     agent: trajectory.agent,
     split: options.split,
-    toolsetHash: toolsetHashOf(trajectory.tools),
+    toolsetHash,
     recordedAtMs: trajectory.startedAtMs,
     entries,
   };
@@ -96,9 +150,6 @@ interface Context {
   trajectory: Trajectory;
   profiles: ToolProfiles;
   templates: readonly string[];
-  names: Names;
-  tools: ReadonlyMap<string, { parameters: ToolShape["parameters"]; schemaHash: string }>;
-  timings: ReadonlyMap<string, Trajectory["toolTimings"][number]>;
 }
 
 interface RecordedCall {
@@ -147,30 +198,26 @@ function paired(calls: readonly ToolCallPart[], answers: readonly Answer[]): rea
   });
 }
 
-function entryOf(context: Context, turn: number, call: RecordedCall, parallelIndex: number, writes: WriteEvent[]): TapeEntry | null {
-  const { trajectory, profiles, names } = context;
-  const profile = profileOf(profiles, call.part.name);
-  const tool = context.tools.get(call.part.name);
-  const args = canonicalArguments(translated(call.part.arguments, names.toTape), tool?.parameters);
-  const writeKey = writeKeyOf(profile.tool, args.value, profile.argumentRoles);
-  if (call.result === null) {
-    if (mayWrite(profile)) writes.push({ writeKey: `unanswered:${writeKey}`, entities: [EVERYTHING] });
+function entryOf(context: Context, turn: number, call: ReadCall, writes: WriteLog): TapeEntry | null {
+  const { trajectory } = context;
+  const { args, answer, timing, parallelIndex } = call;
+  const profile = profileOf(context.profiles, call.part.name);
+  const { callKey, writeKey } = keysOf(profile.tool, args, profile.argumentRoles);
+  if (answer === null) {
+    if (mayWrite(profile)) writes.add({ writeKey: `unanswered:${writeKey}`, entities: [EVERYTHING] });
     return null;
   }
-  const text = names.toTape(call.result);
-  const result = parseResult(text);
-  const timing = context.timings.get(call.part.id ?? "") ?? context.timings.get(`${turn}:${parallelIndex}`);
-  const isError = timing?.isError === true || showsError(profile, result);
-  const touched = entitiesTouched(profile, args.value, result, context.templates);
+  const isError = timing?.isError === true || showsError(profile, answer.parsed);
+  const touched = entitiesTouched(profile, args.value, answer.parsed, context.templates);
   const entry: TapeEntry = {
     tool: call.part.name,
-    callKey: callKeyOf(profile.tool, args.value, profile.argumentRoles),
+    callKey,
     argumentsCanonical: args.json,
     argumentsRaw: call.part.arguments ?? null,
-    schemaHash: tool?.schemaHash ?? schemaHashOf({ name: call.part.name }),
-    result: text,
+    schemaHash: call.schemaHash,
+    result: answer.result,
     isError,
-    damaged: isDamaged(text, result),
+    damaged: isDamaged(answer.result, answer.parsed),
     // Without a span of its own, a call lies somewhere in its conversation.
     startedAtMs: timing?.startedAtMs ?? trajectory.startedAtMs,
     latencyMs: timing?.latencyMs ?? trajectory.endedAtMs - trajectory.startedAtMs,
@@ -180,12 +227,12 @@ function entryOf(context: Context, turn: number, call: RecordedCall, parallelInd
     parallelIndex,
     entitiesTouched: touched,
     writeKey: mayWrite(profile) && !isError ? writeKey : null,
-    writePrefix: prefixOf(writes),
-    entityVersion: Object.fromEntries(touched.map((entity) => [entity, versionOf(writes, entity)])),
+    writePrefix: writes.prefix(),
+    entityVersion: Object.fromEntries(touched.map((entity) => [entity, writes.versionOf(entity)])),
     entityEra: {},
     raced: null,
   };
-  if (entry.writeKey !== null) writes.push({ writeKey: entry.writeKey, entities: touched });
+  if (entry.writeKey !== null) writes.add({ writeKey: entry.writeKey, entities: touched });
   return entry;
 }
 

@@ -3,16 +3,36 @@ import type { AgentConfig } from "../config.ts";
 /** unknown is treated as write. */
 export type ToolClass = "pure" | "constant" | "read" | "write" | "unknown";
 export type ArgumentRole = "key" | "filter" | "freeText" | "clock" | "nonce";
+/** Whose word something is: the operator's, an MCP annotation's, an HTTP verb's, the tapes', or the tapes' against what was claimed. */
+export type KnownFrom = "config" | "mcp" | "http" | "learned" | "demoted";
 
-/** What is known about one tool: class and roles from config, the rest counted on tapes. Statistics may only demote a class (read → write). */
+/** One thing known about a tool, with what speaks for and against it. */
+export interface ToolFact {
+  /** `class`, `scope`, `argumentRoles.<path>`, `entityPaths`, `volatileResultPaths` or `errorPath`. */
+  about: string;
+  value: string;
+  from: KnownFrom;
+  /** Observations that speak for it, and against it; both 0 where it is somebody's word. */
+  for: number;
+  against: number;
+  /** Whether replay goes by it. What is only shown would widen what replay serves: an operator may say so in the configuration. */
+  used: boolean;
+  /** Why it is not used, or what it rests on; empty where nothing is to be said. */
+  note: string;
+}
+
+/**
+ * What is known about one tool: what the operator declared, what annotations, verbs and tapes say of the rest, and what was counted. Statistics may
+ * only demote a class (read → write). Counts and names of fields, no content.
+ */
 export interface ToolProfile {
   tool: string;
   cls: ToolClass;
-  /** Why it has this class: the operator's word, nothing known, or a demotion that the tapes forced. */
-  evidence: "config" | "none" | "demoted";
+  /** Why it has this class: the operator's word, an MCP annotation, the HTTP verb of its calls, nothing known, or a demotion that the tapes forced. */
+  evidence: "config" | "mcp" | "http" | "none" | "demoted";
   /**
    * What a read's answer depends on: the entities it touches, or everything ever written. `everything` for reads with filters or without entities,
-   * and for those whose answer was seen to change by a write to another entity.
+   * for entities that only the tapes told, and for those whose answer was seen to change by a write to another entity.
    */
   scope: "entities" | "everything";
   argumentRoles: Readonly<Record<string, ArgumentRole>>;
@@ -24,6 +44,8 @@ export interface ToolProfile {
   calls: number;
   errors: number;
   latencyMs: { p50: number; p95: number; samples: number };
+  /** How each of the above is known, and what was seen but is not gone by. In the order of `about`. */
+  facts: readonly ToolFact[];
 }
 
 export type ToolConfig = AgentConfig["tools"][string];
@@ -50,7 +72,7 @@ export function declaredProfile(tool: string, config: ToolConfig | undefined): T
   return {
     tool,
     cls,
-    evidence: config === undefined ? "none" : "config",
+    evidence: config?.class === undefined ? "none" : "config",
     scope: entityPaths.length === 0 || (filtered && cls === "read") ? "everything" : "entities",
     argumentRoles,
     entityPaths,
@@ -60,6 +82,7 @@ export function declaredProfile(tool: string, config: ToolConfig | undefined): T
     calls: 0,
     errors: 0,
     latencyMs: { p50: 0, p95: 0, samples: 0 },
+    facts: [],
   };
 }
 

@@ -28,6 +28,14 @@ const toolDefinitionSchema = z.object({
   name: z.string(),
   description: z.string().optional(),
   parameters: z.record(z.string(), z.unknown()).optional(),
+  annotations: z
+    .object({
+      readOnlyHint: z.boolean().optional(),
+      destructiveHint: z.boolean().optional(),
+      idempotentHint: z.boolean().optional(),
+      openWorldHint: z.boolean().optional(),
+    })
+    .optional(),
 });
 
 const assignmentSchema = z.object({
@@ -47,6 +55,8 @@ const toolTimingSchema = z.object({
   isError: z.boolean(),
   traceId: z.string(),
   spanId: z.string(),
+  /** Verbs of HTTP requests that its span or spans below it tell of, each once; absent where none did. */
+  httpMethods: z.array(z.string()).optional(),
 });
 
 /**

@@ -30,3 +30,33 @@ export function countOf(writes: readonly WriteEvent[], entity: string): number {
 function touches(write: WriteEvent, entity: string): boolean {
   return entity === EVERYTHING || write.entities.includes(entity) || write.entities.includes(EVERYTHING);
 }
+
+/** The writes of one tape so far. Answers as `prefixOf`, `versionOf` and `countOf` do, without going through all of them again. */
+export interface WriteLog {
+  add(write: WriteEvent): void;
+  prefix(): string;
+  versionOf(entity: string): string;
+  countOf(entity: string): number;
+}
+
+export function createWriteLog(): WriteLog {
+  const none = { version: "", count: 0 };
+  let all = none;
+  /** Writes to everything alone: what an entity has that no write named. */
+  let wide = none;
+  const named = new Map<string, typeof none>();
+  const extended = (log: typeof none, write: WriteEvent) => ({ version: extendPrefix(log.version, write), count: log.count + 1 });
+  const logOf = (entity: string) => (entity === EVERYTHING ? all : (named.get(entity) ?? wide));
+  return {
+    add(write) {
+      if (write.entities.includes(EVERYTHING)) {
+        for (const [entity, log] of named) named.set(entity, extended(log, write));
+        wide = extended(wide, write);
+      } else for (const entity of new Set(write.entities)) named.set(entity, extended(logOf(entity), write));
+      all = extended(all, write);
+    },
+    prefix: () => all.version,
+    versionOf: (entity) => logOf(entity).version,
+    countOf: (entity) => logOf(entity).count,
+  };
+}

@@ -95,6 +95,7 @@ const MAY: Record<string, readonly Role[]> = {
   "GET /v1/trajectories/:id": ["operator", "viewer"],
   "GET /v1/groups": ["operator", "viewer"],
   "GET /v1/groups/:id": ["operator", "viewer"],
+  "GET /v1/tools": ["operator", "viewer"],
   "GET /v1/adapters": ["operator", "viewer"],
   "GET /v1/adapters/:reference": ["operator", "viewer"],
   "GET /v1/replicas": ["operator", "viewer"],

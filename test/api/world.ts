@@ -11,6 +11,7 @@ import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createGatewayRouter, type GatewayRouter } from "../../src/promotion/gateway-router.ts";
 import { createRouteWatch } from "../../src/promotion/route-watch.ts";
+import type { Recordings } from "../../src/rollout/recordings.ts";
 import type { Database } from "../../src/store/database.ts";
 import { createRunFiles } from "../../src/training/run-files.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
@@ -44,7 +45,7 @@ export const NOW_MS = 1_700_000_000_000;
 
 export async function apiWorld(
   database: Database,
-  options: { tokens?: Partial<Record<Role, string[]>>; agent?: Record<string, unknown> } = {},
+  options: { tokens?: Partial<Record<Role, string[]>>; agent?: Record<string, unknown>; recordings?: () => Promise<Recordings> } = {},
 ): Promise<ApiWorld> {
   const dir = mkdtempSync(join(tmpdir(), "nightshift-api-"));
   const now = () => NOW_MS;
@@ -80,7 +81,7 @@ export async function apiWorld(
       return { runId };
     },
     dryRun: () => Promise.reject(new Error("not asked here")),
-    recordings: () => Promise.reject(new Error("not asked here")),
+    recordings: options.recordings ?? (() => Promise.reject(new Error("not asked here"))),
     replicas: () => Promise.resolve([{ name: "r0", url: "http://r0", models: null }]),
     wake: () => void (wakes += 1),
   };

@@ -1,3 +1,4 @@
+import { annotated } from "../../trace/canonical.ts";
 import type { Message, Part, ToolDefinition } from "../../trace/message.ts";
 import { count, parsedOrText, present, record, records, text, type LiveAnswer, type LiveApi, type StreamCollector } from "./live-api.ts";
 
@@ -57,6 +58,7 @@ export function toolDefinitions(tools: unknown): readonly ToolDefinition[] | nul
         name,
         description: text(definition["description"]),
         parameters: parameters === undefined ? undefined : record(parameters),
+        ...annotated(definition, tool),
       }),
     ];
   });

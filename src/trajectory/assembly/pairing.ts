@@ -16,9 +16,9 @@ export interface Pairing {
 
 /**
  * Pairs a transcript's tool calls with their results and with the spans that executed them: by call id, else in order by name and arguments.
- * Ids are counted, not only compared: some models number their calls anew in every turn.
+ * Ids are counted, not only compared: some models number their calls anew in every turn. `verbsOf` tells the HTTP requests that an execution made.
  */
-export function pairToolCalls(messages: readonly Message[], claim: Claim): Pairing {
+export function pairToolCalls(messages: readonly Message[], claim: Claim, verbsOf: (execution: ToolCall) => readonly string[]): Pairing {
   const pairing = { timings: [] as Trajectory["toolTimings"], executions: [] as ToolCall[], unanswered: [] as string[], guessed: false };
   let turn = -1;
   for (const [position, message] of messages.entries()) {
@@ -34,7 +34,7 @@ export function pairToolCalls(messages: readonly Message[], claim: Claim): Pairi
       const execution = claim(call);
       if (execution !== undefined) {
         pairing.executions.push(execution);
-        pairing.timings.push(timingOf(execution, call.id ?? `${turn}:${index}`));
+        pairing.timings.push(timingOf(execution, call.id ?? `${turn}:${index}`, verbsOf(execution)));
       }
       if (!missing.has(call)) continue;
       if (unidentified > 0) unidentified -= 1;
@@ -44,9 +44,10 @@ export function pairToolCalls(messages: readonly Message[], claim: Claim): Pairi
   return pairing;
 }
 
-function timingOf(execution: ToolCall, callId: string): Trajectory["toolTimings"][number] {
+function timingOf(execution: ToolCall, callId: string, verbs: readonly string[]): Trajectory["toolTimings"][number] {
   const { startNs, endNs, isError, traceId, spanId } = execution;
-  return { callId, startedAtMs: Number(startNs / 1_000_000n), latencyMs: Number(endNs - startNs) / 1e6, isError, traceId, spanId };
+  const times = { startedAtMs: Number(startNs / 1_000_000n), latencyMs: Number(endNs - startNs) / 1e6 };
+  return { callId, ...times, isError, traceId, spanId, ...(verbs.length === 0 ? {} : { httpMethods: [...verbs] }) };
 }
 
 /** Up to the agent's next turn. */
