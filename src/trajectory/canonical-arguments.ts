@@ -38,16 +38,17 @@ export function writeKeyOf(tool: string, value: unknown, roles: Readonly<Record<
   return keyOf(tool, without(value, roles, ["clock", "nonce", "freeText"]));
 }
 
-/** Both keys of a call: `callKeyOf` and `writeKeyOf` of arguments whose canonical JSON is known. */
+/** Both keys of a call: `callKeyOf`, and `writeKeyOf` by `writeRoles`, of arguments whose canonical JSON is known. */
 export function keysOf(
   tool: string,
   args: CanonicalArguments,
   roles: Readonly<Record<string, ArgumentRole>>,
+  writeRoles = roles,
 ): { callKey: string; writeKey: string } {
   const left = new Set(Object.values(roles));
   const isWhole = !left.has("clock") && !left.has("nonce");
   const callKey = isWhole ? keyOfText(tool, args.json) : callKeyOf(tool, args.value, roles);
-  return { callKey, writeKey: left.has("freeText") ? writeKeyOf(tool, args.value, roles) : callKey };
+  return { callKey, writeKey: left.has("freeText") ? writeKeyOf(tool, args.value, writeRoles) : callKey };
 }
 
 /** The value at a dotted path, or undefined. Only own properties count. */

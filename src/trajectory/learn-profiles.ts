@@ -6,6 +6,7 @@ import { demotions, withDemotions, type Noise } from "./profiles/demote.ts";
 import { learnKeys, type LearnedKey } from "./profiles/entity-keys.ts";
 import { learnErrorPath } from "./profiles/error-shapes.ts";
 import { collectSamples, type Samples, type Seen, type ToldTexts } from "./profiles/samples.ts";
+import { learnShownArguments } from "./profiles/shown-arguments.ts";
 import { learnVolatile } from "./profiles/volatile.ts";
 import { createCallReader, showsError, tapeIdOf, tapeOf, type ReadCalls } from "./record-tape.ts";
 import type { Tape } from "./tape.ts";
@@ -42,7 +43,7 @@ export function learnProfiles(configs: Readonly<Record<string, ToolConfig>>, tra
     const learned = found.length > 0 ? profiles : withLearned(profiles, samples, volatile, mayLearn);
     // A clock in every call hides its repeats: they are seen once it is known.
     const late = isLast || !hasOtherKeys(profiles, learned) ? [] : demotions(declared, learned, recordings.tapes(learned), noise);
-    if (found.length + late.length === 0) return counted(learned, samples);
+    if (found.length + late.length === 0) return counted(withShown(learned, samples), samples);
     profiles = withDemotions(profiles, [...found, ...late]);
   }
 }
@@ -139,6 +140,11 @@ function withLearned(profiles: ToolProfiles, samples: Samples, volatile: Volatil
       return [tool, learned];
     }),
   );
+}
+
+function withShown(profiles: ToolProfiles, samples: Samples): ToolProfiles {
+  const shown = learnShownArguments(profiles, samples);
+  return new Map([...profiles].map(([tool, profile]) => [tool, { ...profile, shownArguments: shown.get(tool) ?? [] }]));
 }
 
 function counted(profiles: ToolProfiles, samples: Samples): ToolProfiles {

@@ -1,10 +1,10 @@
 import { hash } from "node:crypto";
-import { isToolCall, isToolCallResponse, type Message, type ToolCallPart } from "../trace/message.ts";
+import { isToolCall, isToolCallResponse, textOf, type Message, type ToolCallPart } from "../trace/message.ts";
 import { canonicalArguments, canonicalJson, keysOf, valueAtPath, type CanonicalArguments } from "./canonical-arguments.ts";
 import { EVERYTHING, entitiesTouched, templatesOf } from "./entities.ts";
 import { namesOf, pseudonymsOf, translated } from "./names.ts";
 import type { Tape, TapeEntry } from "./tape.ts";
-import { mayWrite, profileOf, type ToolProfile, type ToolProfiles } from "./tool-profile.ts";
+import { mayWrite, profileOf, writeRolesOf, type ToolProfile, type ToolProfiles } from "./tool-profile.ts";
 import type { Trajectory } from "./trajectory.ts";
 import { createWriteLog, type WriteLog } from "./write-state.ts";
 
@@ -68,6 +68,8 @@ export function showsError(profile: ToolProfile, result: unknown): boolean {
 /** A trajectory's calls as far as no profile changes them. */
 export interface ReadCalls {
   toolsetHash: string;
+  /** What its system and user messages say. */
+  told: string;
   turns: readonly { index: number; calls: readonly ReadCall[] }[];
 }
 
@@ -107,7 +109,8 @@ export function createCallReader(): (trajectory: Trajectory) => ReadCalls {
         };
       }),
     }));
-    return { toolsetHash: toolsetHashOf(trajectory.tools, hashOf), turns };
+    const texts = trajectory.messages.filter(({ role }) => role !== "assistant" && role !== "tool").map(textOf);
+    return { toolsetHash: toolsetHashOf(trajectory.tools, hashOf), turns, told: names.toTape(texts.join("\n").slice(-MAX_HEARD)) };
   };
 }
 
@@ -122,11 +125,14 @@ function answerOf(result: string): { result: string; parsed: unknown } {
  */
 export function tapeOf(trajectory: Trajectory, options: { profiles: ToolProfiles; split: Tape["split"]; read?: ReadCalls }): Tape {
   const context: Context = { trajectory, profiles: options.profiles, templates: templatesOf(options.profiles) };
-  const { toolsetHash, turns } = options.read ?? createCallReader()(trajectory);
+  const { toolsetHash, turns, told } = options.read ?? createCallReader()(trajectory);
+  let heard = told;
   const writes = createWriteLog();
   const entries: TapeEntry[] = [];
   for (const turn of turns) {
-    entries.push(...withRaces(turn.calls.flatMap((call) => entryOf(context, turn.index, call, writes) ?? [])));
+    const before = heard;
+    entries.push(...withRaces(turn.calls.flatMap((call) => entryOf({ ...context, heard: before }, turn.index, call, writes) ?? [])));
+    heard = [before, ...turn.calls.map(({ answer }) => answer?.result ?? "")].join("\n").slice(-MAX_HEARD);
   }
   return {
     id: tapeIdOf(trajectory),
@@ -150,7 +156,12 @@ interface Context {
   trajectory: Trajectory;
   profiles: ToolProfiles;
   templates: readonly string[];
+  /** What the agent was told and answered by now. */
+  heard?: string;
 }
+
+/** Characters of a conversation in which values are looked for: its end, where it is longer. */
+const MAX_HEARD = 200_000;
 
 interface RecordedCall {
   part: ToolCallPart;
@@ -202,7 +213,7 @@ function entryOf(context: Context, turn: number, call: ReadCall, writes: WriteLo
   const { trajectory } = context;
   const { args, answer, timing, parallelIndex } = call;
   const profile = profileOf(context.profiles, call.part.name);
-  const { callKey, writeKey } = keysOf(profile.tool, args, profile.argumentRoles);
+  const { callKey, writeKey } = keysOf(profile.tool, args, profile.argumentRoles, writeRolesOf(profile));
   if (answer === null) {
     if (mayWrite(profile)) writes.add({ writeKey: `unanswered:${writeKey}`, entities: [EVERYTHING] });
     return null;
@@ -226,6 +237,7 @@ function entryOf(context: Context, turn: number, call: ReadCall, writes: WriteLo
     turn,
     parallelIndex,
     entitiesTouched: touched,
+    unheard: unheardKeys(profile, args.value, context.heard ?? ""),
     writeKey: mayWrite(profile) && !isError ? writeKey : null,
     writePrefix: writes.prefix(),
     entityVersion: Object.fromEntries(touched.map((entity) => [entity, writes.versionOf(entity)])),
@@ -234,6 +246,14 @@ function entryOf(context: Context, turn: number, call: ReadCall, writes: WriteLo
   };
   if (entry.writeKey !== null) writes.add({ writeKey: entry.writeKey, entities: touched });
   return entry;
+}
+
+function unheardKeys({ argumentRoles }: ToolProfile, args: unknown, heard: string): readonly string[] {
+  return Object.entries(argumentRoles).flatMap(([path, role]) => {
+    const value = role === "key" ? valueAtPath(args, path) : undefined;
+    const isValue = (typeof value === "string" && value !== "") || typeof value === "number";
+    return isValue && !heard.includes(String(value)) ? [path] : [];
+  });
 }
 
 /** JSON that breaks off, or a text whose end says that it was cut. */

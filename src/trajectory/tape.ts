@@ -22,6 +22,8 @@ export interface TapeEntry {
   parallelIndex: number;
   /** Entities by arguments and by result; `*` is the whole state. Sorted. */
   entitiesTouched: readonly string[];
+  /** Paths of key arguments whose value nobody in the conversation had said before the call, no answer either: the agent came up with it. */
+  unheard: readonly string[];
   /** What a successful write adds to the state; null for reads, failed writes and tools without state. */
   writeKey: string | null;
   /** Hash of the ordered successful writes on this tape before this call. */

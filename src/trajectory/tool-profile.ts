@@ -36,6 +36,8 @@ export interface ToolProfile {
    */
   scope: "entities" | "everything";
   argumentRoles: Readonly<Record<string, ArgumentRole>>;
+  /** Free text of a write that later answers showed: what was written is told apart by it. */
+  shownArguments: readonly string[];
   /** Templates over the arguments, `order:{order_id}`. */
   entityPaths: readonly string[];
   volatileResultPaths: readonly string[];
@@ -58,6 +60,12 @@ export function mayWrite(profile: ToolProfile): boolean {
   return profile.cls === "write" || profile.cls === "unknown";
 }
 
+/** The roles by which writes are told apart: free text that later answers show is no mere wording. */
+export function writeRolesOf({ argumentRoles, shownArguments }: ToolProfile): Readonly<Record<string, ArgumentRole>> {
+  if (shownArguments.length === 0) return argumentRoles;
+  return Object.fromEntries(Object.entries(argumentRoles).filter(([path]) => !shownArguments.includes(path)));
+}
+
 /** Whether the answer depends on nothing but the arguments. */
 export function isStateless(profile: ToolProfile): boolean {
   return profile.cls === "pure" || profile.cls === "constant";
@@ -75,6 +83,7 @@ export function declaredProfile(tool: string, config: ToolConfig | undefined): T
     evidence: config?.class === undefined ? "none" : "config",
     scope: entityPaths.length === 0 || (filtered && cls === "read") ? "everything" : "entities",
     argumentRoles,
+    shownArguments: [],
     entityPaths,
     volatileResultPaths: config?.volatileResultPaths ?? [],
     errorPath: config?.errorPath ?? "error",

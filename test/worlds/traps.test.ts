@@ -24,7 +24,6 @@ const defects: Readonly<Record<string, string>> = {
   "tickets.coupling": "R2 serves a write's success although the write to another entity that it needed is missing",
   "tickets.coupling.changed by others":
     "R1 serves a refusal from before a change that an answer already showed, because the change was to another entity",
-  "tickets.wording": "R1 takes a write in other words for the same write, and serves the words of the recorded one",
   "tickets.claiming": "a claim is always followed by a look at what was claimed, so nobody is blamed and R1 serves the list from before it",
 };
 

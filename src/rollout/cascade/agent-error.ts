@@ -6,6 +6,9 @@ import { renderLike } from "./render.ts";
 import type { Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
+/** Above this share of successes with values that the agent came up with itself, such a value is no mistake. */
+const MAX_RIGHT_SHARE = 0.05;
+
 /** The agent's own mistakes: answered with the tool's recorded error, or a stated generic one, and never a reason to mask. */
 export type Mistake = { kind: "unknown_tool" } | { kind: "invalid_arguments"; problem: string } | { kind: "unknown_key" };
 
@@ -53,6 +56,9 @@ function unseenKeys(pool: TapePool, call: Pick<PreparedCall, "profile" | "args">
   return Object.entries(call.profile.argumentRoles).flatMap(([path, role]) => {
     const value = role === "key" ? valueAtPath(call.args, path) : undefined;
     if (!isScalar(value) || value === null || value === "") return [];
+    // Where agents name what is to be made, or rightly guess, a key that nobody has shown yet is none of their inventions.
+    const { succeeded, failed } = pool.unheard(call.profile.tool, path);
+    if (succeeded > MAX_RIGHT_SHARE * (succeeded + failed)) return [];
     return pool.knowsKey(path.split(".").at(-1) ?? path, value) ? [] : [String(value)];
   });
 }

@@ -2,7 +2,7 @@ import { canonicalArguments, callKeyOf, writeKeyOf } from "../../trajectory/cano
 import { translated, type Names } from "../../trajectory/names.ts";
 import { schemaHashOf } from "../../trajectory/record-tape.ts";
 import type { TapeEntry } from "../../trajectory/tape.ts";
-import { profileOf, type ToolProfile, type ToolProfiles } from "../../trajectory/tool-profile.ts";
+import { profileOf, writeRolesOf, type ToolProfile, type ToolProfiles } from "../../trajectory/tool-profile.ts";
 import type { ToolSchema } from "./tool-schemas.ts";
 
 /** One tool call as the policy made it, in the form that the cascade looks up. */
@@ -41,7 +41,7 @@ export function prepareCall(
     profile,
     args,
     callKey: callKeyOf(tool, args, profile.argumentRoles),
-    writeKey: writeKeyOf(tool, args, profile.argumentRoles),
+    writeKey: writeKeyOf(tool, args, writeRolesOf(profile)),
     schema,
   };
 }

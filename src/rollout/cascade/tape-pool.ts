@@ -39,6 +39,8 @@ export interface TapePool {
   aboutOn(tapeId: string, entity: string): readonly PooledEntry[];
   /** Whether any successful call of the tenant showed this value under this name. */
   knowsKey(name: string, value: unknown): boolean;
+  /** How calls ended whose value at this key path the agent had come up with itself. */
+  unheard(tool: string, path: string): { succeeded: number; failed: number };
   /** Whether any successful call of the tenant touched this entity. */
   knowsEntity(entity: string): boolean;
 }
@@ -75,6 +77,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   const byTool = Map.groupBy(newestFirst, ({ entry }) => entry.tool);
   const byEntity = groupByEach(newestFirst, ({ views }) => [...views.keys()]);
   const byTapeEntity = groupByEach(ofSplit, ({ tape, views }) => [...views.keys()].map((entity) => `${tape.id}|${entity}`));
+  const unheard = unheardCalls(ofSplit);
   const known = knownKeys([...all, ...others.flatMap((tape) => tape.entries.map((entry) => ({ entry, ...parsedOf(entry) })))]);
   return {
     profiles: options.profiles,
@@ -87,6 +90,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
     about: (entity) => byEntity.get(entity) ?? [],
     aboutOn: (tapeId, entity) => byTapeEntity.get(`${tapeId}|${entity}`) ?? [],
     knowsKey: (name, value) => known.values.get(name)?.has(String(value)) ?? false,
+    unheard: (tool, path) => unheard.get(`${tool}|${path}`) ?? { succeeded: 0, failed: 0 },
     knowsEntity: (entity) => known.entities.has(entity),
   };
 }
@@ -117,6 +121,18 @@ function groupByEach(entries: readonly PooledEntry[], keysOf: (entry: PooledEntr
     }
   }
   return groups;
+}
+
+function unheardCalls(entries: readonly PooledEntry[]): ReadonlyMap<string, { succeeded: number; failed: number }> {
+  const counts = new Map<string, { succeeded: number; failed: number }>();
+  for (const { entry } of entries) {
+    for (const path of entry.unheard) {
+      const key = `${entry.tool}|${path}`;
+      const { succeeded, failed } = counts.get(key) ?? { succeeded: 0, failed: 0 };
+      counts.set(key, entry.isError ? { succeeded, failed: failed + 1 } : { succeeded: succeeded + 1, failed });
+    }
+  }
+  return counts;
 }
 
 function knownKeys(all: readonly Pick<PooledEntry, "entry" | "args" | "parsed">[]): {

@@ -8,6 +8,8 @@ import { nearlySameEra, sameEra } from "./same-world.ts";
 
 /** A read counts as a hidden write when other answers changed around it at least this often, and three times as often as without it. */
 const MIN_CHANGED_SHARE = 0.3;
+/** Repeats around one tool alone before it can be acquitted. */
+const MIN_ALONE = 5;
 
 /** Result paths by tool that are left out of a comparison: noise in an answer would hide what changes it. */
 export type Noise = ReadonlyMap<string, readonly string[]>;
@@ -24,6 +26,8 @@ interface Repeats {
   /** With one tool in between that was called about the same entity, by that tool. */
   around: Map<string, Counts>;
   all: Counts;
+  /** With several tools in between: whom, and what became of it. */
+  crowded: { suspects: ReadonlySet<string>; read: TapeEntry; changed: boolean }[];
   /** Reads repeated although no entity of theirs was written, and which fields of their answers changed by it. */
   apart: Map<string, Counts & { fields: Set<string> }>;
 }
@@ -81,9 +85,21 @@ export function repeatsApart(profiles: ToolProfiles, tapes: readonly Tape[]): Re
 }
 
 function repeatsOf(comparison: Comparison, tapes: readonly Tape[]): Repeats {
-  const repeats: Repeats = { around: new Map(), all: { pairs: 0, changed: 0, plain: 0 }, apart: new Map() };
+  const repeats: Repeats = { around: new Map(), all: { pairs: 0, changed: 0, plain: 0 }, crowded: [], apart: new Map() };
   for (const tape of tapes) countRepeats(comparison, tape.entries, repeats);
+  blameRest(repeats);
   return repeats;
+}
+
+/** Where all others in between are acquitted by what happened, or did not, around them alone, the one that is left is to blame. */
+function blameRest(repeats: Repeats): void {
+  const acquitted = new Set(
+    [...repeats.around].flatMap(([tool, counts]) => (counts.pairs >= MIN_ALONE && !isHiddenWrite(counts, repeats.all) ? [tool] : [])),
+  );
+  for (const { suspects, read, changed } of repeats.crowded) {
+    const [suspect, ...others] = [...suspects].filter((tool) => !acquitted.has(tool));
+    if (suspect !== undefined && others.length === 0) countAround(repeats, suspect, read, changed);
+  }
 }
 
 /** One hidden write a round, the plainest: what it changed makes innocent tools look guilty until it is known. */
@@ -148,8 +164,12 @@ function countPair(comparison: Comparison, read: TapeEntry, between: readonly Ta
   );
   count(repeats.all, read, changed);
   const [suspect] = suspects;
-  // With several suspects nobody can be blamed; repeats with one suspect come by soon enough.
-  if (suspect === undefined || suspects.size > 1) return;
+  if (suspect === undefined) return;
+  if (suspects.size === 1) countAround(repeats, suspect, read, changed);
+  else repeats.crowded.push({ suspects, read, changed });
+}
+
+function countAround(repeats: Repeats, suspect: string, read: TapeEntry, changed: boolean): void {
   const around = repeats.around.get(suspect) ?? { pairs: 0, changed: 0, plain: 0 };
   count(around, read, changed);
   repeats.around.set(suspect, around);
