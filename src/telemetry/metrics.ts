@@ -246,6 +246,28 @@ const NIGHT = {
     description: "Tokens that judges were paid for, unusable replies included.",
     attributes: ["gen_ai.request.model", "gen_ai.token.type"],
   },
+  judgeCost: {
+    name: "nightshift.judge.cost",
+    kind: "counter",
+    unit: "1",
+    description: "What those tokens cost at the configured prices, in their currency. Nothing where no prices are configured.",
+    attributes: ["gen_ai.request.model"],
+  },
+  judgeUnusableReplies: {
+    name: "nightshift.judge.unusable_replies",
+    kind: "counter",
+    unit: "{reply}",
+    description: "Replies that were not the scores that were asked for; each is asked for again, at most twice.",
+    attributes: ["gen_ai.request.model"],
+  },
+  judgedGroups: {
+    name: "nightshift.judged.groups",
+    kind: "counter",
+    unit: "{group}",
+    description:
+      "Groups of nights, when an iteration has judged all of its own: `kept`, or why they do not train. `judge_…` are without a score.",
+    attributes: ["nightshift.agent", "nightshift.reason"],
+  },
   trainerHeartbeatAge: {
     name: "nightshift.trainer.heartbeat.age",
     kind: "gauge",

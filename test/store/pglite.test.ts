@@ -88,7 +88,7 @@ describe("migrations", () => {
     const sources = await db.selectFrom("object_sources").select("source").where("digest", "=", "sha256:g").orderBy("source").execute();
     expect(sources.map(({ source }) => source)).toEqual(["s4", "t"]);
     expect(await db.selectFrom("judge_results").selectAll().execute()).toEqual([]);
-    await migrateBack(db);
+    while ((await migrateBack(db)) !== "0004-erasure-reach");
     const back = await sql<{ version: number }>`select version from trajectory_media order by version`.execute(db);
     expect(back.rows).toEqual([{ version: 1 }, { version: 1 }, { version: 2 }]);
     await database.migrate();
