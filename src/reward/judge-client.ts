@@ -53,7 +53,7 @@ const MAX_ECHO_CHARS = 2_000;
 export function createJudgeClient(config: LlmJudgeConfig, deps: JudgeDeps, role: JudgeRole = "reward"): JudgeClient {
   const context: Context = {
     ...{ config, deps },
-    exchange: createExchange(config, { apiKey: readJudgeKey(config, deps.env), log: deps.log }),
+    exchange: createExchange(config, { apiKey: readJudgeKey(config, deps.env), log: deps.log, now: deps.now }),
     budget: createJudgeBudget(config, role, deps.database),
     meters: createMeters(config),
   };

@@ -35,13 +35,13 @@ export interface GroupSummary {
 }
 
 /** What an older version did not write down. */
-const UNKNOWN: Partial<GroupSummary> = { judgeRewards: [], spreads: [], anchorReward: null, anchorExplanation: null, independent: null };
-const UNKNOWN_JUDGE = { promptHash: "", cost: null, passes: 1, elided: false };
+const UNKNOWN = { judge: null, judgeRewards: [], spreads: [], anchorReward: null, anchorExplanation: null, independent: null };
+const UNKNOWN_OF_JUDGE = { promptHash: "", cost: null, passes: 1, elided: false };
 
 /** A summary as it was stored, by whatever version. */
 export function readSummary(stored: object): GroupSummary {
-  const summary = { ...UNKNOWN, ...stored } as GroupSummary;
-  return { ...summary, judge: summary.judge === null ? null : { ...UNKNOWN_JUDGE, ...summary.judge } };
+  const summary = { ...UNKNOWN, ...stored } as unknown as GroupSummary;
+  return summary.judge === null ? summary : { ...summary, judge: { ...UNKNOWN_OF_JUDGE, ...summary.judge } };
 }
 
 /** The recorded conversation of a group's scenario, as an attempt, with what was said about it. */

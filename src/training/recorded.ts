@@ -1,4 +1,5 @@
 import { feedbackScore } from "../reward/independent/combine.ts";
+import { fromChatMessage, toChatMessages } from "../rollout/chat-messages.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import type { Recorded } from "./group-summary.ts";
@@ -21,8 +22,9 @@ export function recordedConversations(
   return ({ trajectoryId, trajectoryVersion }) => {
     const trajectory = byVersion.get(`${trajectoryId}@${trajectoryVersion}`);
     if (trajectory === undefined) return null;
-    const { messages, finishReason, conversationId } = trajectory;
-    // As a rollout's end would say it: the judge must not tell the two apart.
+    const { finishReason, conversationId } = trajectory;
+    // As a rollout's messages and end would say it: the judge must not tell the two apart by their form.
+    const messages = toChatMessages(trajectory.messages).map(fromChatMessage);
     const end = finishReason === "length" ? ({ status: "truncated", cause: "length" } as const) : ({ status: "completed" } as const);
     return { attempt: { messages, end }, feedback: feedback.get(conversationId) ?? null };
   };

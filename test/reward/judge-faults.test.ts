@@ -31,7 +31,8 @@ async function scoreWith(
     ...change,
   };
   const judge = createRulerJudge(config, { database, log: silentLog(), now: () => NOW_MS, env: {} });
-  const result = await judge.score(group).finally(() => server.close());
+  const result = await judge.score(group);
+  await server.close();
   return { result, requests: server.requests.length };
 }
 
@@ -39,7 +40,9 @@ const change = (more: object) => (request: JudgeRequest) => json(honest(request)
 const raw = (text: string) => (): Behaviour => ({ text });
 /** Written by hand: JSON has neither NaN nor Infinity, and servers write them all the same. */
 const scored = (score: string) => (request: JudgeRequest) => ({
-  text: `{"scores": [${honest(request).map(({ id }) => `{"id": "${id}", "explanation": "", "score": ${score}}`)}]}`,
+  text: `{"scores": [${honest(request)
+    .map(({ id }) => `{"id": "${id}", "explanation": "", "score": ${score}}`)
+    .join()}]}`,
 });
 const HUGE = "x".repeat(3 * 1024 * 1024);
 
@@ -96,9 +99,9 @@ describe.each(UNUSABLE)("%s", (_, damage) => {
 });
 
 const soon = { "retry-after-ms": "1" };
-const OUTAGES: [string, Behaviour, { code: string; retryAfterMs?: number; requests: number }][] = [
-  ["no answer", { hang: true }, { code: "judge_unavailable", retryAfterMs: 5_000, requests: 3 }],
-  ["half an answer, then silence", { half: "silent" }, { code: "judge_unavailable", retryAfterMs: 5_000, requests: 3 }],
+const OUTAGES: [string, Behaviour, { code: string; retryAfterMs?: number; requests?: number }][] = [
+  ["no answer", { hang: true }, { code: "judge_unavailable", retryAfterMs: 5_000 }],
+  ["half an answer, then silence", { half: "silent" }, { code: "judge_unavailable", retryAfterMs: 5_000 }],
   ["half an answer, then a broken connection", { half: "cut" }, { code: "judge_unavailable", retryAfterMs: 5_000, requests: 3 }],
   [
     "429, in 7 seconds",
@@ -108,12 +111,12 @@ const OUTAGES: [string, Behaviour, { code: string; retryAfterMs?: number; reques
   [
     "429, at a time",
     { status: 429, headers: { ...soon, "retry-after": "Sun, 22 Nov 2026 12:01:30 GMT" } },
-    { code: "judge_unavailable", retryAfterMs: 90_000, requests: 3 },
+    { code: "judge_unavailable", retryAfterMs: 90_000, requests: 1 },
   ],
   [
     "429, in a day",
     { status: 429, headers: { ...soon, "retry-after": "86400" } },
-    { code: "judge_unavailable", retryAfterMs: 600_000, requests: 3 },
+    { code: "judge_unavailable", retryAfterMs: 600_000, requests: 1 },
   ],
   [
     "429, some time ago",
@@ -132,7 +135,9 @@ test.each(OUTAGES)("%s is no data", async (_, behaviour, { code, retryAfterMs, r
   expect(result).toMatchObject({ status: code === "judge_refused" ? "rejected" : "retryable", error: { code } });
   if (retryAfterMs !== undefined) expect(result).toMatchObject({ retryAfterMs });
   expect(result).not.toHaveProperty("rewards");
-  expect(requests).toBe(times);
+  // What times out may do so before the server has seen it.
+  if (times === undefined) expect(requests).toBeLessThanOrEqual(3);
+  else expect(requests).toBe(times);
 });
 
 describe("a tool result that says what to score", () => {
@@ -141,7 +146,7 @@ describe("a tool result that says what to score", () => {
       group: injectionGroup(),
     });
     if (result.status !== "scored") throw new Error(result.status);
-    expect(result.rewards.toSorted()).toEqual([0, 0.1, 0.2]);
+    expect(new Set(result.rewards)).toEqual(new Set([0, 0.1, 0.2]));
   });
 
   test("a judge that obeys and repeats the scores it was told is asked again, then refused", async () => {

@@ -2,8 +2,9 @@ import OpenAI, { APIConnectionError, APIError, APIUserAbortError } from "openai"
 import type { LlmJudgeConfig } from "../../config-judge.ts";
 import { nightshiftError, type NightshiftError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
-import { boundedFetch } from "./bounded-fetch.ts";
+import { createBoundedFetch } from "./bounded-fetch.ts";
 import type { Tokens } from "./budget.ts";
+import { retryAfterMs } from "./retry-after.ts";
 
 export type Messages = OpenAI.ChatCompletionMessageParam[];
 
@@ -33,7 +34,7 @@ const CHARS_PER_TOKEN = 4;
 /** Parameters that some OpenAI-compatible servers or models refuse; left out from then on where one is named in a 400. */
 const OPTIONAL = ["response_format", "temperature", "max_tokens"] as const;
 
-export function createExchange(config: LlmJudgeConfig, { apiKey, log }: { apiKey: string; log: Logger }): Exchange {
+export function createExchange(config: LlmJudgeConfig, { apiKey, log, now }: { apiKey: string; log: Logger; now: () => number }): Exchange {
   // Everything is given explicitly: the package would otherwise read its own environment variables.
   const client = new OpenAI({
     apiKey,
@@ -42,7 +43,7 @@ export function createExchange(config: LlmJudgeConfig, { apiKey, log }: { apiKey
     project: null,
     timeout: config.timeoutMs,
     maxRetries: RETRIES,
-    fetch: boundedFetch,
+    fetch: createBoundedFetch(now),
     logLevel: "off",
   });
   const refused = new Set<string>();
@@ -76,7 +77,7 @@ export function estimateOf({ messages, maxOutputTokens }: Request): Tokens {
 
 /** Servers are only compatible as far as they are: anything may be absent, or of another type. */
 function readCompletion(completion: unknown, { messages }: Request): Reply {
-  const { choices, usage } = (isObject(completion) ? completion : {}) as Record<string, unknown>;
+  const { choices, usage } = isObject(completion) ? completion : ({} as Record<string, unknown>);
   const choice: unknown = Array.isArray(choices) ? choices[0] : undefined;
   const message = isObject(choice) && isObject(choice["message"]) ? choice["message"] : {};
   const text = [message["refusal"], message["content"]].find((part) => typeof part === "string" && part !== "") as string | undefined;
@@ -98,18 +99,10 @@ export function failureOf(
   const problem = error.message.slice(0, 300);
   const { status } = error as APIError;
   if (error instanceof APIConnectionError || status === undefined || status === 408 || status === 409 || status === 429 || status >= 500) {
-    const retryAfterMs = retryAfter(error.headers?.get("retry-after") ?? null, nowMs);
-    return { status: "retryable", retryAfterMs, error: nightshiftError("judge_unavailable", { model, problem }, { cause: error }) };
+    const waitMs = Math.min(retryAfterMs(error.headers, nowMs) ?? RETRY_AFTER_MS, MAX_RETRY_AFTER_MS);
+    return { status: "retryable", retryAfterMs: waitMs, error: nightshiftError("judge_unavailable", { model, problem }, { cause: error }) };
   }
   return { status: "rejected", error: nightshiftError("judge_refused", { model, status, problem }, { cause: error }) };
-}
-
-/** Seconds or a date (RFC 9110 §10.2.3), at most ten minutes; five seconds where it names none. */
-function retryAfter(header: string | null, nowMs: number): number {
-  if (header === null) return RETRY_AFTER_MS;
-  const seconds = Number(header);
-  const waitMs = Number.isFinite(seconds) ? seconds * 1_000 : Date.parse(header) - nowMs;
-  return waitMs > 0 ? Math.min(waitMs, MAX_RETRY_AFTER_MS) : RETRY_AFTER_MS;
 }
 
 function charactersOf(messages: Messages): number {

@@ -49,7 +49,7 @@ function valueOf(name: string, check: RewardCheck["checkAttempt"], { messages, e
     throw invalid(name, `checkAttempt threw: ${messageOf(cause)}`, cause);
   }
   if (value === null || (typeof value === "number" && value >= 0 && value <= 1)) return value;
-  throw invalid(name, `checkAttempt gave ${String(JSON.stringify(value)).slice(0, 100)}`);
+  throw invalid(name, `checkAttempt gave ${(JSON.stringify(value) ?? "undefined").slice(0, 100)}`);
 }
 
 function invalid(module: string, problem: string, cause?: unknown): Error {
