@@ -1,3 +1,5 @@
+import { JUDGE_METRIC } from "./judge-metrics.ts";
+
 /** Everything that Nightshift measures of itself: instruments are created from this table only, and docs/metrics.md is made from it. */
 export interface MetricDefinition {
   name: `nightshift.${string}`;
@@ -230,44 +232,6 @@ const NIGHT = {
     description: "What was older than its tenant keeps and was removed, by kind.",
     attributes: ["nightshift.kind"],
   },
-  judgeCallDuration: {
-    name: "nightshift.judge.call.duration",
-    kind: "histogram",
-    unit: "s",
-    description:
-      "Questions to an LLM judge, with their repetitions and their wait in line: `answered`, `cached`, `retryable` or `rejected`.",
-    attributes: ["gen_ai.request.model", "nightshift.outcome", "error.type"],
-    bounds: WORK_S,
-  },
-  judgeTokens: {
-    name: "nightshift.judge.tokens",
-    kind: "counter",
-    unit: "{token}",
-    description: "Tokens that judges were paid for, unusable replies included.",
-    attributes: ["gen_ai.request.model", "gen_ai.token.type"],
-  },
-  judgeCost: {
-    name: "nightshift.judge.cost",
-    kind: "counter",
-    unit: "1",
-    description: "What those tokens cost at the configured prices, in their currency. Nothing where no prices are configured.",
-    attributes: ["gen_ai.request.model"],
-  },
-  judgeUnusableReplies: {
-    name: "nightshift.judge.unusable_replies",
-    kind: "counter",
-    unit: "{reply}",
-    description: "Replies that were not the scores that were asked for; each is asked for again, at most twice.",
-    attributes: ["gen_ai.request.model"],
-  },
-  judgedGroups: {
-    name: "nightshift.judged.groups",
-    kind: "counter",
-    unit: "{group}",
-    description:
-      "Groups of nights, when an iteration has judged all of its own: `kept`, or why they do not train. `judge_…` are without a score.",
-    attributes: ["nightshift.agent", "nightshift.reason"],
-  },
   trainerHeartbeatAge: {
     name: "nightshift.trainer.heartbeat.age",
     kind: "gauge",
@@ -309,4 +273,7 @@ const PROMOTION = {
 } as const satisfies Record<string, MetricDefinition>;
 
 /** In the order of the walk. */
-export const METRIC = { ...COLLECTOR, ...GATEWAY, ...NIGHT, ...PROMOTION } as const;
+export const METRIC = { ...COLLECTOR, ...GATEWAY, ...NIGHT, ...JUDGE_METRIC, ...PROMOTION } as const satisfies Record<
+  string,
+  MetricDefinition
+>;
