@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { judgeSchema, pairJudgeSchema, rewardSchema } from "./config-judge.ts";
 
 /** The parts of the config tree that belong to one tenant or one agent. */
 const days = (standard: number, what: string) => z.int().min(1).max(36_500).default(standard).describe(what);
@@ -74,29 +75,6 @@ const toolProfileSchema = z.strictObject({
     ),
 });
 
-const judgeSchema = z.discriminatedUnion("driver", [
-  z.strictObject({
-    driver: z.literal("ruler"),
-    baseUrl: z.url().optional().describe("OpenAI-compatible endpoint of the judge."),
-    model: z.string().describe("Judge model."),
-    apiKeyFile: z.string().optional().describe("File with the judge's API key."),
-    apiKeyEnv: z.string().optional().describe("Environment variable with the judge's API key."),
-    timeoutMs: z.int().positive().default(60_000).describe("Longest wait for one reply."),
-    concurrency: z.int().positive().default(8).describe("Requests in flight."),
-    maxTokensPerRun: z
-      .int()
-      .positive()
-      .default(5_000_000)
-      .describe("Token budget of one run; when spent, the run goes on with what is scored."),
-  }),
-  z.strictObject({
-    driver: z.literal("scripted"),
-    module: z
-      .string()
-      .describe("Module with `scoreGroup` and `comparePair`. For tests and the quickstart; labelled as scripted everywhere."),
-  }),
-]);
-
 const replaySchema = z.strictObject({
   maxSimulatedShare: z.number().min(0).max(1).default(0.4).describe("A member whose answers are simulated above this share is masked."),
   maxCalls: z.int().positive().default(16).describe("Model calls of one rollout at most."),
@@ -122,7 +100,11 @@ const nightSchema = z.strictObject({
   scenarios: z.int().positive().default(64).describe("Scenarios of one iteration."),
   groupSize: z.int().min(3).default(8).describe("Members of a group."),
   minSpread: z.number().positive().default(0.05).describe("A group with a smaller reward deviation has no signal."),
-  judgeDeviation: z.number().min(0).default(0).describe("The judge's own repeat deviation; a group needs 1.5 times it."),
+  judgeDeviation: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("The judge's own repeat deviation, at least; a group needs 1.5 times it. What was measured counts where it is more."),
   seed: z.int().default(1).describe("Seed of the run."),
   batchDeadlineMs: z.int().positive().default(3_600_000).describe("How long the trainer waits for a batch."),
   heartbeatTimeoutMs: z.int().positive().default(120_000).describe("Silence after which the trainer counts as stuck."),
@@ -227,7 +209,8 @@ export const agentSchema = z.strictObject({
     .prefault({}),
   tools: z.record(z.string(), toolProfileSchema).default({}).describe("Tool profiles by tool name."),
   judge: judgeSchema.optional().describe("Judge of trajectory groups. Unset: nights are refused with the reason."),
-  pairJudge: judgeSchema.optional().describe("Judge of the gate's pairs; another model than the judge."),
+  pairJudge: pairJudgeSchema.optional().describe("Judge of the gate's pairs; another model than the judge."),
+  reward: rewardSchema,
   requireCalibration: z.boolean().default(true).describe("An uncalibrated judge trains, but nothing is promoted on its own."),
   scenario: scenarioSchema.prefault({}),
   replay: replaySchema.prefault({}),

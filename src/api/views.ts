@@ -4,6 +4,7 @@ import { applyEvidence, newFold, type Fold } from "../promotion/evidence.ts";
 import { createExperimentStore, type Experiment } from "../promotion/experiment-store.ts";
 import { iterationsOf } from "./iterations.ts";
 import { candidateWeight, isLive } from "../promotion/promotion.ts";
+import { readSpending } from "../reward/client/budget.ts";
 import { funnelOf } from "../trajectory/funnel.ts";
 import { lastRetention } from "../training/retention.ts";
 import { readTrainerStatus } from "../training/trainer-output.ts";
@@ -24,6 +25,8 @@ export async function runView(run: Run, deps: ApiDeps) {
     ...run,
     steps: steps.filter(({ step }) => !step.startsWith("gate-")).map(withoutBulk),
     iterations: await iterationsOf(deps.database, run.id),
+    /** What the run's judges have used of their budgets, and how often they were not asked because one was spent. */
+    judgeSpending: await readSpending(deps.database, run.id),
     gatePairs: { begun: pairs.length, finished: pairs.filter(({ finishedAtMs }) => finishedAtMs !== null).length },
     trainer,
   };

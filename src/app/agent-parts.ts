@@ -3,23 +3,19 @@ import type { Digest } from "../artifact/artifact-store.ts";
 import type { AgentConfig, Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { JudgeDeps } from "../reward/judge-client.ts";
-import type { Judge } from "../reward/judge.ts";
-import type { PairJudge } from "../reward/pair-judge.ts";
 import { startEmbeddedServer } from "../serving/embedded.ts";
 import type { GatewayAgent } from "../serving/gateway.ts";
 import { createVllm } from "../serving/vllm.ts";
 import { baseModelDigest } from "./base-model.ts";
-import { createJudges } from "./judges.ts";
+import { createJudges, type Judges } from "./judges.ts";
 import { replicaName, type Replica } from "./replica-adapters.ts";
 import type { Started } from "./started.ts";
 
 /** One agent as the control service has it, whether this process leads or not. */
-export interface AgentParts {
+export interface AgentParts extends Judges {
   agent: string;
   config: AgentConfig;
   baseDigest: Digest;
-  judge: Judge;
-  pairJudge: PairJudge | null;
   replicas: readonly Replica[];
 }
 
@@ -28,7 +24,7 @@ const MODEL_CALL_TIMEOUT_MS = 120_000;
 
 /**
  * Reads the agent's base model and judges, and connects to its policy servers, or starts embedded ones where it names none.
- * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `policy_server_unavailable`
+ * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `reward_check_invalid`, `policy_server_unavailable`
  */
 export async function prepareAgent(agent: string, config: Config, deps: JudgeDeps & { started: Started }): Promise<AgentParts> {
   const own = config.agents[agent];

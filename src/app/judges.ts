@@ -1,5 +1,6 @@
 import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
+import { loadRewardCheck, type RewardCheck } from "../reward/independent/check-module.ts";
 import { createRulerJudge } from "../reward/judge-ruler.ts";
 import { createScriptedJudge } from "../reward/judge-scripted.ts";
 import type { JudgeDeps } from "../reward/judge-client.ts";
@@ -9,12 +10,24 @@ import { createScriptedPairJudge } from "../reward/pair-judge-scripted.ts";
 import type { PairJudge } from "../reward/pair-judge.ts";
 import { loadScriptedModule } from "../reward/scripted-module.ts";
 
+export interface Judges {
+  judge: Judge;
+  pairJudge: PairJudge | null;
+  /** What is weighed in beside the judge; null where none is configured. */
+  rewardCheck: RewardCheck | null;
+}
+
 /**
  * An agent's judges. Without a configured one, captures go on and every run is refused with the reason.
- * @throws NightshiftError `judge_key_unreadable`, `judge_module_invalid`
+ * @throws NightshiftError `judge_key_unreadable`, `judge_module_invalid`, `reward_check_invalid`
  */
-export async function createJudges(config: AgentConfig, deps: JudgeDeps): Promise<{ judge: Judge; pairJudge: PairJudge | null }> {
-  return { judge: await createJudge(config.judge, deps), pairJudge: await createPairJudge(config.pairJudge, deps) };
+export async function createJudges(config: AgentConfig, deps: JudgeDeps): Promise<Judges> {
+  const { check } = config.reward;
+  return {
+    judge: await createJudge(config.judge, deps),
+    pairJudge: await createPairJudge(config.pairJudge, deps),
+    rewardCheck: check === undefined ? null : await loadRewardCheck(check),
+  };
 }
 
 async function createJudge(config: AgentConfig["judge"], deps: JudgeDeps): Promise<Judge> {

@@ -10,6 +10,7 @@ import type { Database } from "../store/database.ts";
 import type { Term } from "../store/election.ts";
 import { beatTerm } from "../store/leader-record.ts";
 import type { AgentParts } from "./agent-parts.ts";
+import type { Judges } from "./judges.ts";
 import { startAgentRuntime, type AgentRuntime, type AgentRuntimeDeps } from "./agent-runtime.ts";
 import type { RunFiles } from "../training/run-files.ts";
 import { createAgentFleet } from "./fleet.ts";
@@ -24,7 +25,7 @@ export interface Leader {
   wake(agent: string): void;
 }
 
-export interface LeaderDeps extends Omit<AgentRuntimeDeps, "fleet" | "judge" | "pairJudge" | "recordings" | "confirm"> {
+export interface LeaderDeps extends Omit<AgentRuntimeDeps, "fleet" | keyof Judges | "judgeDeviation" | "recordings" | "confirm"> {
   database: Database;
   watch: RouteWatch;
   runFiles: RunFiles;
@@ -52,14 +53,16 @@ export function createLeader(
   const isBusy = (runId: string): boolean => [...runtimes.values()].some((runtime) => runtime.isBusyWith(runId));
 
   const start = (parts: AgentParts, confirm: () => void): AgentRuntime => {
-    const { agent, config: agentConfig, baseDigest, judge, pairJudge } = parts;
+    const { agent, config: agentConfig, baseDigest, judge, pairJudge, rewardCheck } = parts;
     const { runsDirectory } = options;
     const settleMs = config.capture.graceMs + config.capture.sweepMs + SETTLE_MARGIN_MS;
     return startAgentRuntime(
       { agent, config: agentConfig, baseDigest, runsDirectory, settleMs },
       {
         ...deps,
-        ...{ judge, pairJudge, confirm },
+        ...{ judge, pairJudge, rewardCheck, confirm },
+        // No calibration is kept yet: nights measure their judge themselves.
+        judgeDeviation: () => Promise.resolve(null),
         fleet: createAgentFleet(parts, deps),
         recordings: (asked) => loadRecordings(deps.database, { agent, config: agentConfig, ...asked }),
       },

@@ -7,6 +7,8 @@ import { clientOptions, printAnswer, type ApiClient, type ClientOptions } from "
 import type { CliContext } from "./context.ts";
 import { counts, fields, percent, table } from "./print.ts";
 
+type Judged = NonNullable<StoredGroup["summary"]["judge"]>;
+
 const EXAMPLES = `
 Examples:
   nightshift groups list                 of the newest run
@@ -58,7 +60,13 @@ function describe({ id, iteration, scenarioId, summary, body }: StoredGroup & { 
     {
       ...{ group: id, iteration, scenario: scenarioId, verdict },
       rewards: mean === null ? null : `mean ${mean.toFixed(3)}, deviation ${deviation?.toFixed(3)}`,
-      judge: judge === null ? null : `${judge.driver === "scripted" ? "scripted judge" : judge.driver} ${judge.model}`,
+      judge: judge === null ? null : judgeText(judge),
+      prompt: judge === null ? null : judge.promptHash,
+      anchor:
+        summary.anchorReward === null
+          ? null
+          : `${summary.anchorReward.toFixed(3)} for the recorded conversation ${summary.anchorExplanation ?? ""}`,
+      independent: independentText(summary),
       fidelity: `${fidelity.decision}, weight ${fidelity.weight.toFixed(2)}, recorded ${percent(fidelity.realShare)}, simulated ${percent(fidelity.simulatedShare)}`,
       "answers by rung": counts(fidelity.callsByRung) || "no tool calls",
     },
@@ -67,9 +75,32 @@ function describe({ id, iteration, scenarioId, summary, body }: StoredGroup & { 
   const members = body.members.map(({ end, journal }, index) => [
     index,
     summary.rewards[index]?.toFixed(3),
+    judgedText(summary, index),
     end.status === "completed" ? "completed" : `${end.status}: ${end.cause}`,
     journal.map(({ rung }) => rung).join(" "),
     summary.explanations[index] ?? "",
   ]);
-  return [head, "", table(["member", "reward", "end", "rungs", "explanation"], members, context)].join("\n");
+  return [head, "", table(["member", "reward", "judge", "end", "rungs", "explanation"], members, context)].join("\n");
+}
+
+function judgeText({ driver, model, rubricVersion, passes, inputTokens, outputTokens, cost, cached, elided }: Judged): string {
+  const name = `${driver === "scripted" ? "scripted judge" : driver} ${model}, rubric ${rubricVersion}`;
+  const price = cost === null ? "" : ` for ${cost.toFixed(4)}`;
+  const asked = `${passes === 1 ? "one pass" : `${passes} passes`}, ${inputTokens} + ${outputTokens} tokens${price}`;
+  return [name, asked, ...(cached ? ["from the cache"] : []), ...(elided ? ["shown with texts cut"] : [])].join(", ");
+}
+
+/** The judge's own score, and how far its passes were apart. */
+function judgedText({ judgeRewards, spreads }: StoredGroup["summary"], index: number): string {
+  const spread = spreads[index] ?? null;
+  return `${judgeRewards[index]?.toFixed(3) ?? ""}${spread === null ? "" : ` ± ${(spread / 2).toFixed(3)}`}`;
+}
+
+function independentText({ independent }: StoredGroup["summary"]): string | null {
+  if (independent === null) return null;
+  const { check, combined, feedback } = independent;
+  const values = check?.map((value) => value?.toFixed(3) ?? "-").join(" ");
+  const checked = values === undefined ? [] : [`check ${values} (${combined ?? "not used: it cannot tell of every member"})`];
+  const bounded = feedback === null ? [] : [`feedback ${feedback.value} bounds members ${feedback.members.join(" ") || "none"}`];
+  return [...checked, ...bounded].join("; ") || "nothing known";
 }

@@ -13,8 +13,13 @@ export function describeStep({ step, startedAtMs, finishedAtMs, output }: Step):
   return `${oneLine(step, 20).padEnd(13)} ${time.padStart(9)}  ${oneLine(facts.join(", "), 200)}`;
 }
 
-/** What a run came to, in a line; a failure with its fix. */
-export function describeOutcome({ id, state, outcome, startedAtMs, finishedAtMs }: RunView): string {
+/** What a run came to, in a line; a failure with its fix. A budget that was spent is a line more. */
+export function describeOutcome(run: RunView): string {
+  const spent = run.judgeSpending.filter(({ refused }) => refused > 0).map(describeSpending);
+  return [outcomeText(run), ...spent].join("\n");
+}
+
+function outcomeText({ id, state, outcome, startedAtMs, finishedAtMs }: RunView): string {
   const time = finishedAtMs === null ? "" : ` after ${duration(finishedAtMs - startedAtMs)}`;
   switch (outcome?.kind) {
     case undefined:
@@ -28,6 +33,21 @@ export function describeOutcome({ id, state, outcome, startedAtMs, finishedAtMs 
     default:
       return outcome satisfies never;
   }
+}
+
+/** What a judge has used of its budget, in a line, with what was held back for lack of it. */
+export function describeSpending(spending: RunView["judgeSpending"][number]): string {
+  const { role, model, inputTokens, outputTokens, reservedTokens, maxTokens, cost, reservedCost, maxCost, refused } = spending;
+  const tokens = `${number(inputTokens + outputTokens + reservedTokens)} of ${number(maxTokens)} tokens`;
+  const money =
+    maxCost === null ? (cost > 0 ? `, ${cost.toFixed(4)} in money` : "") : `, ${(cost + reservedCost).toFixed(4)} of ${maxCost} in money`;
+  const held = reservedTokens === 0 ? "" : `, of them ${number(reservedTokens)} held for questions without an answer`;
+  const left = refused === 0 ? "" : `; BUDGET SPENT: ${refused} questions were not asked`;
+  return `${role === "gate" ? "gate's judge" : "judge"} ${oneLine(model, 60)}: ${tokens}${held}${money}${left}`;
+}
+
+function number(value: number): string {
+  return value.toLocaleString("en-US");
 }
 
 function objectText(value: Record<string, unknown>): string {

@@ -4,7 +4,7 @@ import type { Run } from "../training/run-store.ts";
 import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
 import { counts, fields, table, when } from "./print.ts";
-import { describeOutcome, describeStep } from "./run-text.ts";
+import { describeOutcome, describeSpending, describeStep } from "./run-text.ts";
 
 const EXAMPLES = `
 Examples:
@@ -62,6 +62,7 @@ function describe(run: RunView, context: CliContext): string {
   return [
     fields({ run: id, agent, state, started: when(startedAtMs), finished: when(finishedAtMs), gate }, context),
     "",
+    ...run.judgeSpending.map(describeSpending),
     ...run.steps.map(describeStep),
     "",
     table(["iteration", "groups", "kept", "dropped", "mean reward"], iterations, context),

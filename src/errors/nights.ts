@@ -154,9 +154,13 @@ export const NIGHTS = {
     retryable: false,
   },
   judge_budget_spent: {
-    message: (a: { model: string; spent: number; budget: number }) =>
-      `judge ${a.model} has used ${a.spent} of ${a.budget} tokens of this run`,
-    fix: "The run goes on with what is scored; raise judge.maxTokensPerRun to score more.",
+    message: (a: { model: string; used: string; budget: string }) => `judge ${a.model} has used ${a.used} of this run's ${a.budget}`,
+    fix: "The run goes on with what is scored; raise judge.maxTokensPerRun or judge.maxCostPerRun (pairJudge's for a gate) to score more.",
+    retryable: false,
+  },
+  reward_check_invalid: {
+    message: (a: { module: string; problem: string }) => `reward check ${a.module}: ${a.problem}`,
+    fix: "The module exports checkAttempt(attempt): a number from 0 to 1, or null where it cannot tell. The group counts as unjudged until it does.",
     retryable: false,
   },
   judge_key_unreadable: {

@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
-import type { PairJudge, PairResult } from "../reward/pair-judge.ts";
+import type { Pair, PairJudge, PairResult } from "../reward/pair-judge.ts";
 import { createLimiter, type Limiter } from "../limiter.ts";
 import type { Rollout } from "../rollout/group.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
@@ -63,7 +63,9 @@ async function playPair(scenario: Scenario, seed: number, limiter: Limiter, opti
   const candidateMasked = candidate.end.status === "masked";
   const stableMasked = stable.end.status === "masked";
   const isComparable = !candidateMasked && !stableMasked;
-  const judged = isComparable ? await judgeWithPatience({ scenarioId: scenario.id, candidate, stable }, options.signal, deps) : null;
+  const judged = isComparable
+    ? await judgeWithPatience({ runId: options.runId, scenarioId: scenario.id, candidate, stable }, options.signal, deps)
+    : null;
   const result =
     judged?.status === "compared" ? { x: judged.x, firstSlotWins: judged.firstSlotWins, ordersAgree: judged.ordersAgree } : null;
   // A user's scenarios lean on one another, as a cluster's do: one unit each.
@@ -108,11 +110,7 @@ async function play(
   return member;
 }
 
-async function judgeWithPatience(
-  pair: { scenarioId: string; candidate: Rollout; stable: Rollout },
-  signal: AbortSignal,
-  deps: GateRunDeps,
-): Promise<PairResult> {
+async function judgeWithPatience(pair: Pair, signal: AbortSignal, deps: GateRunDeps): Promise<PairResult> {
   for (let attempt = 1; ; attempt += 1) {
     const result = await deps.pairJudge.compare(pair, { signal });
     if (result.status !== "retryable" || attempt === JUDGE_ATTEMPTS) return result;

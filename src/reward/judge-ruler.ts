@@ -1,20 +1,17 @@
 import { nightshiftError } from "../errors.ts";
 import type { TrajectoryGroup } from "../rollout/group.ts";
 import { sourcesOfGroup } from "../rollout/sources.ts";
+import type { JudgedMember } from "./attempts-text.ts";
+import { contestOf, scoresOf, type Contest, type Pass } from "./contest.ts";
 import { createJudgeClient, type Answer, type JudgeClient, type JudgeDeps, type LlmJudgeConfig } from "./judge-client.ts";
 import type { Judge, JudgeResult } from "./judge.ts";
 import { parseReply, REPLY_SCHEMA, rulerPrompt, RUBRIC_VERSION, type RulerPrompt } from "./ruler.ts";
-import { distinctMembers, type JudgedMember } from "./attempts-text.ts";
 
 const MAX_PROMPT_TOKENS = 24_000;
 const OUTPUT_TOKENS_PER_MEMBER = 120;
 /** Scores this close may be a tie that only the order of the attempts would break. */
 const NEAR_TIE = 0.02;
-
-interface Pass {
-  scores: number[];
-  explanations: string[];
-}
+const MOST_PASSES = 2;
 
 /**
  * RULER: an LLM compares the members of a group and scores each from 0 to 1. Distinct, unmasked members are shown in a seeded order; where two of them come out
@@ -22,37 +19,32 @@ interface Pass {
  * @throws NightshiftError `judge_key_unreadable` when created
  */
 export function createRulerJudge(config: LlmJudgeConfig, deps: JudgeDeps): Judge {
-  const client = createJudgeClient(config, deps);
+  const client = createJudgeClient(config, deps, "reward");
   return {
-    async score(group, options = {}) {
-      const classes = distinctMembers(group.members);
-      const shown = classes.reduce((sum, { length }) => sum + length, 0);
-      if (shown < 2) return { status: "no_signal", reason: "too_few_members" };
-      if (classes.length < 2) return { status: "no_signal", reason: "identical_members" };
-      const members = classes.flatMap(([first]) => group.members[first ?? -1] ?? []);
-      const first = await ask(group, members, 1, client, options.signal);
+    async score(group, { signal, anchor = null, repeat = 0 } = {}) {
+      const contest = contestOf(group.members, anchor);
+      if ("status" in contest) return contest;
+      const pass = 1 + MOST_PASSES * repeat;
+      const first = await ask(group, contest.attempts, pass, client, signal);
       if (first.status !== "answered") return first;
-      const { prompt, answer } = first;
-      const second = hasNearTie(answer.value.scores) ? await ask(group, members, 2, client, options.signal) : null;
+      const second = hasNearTie(first.answer.value.scores) ? await ask(group, contest.attempts, pass + 1, client, signal) : null;
       if (second?.status === "retryable") return second;
-      const passes = [answer, ...(second?.status === "answered" ? [second.answer] : [])];
-      return toResult(group, classes, passes, { model: config.model, promptHash: prompt.hash });
+      // A second pass that was refused, for the budget or for good, leaves the first: `passes` says so.
+      return toResult(contest, second?.status === "answered" ? [first, second] : [first], config.model);
     },
   };
 }
 
-type Asked =
-  | { status: "answered"; prompt: RulerPrompt; answer: Extract<Answer<Pass>, { status: "answered" }> }
-  | Exclude<Answer<Pass>, { status: "answered" }>;
+type Answered = { status: "answered"; prompt: RulerPrompt; answer: Extract<Answer<Pass>, { status: "answered" }> };
 
 async function ask(
   group: TrajectoryGroup,
-  members: readonly JudgedMember[],
+  attempts: readonly JudgedMember[],
   pass: number,
   client: JudgeClient,
   signal?: AbortSignal,
-): Promise<Asked> {
-  const prompt = rulerPrompt(members, group.tools, { seed: `${group.groupId}/${pass}`, maxPromptTokens: MAX_PROMPT_TOKENS });
+): Promise<Answered | Exclude<Answer<Pass>, { status: "answered" }>> {
+  const prompt = rulerPrompt(attempts, group.tools, { seed: `${group.groupId}/${pass}`, maxPromptTokens: MAX_PROMPT_TOKENS });
   if (prompt === null) {
     return { status: "rejected", error: nightshiftError("judge_input_too_large", { group: group.groupId, maxTokens: MAX_PROMPT_TOKENS }) };
   }
@@ -60,7 +52,7 @@ async function ask(
     {
       ...{ system: prompt.system, user: prompt.user, schema: REPLY_SCHEMA, runId: group.runId },
       sources: sourcesOfGroup(group),
-      maxOutputTokens: 200 + OUTPUT_TOKENS_PER_MEMBER * members.length,
+      maxOutputTokens: 200 + OUTPUT_TOKENS_PER_MEMBER * attempts.length,
       parse: (text) => {
         const parsed = parseReply(text, prompt.labels);
         return parsed.ok ? { ok: true, value: { scores: parsed.scores, explanations: parsed.explanations } } : parsed;
@@ -76,30 +68,23 @@ function hasNearTie(scores: readonly number[]): boolean {
   return sorted.some((score, index) => index > 0 && score - (sorted[index - 1] ?? 0) < NEAR_TIE);
 }
 
-function toResult(
-  group: TrajectoryGroup,
-  classes: readonly number[][],
-  passes: readonly Extract<Answer<Pass>, { status: "answered" }>[],
-  judge: { model: string; promptHash: string },
-): JudgeResult {
-  const classOf = new Map(classes.flatMap((members, index) => members.map((member) => [member, index] as const)));
-  const mean = (index: number) => passes.reduce((sum, { value }) => sum + (value.scores[index] ?? 0), 0) / passes.length;
-  const perMember = <T>(pick: (index: number) => T): (T | null)[] =>
-    group.members.map((_, member) => {
-      const index = classOf.get(member);
-      return index === undefined ? null : pick(index);
-    });
+function toResult(contest: Contest, passes: readonly [Answered, ...Answered[]], model: string): JudgeResult {
+  const answers = passes.map(({ answer }) => answer);
+  const costs = answers.map(({ cost }) => cost).filter((cost) => cost !== null);
   return {
     status: "scored",
-    rewards: perMember(mean),
-    explanations: perMember((index) => passes[0]?.value.explanations[index] ?? ""),
+    ...scoresOf(
+      contest,
+      answers.map(({ value }) => value),
+    ),
     provenance: {
-      driver: "ruler",
-      ...judge,
-      rubricVersion: RUBRIC_VERSION,
-      inputTokens: passes.reduce((sum, pass) => sum + pass.inputTokens, 0),
-      outputTokens: passes.reduce((sum, pass) => sum + pass.outputTokens, 0),
-      cached: passes.every(({ cached }) => cached),
+      ...{ driver: "ruler", model, rubricVersion: RUBRIC_VERSION, promptHash: passes[0].prompt.hash },
+      inputTokens: answers.reduce((sum, { inputTokens }) => sum + inputTokens, 0),
+      outputTokens: answers.reduce((sum, { outputTokens }) => sum + outputTokens, 0),
+      cost: costs.length === 0 ? null : costs.reduce((sum, cost) => sum + cost, 0),
+      cached: answers.every(({ cached }) => cached),
+      passes: passes.length,
+      elided: passes.some(({ prompt }) => prompt.elided),
     },
   };
 }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { nightshiftError } from "../errors.ts";
+import { contestOf, scoresOf } from "./contest.ts";
 import type { Judge } from "./judge.ts";
-import { distinctMembers } from "./attempts-text.ts";
 import type { ScriptedModule } from "./scripted-module.ts";
 
 /** A deterministic judge for tests and the quickstart. Every score says `driver: "scripted"`. */
@@ -9,29 +9,30 @@ export function createScriptedJudge(module: ScriptedModule): Judge {
   return {
     async score(group, options = {}) {
       options.signal?.throwIfAborted();
-      const classes = distinctMembers(group.members);
-      if (classes.flat().length < 2) return { status: "no_signal", reason: "too_few_members" };
-      if (classes.length < 2) return { status: "no_signal", reason: "identical_members" };
-      const members = classes.flatMap(([first]) => group.members[first ?? -1] ?? []);
-      const scores = module.scoreGroup(members);
-      if (scores.length !== members.length || !scores.every((score) => score !== null && score >= 0 && score <= 1)) {
-        const problem = `scoreGroup gave ${JSON.stringify(scores).slice(0, 200)} for ${members.length} members`;
+      const contest = contestOf(group.members, options.anchor);
+      if ("status" in contest) return contest;
+      const { attempts } = contest;
+      const scores = module.scoreGroup(attempts);
+      if (scores.length !== attempts.length || !scores.every(isScore)) {
+        const problem = `scoreGroup gave ${JSON.stringify(scores).slice(0, 200)} for ${attempts.length} members`;
         return { status: "rejected", error: nightshiftError("judge_module_invalid", { module: module.name, problem }) };
       }
-      const explanations = module.explainGroup?.(members) ?? [];
-      const rewards: (number | null)[] = group.members.map(() => null);
-      const words: (string | null)[] = group.members.map(() => null);
-      for (const [index, same] of classes.entries()) {
-        for (const member of same) {
-          rewards[member] = scores[index] ?? null;
-          words[member] = explanations[index] ?? null;
-        }
-      }
-      const provenance = { driver: "scripted", model: module.name, rubricVersion: module.judgeRubric, inputTokens: 0, outputTokens: 0 };
+      const words = module.explainGroup?.(attempts) ?? [];
       const promptHash = createHash("sha256")
-        .update(JSON.stringify(members.map(({ messages, end }) => [messages, end])))
+        .update(JSON.stringify(attempts.map(({ messages, end }) => [messages, end])))
         .digest("hex");
-      return { status: "scored", rewards, explanations: words, provenance: { ...provenance, promptHash, cached: false } };
+      return {
+        status: "scored",
+        ...scoresOf(contest, [{ scores, explanations: attempts.map((_, place) => words[place] ?? "") }]),
+        provenance: {
+          ...{ driver: "scripted", model: module.name, rubricVersion: module.judgeRubric, promptHash },
+          ...{ inputTokens: 0, outputTokens: 0, cost: 0, cached: false, passes: 1, elided: false },
+        },
+      };
     },
   };
+}
+
+function isScore(score: number | null): score is number {
+  return score !== null && score >= 0 && score <= 1;
 }

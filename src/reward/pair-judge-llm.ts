@@ -3,7 +3,7 @@ import { z } from "zod";
 import { nightshiftError } from "../errors.ts";
 import type { Rollout } from "../rollout/group.ts";
 import { sourcesOf } from "../rollout/sources.ts";
-import { createJudgeClient, type JudgeClient, type JudgeDeps, type LlmJudgeConfig } from "./judge-client.ts";
+import { createJudgeClient, type Answer, type JudgeClient, type JudgeDeps, type LlmJudgeConfig } from "./judge-client.ts";
 import { combineOrders, type Winner } from "./pair-orders.ts";
 import type { PairJudge, PairResult } from "./pair-judge.ts";
 import { attemptsText, distinctMembers } from "./attempts-text.ts";
@@ -28,17 +28,17 @@ const REPLY_SCHEMA = z.toJSONSchema(replySchema, { target: "draft-7" }) as Recor
  * @throws NightshiftError `judge_key_unreadable` when created
  */
 export function createLlmPairJudge(config: LlmJudgeConfig, deps: JudgeDeps): PairJudge {
-  const client = createJudgeClient(config, deps);
+  const client = createJudgeClient(config, deps, "gate");
   return {
-    async compare({ scenarioId, candidate, stable }, options = {}) {
+    async compare({ scenarioId, candidate, stable, runId = null }, options = {}) {
       const base = { driver: "llm", model: config.model, rubricVersion: PAIR_RUBRIC_VERSION };
       if (distinctMembers([candidate, stable]).length === 1) {
-        const provenance = { ...base, promptHash: "", inputTokens: 0, outputTokens: 0, cached: false };
+        const provenance = { ...base, promptHash: "", inputTokens: 0, outputTokens: 0, cost: 0, cached: false };
         return { status: "compared", x: 0.5, firstSlotWins: 0, ordersAgree: true, provenance };
       }
       const [candidateFirst, stableFirst] = await Promise.all([
-        askOne(scenarioId, [candidate, stable], client, options.signal),
-        askOne(scenarioId, [stable, candidate], client, options.signal),
+        askOne({ scenarioId, runId }, [candidate, stable], client, options.signal),
+        askOne({ scenarioId, runId }, [stable, candidate], client, options.signal),
       ]);
       if (candidateFirst.status !== "answered") return candidateFirst;
       if (stableFirst.status !== "answered") return stableFirst;
@@ -50,6 +50,7 @@ export function createLlmPairJudge(config: LlmJudgeConfig, deps: JudgeDeps): Pai
           promptHash: candidateFirst.hash,
           inputTokens: candidateFirst.inputTokens + stableFirst.inputTokens,
           outputTokens: candidateFirst.outputTokens + stableFirst.outputTokens,
+          cost: candidateFirst.cost === null || stableFirst.cost === null ? null : candidateFirst.cost + stableFirst.cost,
           cached: candidateFirst.cached && stableFirst.cached,
         },
       };
@@ -57,10 +58,10 @@ export function createLlmPairJudge(config: LlmJudgeConfig, deps: JudgeDeps): Pai
   };
 }
 
-type Compared = { status: "answered"; value: Winner; hash: string; inputTokens: number; outputTokens: number; cached: boolean };
+type Compared = Extract<Answer<Winner>, { status: "answered" }> & { hash: string };
 
 async function askOne(
-  scenarioId: string,
+  { scenarioId, runId }: { scenarioId: string; runId: string | null },
   members: readonly [Rollout, Rollout],
   client: JudgeClient,
   signal?: AbortSignal,
@@ -76,7 +77,7 @@ async function askOne(
   const system = `${RUBRIC}\n\n${attempts.fence}\n\n${REPLY}`;
   const answer = await client.ask<Winner>(
     {
-      ...{ system, user: attempts.text, schema: REPLY_SCHEMA, maxOutputTokens: MAX_OUTPUT_TOKENS, runId: null },
+      ...{ system, user: attempts.text, schema: REPLY_SCHEMA, maxOutputTokens: MAX_OUTPUT_TOKENS, runId },
       sources: sourcesOf(scenarioId, members),
       parse: parseWinner,
     },

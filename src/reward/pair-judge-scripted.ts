@@ -25,7 +25,7 @@ export function createScriptedPairJudge(module: ScriptedModule): PairJudge {
         ...combineOrders({ candidateFirst, stableFirst }),
         provenance: {
           ...{ driver: "scripted", model: module.name, rubricVersion: module.pairRubric, promptHash },
-          ...{ inputTokens: 0, outputTokens: 0, cached: false },
+          ...{ inputTokens: 0, outputTokens: 0, cost: 0, cached: false },
         },
       };
     },

@@ -8,8 +8,16 @@ export type PairResult =
   | { status: "retryable"; retryAfterMs: number; error: NightshiftError }
   | { status: "rejected"; error: NightshiftError };
 
+export interface Pair {
+  scenarioId: string;
+  candidate: Rollout;
+  stable: Rollout;
+  /** Whose budget the questions are on; none where it is left out. */
+  runId?: string;
+}
+
 /** Compares two rollouts of one scenario, blind, in both orders. Another judge than the one that rewards. */
 export interface PairJudge {
   /** Resolves to one result; rejects only when `signal` aborts. */
-  compare(pair: { scenarioId: string; candidate: Rollout; stable: Rollout }, options?: { signal?: AbortSignal }): Promise<PairResult>;
+  compare(pair: Pair, options?: { signal?: AbortSignal }): Promise<PairResult>;
 }

@@ -31,9 +31,14 @@ export function groupSignal(
   const drop = (reason: NoSignalReason): Signal => ({ keep: false, reason, deviation });
   if (deviation === null || scored.length < MIN_MEMBERS || scored.length * 2 < group.members.length) return drop("too_few_members");
   if (deviation === 0) return drop("equal_rewards");
-  if (deviation < Math.max(bounds.minSpread, NOISE_MULTIPLE * bounds.judgeDeviation)) return drop("spread_below_noise");
+  if (deviation < spreadFloor(bounds)) return drop("spread_below_noise");
   if (simulatedGap(scored) > MAX_SIMULATED_GAP) return drop("simulator_correlated_reward");
   return { keep: true, deviation };
+}
+
+/** The least standard deviation of a group that teaches: max(minSpread, 1.5 × the judge's own repeat deviation). Pure. */
+export function spreadFloor({ minSpread, judgeDeviation }: { minSpread: number; judgeDeviation: number }): number {
+  return Math.max(minSpread, NOISE_MULTIPLE * judgeDeviation);
 }
 
 /** Share of a rollout's answered tool calls that the simulator answered; 0 where none was made. */

@@ -33,7 +33,7 @@ export function renderTranscript(messages: readonly Message[]): Block[] {
     return number;
   };
   return messages.map((message) =>
-    message.parts.map((part): Piece => {
+    spoken(message).map((part): Piece => {
       if (isToolCall(part))
         return { head: `call #${numberCall(part)}`, body: `${part.name}(${renderArguments(part.arguments)})`, isResult: false };
       if (isToolCallResponse(part)) {
@@ -83,6 +83,12 @@ export function elideMiddle(text: string, maxChars: number): string {
   const head = text.slice(0, half).toWellFormed();
   const tail = text.slice(text.length - half).toWellFormed();
   return `${head} […${text.length - 2 * half} characters left out…] ${tail}`;
+}
+
+/** Some servers send empty text along with a call, others send none: the same turn. */
+function spoken({ parts }: Message): readonly Part[] {
+  const said = parts.filter((part) => part.type !== "text" || part["content"] !== "");
+  return said.length === 0 ? parts : said;
 }
 
 function headOf(message: Message, part: Part): string {

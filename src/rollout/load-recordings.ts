@@ -32,7 +32,7 @@ export async function loadRecordings(
   const trajectories = await withCandidateRules(database, agent, await loadTrajectories(database.kysely, refs));
   const conversations = [...new Set(trajectories.map((trajectory) => trajectory.conversationId))];
   const feedback = await feedbackOf(database.kysely, config.tenant, conversations);
-  const about = [...feedback].flatMap(([conversationId, items]) => items.map(({ value }) => ({ conversationId, value })));
+  const about = [...feedback].flatMap(([conversationId, items]) => items.map(({ name, value }) => ({ conversationId, name, value })));
   const others = await loadOthers(database, otherRefs);
   const functions = await loadToolFunctions(config.tools);
   return createRecordings({ trajectories, others, feedback: about, config, functions, nowMs });

@@ -6,6 +6,7 @@ import type { Trajectory } from "../trajectory/trajectory.ts";
 /** What somebody said about a conversation. `value` false, a number below 0.5, or a better answer is negative. */
 export interface ConversationFeedback {
   conversationId: string;
+  name: string;
   value: FeedbackValue;
 }
 

@@ -16,6 +16,7 @@ export interface Tables extends ErasureTables {
   run_steps: RunStepTable;
   groups: GroupTable;
   judge_results: JudgeResultTable;
+  judge_spending: JudgeSpendingTable;
   adapters: AdapterTable;
   attestations: AttestationTable;
   experiments: ExperimentTable;
@@ -170,6 +171,24 @@ interface JudgeResultTable {
   cache_key: string;
   body: Json;
   created_at_ms: number;
+}
+
+interface JudgeSpendingTable {
+  run_id: string;
+  /** What was judged: `reward` (groups) or `gate` (pairs). */
+  role: string;
+  model: string;
+  input_tokens: Generated<number>;
+  output_tokens: Generated<number>;
+  cost: Generated<number>;
+  /** Held for questions without an answer yet. A process that was killed leaves them held: what it had asked may have been paid. */
+  reserved_tokens: Generated<number>;
+  reserved_cost: Generated<number>;
+  /** Questions that were not asked because the budget was spent. */
+  refused: Generated<number>;
+  /** The budget that was in force when the last question was asked. */
+  max_tokens: number;
+  max_cost: number | null;
 }
 
 interface AdapterTable {

@@ -1,3 +1,5 @@
+import { JUDGE_METRIC } from "./judge-metrics.ts";
+
 /** Everything that Nightshift measures of itself: instruments are created from this table only, and docs/metrics.md is made from it. */
 export interface MetricDefinition {
   name: `nightshift.${string}`;
@@ -230,22 +232,6 @@ const NIGHT = {
     description: "What was older than its tenant keeps and was removed, by kind.",
     attributes: ["nightshift.kind"],
   },
-  judgeCallDuration: {
-    name: "nightshift.judge.call.duration",
-    kind: "histogram",
-    unit: "s",
-    description:
-      "Questions to an LLM judge, with their repetitions and their wait in line: `answered`, `cached`, `retryable` or `rejected`.",
-    attributes: ["gen_ai.request.model", "nightshift.outcome", "error.type"],
-    bounds: WORK_S,
-  },
-  judgeTokens: {
-    name: "nightshift.judge.tokens",
-    kind: "counter",
-    unit: "{token}",
-    description: "Tokens that judges were paid for, unusable replies included.",
-    attributes: ["gen_ai.request.model", "gen_ai.token.type"],
-  },
   trainerHeartbeatAge: {
     name: "nightshift.trainer.heartbeat.age",
     kind: "gauge",
@@ -287,4 +273,7 @@ const PROMOTION = {
 } as const satisfies Record<string, MetricDefinition>;
 
 /** In the order of the walk. */
-export const METRIC = { ...COLLECTOR, ...GATEWAY, ...NIGHT, ...PROMOTION } as const;
+export const METRIC = { ...COLLECTOR, ...GATEWAY, ...NIGHT, ...JUDGE_METRIC, ...PROMOTION } as const satisfies Record<
+  string,
+  MetricDefinition
+>;

@@ -2,10 +2,9 @@ import type { Kysely } from "kysely";
 import type { ArtifactStore, Digest } from "../artifact/artifact-store.ts";
 import { digestOf } from "../artifact/digest.ts";
 import type { AgentConfig } from "../config.ts";
-import type { NightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import type { Judge, JudgeResult } from "../reward/judge.ts";
-import { groupSignal } from "../reward/signal.ts";
+import type { RewardCheck } from "../reward/independent/check-module.ts";
+import type { Judge, JudgeResult, ScoreOptions } from "../reward/judge.ts";
 import { encodeGroup } from "../rollout/encode-group.ts";
 import type { TrajectoryGroup } from "../rollout/group.ts";
 import { sourcesOfGroup } from "../rollout/sources.ts";
@@ -13,27 +12,16 @@ import type { Scenario } from "../scenario/scenario.ts";
 import type { Database } from "../store/database.ts";
 import { anyErased, holdErasures } from "../store/erased-sources.ts";
 import type { Tables } from "../store/tables.ts";
-
-/** What is kept of a judged group beside its body: enough for the funnel, the batch and the page. */
-export interface GroupSummary {
-  rewards: (number | null)[];
-  explanations: (string | null)[];
-  judge: { driver: string; model: string; rubricVersion: string; inputTokens: number; outputTokens: number; cached: boolean } | null;
-  /** `kept`, or why the group does not train. */
-  verdict: string;
-  mean: number | null;
-  deviation: number | null;
-  members: number;
-  masked: Record<string, number>;
-  weight: number;
-  callsByRung: Record<string, number>;
-  simulatedShare: number;
-}
+import { readSummary, summarise, type GroupSummary, type Recorded } from "./group-summary.ts";
 
 export interface IterationDeps {
   database: Database;
   artifacts: ArtifactStore;
   judge: Judge;
+  /** What is weighed in beside the judge; null where nothing is configured. */
+  rewardCheck: RewardCheck | null;
+  /** What production did in a scenario; null where it is gone. */
+  recordedOf: (scenario: { scenarioId: string }) => Recorded | null;
   log: Logger;
   now: () => number;
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -48,18 +36,30 @@ const JUDGE_ATTEMPTS = 5;
  * Resolves when all have an end; a judge that stays down leaves `judge_unavailable` groups, never a zero.
  */
 export async function runIteration(
-  options: { runId: string; iteration: number; scenarios: readonly Scenario[]; config: AgentConfig; signal: AbortSignal },
+  options: {
+    runId: string;
+    iteration: number;
+    scenarios: readonly Scenario[];
+    config: AgentConfig;
+    /** The judge's own repeat deviation, as far as it is known. */
+    judgeDeviation: number;
+    signal: AbortSignal;
+  },
   deps: IterationDeps,
 ): Promise<void> {
+  const { config, judgeDeviation, signal } = options;
   const done = new Set((await loadGroups(deps.database, options.runId, options.iteration)).map((group) => group.scenarioId));
   const waiting = options.scenarios.filter((scenario) => !done.has(scenario.id));
   // A lane per group in flight: rollouts inside a group run together, so a few groups fill the policy server.
-  const lanes = Math.max(1, Math.ceil(options.config.replay.concurrency / options.config.night.groupSize));
+  const lanes = Math.max(1, Math.ceil(config.replay.concurrency / config.night.groupSize));
   const lane = async (): Promise<void> => {
     for (let scenario = waiting.shift(); scenario !== undefined; scenario = waiting.shift()) {
-      const group = await deps.rollOut(scenario, options.signal);
-      const result = await judgeWithPatience(group, options.signal, deps);
-      await saveGroup(group, summarise(group, result, options.config), deps);
+      const group = await deps.rollOut(scenario, signal);
+      const recorded = deps.recordedOf(group);
+      const anchor = config.judge?.anchor === true ? (recorded?.attempt ?? null) : null;
+      const result = await judgeWithPatience(group, { signal, anchor }, deps);
+      const summary = summarise(group, result, { config, judgeDeviation, check: deps.rewardCheck, recorded });
+      await saveGroup(group, summary, deps);
     }
   };
   await Promise.all(Array.from({ length: lanes }, lane));
@@ -85,16 +85,21 @@ export async function loadGroups(database: Database, runId: string, iteration?: 
     iteration: row.iteration,
     scenarioId: row.scenario_id,
     bodyDigest: row.body_digest as Digest,
-    summary: row.summary as unknown as GroupSummary,
+    summary: readSummary(row.summary),
   }));
 }
 
-async function judgeWithPatience(group: TrajectoryGroup, signal: AbortSignal, deps: IterationDeps): Promise<JudgeResult> {
+/** Asks a judge that is away again after a while, a few times. Resolves to what it said last. Rejects only when `signal` aborts, or the database is away. */
+export async function judgeWithPatience(
+  group: TrajectoryGroup,
+  options: ScoreOptions & { signal: AbortSignal },
+  deps: Pick<IterationDeps, "judge" | "log" | "sleep">,
+): Promise<JudgeResult> {
   for (let attempt = 1; ; attempt += 1) {
-    const result = await deps.judge.score(group, { signal });
+    const result = await deps.judge.score(group, options);
     if (result.status !== "retryable" || attempt === JUDGE_ATTEMPTS) return result;
     deps.log.warn({ group_id: group.groupId, code: result.error.code, attempt }, "judge gave no result, waiting");
-    await deps.sleep(result.retryAfterMs, signal);
+    await deps.sleep(result.retryAfterMs, options.signal);
   }
 }
 
@@ -137,50 +142,4 @@ async function saveGroup(group: TrajectoryGroup, summary: GroupSummary, deps: It
     }));
   if (isKept) return;
   deps.log.info({ group_id: group.groupId, run_id: group.runId }, "group left out: a subject in it was erased");
-}
-
-function summarise(group: TrajectoryGroup, result: JudgeResult, config: AgentConfig): GroupSummary {
-  const rewards = result.status === "scored" ? [...result.rewards] : group.members.map(() => null);
-  const scored = rewards.filter((reward) => reward !== null);
-  const mean = scored.length === 0 ? null : scored.reduce((sum, reward) => sum + reward, 0) / scored.length;
-  const deviation = mean === null ? null : Math.sqrt(scored.reduce((sum, reward) => sum + (reward - mean) ** 2, 0) / scored.length);
-  return {
-    rewards,
-    explanations: result.status === "scored" ? [...result.explanations] : group.members.map(() => null),
-    judge: result.status === "scored" ? judgeOf(result) : null,
-    verdict: verdictOf(group, result, rewards, config),
-    mean,
-    deviation,
-    members: group.members.length,
-    masked: countMasked(group),
-    weight: group.fidelity.weight,
-    callsByRung: { ...group.fidelity.callsByRung },
-    simulatedShare: group.fidelity.simulatedShare,
-  };
-}
-
-function judgeOf(result: Extract<JudgeResult, { status: "scored" }>): GroupSummary["judge"] {
-  const { driver, model, rubricVersion, inputTokens, outputTokens, cached } = result.provenance;
-  return { driver, model, rubricVersion, inputTokens, outputTokens, cached };
-}
-
-/** Replay's word comes first, then the judge's, then the spread rule's. */
-function verdictOf(group: TrajectoryGroup, result: JudgeResult, rewards: readonly (number | null)[], config: AgentConfig): string {
-  if (group.fidelity.decision === "drop") return "replay_dropped";
-  if (result.status === "no_signal") return result.reason;
-  if (result.status !== "scored") return unavailable(result.error);
-  const signal = groupSignal(group, rewards, { minSpread: config.night.minSpread, judgeDeviation: config.night.judgeDeviation });
-  return signal.keep ? "kept" : signal.reason;
-}
-
-function unavailable(error: NightshiftError): string {
-  return error.retryable ? "judge_unavailable" : error.code;
-}
-
-function countMasked(group: TrajectoryGroup): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const { end } of group.members) {
-    if (end.status === "masked") counts[end.cause] = (counts[end.cause] ?? 0) + 1;
-  }
-  return counts;
 }

@@ -2,6 +2,7 @@ import type { ArtifactStore, Digest } from "../artifact/artifact-store.ts";
 import type { SigningKey } from "../artifact/signing-key.ts";
 import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
+import type { RewardCheck } from "../reward/independent/check-module.ts";
 import type { Judge } from "../reward/judge.ts";
 import type { RecordingPins } from "../rollout/load-recordings.ts";
 import type { GroupPlan } from "../rollout/plan.ts";
@@ -31,6 +32,10 @@ export interface NightDeps {
   jobRunner: JobRunner;
   runs: RunStore;
   judge: Judge;
+  /** The judge's own repeat deviation by its calibration; null where it has none. */
+  judgeDeviation: () => Promise<number | null>;
+  /** The operator's check of attempts; null where none is configured. */
+  rewardCheck: RewardCheck | null;
   fleet: Fleet;
   key: SigningKey;
   /** Captured conversations of the agent as of `nowMs`; with `pins`, exactly those versions. */

@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { AgentConfig } from "../config.ts";
 import { createLimiter } from "../limiter.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
 import type { Recordings } from "../rollout/recordings.ts";
@@ -8,9 +9,14 @@ import { selectScenarios } from "../scenario/select.ts";
 import type { Database } from "../store/database.ts";
 import { anyErased, holdErasures } from "../store/erased-sources.ts";
 import { storableJson } from "../store/storable.ts";
+import { createCounter } from "../telemetry/instruments.ts";
+import { METRIC } from "../telemetry/metrics.ts";
+import type { Recorded } from "./group-summary.ts";
 import { loadGroups, runIteration, type StoredGroup } from "./iteration.ts";
+import { dropNoise, judgeNoise } from "./judge-noise.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { wholeNight, type Policy } from "./night-start.ts";
+import { recordedConversations } from "./recorded.ts";
 import { scenarioHistory } from "./scenario-history.ts";
 
 /** One iteration's groups, judged. Durable steps `scenarios-k` and `groups-k`, and every group by itself. */
@@ -29,11 +35,13 @@ export async function rollOutAndJudge(
   const scenarios = await loadScenarios(deps.database, runId, scenarioIds);
   await deps.runs.step(runId, `groups-${iteration}`, async () => {
     const limiter = createLimiter(config.replay.concurrency);
+    const judging = { ...deps, sleep: pause, recordedOf: recordedOf(scenarios, recordings, config) };
+    const known = iteration === 1 ? null : await judgeNoise(options, judging, judging);
+    const judgeDeviation = known?.deviation ?? config.night.judgeDeviation;
     await runIteration(
-      { runId, iteration, scenarios, config, signal },
+      { runId, iteration, scenarios, config, judgeDeviation, signal },
       {
-        ...deps,
-        sleep: (ms, aborted) => sleep(ms, undefined, { signal: aborted }),
+        ...judging,
         rollOut: (scenario) =>
           rolloutPatiently(
             {
@@ -56,9 +64,35 @@ export async function rollOutAndJudge(
           ),
       },
     );
-    return tally(await loadGroups(deps.database, runId, iteration));
+    const { deviation } = known ?? (await judgeNoise(options, judging, judging));
+    await dropNoise(deps.database, { runId, iteration }, { minSpread: config.night.minSpread, judgeDeviation: deviation });
+    const tallied = tally(await loadGroups(deps.database, runId, iteration));
+    countGroups(options.agent, tallied.verdicts);
+    return tallied;
   });
   return loadGroups(deps.database, runId, iteration);
+}
+
+const pause = (ms: number, signal: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
+
+/** By a group, which names its scenario only. Nothing is looked up where nothing is to be compared with it. */
+function recordedOf(
+  scenarios: readonly Scenario[],
+  recordings: Recordings,
+  { judge, reward }: AgentConfig,
+): (group: { scenarioId: string }) => Recorded | null {
+  if (judge?.anchor !== true && reward.feedback === undefined) return () => null;
+  const byScenario = new Map(scenarios.map((scenario) => [scenario.id, scenario]));
+  const recorded = recordedConversations(recordings, reward.feedback);
+  return ({ scenarioId }) => {
+    const scenario = byScenario.get(scenarioId);
+    return scenario === undefined ? null : recorded(scenario);
+  };
+}
+
+function countGroups(agent: string, verdicts: Readonly<Record<string, number>>): void {
+  const judged = createCounter(METRIC.judgedGroups);
+  for (const [verdict, groups] of Object.entries(verdicts)) judged.add(groups, { "nightshift.agent": agent, "nightshift.reason": verdict });
 }
 
 /**

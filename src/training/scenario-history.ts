@@ -1,6 +1,6 @@
 import type { GroupHistory } from "../scenario/rank.ts";
 import type { Database } from "../store/database.ts";
-import type { GroupSummary } from "./iteration.ts";
+import type { GroupSummary } from "./group-summary.ts";
 
 /** How far back a group still says something about its scenario. */
 const MAX_GROUPS = 5_000;

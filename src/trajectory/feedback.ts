@@ -17,7 +17,7 @@ export type FeedbackValue = boolean | number | string | Demonstration;
 
 /**
  * What somebody or something said about a conversation, a trace, a span (`trace id/span id`), a model's response or a subject (the customer's key, as spans
- * carry it). It selects and calibrates; nothing makes a reward of it.
+ * carry it). It selects and calibrates, and may bound the reward of attempts that are the same (`reward.feedback`).
  */
 export interface Feedback {
   tenant: string;

@@ -20,7 +20,7 @@ afterAll(async () => {
   await database.close();
 });
 beforeEach(async () => {
-  for (const table of ["feedback", "run_steps", "groups", "runs", "routes", "experiments"] as const) {
+  for (const table of ["feedback", "run_steps", "judge_spending", "groups", "runs", "routes", "experiments"] as const) {
     await database.kysely.deleteFrom(table).execute();
   }
 });
@@ -97,13 +97,26 @@ describe("runs", () => {
         group("e", 2, "identical_members", null),
       ])
       .execute();
+    await database.kysely
+      .insertInto("judge_spending")
+      .values({ run_id: runId, role: "reward", model: "j", input_tokens: 7, output_tokens: 1, max_tokens: 8, max_cost: null, refused: 3 })
+      .execute();
     const { body } = await world.get(`/v1/runs/${runId}`);
+    expect(body.judgeSpending).toEqual([
+      {
+        ...{ role: "reward", model: "j", inputTokens: 7, outputTokens: 1, cost: 0, reservedTokens: 0, reservedCost: 0 },
+        ...{ maxTokens: 8, maxCost: null, refused: 3 },
+      },
+    ]);
     expect(body.steps).toMatchObject([{ step: "select", output: { trajectories: 3, trainScenarios: 2 } }]);
     expect(body.gatePairs).toEqual({ begun: 1, finished: 1 });
     expect(body.iterations).toEqual([
       { iteration: 1, groups: 4, kept: 2, dropped: { equal_rewards: 1, judge_unavailable: 1 }, meanReward: expect.closeTo(0.7, 10) },
       { iteration: 2, groups: 1, kept: 0, dropped: { identical_members: 1 }, meanReward: null },
     ]);
+    // What an older version stored lacks what it did not know.
+    const { groups } = (await world.get(`/v1/groups?run=${runId}`)).body as { groups: { summary: object }[] };
+    expect(groups[0]?.summary).toMatchObject({ verdict: "kept", judge: null, spreads: [], anchorReward: null, independent: null });
   });
 });
 

@@ -49,6 +49,38 @@ export function describeJudge(name: string, open: () => Promise<Judge>): void {
       expect(await judge.score(group("g", [one(), one(), masked]))).toEqual({ status: "no_signal", reason: "identical_members" });
     });
 
+    test("says how often it asked, what it cost, and how far its passes were apart where there were more", async () => {
+      const judge = await open();
+      for (const made of [refundGroup(), statusGroup()]) {
+        const result = await judge.score(made);
+        if (result.status !== "scored") throw new Error(result.status);
+        const { passes, elided, cached } = result.provenance;
+        expect([passes >= 1, typeof elided, typeof cached]).toEqual([true, "boolean", "boolean"]);
+        expect(result.spreads).toHaveLength(made.members.length);
+        for (const [index, spread] of result.spreads.entries()) {
+          expect(spread === null).toBe(passes === 1 || result.rewards[index] === null);
+        }
+      }
+    });
+
+    test("an anchor has a score of its own, and changes neither the number nor the places of the members'", async () => {
+      const judge = await open();
+      const made = { ...refundGroup(), groupId: "anchored" };
+      const [best] = made.members;
+      if (best === undefined) throw new Error("a first member");
+      const other = await judge.score(made, { anchor: rollout(messagesOf([{ say: "No idea." }], "I want my money back.")) });
+      if (other.status !== "scored") throw new Error(other.status);
+      expect(other.rewards).toHaveLength(5);
+      expect(other.rewards[4]).toBeNull();
+      expect(other.anchor?.reward).toBeGreaterThanOrEqual(0);
+      const same = await judge.score(made, { anchor: best });
+      if (same.status !== "scored") throw new Error(same.status);
+      expect(same.anchor?.reward).toBe(same.rewards[0]);
+      expect(await judge.score(made)).toMatchObject({ anchor: null });
+      const alone = group("alone", [best]);
+      expect(await judge.score(alone, { anchor: rollout(messagesOf([], "Hi")) })).toMatchObject({ status: "no_signal" });
+    });
+
     test("rejects when it is aborted", async () => {
       const judge = await open();
       const signal = AbortSignal.abort(new Error("stop"));

@@ -168,12 +168,12 @@ describe("selectScenarios", () => {
     const failed = conversation(b, [notFound("Z9")], { startMs: nowMs - 10 * HOUR, says: "where is order A17" });
     const trajectories = [contact(a), failed, contact(c), contact(d, { startMs: nowMs - 300 * HOUR })];
     const tapes = trajectories.map((one) => tapeOf(one, { profiles: new Map(), split: "train" }));
-    const { train } = select(trajectories, { tapes, feedback: [{ conversationId: d, value: false }] });
+    const { train } = select(trajectories, { tapes, feedback: [{ conversationId: d, name: "thumbs", value: false }] });
     expect(train.map(({ conversationId }) => conversationId).slice(0, 2)).toEqual([d, b]);
     const solved = new Map(
       train.filter(({ conversationId }) => conversationId === d).map(({ id }) => [id, { spread: 0, meanReward: 0.9 }]),
     );
-    const again = select(trajectories, { tapes, feedback: [{ conversationId: d, value: false }], history: solved });
+    const again = select(trajectories, { tapes, feedback: [{ conversationId: d, name: "thumbs", value: false }], history: solved });
     expect(again.train.map(({ conversationId }) => conversationId)[0]).toBe(b);
   });
 

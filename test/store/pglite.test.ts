@@ -26,7 +26,7 @@ describe("migrations", () => {
   test("step by step back removes every table, forward again restores them", async () => {
     const tables = async () => (await database.kysely.introspection.getTables()).map(({ name }) => name).toSorted();
     const before = await tables();
-    expect(before).toHaveLength(30);
+    expect(before).toHaveLength(31);
     const undone: string[] = [];
     for (let name = await migrateBack(database.kysely); name !== null; name = await migrateBack(database.kysely)) undone.push(name);
     expect(undone.at(-1)).toBe("0001-initial");
@@ -88,7 +88,7 @@ describe("migrations", () => {
     const sources = await db.selectFrom("object_sources").select("source").where("digest", "=", "sha256:g").orderBy("source").execute();
     expect(sources.map(({ source }) => source)).toEqual(["s4", "t"]);
     expect(await db.selectFrom("judge_results").selectAll().execute()).toEqual([]);
-    await migrateBack(db);
+    while ((await migrateBack(db)) !== "0004-erasure-reach");
     const back = await sql<{ version: number }>`select version from trajectory_media order by version`.execute(db);
     expect(back.rows).toEqual([{ version: 1 }, { version: 1 }, { version: 2 }]);
     await database.migrate();

@@ -39,6 +39,8 @@ afterAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
+const SCORES = { rewards: [0, 0.5, 1], spreads: [null, null, null], explanations: ["", "", ""], anchor: null };
+
 /** A whole night on real rows, objects and files; policy, judge and trainer do at once what they are told. `on` is called at each of these moments. */
 async function night(
   runId: string,
@@ -63,8 +65,10 @@ async function night(
     },
     recordings: (asked) => loadRecordings(database, { agent: "shop", config, ...asked }),
     judge: {
-      score: () => Promise.resolve({ status: "scored", rewards: [0, 0.5, 1], explanations: ["", "", ""], provenance: {} } as never),
+      score: () => Promise.resolve({ status: "scored", ...SCORES, provenance: {} } as never),
     },
+    judgeDeviation: () => Promise.resolve(null),
+    rewardCheck: null,
     fleet: {
       stable: () => Promise.resolve({ name: "m", digest: "sha256:base", adapter: null }),
       ensureServed: () => Promise.resolve(),

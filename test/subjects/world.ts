@@ -232,11 +232,13 @@ async function playGroup(
   };
   await saveScenarios(deps, runId, [scenario as never]);
   await runIteration(
-    { runId, iteration, scenarios: [scenario as never], config: agent, signal: new AbortController().signal },
+    { runId, iteration, scenarios: [scenario as never], config: agent, judgeDeviation: 0, signal: new AbortController().signal },
     {
       ...deps,
       sleep: () => Promise.resolve(),
       rollOut: () => Promise.resolve(made),
+      rewardCheck: null,
+      recordedOf: () => null,
       judge: {
         async score(judged) {
           const sources = sourcesOfGroup(judged);
@@ -251,7 +253,8 @@ async function playGroup(
             outputTokens: 1,
             cached: false,
           };
-          return { status: "scored", rewards: [0, 0.5, 1], explanations: [says, says, says], provenance } as never;
+          const scores = { rewards: [0, 0.5, 1], spreads: [null, null, null], explanations: [says, says, says], anchor: null };
+          return { status: "scored", ...scores, provenance } as never;
         },
       },
     },

@@ -9,7 +9,6 @@ import { startLoop } from "../../src/app/loop.ts";
 import { parseConfig } from "../../src/config.ts";
 import { nightshiftError } from "../../src/errors.ts";
 import { silentLog } from "../../src/log.ts";
-import { createRulerJudge } from "../../src/reward/judge-ruler.ts";
 import type { Database } from "../../src/store/database.ts";
 import { SCOPE } from "../../src/telemetry.ts";
 import { METRIC, METRIC_ATTRIBUTE, type MetricDefinition } from "../../src/telemetry/metrics.ts";
@@ -18,13 +17,11 @@ import { awaitAdapter } from "../../src/training/trainer-output.ts";
 import { createInlineTransport } from "../../src/transport/inline.ts";
 import { protobuf, spanJson, traceRequest } from "../fixtures/otlp/build.ts";
 import { canaryWorld } from "../promotion/canary-world.ts";
-import { refundGroup } from "../reward/groups.ts";
-import { honestScores, startJudgeServer } from "../reward/judge-server.ts";
 import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../serving/fake-upstream.ts";
 import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
-import { adapterAgent, measureElection, measureKafka, measureRefused, measureUpkeep, slowTrainer, UP } from "./parts.ts";
+import { adapterAgent, measureElection, measureJudge, measureKafka, measureRefused, measureUpkeep, slowTrainer, UP } from "./parts.ts";
 
 // Before anything else: components create their instruments when they are created.
 const meter = meterInMemory();
@@ -222,15 +219,8 @@ test("night: steps by kind, the outcome once, and the loops that drive it", asyn
   expect(nights[1]).toMatchObject({ attributes: { "nightshift.loop": "night" } });
 });
 
-test("judge: calls by how they ended, and the tokens that were paid for", async () => {
-  const replies = ["no JSON at all"];
-  const server = await startJudgeServer((request) => ({ text: replies.shift() ?? JSON.stringify({ scores: honestScores(request) }) }));
-  const judge = createRulerJudge(
-    { driver: "ruler", baseUrl: server.url, model: "judge", timeoutMs: 5_000, concurrency: 4, maxTokensPerRun: 300 },
-    { database, log, now: () => 0, env: {} },
-  );
-  for (const group of [refundGroup(), refundGroup()]) await judge.score(group);
-  await server.close();
+test("judge: calls by how they ended, what was paid for, and groups by what came of them", async () => {
+  await measureJudge({ database, directory });
   const model = { "gen_ai.request.model": "judge" };
   expect(await meter.points("nightshift.judge.call.duration")).toEqual([
     { attributes: { ...model, "nightshift.outcome": "answered" }, value: 1 },
@@ -239,6 +229,14 @@ test("judge: calls by how they ended, and the tokens that were paid for", async 
   expect(await meter.points("nightshift.judge.tokens")).toEqual([
     { attributes: { ...model, "gen_ai.token.type": "input" }, value: 200 },
     { attributes: { ...model, "gen_ai.token.type": "output" }, value: 20 },
+  ]);
+  // 200 × 2 + 20 × 10 millionths.
+  expect(await meter.points("nightshift.judge.cost")).toEqual([{ attributes: model, value: expect.closeTo(0.0006, 12) }]);
+  expect(await meter.points("nightshift.judge.unusable_replies")).toEqual([{ attributes: model, value: 1 }]);
+  const agent = { "nightshift.agent": "shop" };
+  expect(await meter.points("nightshift.judged.groups")).toEqual([
+    { attributes: { ...agent, "nightshift.reason": "kept" }, value: 2 },
+    { attributes: { ...agent, "nightshift.reason": "judge_budget_spent" }, value: 1 },
   ]);
 });
 

@@ -1,3 +1,9 @@
+import { createRulerJudge } from "../../src/reward/judge-ruler.ts";
+import { refundGroup } from "../reward/groups.ts";
+import { honestScores, startJudgeServer } from "../reward/judge-server.ts";
+import type { NightDeps, NightOptions } from "../../src/training/night-context.ts";
+import { rollOutAndJudge } from "../../src/training/night-rollouts.ts";
+import { createRunStore } from "../../src/training/run-store.ts";
 import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -131,4 +137,40 @@ export async function measureRefused(deps: { database: Database; artifacts: Arti
   const body = protobuf(traceRequest([spanJson({ attributes: { "user.id": "anna" } })]));
   await transport.publish({ tenant: "default", signal: "traces", body, encoding: "identity", redacted: true, receivedAtMs: 1 });
   await capture.close();
+}
+
+/** An iteration whose three groups are judged already, two of them kept. */
+async function measureJudged({ database, directory }: { database: Database; directory: string }): Promise<void> {
+  const runs = createRunStore(database, () => 0);
+  await runs.create({ id: "judged", tenant: "t", agent: "judged-shop", plan: {}, nowMs: 0 });
+  await runs.step("judged", "scenarios-1", () => Promise.resolve({ scenarioIds: [] }));
+  const row = { run_id: "judged", iteration: 1, scenario_id: "s", body_digest: "sha256:g" };
+  for (const [id, verdict] of Object.entries({ g1: "kept", g2: "kept", g3: "judge_budget_spent" })) {
+    const summary = JSON.stringify({ verdict, rewards: [], judge: null, mean: null, deviation: 0.2 });
+    await database.kysely
+      .insertInto("groups")
+      .values({ ...row, id, summary })
+      .execute();
+  }
+  const config = parseConfig({ agents: { shop: { model: "m", baseModel: "b" } } }).agents["shop"];
+  const options = { runId: "judged", agent: "shop", config, runsDirectory: directory, signal: new AbortController().signal };
+  const deps = { database, runs, log: silentLog(), now: () => 0, judgeDeviation: () => Promise.resolve(null), rewardCheck: null };
+  const at = { iteration: 1, policy: { name: "m", digest: "d" }, recordings: {}, startedAtMs: 0 };
+  await rollOutAndJudge(options as NightOptions, deps as unknown as NightDeps, at as never);
+}
+
+/** A question whose first reply is unusable, the same once more from the cache, and an iteration of judged groups. */
+export async function measureJudge(deps: { database: Database; directory: string }): Promise<void> {
+  const replies = ["no JSON at all"];
+  const server = await startJudgeServer((request) => ({ text: replies.shift() ?? JSON.stringify({ scores: honestScores(request) }) }));
+  const judge = createRulerJudge(
+    {
+      ...{ driver: "ruler", baseUrl: server.url, model: "judge", timeoutMs: 5_000, concurrency: 4, maxTokensPerRun: 10_000 },
+      ...{ inputPricePerMillion: 2, outputPricePerMillion: 10 },
+    },
+    { database: deps.database, log: silentLog(), now: () => 0, env: {} },
+  );
+  for (const group of [refundGroup(), refundGroup()]) await judge.score(group);
+  await server.close();
+  await measureJudged(deps);
 }

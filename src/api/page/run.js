@@ -25,10 +25,25 @@ export function runView({ run }, nowMs) {
       ["selection", took(run, "select", nowMs)],
       ["preparation", took(run, "prepare", nowMs)],
       ["gate", run.gatePairs.begun === 0 ? null : `${run.gatePairs.finished} of ${run.gatePairs.begun} pairs played`],
+      ["judge's deviation from itself", noise(run)],
+      ...run.judgeSpending.map((spending) => [spending.role === "gate" ? "gate's judge" : "judge", spent(spending)]),
       ["trainer", run.trainer === null ? null : `${words(run.trainer.phase)}, iteration ${run.trainer.iteration}`],
       ["run", run.id],
     ]),
   ];
+}
+
+function noise(run) {
+  const output = run.steps.find(({ step }) => step === "noise")?.output ?? null;
+  if (output === null) return null;
+  const how = { rejudged: `${output.groups} groups judged again`, calibration: "by its calibration", config: "as configured" };
+  return `${output.deviation.toFixed(3)}, ${how[output.source]}`;
+}
+
+function spent({ inputTokens, outputTokens, reservedTokens, maxTokens, cost, reservedCost, maxCost, refused }) {
+  const tokens = `${(inputTokens + outputTokens + reservedTokens).toLocaleString()} of ${maxTokens.toLocaleString()} tokens`;
+  const money = maxCost === null ? "" : `, ${(cost + reservedCost).toFixed(2)} of ${maxCost} in money`;
+  return `${tokens}${money}${refused === 0 ? "" : `; budget spent, ${refused} questions not asked`}`;
 }
 
 function phase(run) {
@@ -40,6 +55,7 @@ function phase(run) {
     prepare: "preparing",
     scenarios: "choosing scenarios",
     groups: "rolling out and judging",
+    noise: "judging a few groups again",
     batch: "writing the batch",
     train: "training",
   }[name];

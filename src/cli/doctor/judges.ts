@@ -1,7 +1,8 @@
 import OpenAI, { APIConnectionError, APIError } from "openai";
 import type { Config } from "../../config.ts";
 import { NightshiftError } from "../../errors.ts";
-import { readJudgeKey, type LlmJudgeConfig } from "../../reward/judge-client.ts";
+import type { LlmJudgeConfig } from "../../config-judge.ts";
+import { readJudgeKey } from "../../reward/client/key.ts";
 import type { CliContext } from "../context.ts";
 import { bad, ok, warn, type Finding } from "./finding.ts";
 

@@ -84,7 +84,13 @@ export async function openStand(options: {
       const judge = night.judge?.driver === "scripted" ? createScriptedJudge(await loadScriptedModule(night.judge.module)) : null;
       if (judge === null) throw new Error("the bench is judged by a script");
       const deps: NightDeps = {
-        ...{ ...shared, judge, jobRunner: createLocalJobRunner({ python, trainerDirectory: trainerDirectory() }, { log }) },
+        ...{
+          ...shared,
+          judge,
+          judgeDeviation: () => Promise.resolve(null),
+          rewardCheck: null,
+          jobRunner: createLocalJobRunner({ python, trainerDirectory: trainerDirectory() }, { log }),
+        },
         recordings: ({ nowMs }) => Promise.resolve(createRecordings({ trajectories, feedback: [], config: night, nowMs })),
         fleet: {
           ...{ policyServer, baseDigest, ensureServed, release: () => undefined },

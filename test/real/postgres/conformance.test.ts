@@ -27,7 +27,13 @@ describe("migrations", () => {
     await Promise.all(starters.map((database) => database.migrate()));
     const [first] = starters as [Database];
     const applied = await sql<{ name: string }>`select name from kysely_migration`.execute(first.kysely);
-    expect(applied.rows.map(({ name }) => name)).toEqual(["0001-initial", "0002-subjects", "0003-trajectory-media", "0004-erasure-reach"]);
+    expect(applied.rows.map(({ name }) => name)).toEqual([
+      "0001-initial",
+      "0002-subjects",
+      "0003-trajectory-media",
+      "0004-erasure-reach",
+      "0005-judge-spending",
+    ]);
     await sql`insert into kysely_migration (name, timestamp) values ('0999-future', 'then')`.execute(first.kysely);
     const refusals = await Promise.allSettled(starters.map((database) => database.migrate()));
     expect(refusals.map((result) => (result.status === "rejected" ? (result.reason as { code: string }).code : "migrated"))).toEqual(
