@@ -5,6 +5,7 @@ import { createExperimentStore, type Experiment } from "../promotion/experiment-
 import { iterationsOf } from "./iterations.ts";
 import { candidateWeight, isLive } from "../promotion/promotion.ts";
 import { funnelOf } from "../trajectory/funnel.ts";
+import { replayOfSteps } from "../training/night-fidelity.ts";
 import { lastRetention } from "../training/retention.ts";
 import { readTrainerStatus } from "../training/trainer-output.ts";
 import { join } from "node:path";
@@ -24,6 +25,7 @@ export async function runView(run: Run, deps: ApiDeps) {
     ...run,
     steps: steps.filter(({ step }) => !step.startsWith("gate-")).map(withoutBulk),
     iterations: await iterationsOf(deps.database, run.id),
+    replay: replayOfSteps(steps),
     gatePairs: { begun: pairs.length, finished: pairs.filter(({ finishedAtMs }) => finishedAtMs !== null).length },
     trainer,
   };

@@ -28,6 +28,8 @@ export interface GroupSummary {
   weight: number;
   callsByRung: Record<string, number>;
   simulatedShare: number;
+  /** Sampled tokens of the unmasked members. Missing in groups from before they were counted. */
+  completionTokens?: number;
 }
 
 export interface IterationDeps {
@@ -156,6 +158,7 @@ function summarise(group: TrajectoryGroup, result: JudgeResult, config: AgentCon
     weight: group.fidelity.weight,
     callsByRung: { ...group.fidelity.callsByRung },
     simulatedShare: group.fidelity.simulatedShare,
+    completionTokens: completionTokensOf(group),
   };
 }
 
@@ -167,6 +170,7 @@ function judgeOf(result: Extract<JudgeResult, { status: "scored" }>): GroupSumma
 /** Replay's word comes first, then the judge's, then the spread rule's. */
 function verdictOf(group: TrajectoryGroup, result: JudgeResult, rewards: readonly (number | null)[], config: AgentConfig): string {
   if (group.fidelity.decision === "drop") return "replay_dropped";
+  if (group.fidelity.decision === "step-only") return "replay_step_only";
   if (result.status === "no_signal") return result.reason;
   if (result.status !== "scored") return unavailable(result.error);
   const signal = groupSignal(group, rewards, { minSpread: config.night.minSpread, judgeDeviation: config.night.judgeDeviation });
@@ -175,6 +179,11 @@ function verdictOf(group: TrajectoryGroup, result: JudgeResult, rewards: readonl
 
 function unavailable(error: NightshiftError): string {
   return error.retryable ? "judge_unavailable" : error.code;
+}
+
+function completionTokensOf({ members }: TrajectoryGroup): number {
+  const calls = members.filter(({ end }) => end.status !== "masked").flatMap((member) => member.calls);
+  return calls.reduce((sum, call) => sum + call.completionTokenIds.length, 0);
 }
 
 function countMasked(group: TrajectoryGroup): Record<string, number> {

@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createLimiter } from "../limiter.ts";
+import type { Trust } from "../rollout/cascade/trust.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";
@@ -17,10 +18,10 @@ import { scenarioHistory } from "./scenario-history.ts";
 export async function rollOutAndJudge(
   options: NightOptions,
   deps: NightDeps,
-  at: { iteration: number; policy: Policy; recordings: Recordings; startedAtMs: number },
+  at: { iteration: number; policy: Policy; recordings: Recordings; trust: Trust; startedAtMs: number },
 ): Promise<StoredGroup[]> {
   const { runId, config, signal } = options;
-  const { iteration, policy, recordings } = at;
+  const { iteration, policy, recordings, trust } = at;
   const { scenarioIds } = await deps.runs.step(runId, `scenarios-${iteration}`, async () => {
     const chosen = await chooseScenarios(options, deps, at);
     await saveScenarios(deps, runId, chosen);
@@ -38,7 +39,7 @@ export async function rollOutAndJudge(
           rolloutPatiently(
             {
               scenario,
-              cascade: recordings.cascade("train"),
+              cascade: recordings.cascade("train", trust),
               policyServer: deps.fleet.policyServer,
               model: policy.name,
               adapterDigest: policy.digest,

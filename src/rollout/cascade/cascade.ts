@@ -10,6 +10,7 @@ import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
 import { sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
+import { UNMEASURED, type Trust } from "./trust.ts";
 import { answerWrite, learnWrites, type WriteModel } from "./write-model.ts";
 
 /** One tool answer; `result` is null at R7, where nothing honest can be said. */
@@ -41,8 +42,8 @@ export interface Cascade {
   advance(overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay;
 }
 
-/** The cascade over one pool. */
-export function createCascade(pool: TapePool, tapeIds: readonly string[]): Cascade {
+/** The cascade over one pool. `trust` says how confident its answers are, and which tools a rung does not answer. */
+export function createCascade(pool: TapePool, tapeIds: readonly string[], trust: Trust = UNMEASURED): Cascade {
   const schemas = createToolSchemas();
   const models = new Map<string, WriteModel>();
   const derivations = checkDerivations(pool, tapeIds);
@@ -60,8 +61,11 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[]): Casca
       return prepareCall(knowing, definition === undefined ? null : schemas.of(definition), tool, rawArguments);
     },
     answer(situation, call, { seed, turn }) {
-      const answer = climb(situation, call, turn, { derivations, modelOf, seed });
-      return answer.result === null ? answer : { ...answer, result: call.names.toConversation(answer.result) };
+      const answer = climb(situation, call, turn, { derivations, modelOf, trust, seed });
+      if (answer.result === null) return answer;
+      const isOwn = answer.servedFrom?.tape === situation.start.tapeId;
+      const confidence = isOwn ? answer.confidence : trust.confidenceOf(call.tool, answer.rung, answer.confidence);
+      return { ...answer, confidence, result: call.names.toConversation(answer.result) };
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
   };
@@ -70,6 +74,7 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[]): Casca
 interface Learned {
   derivations: DerivationRecord;
   modelOf: (call: PreparedCall) => WriteModel;
+  trust: Trust;
   seed: readonly (string | number)[];
 }
 
@@ -79,7 +84,7 @@ function climb(situation: Situation, call: PreparedCall, turn: string, learned: 
   if (recorded !== null) return recorded;
   const mistake = malformed(call);
   if (mistake !== null) return answeredMistake(situation, call, mistake);
-  const pooled = isStateless(call.profile) ? fromAnyTape(situation.pool, call) : fromOtherTapes(situation, call);
+  const pooled = isStateless(call.profile) ? fromAnyTape(situation.pool, call) : fromOtherTapes(situation, call, learned.trust);
   if (pooled !== null) return pooled;
   const invented = inventedKey(situation, call);
   if (invented !== null) return answeredMistake(situation, call, invented);
@@ -134,8 +139,8 @@ function fromAnyTape(pool: TapePool, call: PreparedCall): Answer | null {
 }
 
 /** R3: another tape that saw the same world, newest first. Never for writes: a write's answer carries ids of its own. */
-function fromOtherTapes(situation: Situation, call: PreparedCall): Answer | null {
-  if (mayWrite(call.profile)) return null;
+function fromOtherTapes(situation: Situation, call: PreparedCall, trust: Trust): Answer | null {
+  if (mayWrite(call.profile) || !trust.serves(call.tool, "R3")) return null;
   const seen = situation.pool.ofCall(call.callKey).find((other) => sameTool(call, other.entry) && sameWorld(situation, other));
   return seen === undefined ? null : served(seen, "R3", 0.97);
 }
@@ -143,13 +148,14 @@ function fromOtherTapes(situation: Situation, call: PreparedCall): Answer | null
 function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Answer {
   if (isStateless(call.profile)) return miss;
   if (!mayWrite(call.profile)) {
-    const derived = deriveRead(situation, call, learned.derivations);
+    const derived = learned.trust.serves(call.tool, "R4") ? deriveRead(situation, call, learned.derivations) : null;
     return derived === null ? miss : { ...miss, rung: "R4", ...derived };
   }
   // What nobody declared a write may be a read, and then an answer made up would be a fact made up.
   if (call.profile.cls !== "write" || call.profile.evidence !== "config") return miss;
   const seed = [...learned.seed, situation.start.scenarioId, call.callKey, stateOf(situation.overlay)];
-  const written = answerWrite(situation, call, learned.modelOf(call), seed);
+  const model = learned.modelOf(call);
+  const written = answerWrite(situation, call, learned.trust.serves(call.tool, "R4") ? model : { ...model, undecided: true }, seed);
   return written === null ? miss : { ...miss, ...written };
 }
 
