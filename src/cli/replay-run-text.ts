@@ -11,7 +11,11 @@ export function describeReplay({ replay }: Pick<RunView, "replay">, context: Cli
 /** One line per alarm. */
 export function alarmLines({ replay }: Pick<RunView, "replay">, context: CliContext): string[] {
   return (replay.report?.alarms ?? []).map(({ alarm, value, limit, where }) =>
-    paint("bold", `replay alarm: ${alarm.replaceAll("_", " ")} ${percent(value)} (limit ${percent(limit)}), ${oneLine(where, 60)}`, context),
+    paint(
+      "bold",
+      `replay alarm: ${alarm.replaceAll("_", " ")} ${percent(value)} (limit ${percent(limit)}), ${oneLine(where, 60)}`,
+      context,
+    ),
   );
 }
 
@@ -36,7 +40,11 @@ function measuredTable(tools: RunView["replay"]["tools"], context: CliContext): 
       served,
       wrong,
       percent(upperBound),
-      refused ? "REFUSED" : isWrite(rung) && falseSuccess.errors > 0 ? `false success ${falseSuccess.asSuccess} of ${falseSuccess.errors}` : "",
+      refused
+        ? "REFUSED"
+        : isWrite(rung) && falseSuccess.errors > 0
+          ? `false success ${falseSuccess.asSuccess} of ${falseSuccess.errors}`
+          : "",
     ]),
     ...(missed > 0 ? [[oneLine(tool, 24), "none", missed, "", "", `of ${calls} calls`]] : []),
   ]);

@@ -54,7 +54,9 @@ function lines(view: TurnView | null, indent: number, width: number, context: Cl
     ...view.calls.flatMap((call) => [
       line(`→ ${call.tool} ${call.arguments}`),
       line(`← ${call.result ?? "(no answer)"}`),
-      ...(call.answered === null ? [] : [paint("dim", `${" ".repeat(indent + 2)}${oneLine(sourceOf(call.answered), width - indent - 2)}`, context)]),
+      ...(call.answered === null
+        ? []
+        : [paint("dim", `${" ".repeat(indent + 2)}${oneLine(sourceOf(call.answered), width - indent - 2)}`, context)]),
     ]),
   ];
 }

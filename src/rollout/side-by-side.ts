@@ -71,7 +71,13 @@ function viewsOf(messages: readonly Message[], journal: readonly JournalEntry[] 
 function answerOf(entry: JournalEntry | undefined, tool: string): CallView["answered"] {
   if (entry === undefined || entry.tool !== tool) return null;
   const { rung, servedFrom, madeFrom, confidence, isError } = entry;
-  return { rung, confidence, isError, ...(servedFrom === undefined ? {} : { servedFrom }), ...(madeFrom === undefined ? {} : { madeFrom }) };
+  return {
+    rung,
+    confidence,
+    isError,
+    ...(servedFrom === undefined ? {} : { servedFrom }),
+    ...(madeFrom === undefined ? {} : { madeFrom }),
+  };
 }
 
 function differenceOf(recorded: TurnView | null, rollout: TurnView | null): TurnPair["difference"] {

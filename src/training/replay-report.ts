@@ -117,21 +117,18 @@ function maskRateOf(groups: readonly ReportedGroup[]): number {
 }
 
 function clusterShares({ groups, clusters }: ReportInput): ClusterShare[] {
-  const shares = new Map<string, ClusterShare>();
-  const add = (cluster: string, kind: "traffic" | "tokens", amount: number): void => {
-    const share = shares.get(cluster) ?? { cluster, traffic: 0, tokens: 0 };
-    share[kind] += amount;
-    shares.set(cluster, share);
-  };
-  for (const cluster of clusters.values()) add(cluster, "traffic", 1 / clusters.size);
-  const trained = groups.filter(isKept);
-  const tokens = total(trained.map(({ summary }) => summary.completionTokens ?? 0));
-  if (tokens === 0) return [];
-  for (const { scenarioId, summary } of trained) {
+  const conversations = new Map<string, number>();
+  for (const cluster of clusters.values()) conversations.set(cluster, (conversations.get(cluster) ?? 0) + 1);
+  const tokens = new Map<string, number>();
+  for (const { scenarioId, summary } of groups.filter(isKept)) {
     const cluster = clusters.get(scenarioId);
-    if (cluster !== undefined) add(cluster, "tokens", (summary.completionTokens ?? 0) / tokens);
+    if (cluster !== undefined) tokens.set(cluster, (tokens.get(cluster) ?? 0) + (summary.completionTokens ?? 0));
   }
-  return [...shares.values()].toSorted((one, other) => gapOf(other) - gapOf(one) || (one.cluster < other.cluster ? -1 : 1));
+  const allTokens = total([...tokens.values()]);
+  if (allTokens === 0) return [];
+  return [...conversations]
+    .map(([cluster, count]) => ({ cluster, traffic: count / clusters.size, tokens: (tokens.get(cluster) ?? 0) / allTokens }))
+    .toSorted((one, other) => gapOf(other) - gapOf(one) || (one.cluster < other.cluster ? -1 : 1));
 }
 
 function alarmsOf(

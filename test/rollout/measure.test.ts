@@ -91,7 +91,10 @@ describe("measureFidelity", () => {
   it("leaves out as many tapes as it may, always the same ones", () => {
     const tapes = Array.from({ length: 30 }, (_, hour) => tape(hour, lookup("A1")));
     expect(toolOf(measured(tapes, { maxTapes: 12 }), "lookup_order").calls).toBe(12);
-    const mixed = [...tapes, ...Array.from({ length: 30 }, (_, hour) => tape(hour + 30, lookup(`A${hour % 5}`, hour % 2 ? "lost" : "sent")))];
+    const mixed = [
+      ...tapes,
+      ...Array.from({ length: 30 }, (_, hour) => tape(hour + 30, lookup(`A${hour % 5}`, hour % 2 ? "lost" : "sent"))),
+    ];
     expect(measured(mixed.toReversed(), { maxTapes: 20 })).toEqual(measured(mixed, { maxTapes: 20 }));
     expect(measured(mixed, { maxTapes: 20, seed: 2 })).not.toEqual(measured(mixed, { maxTapes: 20 }));
   });
