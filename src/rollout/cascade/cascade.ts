@@ -7,7 +7,7 @@ import { checkDerivations, deriveRead, type DerivationRecord } from "./derive.ts
 import type { Rung } from "../group.ts";
 import { stateOf, withEpochs, withOccurrence, withWrite, type Overlay } from "./overlay.ts";
 import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
-import { sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
+import { inThisEra, sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
 import { UNMEASURED, type Trust } from "./trust.ts";
@@ -132,16 +132,17 @@ function fromAnyTape(pool: TapePool, call: PreparedCall): Answer | null {
   const [newest] = pool.ofCall(call.callKey).filter(({ entry }) => sameTool(call, entry));
   if (newest !== undefined) return served(newest, "R0", 1);
   const roles = Object.values(call.profile.argumentRoles);
-  const [example, ...others] = pool.ofTool(call.tool).filter(({ entry }) => !entry.isError && sameTool(call, entry));
   const meaningless = roles.length > 0 && roles.every((role) => role === "freeText" || role === "clock" || role === "nonce");
-  if (example === undefined || !meaningless || others.some(({ entry }) => entry.result !== example.entry.result)) return null;
+  if (!meaningless) return null;
+  const [example, ...others] = pool.ofTool(call.tool).filter(({ entry }) => !entry.isError && sameTool(call, entry));
+  if (example === undefined || others.some(({ entry }) => entry.result !== example.entry.result)) return null;
   return served(example, "R0", 1);
 }
 
 /** R3: another tape that saw the same world, newest first. Never for writes: a write's answer carries ids of its own. */
 function fromOtherTapes(situation: Situation, call: PreparedCall, trust: Trust): Answer | null {
   if (mayWrite(call.profile) || !trust.serves(call.tool, "R3")) return null;
-  const seen = situation.pool.ofCall(call.callKey).find((other) => sameTool(call, other.entry) && sameWorld(situation, other));
+  const seen = inThisEra(situation, call).find((other) => sameTool(call, other.entry) && sameWorld(situation, other));
   return seen === undefined ? null : served(seen, "R3", 0.97);
 }
 

@@ -11,6 +11,7 @@ export function withoutTapes(pool: TapePool, left: ReadonlySet<string>): TapePoo
     ofTapeCall: (tapeId, callKey) => (left.has(tapeId) ? [] : pool.ofTapeCall(tapeId, callKey)),
     aboutOn: (tapeId, entity) => (left.has(tapeId) ? [] : pool.aboutOn(tapeId, entity)),
     ofCall: remembered((callKey) => others(pool.ofCall(callKey))),
+    ofCallInEra: (callKey, entity, era) => others(pool.ofCallInEra(callKey, entity, era)),
     ofTool: remembered((tool) => others(pool.ofTool(tool))),
     about: remembered((entity) => others(pool.about(entity))),
   };
