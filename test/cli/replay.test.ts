@@ -125,8 +125,8 @@ it("shows a run's measured replay and its alarms", async () => {
       {
         ...{ tool: "refund", calls: 130, missed: 10 },
         rungs: [
-          { rung: "R3", served: 100, wrong: 1, ...bounds, refused: true },
-          { rung: "R4", served: 20, wrong: 2, ...bounds, refused: false },
+          { rung: "R3", served: 100, wrong: 1, misjudged: 0, ...bounds, refused: true },
+          { rung: "R4", served: 20, wrong: 2, misjudged: 2, ...bounds, refused: false },
         ],
         falseSuccess: { errors: 12, asSuccess: 2, upperBound: 0.4 },
       },

@@ -53,7 +53,7 @@ describe("measureFidelity", () => {
       tool: "lookup_order",
       calls: 3,
       missed: 0,
-      rungs: [{ rung: "R3", served: 3, wrong: 0, ...bound, refused: false }],
+      rungs: [{ rung: "R3", served: 3, wrong: 0, misjudged: 0, ...bound, refused: false }],
       falseSuccess: { errors: 0, asSuccess: 0, upperBound: 1 },
     });
     expect(toolOf(tools, "refund_policy").rungs).toMatchObject([{ rung: "R0", served: 2, wrong: 0 }]);
@@ -63,7 +63,7 @@ describe("measureFidelity", () => {
     const tools = measured([tape(1, lookup("A1")), tape(2, lookup("A1")), tape(3, lookup("A1", "lost"))]);
     // Each is told the newest of the others: twice `lost` for `delivered`, once the other way round. Of three wrong, at least 0.05^(1/3) is.
     expect(toolOf(tools, "lookup_order").rungs).toEqual([
-      { rung: "R3", served: 3, wrong: 3, upperBound: 1, lowerBound: expect.closeTo(0.3684, 4) as number, refused: true },
+      { rung: "R3", served: 3, wrong: 3, misjudged: 0, upperBound: 1, lowerBound: expect.closeTo(0.3684, 4) as number, refused: true },
     ]);
   });
 
@@ -77,7 +77,20 @@ describe("measureFidelity", () => {
     const tool = toolOf(measured([...fine, tape(9, lookup("A9"), refundFails("A9"))]), "issue_refund");
     // Without the fifth tape nobody has seen a refund fail.
     expect(tool.falseSuccess).toMatchObject({ errors: 1, asSuccess: 1 });
-    expect(tool.rungs.find(({ rung }) => rung === "R4")).toMatchObject({ served: 1, wrong: 1 });
+    expect(tool.rungs.find(({ rung }) => rung === "R4")).toMatchObject({ served: 1, wrong: 1, misjudged: 1 });
+  });
+
+  it("does not take a write off its rung for ids that nobody declared to differ", () => {
+    const numbered = (id: string): Step => ({ ...refund(id), result: { order_id: id, refund_id: `R-${id}` } });
+    const tapes = Array.from({ length: 12 }, (_, place) => tape(place, lookup(`A${place}`), numbered(`A${place}`)));
+    const shown = (places: Step["result"]): unknown => ({ ...(places as object), refund_id: "R-77" });
+    const other = Array.from({ length: 12 }, (_, place) => {
+      const step = numbered(`B${place}`);
+      return tape(place + 20, lookup(`B${place}`), place % 2 === 0 ? step : { ...step, result: shown(step.result) });
+    });
+    const [rung] = toolOf(measured([...tapes, ...other]), "issue_refund").rungs;
+    expect(rung).toMatchObject({ rung: "R4", served: 24, misjudged: 0, refused: false });
+    expect(rung?.wrong).toBeGreaterThan(5);
   });
 
   it("lets the own tape say what the conversation had seen, and answer nothing", () => {

@@ -27,6 +27,8 @@ export interface ToolFidelity {
 }
 
 export interface MeasuredRung extends RungRecord {
+  /** Wrong answers that were a success for an error, or the other way round. */
+  misjudged: number;
   /** One-sided 95 % Clopper–Pearson bounds on the share of wrong answers. */
   upperBound: number;
   lowerBound: number;
@@ -37,7 +39,7 @@ export interface MeasureOptions {
   seed: number;
   /** Tapes that are left out and asked about at most. */
   maxTapes: number;
-  /** A tool whose R3 or R4 may be wrong more often than this is no longer answered from there. */
+  /** A tool whose R3 or R4 may be wrong more often than this is no longer answered from there; a write, whose outcome may be. */
   maxWrongShare: number;
 }
 
@@ -86,7 +88,8 @@ export function clustersOf(trajectories: readonly Trajectory[]): ReadonlyMap<str
 interface Tally {
   calls: number;
   missed: number;
-  rungs: Map<Rung, { served: number; wrong: number }>;
+  isWrite: boolean;
+  rungs: Map<Rung, { served: number; wrong: number; misjudged: number }>;
   errors: number;
   asSuccess: number;
 }
@@ -129,18 +132,20 @@ function askAgain(trajectory: Trajectory, cascade: Cascade, whole: TapePool, see
 }
 
 function count(tallies: Map<string, Tally>, call: PreparedCall, answer: Answer, { entry }: PooledEntry): void {
-  const tally = tallies.get(call.tool) ?? { calls: 0, missed: 0, rungs: new Map(), errors: 0, asSuccess: 0 };
+  const isWrite = mayWrite(call.profile);
+  const tally = tallies.get(call.tool) ?? { calls: 0, missed: 0, isWrite, rungs: new Map(), errors: 0, asSuccess: 0 };
   tallies.set(call.tool, tally);
   tally.calls += 1;
   if (answer.result === null) {
     tally.missed += 1;
     return;
   }
-  const rung = tally.rungs.get(answer.rung) ?? { served: 0, wrong: 0 };
+  const rung = tally.rungs.get(answer.rung) ?? { served: 0, wrong: 0, misjudged: 0 };
   tally.rungs.set(answer.rung, rung);
   rung.served += 1;
   rung.wrong += isRight(call, answer.rung, call.names.toTape(answer.result), entry) ? 0 : 1;
-  const isMadeWrite = mayWrite(call.profile) && (answer.rung === "R4" || answer.rung === "R5");
+  rung.misjudged += answer.isError === entry.isError ? 0 : 1;
+  const isMadeWrite = isWrite && (answer.rung === "R4" || answer.rung === "R5");
   if (!isMadeWrite || !entry.isError) return;
   tally.errors += 1;
   tally.asSuccess += answer.isError ? 0 : 1;
@@ -156,11 +161,13 @@ function isRight(call: PreparedCall, rung: Rung, served: string, entry: PooledEn
 function reported(tool: string, tally: Tally, maxWrongShare: number): ToolFidelity {
   const rungs = [...tally.rungs]
     .toSorted(([one], [other]) => (one < other ? -1 : 1))
-    .map(([rung, { served, wrong }]) => {
-      const bounds = { upperBound: upperBound(wrong, served), lowerBound: lowerBound(wrong, served) };
+    .map(([rung, { served, wrong, misjudged }]) => {
+      // A write without R4 falls to R5, which renders the same body: only the outcome is decided otherwise there.
+      const telling = tally.isWrite ? misjudged : wrong;
       // Of few answers the upper bound says little: then the wrong ones must speak for themselves.
-      const tooWrong = (served < MIN_MEASURED ? bounds.lowerBound : bounds.upperBound) > maxWrongShare;
-      return { rung, served, wrong, ...bounds, refused: REFUSABLE.includes(rung) && tooWrong };
+      const tooWrong = (served < MIN_MEASURED ? lowerBound(telling, served) : upperBound(telling, served)) > maxWrongShare;
+      const bounds = { upperBound: upperBound(wrong, served), lowerBound: lowerBound(wrong, served) };
+      return { rung, served, wrong, misjudged, ...bounds, refused: REFUSABLE.includes(rung) && tooWrong };
     });
   const { calls, missed, errors, asSuccess } = tally;
   return { tool, calls, missed, rungs, falseSuccess: { errors, asSuccess, upperBound: upperBound(asSuccess, errors) } };
