@@ -24,6 +24,7 @@ import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../
 import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
+import { checkReplay } from "./replay-part.ts";
 import { adapterAgent, measureElection, measureKafka, measureRefused, measureUpkeep, slowTrainer, UP } from "./parts.ts";
 
 // Before anything else: components create their instruments when they are created.
@@ -241,6 +242,8 @@ test("judge: calls by how they ended, and the tokens that were paid for", async 
     { attributes: { ...model, "gen_ai.token.type": "output" }, value: 20 },
   ]);
 });
+
+test("replay: calls by rung, wrong answers of other tapes, alarms", () => checkReplay(database, meter));
 
 test("trainer: the age of its heartbeat while it is awaited, and its restarts", async () => {
   const runDirectory = join(directory, "run");
