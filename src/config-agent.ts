@@ -75,11 +75,31 @@ const toolProfileSchema = z.strictObject({
     ),
 });
 
+const share = z.number().min(0).max(1);
+
+const replayAlarmsSchema = z.strictObject({
+  maskRate: share.default(0.3).describe("Share of an iteration's members that were masked."),
+  maskGap: share.default(0.2).describe("Difference of that share between the groups of the better and the worse half by reward."),
+  offTapeRise: share.default(0.1).describe("Rise, from the first iteration to the last, of the share of calls that no recording answered."),
+  clusterGap: share.default(0.25).describe("Difference between a task's share of the traffic and its share of the training tokens."),
+  simulatorCorrelated: share.default(0.2).describe("Share of the groups with signal that were dropped as `simulator_correlated_reward`."),
+  falseSuccess: share.default(0.1).describe("Share of a write's recorded errors that replay answered with a success."),
+});
+
 const replaySchema = z.strictObject({
   maxSimulatedShare: z.number().min(0).max(1).default(0.4).describe("A member whose answers are simulated above this share is masked."),
   maxCalls: z.int().positive().default(16).describe("Model calls of one rollout at most."),
   maxAttempts: z.int().positive().default(5).describe("Tries of one model call before the member is masked as infrastructure."),
   concurrency: z.int().positive().default(64).describe("Rollouts in flight."),
+  measuredTapes: z
+    .int()
+    .min(0)
+    .default(200)
+    .describe("Tapes that a run leaves out and asks about, to measure how often replay is wrong. 0 measures nothing."),
+  maxWrongShare: share
+    .default(0.2)
+    .describe("A tool whose answers from other tapes (R3) or derived ones (R4) may be wrong more often is no longer answered so."),
+  alarms: replayAlarmsSchema.prefault({}).describe("What a run's replay may come to before it is said to be alarming."),
 });
 
 const scenarioSchema = z.strictObject({

@@ -2,8 +2,6 @@ import { Hono } from "hono";
 import { z } from "zod";
 import { nightshiftError } from "../errors.ts";
 import { decodeGroup } from "../rollout/encode-group.ts";
-import { selfReplay } from "../rollout/replay-check.ts";
-import { splitOf, subjectOf } from "../scenario/split.ts";
 import { createAttestationStore } from "../serving/attestation-store.ts";
 import { feedbackOf } from "../trajectory/feedback.ts";
 import { listTrajectories, loadTrajectory } from "../trajectory/trajectory-store.ts";
@@ -23,7 +21,7 @@ const trajectoriesQuery = z.strictObject({
   cursor: z.string().optional(),
 });
 
-/** What was captured, replayed and learned: trajectories, groups, adapters, lineage, and the self-replay of one conversation. */
+/** What was captured, replayed and learned: trajectories, groups, adapters, lineage. */
 export function resourceRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   const db = deps.database.kysely;
@@ -79,30 +77,5 @@ export function resourceRoutes(deps: ApiDeps): Hono {
     return context.json({ replicas: await control.replicas() });
   });
   app.get("/lineage/:reference", async (context) => context.json(await lineageOf(context.req.param("reference"), deps)));
-  app.post("/replay/:reference", async (context) => context.json(await replay(context.req.param("reference"), deps)));
   return app;
-}
-
-/** Self-replay of one conversation (key, id or trajectory id): its recorded turns through the cascade, against its own tape. */
-async function replay(reference: string, deps: ApiDeps): Promise<object> {
-  const row = await deps.database.kysely
-    .selectFrom("trajectories")
-    .select(["id", "version", "agent"])
-    .where("superseded", "=", false)
-    .where((eb) => eb.or([eb("id", "=", reference), eb("conversation_id", "=", reference), eb("conversation_key", "=", reference)]))
-    .executeTakeFirst();
-  const trajectory = row === undefined ? null : await loadTrajectory(deps.database.kysely, row.id, row.version);
-  if (trajectory === null) throw nightshiftError("not_found", { what: `conversation ${reference}` });
-  const control = agentOf(deps, trajectory.agent);
-  if (!trajectory.verdict.trainable) return { trajectoryId: trajectory.id, status: "not_trainable", reasons: trajectory.verdict.reasons };
-  const recordings = await control.recordings();
-  const { subject } = subjectOf(trajectory);
-  const split = splitOf(subject, { salt: trajectory.tenant, heldOutShare: control.config.scenario.heldOutShare });
-  return {
-    trajectoryId: trajectory.id,
-    status: "replayed",
-    split,
-    messages: trajectory.messages,
-    ...selfReplay(trajectory, recordings.cascade(split)),
-  };
 }

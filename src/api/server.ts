@@ -10,6 +10,7 @@ import type { ApiDeps } from "./control.ts";
 import { feedbackRoutes } from "./feedback.ts";
 import { pageRoutes } from "./page.ts";
 import { promotionRoutes } from "./promotions.ts";
+import { replayRoutes } from "./replay.ts";
 import { resourceRoutes } from "./resources.ts";
 import { runRoutes } from "./runs.ts";
 import { subjectRoutes } from "./subjects.ts";
@@ -63,6 +64,7 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
   app.route("/v1", runRoutes(deps));
   app.route("/v1", promotionRoutes(deps));
   app.route("/v1", resourceRoutes(deps));
+  app.route("/v1", replayRoutes(deps));
   app.route("/v1", feedbackRoutes(deps));
   app.route("/v1", subjectRoutes(deps));
   app.route("/v1", adapterAgentRoutes(deps));

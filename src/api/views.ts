@@ -6,6 +6,7 @@ import { iterationsOf } from "./iterations.ts";
 import { candidateWeight, isLive } from "../promotion/promotion.ts";
 import { readSpending } from "../reward/client/budget.ts";
 import { funnelOf } from "../trajectory/funnel.ts";
+import { replayOfSteps } from "../training/night-fidelity.ts";
 import { lastRetention } from "../training/retention.ts";
 import { readTrainerStatus } from "../training/trainer-output.ts";
 import { join } from "node:path";
@@ -27,6 +28,7 @@ export async function runView(run: Run, deps: ApiDeps) {
     iterations: await iterationsOf(deps.database, run.id),
     /** What the run's judges have used of their budgets, and how often they were not asked because one was spent. */
     judgeSpending: await readSpending(deps.database, run.id),
+    replay: replayOfSteps(steps),
     gatePairs: { begun: pairs.length, finished: pairs.filter(({ finishedAtMs }) => finishedAtMs !== null).length },
     trainer,
   };

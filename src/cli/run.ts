@@ -6,6 +6,7 @@ import { chooseAgent } from "./agent.ts";
 import { clientOptions, createClient, type ApiClient, type ClientOptions } from "./client.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { counts, fields, paint, when } from "./print.ts";
+import { alarmLines } from "./replay-run-text.ts";
 import { describeOutcome, describeStep } from "./run-text.ts";
 
 const POLL_MS = 1_000;
@@ -47,7 +48,7 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
         return;
       }
       const run = await follow(client, started.runId, context);
-      context.out(options.json ? JSON.stringify(run) : describeOutcome(run));
+      context.out(options.json ? JSON.stringify(run) : [...alarmLines(run, context), describeOutcome(run)].join("\n"));
       finish(run.state === "finished" ? 0 : 1);
     });
 }

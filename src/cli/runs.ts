@@ -4,6 +4,7 @@ import type { Run } from "../training/run-store.ts";
 import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
 import { counts, fields, table, when } from "./print.ts";
+import { describeReplay } from "./replay-run-text.ts";
 import { describeOutcome, describeSpending, describeStep } from "./run-text.ts";
 
 const EXAMPLES = `
@@ -59,6 +60,7 @@ function describe(run: RunView, context: CliContext): string {
     counts(dropped) || "none",
     meanReward?.toFixed(3) ?? "-",
   ]);
+  const replay = describeReplay(run, context);
   return [
     fields({ run: id, agent, state, started: when(startedAtMs), finished: when(finishedAtMs), gate }, context),
     "",
@@ -67,6 +69,7 @@ function describe(run: RunView, context: CliContext): string {
     "",
     table(["iteration", "groups", "kept", "dropped", "mean reward"], iterations, context),
     "",
+    ...(replay === "" ? [] : [replay, ""]),
     describeOutcome(run),
   ].join("\n");
 }

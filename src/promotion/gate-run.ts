@@ -4,12 +4,14 @@ import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { Pair, PairJudge, PairResult } from "../reward/pair-judge.ts";
 import { createLimiter, type Limiter } from "../limiter.ts";
+import type { Trust } from "../rollout/cascade/trust.ts";
 import type { Rollout } from "../rollout/group.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import { selectScenarios } from "../scenario/select.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
+import { trustOfRun } from "../training/night-fidelity.ts";
 import type { RunStore } from "../training/run-store.ts";
 import { decideGate, type GateDecision, type GatePair } from "./gate.ts";
 
@@ -29,6 +31,9 @@ export interface GateRunDeps {
   log: Logger;
 }
 
+/** Held-out tapes are trusted as far as the run's own were: a tool is the same tool on both sides of the wall. */
+type PlayDeps = GateRunDeps & { trust: Trust };
+
 const JUDGE_ATTEMPTS = 5;
 
 /**
@@ -42,9 +47,10 @@ export async function runGate(options: GateRunOptions, deps: GateRunDeps): Promi
   const { heldOut } = selectScenarios({ ...deps.recordings.selection, ...wanted });
   const jobs = heldOut.flatMap((scenario) => Array.from({ length: gate.seedsPerScenario }, (_, seed) => ({ scenario, seed })));
   const limiter = createLimiter(replay.concurrency);
+  const playing = { ...deps, trust: await trustOfRun(deps.runs, runId) };
   const pairs = await Promise.all(
     jobs.map(({ scenario, seed }) =>
-      deps.runs.step<GatePair>(runId, `gate-${scenario.id}-${seed}`, () => playPair(scenario, seed, limiter, options, deps)),
+      deps.runs.step<GatePair>(runId, `gate-${scenario.id}-${seed}`, () => playPair(scenario, seed, limiter, options, playing)),
     ),
   );
   const decision = decideGate(pairs, { mode: gate.mode, alpha: gate.alpha, margin: gate.margin, maxMaskedShare: gate.maxMaskedShare });
@@ -55,7 +61,7 @@ export async function runGate(options: GateRunOptions, deps: GateRunDeps): Promi
   return decision;
 }
 
-async function playPair(scenario: Scenario, seed: number, limiter: Limiter, options: GateRunOptions, deps: GateRunDeps): Promise<GatePair> {
+async function playPair(scenario: Scenario, seed: number, limiter: Limiter, options: GateRunOptions, deps: PlayDeps): Promise<GatePair> {
   const [candidate, stable] = await Promise.all([
     play(scenario, seed, options.candidate, limiter, options, deps),
     play(scenario, seed, options.stable, limiter, options, deps),
@@ -84,12 +90,12 @@ async function play(
   policy: { name: string; digest: string },
   limiter: Limiter,
   { config, runId, signal }: GateRunOptions,
-  deps: GateRunDeps,
+  deps: PlayDeps,
 ): Promise<Rollout> {
   const group = await rolloutPatiently(
     {
       scenario,
-      cascade: deps.recordings.cascade("held_out"),
+      cascade: deps.recordings.cascade("held_out", deps.trust),
       policyServer: deps.policyServer,
       model: policy.name,
       adapterDigest: policy.digest,

@@ -63,14 +63,27 @@ export interface FidelityReport {
   simulatedShare: number;
   /** First call of any member, from 0, that its scenario's own tape did not answer in its own state; null when there was none. */
   divergenceStep: number | null;
+  /** Calls of a diverged member from its first such call to its end, that one included: the mean over those members, 0 without. Missing in groups from before it was kept. */
+  divergenceDepth?: number;
   /** Largest distance in time between a served recording and the scenario. */
   stalenessMs: number;
   /** Per group: the geometric mean of the confidences per served call, averaged over unmasked members. (Weights per member would break ΣA = 0.) */
   weight: number;
   /** Members that are not masked. */
   unmasked: number;
-  decision: "train" | "downweight" | "drop";
+  /** `step-only`: too few members have an honest end, but enough have an honest beginning to sample single actions from. */
+  decision: "train" | "downweight" | "step-only" | "drop";
+  /** Why it is not `train`. Missing in groups from before they were kept. */
+  reasons?: readonly FidelityReason[];
 }
+
+export type FidelityReason =
+  | "low_weight"
+  /** Fewer than three unmasked members, or fewer than half. */
+  | "few_unmasked"
+  /** Some were masked because replay had no honest answer, drew too many, or was asked too much. */
+  | "masked_by_replay"
+  | "masked_by_infrastructure";
 
 /** G attempts at the same scenario by the same policy. */
 export interface TrajectoryGroup {

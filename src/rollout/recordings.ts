@@ -11,7 +11,8 @@ import type { Trajectory } from "../trajectory/trajectory.ts";
 import type { ToolProfiles } from "../trajectory/tool-profile.ts";
 import { createCascade, type Cascade } from "./cascade/cascade.ts";
 import type { ToolFunctions } from "./cascade/tool-functions.ts";
-import { createTapePool } from "./cascade/tape-pool.ts";
+import { createTapePool, type TapePool } from "./cascade/tape-pool.ts";
+import { UNMEASURED, type Trust } from "./cascade/trust.ts";
 
 /** An agent's captured conversations, ready to be selected from and replayed. */
 export interface Recordings {
@@ -21,8 +22,8 @@ export interface Recordings {
   others: readonly Trajectory[];
   /** What `selectScenarios` needs, but for seed, count and history. */
   selection: Pick<SelectionInput, "trajectories" | "tapes" | "feedback" | "config" | "nowMs">;
-  /** Answers tool calls from the tapes of one split; made on first use. */
-  cascade(split: Split): Cascade;
+  /** Answers tool calls from the tapes of one split, as far as `trust` (by default unmeasured) goes; made on first use. */
+  cascade(split: Split, trust?: Trust): Cascade;
 }
 
 /**
@@ -49,19 +50,28 @@ export function createRecordings(options: {
   const untrained = [...trajectories.filter(({ verdict }) => !verdict.trainable), ...others].map(asTape);
   const tapes = withEras(usable.map(asTape), untrained);
   const young = new Set(usable.filter(({ endedAtMs }) => endedAtMs > nowMs - config.scenario.quarantineMs).map(tapeIdOf));
-  const cascades = new Map<Split, Cascade>();
+  const pools = new Map<Split, TapePool>();
+  const poolOf = (split: Split): TapePool => {
+    const known = pools.get(split);
+    if (known !== undefined) return known;
+    const pool = createTapePool(tapes, { profiles, split, ownOnly: ({ id }) => young.has(id), others: untrained });
+    pools.set(split, pool);
+    return pool;
+  };
+  const cascades = new WeakMap<Trust, Map<Split, Cascade>>();
   return {
     trajectories,
     profiles,
     others,
     selection: { trajectories, tapes, feedback, config: config.scenario, nowMs },
-    cascade(split) {
-      const known = cascades.get(split);
+    cascade(split, trust = UNMEASURED) {
+      const bySplit = cascades.get(trust) ?? new Map<Split, Cascade>();
+      cascades.set(trust, bySplit);
+      const known = bySplit.get(split);
       if (known !== undefined) return known;
-      const pool = createTapePool(tapes, { profiles, split, ownOnly: ({ id }) => young.has(id), others: untrained });
       const ids = tapes.filter((tape) => tape.split === split).map((tape) => tape.id);
-      const cascade = createCascade(pool, ids, options.functions);
-      cascades.set(split, cascade);
+      const cascade = createCascade(poolOf(split), ids, { functions: options.functions, trust });
+      bySplit.set(split, cascade);
       return cascade;
     },
   };

@@ -1,4 +1,5 @@
 import { JUDGE_METRIC } from "./judge-metrics.ts";
+import { REPLAY } from "./metrics-replay.ts";
 
 /** Everything that Nightshift measures of itself: instruments are created from this table only, and docs/metrics.md is made from it. */
 export interface MetricDefinition {
@@ -31,6 +32,7 @@ export const METRIC_ATTRIBUTE = {
   "nightshift.protocol": "`http` or `grpc`.",
   "nightshift.reason": "Why; one of a few fixed words.",
   "nightshift.replica": "Name of the policy server.",
+  "nightshift.rung": "Where replay's answer came from: `R0` to `R7`, or `agent_error`.",
   "nightshift.run.step": "Kind of the durable step: its name without the iteration or scenario.",
   "nightshift.signal": "`traces`, `logs`, `metrics`, or `unknown` for another path.",
   "nightshift.state": "State of the promotion after the transition.",
@@ -218,6 +220,7 @@ const NIGHT = {
     description: "Ended nights, by outcome: `candidate`, `nothing_to_learn` or `failed`.",
     attributes: ["nightshift.agent", "nightshift.outcome", "error.type"],
   },
+  ...REPLAY,
   erasures: {
     name: "nightshift.erasures",
     kind: "counter",

@@ -32,6 +32,8 @@ export interface GroupSummary {
   weight: number;
   callsByRung: Record<string, number>;
   simulatedShare: number;
+  /** Sampled tokens of the unmasked members. Missing in groups from before they were counted. */
+  completionTokens?: number;
 }
 
 /** What an older version did not write down. */
@@ -86,6 +88,7 @@ export function summarise(group: TrajectoryGroup, result: JudgeResult, options: 
     weight: group.fidelity.weight,
     callsByRung: { ...group.fidelity.callsByRung },
     simulatedShare: group.fidelity.simulatedShare,
+    completionTokens: completionTokensOf(group),
   };
 }
 
@@ -122,6 +125,7 @@ function verdictOf(
   { config, judgeDeviation }: SummaryOptions,
 ): string {
   if (group.fidelity.decision === "drop") return "replay_dropped";
+  if (group.fidelity.decision === "step-only") return "replay_step_only";
   if (result.status === "no_signal") return result.reason;
   if (result.status !== "scored") return unavailable(result.error);
   const noise = hasJudgeNoise({ independent }) ? judgeDeviation : 0;
@@ -131,6 +135,11 @@ function verdictOf(
 
 function unavailable(error: NightshiftError): string {
   return error.retryable ? "judge_unavailable" : error.code;
+}
+
+function completionTokensOf({ members }: TrajectoryGroup): number {
+  const calls = members.filter(({ end }) => end.status !== "masked").flatMap((member) => member.calls);
+  return calls.reduce((sum, call) => sum + call.completionTokenIds.length, 0);
 }
 
 function countMasked(group: TrajectoryGroup): Record<string, number> {

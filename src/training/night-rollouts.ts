@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AgentConfig } from "../config.ts";
 import { createLimiter } from "../limiter.ts";
+import type { Trust } from "../rollout/cascade/trust.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";
@@ -23,10 +24,10 @@ import { scenarioHistory } from "./scenario-history.ts";
 export async function rollOutAndJudge(
   options: NightOptions,
   deps: NightDeps,
-  at: { iteration: number; policy: Policy; recordings: Recordings; startedAtMs: number },
+  at: { iteration: number; policy: Policy; recordings: Recordings; trust: Trust; startedAtMs: number },
 ): Promise<StoredGroup[]> {
   const { runId, config, signal } = options;
-  const { iteration, policy, recordings } = at;
+  const { iteration, policy, recordings, trust } = at;
   const { scenarioIds } = await deps.runs.step(runId, `scenarios-${iteration}`, async () => {
     const chosen = await chooseScenarios(options, deps, at);
     await saveScenarios(deps, runId, chosen);
@@ -46,7 +47,7 @@ export async function rollOutAndJudge(
           rolloutPatiently(
             {
               scenario,
-              cascade: recordings.cascade("train"),
+              cascade: recordings.cascade("train", trust),
               policyServer: deps.fleet.policyServer,
               model: policy.name,
               adapterDigest: policy.digest,

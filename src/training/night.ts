@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { NightshiftError, type ErrorCode } from "../errors.ts";
 import type { RegisteredAdapter } from "./adapters.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
+import { measureReplay, reportReplay } from "./night-fidelity.ts";
 import { rollOutAndJudge } from "./night-rollouts.ts";
 import { pinRecordings, prepareRun, recordingsOfRun, type Policy } from "./night-start.ts";
 import { trainIteration } from "./night-train.ts";
@@ -44,6 +45,7 @@ async function learn(options: NightOptions, deps: NightDeps): Promise<RunOutcome
   const pinned = await pinRecordings(options, deps, startedAtMs);
   if (pinned.trainScenarios === 0) return { kind: "nothing_to_learn", reason: "no trainable conversation passed selection" };
 
+  const trust = await measureReplay(options, deps, pinned.recordings);
   const runDirectory = join(options.runsDirectory, runId);
   const start = await prepareRun(options, deps, runDirectory);
   await deps.jobRunner.start({ runId, runDirectory }, { signal: options.signal });
@@ -54,7 +56,8 @@ async function learn(options: NightOptions, deps: NightDeps): Promise<RunOutcome
     if (candidate !== null) await deps.fleet.ensureServed(candidate, options.signal);
     // Read again in every iteration: who was erased since is in none that follows.
     const recordings = iteration === 1 ? pinned.recordings : ((await recordingsOfRun(runId, deps)) ?? pinned.recordings);
-    const groups = await rollOutAndJudge(options, deps, { iteration, policy, recordings, startedAtMs });
+    const groups = await rollOutAndJudge(options, deps, { iteration, policy, recordings, trust, startedAtMs });
+    await reportReplay(options, deps, { iteration, recordings });
     const kept = groups.filter((group) => group.summary.verdict === "kept");
     if (kept.length === 0) {
       if (candidate === null) return { kind: "nothing_to_learn", reason: `none of ${groups.length} groups had signal` };

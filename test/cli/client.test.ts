@@ -228,7 +228,15 @@ describe("an operator's action", () => {
 
 describe("run --wait", () => {
   const step = { step: "select", startedAtMs: 0, finishedAtMs: 1500, output: { trainScenarios: 4 } };
-  const base = { id: "r", startedAtMs: 0, finishedAtMs: 2000, steps: [step], iterations: [], judgeSpending: [] };
+  const base = {
+    id: "r",
+    startedAtMs: 0,
+    finishedAtMs: 2000,
+    steps: [step],
+    iterations: [],
+    judgeSpending: [],
+    replay: { tools: null, report: null },
+  };
   it.each([
     {
       state: "finished",

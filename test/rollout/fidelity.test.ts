@@ -38,11 +38,14 @@ describe("fidelityOf", () => {
       realShare: 5 / 9,
       simulatedShare: 1 / 9,
       divergenceStep: 1,
+      // Of the first member one call from R3 on, of the second one, of the third three; the fourth made none.
+      divergenceDepth: 5 / 3,
       stalenessMs: 600,
       // (0.97^(1/3) + 0.6^(1/2) + 1) / 3, the masked member left out.
       weight: (Math.cbrt(0.97) + Math.sqrt(0.6) + 1) / 3,
       unmasked: 3,
       decision: "train",
+      reasons: [],
     });
   });
 
@@ -54,8 +57,20 @@ describe("fidelityOf", () => {
     ["truncated ones count", Array<Rollout>(3).fill(member([], { status: "truncated", cause: "loop" })), "train"],
     ["mostly drawn answers", Array<Rollout>(3).fill(member(["R1", "R5"])), "downweight"],
     ["nobody left", Array<Rollout>(3).fill(member(["R7"], masked)), "drop"],
+    ["all miss after an answer", Array<Rollout>(3).fill(member(["R1", "R7"], masked)), "step-only"],
+    ["all lost to an outage", Array<Rollout>(3).fill(member(["R1"], { status: "masked", cause: "infrastructure" })), "drop"],
   ])("decides %s", (_, members, decision) => {
     expect(fidelityOf(members, 0).decision).toBe(decision);
+  });
+
+  it("says why", () => {
+    const outage: RolloutEnd = { status: "masked", cause: "infrastructure" };
+    expect(fidelityOf(Array<Rollout>(3).fill(member(["R1", "R5"])), 0).reasons).toEqual(["low_weight"]);
+    expect(fidelityOf([member([]), member(["R7"], masked), member([], outage)], 0).reasons).toEqual([
+      "few_unmasked",
+      "masked_by_replay",
+      "masked_by_infrastructure",
+    ]);
   });
 });
 

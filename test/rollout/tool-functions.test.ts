@@ -39,7 +39,7 @@ describe("a pure tool with an implementation (R0)", () => {
   const answersTo = async (...calls: ReturnType<typeof add>[]) => {
     const profiles = learnProfiles(configs, [mine]);
     const pool = createTapePool([tapeOf(mine, { profiles, split: "train" })], { profiles, split: "train" });
-    return play(createCascade(pool, ["mine@1"], await loadToolFunctions(configs)), mine, calls);
+    return play(createCascade(pool, ["mine@1"], { functions: await loadToolFunctions(configs) }), mine, calls);
   };
 
   it("is computed where it was not recorded; the recording stands where it was", async () => {
@@ -60,6 +60,6 @@ describe("a pure tool with an implementation (R0)", () => {
     const silent: ToolFunction = () => undefined;
     const profiles = learnProfiles(configs, [mine]);
     const pool = createTapePool([], { profiles, split: "train" });
-    expect(play(createCascade(pool, [], new Map([["add", silent]])), mine, [add(1, 1)])[0]?.rung).toBe("R7");
+    expect(play(createCascade(pool, [], { functions: new Map([["add", silent]]) }), mine, [add(1, 1)])[0]?.rung).toBe("R7");
   });
 });

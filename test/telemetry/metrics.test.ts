@@ -22,6 +22,7 @@ import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-
 import { memoryDatabase } from "../store/memory-database.ts";
 import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
 import { adapterAgent, measureElection, measureJudge, measureKafka, measureRefused, measureUpkeep, slowTrainer, UP } from "./parts.ts";
+import { checkReplay } from "./replay-part.ts";
 
 // Before anything else: components create their instruments when they are created.
 const meter = meterInMemory();
@@ -239,6 +240,8 @@ test("judge: calls by how they ended, what was paid for, and groups by what came
     { attributes: { ...agent, "nightshift.reason": "judge_budget_spent" }, value: 1 },
   ]);
 });
+
+test("replay: calls by rung, wrong answers of other tapes, alarms", () => checkReplay(database, meter));
 
 test("trainer: the age of its heartbeat while it is awaited, and its restarts", async () => {
   const runDirectory = join(directory, "run");

@@ -1,6 +1,7 @@
 import { parseConfig, type AgentConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createRulerJudge } from "../../src/reward/judge-ruler.ts";
+import { UNMEASURED } from "../../src/rollout/cascade/trust.ts";
 import { loadRecordings } from "../../src/rollout/load-recordings.ts";
 import type { Database } from "../../src/store/database.ts";
 import type { StoredGroup } from "../../src/training/iteration.ts";
@@ -71,6 +72,6 @@ export async function playNight(
   } as unknown as NightDeps;
   const options = { runId, agent: "shop", config, runsDirectory: world.runsDirectory, signal: new AbortController().signal };
   const recordings = await loadRecordings(database, { agent: "shop", config, nowMs: now() });
-  const at = { iteration: 1, policy: { name: "m", digest: "sha256:base" }, recordings, startedAtMs: now() };
+  const at = { iteration: 1, policy: { name: "m", digest: "sha256:base" }, recordings, trust: UNMEASURED, startedAtMs: now() };
   return { runId, groups: await rollOutAndJudge(options, deps, at), deps, config };
 }

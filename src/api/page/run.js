@@ -1,5 +1,5 @@
 import { rewardChart } from "./charts.js";
-import { badge, clock, duration, el, facts, pills, table, words } from "./dom.js";
+import { badge, clock, duration, el, facts, percent, pills, table, words } from "./dom.js";
 
 const STATE = { running: "live", finished: "good", failed: "bad", cancelled: "bad" };
 
@@ -14,6 +14,7 @@ export function runView({ run }, nowMs) {
   return [
     el("p", { class: "row" }, badge(run.state, STATE[run.state]), el("span", {}, phase(run)), el("span", { class: "quiet" }, lasted)),
     outcome(run.outcome),
+    alarms(run.replay.report),
     el(
       "div",
       { class: "split" },
@@ -24,6 +25,7 @@ export function runView({ run }, nowMs) {
       ["started", clock(run.startedAtMs)],
       ["selection", took(run, "select", nowMs)],
       ["preparation", took(run, "prepare", nowMs)],
+      ["replay", replayed(run.replay.report)],
       ["gate", run.gatePairs.begun === 0 ? null : `${run.gatePairs.finished} of ${run.gatePairs.begun} pairs played`],
       ["judge's deviation from itself", noise(run)],
       ...run.judgeSpending.map((spending) => [spending.role === "gate" ? "gate's judge" : "judge", spent(spending)]),
@@ -53,6 +55,7 @@ function phase(run) {
   const doing = {
     select: "selecting scenarios",
     prepare: "preparing",
+    fidelity: "measuring replay",
     scenarios: "choosing scenarios",
     groups: "rolling out and judging",
     noise: "judging a few groups again",
@@ -67,6 +70,23 @@ function outcome(result) {
   if (result.kind === "candidate") return el("p", {}, "Candidate ", el("code", {}, result.adapterName));
   if (result.kind === "nothing_to_learn") return el("p", {}, "Nothing to learn: ", result.reason);
   return el("p", { class: "problem" }, result.message, el("br"), el("span", {}, `fix: ${result.fix}`));
+}
+
+/** What was alarming about the replay of the rollouts. */
+function alarms(report) {
+  if (report === null || report.alarms.length === 0) return null;
+  const told = report.alarms.flatMap(({ alarm, value, limit, where }) => [
+    el("span", {}, `replay: ${words(alarm)} ${percent(value)} (limit ${percent(limit)}), ${where}`),
+    el("br"),
+  ]);
+  return el("p", { class: "problem" }, ...told);
+}
+
+function replayed(report) {
+  const last = report?.iterations.at(-1);
+  if (last === undefined) return null;
+  const offTape = last.offTape === null ? "no tool calls" : `${percent(last.offTape)} of the calls off tape`;
+  return `${percent(last.maskRate)} of the members masked, ${offTape}, iteration ${last.iteration}`;
 }
 
 function iterations(run, nowMs) {

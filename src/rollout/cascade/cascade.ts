@@ -7,11 +7,12 @@ import { checkDerivations, deriveRead, type DerivationRecord } from "./derive.ts
 import type { Rung } from "../group.ts";
 import { stateOf, withEpochs, withOccurrence, withWrite, type Overlay } from "./overlay.ts";
 import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
-import { sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
+import { inThisEra, sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { checkProjections, projectRead, type ProjectionRecord } from "./project.ts";
 import { answerOf, type ToolFunctions } from "./tool-functions.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
+import { UNMEASURED, type Trust } from "./trust.ts";
 import { answerWrite, learnWrites, type WriteModel } from "./write-model.ts";
 
 /** One tool answer; `result` is null at R7, where nothing honest can be said. */
@@ -43,8 +44,12 @@ export interface Cascade {
   advance(overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay;
 }
 
-/** The cascade over one pool; `functions` answer pure tools that have an implementation. */
-export function createCascade(pool: TapePool, tapeIds: readonly string[], functions: ToolFunctions = new Map()): Cascade {
+/** The cascade over one pool; `functions` answer pure tools that have an implementation, `trust` says how confident its answers are, and which tools a rung does not answer. */
+export function createCascade(
+  pool: TapePool,
+  tapeIds: readonly string[],
+  { functions = new Map(), trust = UNMEASURED }: { functions?: ToolFunctions | undefined; trust?: Trust } = {},
+): Cascade {
   const schemas = createToolSchemas();
   const models = new Map<string, WriteModel>();
   const derivations = checkDerivations(pool, tapeIds);
@@ -63,8 +68,11 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[], functi
       return prepareCall(knowing, definition === undefined ? null : schemas.of(definition), tool, rawArguments);
     },
     answer(situation, call, { seed, turn }) {
-      const answer = climb(situation, call, turn, { derivations, projections, functions, modelOf, seed });
-      return answer.result === null ? answer : { ...answer, result: call.names.toConversation(answer.result) };
+      const answer = climb(situation, call, turn, { derivations, projections, functions, modelOf, trust, seed });
+      if (answer.result === null) return answer;
+      const isOwn = answer.servedFrom?.tape === situation.start.tapeId;
+      const confidence = isOwn ? answer.confidence : trust.confidenceOf(call.tool, answer.rung, answer.confidence);
+      return { ...answer, confidence, result: call.names.toConversation(answer.result) };
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
   };
@@ -75,6 +83,7 @@ interface Learned {
   projections: ProjectionRecord;
   functions: ToolFunctions;
   modelOf: (call: PreparedCall) => WriteModel;
+  trust: Trust;
   seed: readonly (string | number)[];
 }
 
@@ -86,7 +95,7 @@ function climb(situation: Situation, call: PreparedCall, turn: string, learned: 
   if (mistake !== null) return answeredMistake(situation, call, mistake);
   const computed = fromFunction(call, learned.functions);
   if (computed !== null) return computed;
-  const pooled = isStateless(call.profile) ? fromAnyTape(situation.pool, call) : fromOtherTapes(situation, call);
+  const pooled = isStateless(call.profile) ? fromAnyTape(situation.pool, call) : fromOtherTapes(situation, call, learned.trust);
   if (pooled !== null) return pooled;
   const invented = inventedKey(situation, call);
   if (invented !== null) return answeredMistake(situation, call, invented);
@@ -141,16 +150,17 @@ function fromAnyTape(pool: TapePool, call: PreparedCall): Answer | null {
   const [newest] = pool.ofCall(call.callKey).filter(({ entry }) => sameTool(call, entry));
   if (newest !== undefined) return served(newest, "R0", 1);
   const roles = Object.values(call.profile.argumentRoles);
-  const [example, ...others] = pool.ofTool(call.tool).filter(({ entry }) => !entry.isError && sameTool(call, entry));
   const meaningless = roles.length > 0 && roles.every((role) => role === "freeText" || role === "clock" || role === "nonce");
-  if (example === undefined || !meaningless || others.some(({ entry }) => entry.result !== example.entry.result)) return null;
+  if (!meaningless) return null;
+  const [example, ...others] = pool.ofTool(call.tool).filter(({ entry }) => !entry.isError && sameTool(call, entry));
+  if (example === undefined || others.some(({ entry }) => entry.result !== example.entry.result)) return null;
   return served(example, "R0", 1);
 }
 
 /** R3: another tape that saw the same world, newest first. Never for writes: a write's answer carries ids of its own. */
-function fromOtherTapes(situation: Situation, call: PreparedCall): Answer | null {
-  if (mayWrite(call.profile)) return null;
-  const seen = situation.pool.ofCall(call.callKey).find((other) => sameTool(call, other.entry) && sameWorld(situation, other));
+function fromOtherTapes(situation: Situation, call: PreparedCall, trust: Trust): Answer | null {
+  if (mayWrite(call.profile) || !trust.serves(call.tool, "R3")) return null;
+  const seen = inThisEra(situation, call).find((other) => sameTool(call, other.entry) && sameWorld(situation, other));
   return seen === undefined ? null : served(seen, "R3", 0.97);
 }
 
@@ -163,7 +173,8 @@ function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Ans
   // What nobody declared a write may be a read, and then an answer made up would be a fact made up.
   if (call.profile.cls !== "write" || call.profile.evidence !== "config") return miss;
   const seed = [...learned.seed, situation.start.scenarioId, call.callKey, stateOf(situation.overlay)];
-  const written = answerWrite(situation, call, learned.modelOf(call), seed);
+  const model = learned.modelOf(call);
+  const written = answerWrite(situation, call, learned.trust.serves(call.tool, "R4") ? model : { ...model, undecided: true }, seed);
   return written === null ? miss : { ...miss, ...written };
 }
 

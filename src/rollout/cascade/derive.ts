@@ -2,7 +2,7 @@ import { EVERYTHING, entitiesOfCall, isScalar, type EntityView } from "../../tra
 import { isStateless, mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { formatLike } from "./render.ts";
-import { atStart, sameWorld, stillTrue, type Situation } from "./situation.ts";
+import { atStart, inThisEra, sameWorld, stillTrue, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
 export interface Derived {
@@ -97,8 +97,7 @@ function baseAnswer(situation: Situation, call: PreparedCall): PooledEntry | nul
     .ofTapeCall(situation.start.tapeId, call.callKey)
     .find((seen) => seen.entry.raced === null && !seen.entry.isError && stillTrue(before, seen));
   if (own !== undefined) return own;
-  const others = situation.pool.ofCall(call.callKey);
-  return others.find((seen) => !seen.entry.isError && sameTool(call, seen.entry) && sameWorld(before, seen)) ?? null;
+  return inThisEra(before, call).find((seen) => !seen.entry.isError && sameTool(call, seen.entry) && sameWorld(before, seen)) ?? null;
 }
 
 /** The known answer with the writes' fields; null when some write changes none of them: then its effect is not in what it returned. */

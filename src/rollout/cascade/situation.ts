@@ -1,10 +1,11 @@
-import { EVERYTHING, type EntityView, type Scalar } from "../../trajectory/entities.ts";
+import { EVERYTHING, entitiesOfCall, type EntityView, type Scalar } from "../../trajectory/entities.ts";
 import { UNKNOWN_ERA } from "../../trajectory/era.ts";
 import type { Names } from "../../trajectory/names.ts";
 import type { ToolShape } from "../../trajectory/record-tape.ts";
 import { profileOf } from "../../trajectory/tool-profile.ts";
 import { countOf, versionOf } from "../../trajectory/write-state.ts";
 import type { Overlay } from "./overlay.ts";
+import type { PreparedCall } from "./prepare.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
 /** Where a rollout starts: what the cascade needs to know of a scenario. */
@@ -55,6 +56,14 @@ export function sameWorld(situation: Situation, other: PooledEntry): boolean {
   return other.entry.entitiesTouched.every((entity) => entity === EVERYTHING || !contradicts(situation, other, entity));
 }
 
+/** Entries for the call on any tape that may have seen the world of now, newest first: thousands of tapes may have asked the same, few in this era. */
+export function inThisEra(situation: Situation, call: Pick<PreparedCall, "callKey" | "profile" | "args">): readonly PooledEntry[] {
+  const [entity] = entitiesOfCall(call.profile, call.args);
+  if (entity === undefined) return situation.pool.ofCall(call.callKey);
+  const era = eraNow(situation, entity);
+  return era === null ? [] : situation.pool.ofCallInEra(call.callKey, entity, era);
+}
+
 /** What the tapes and the rollout's own writes say of an entity now; null when nobody has seen it. A function of tapes, start and overlay. */
 export function knownView(situation: Situation, entity: string): EntityView | null {
   const now = observedView(situation, entity);
@@ -101,12 +110,17 @@ function observedElsewhere(situation: Situation, entity: string): PooledEntry | 
   return situation.pool.about(entity).find((seen) => seen.entry.writeKey === null && !seen.entry.isError && sameWorld(situation, seen));
 }
 
-function sameEra({ pool, start, overlay }: Situation, { entry }: PooledEntry, entity: string): boolean {
+function sameEra(situation: Situation, { entry }: PooledEntry, entity: string): boolean {
   const era = entry.entityEra[entity] ?? UNKNOWN_ERA;
+  return era !== UNKNOWN_ERA && eraNow(situation, entity) === era;
+}
+
+/** How many writes the entity has had by now, the rollout's own included; null where nobody can say. */
+function eraNow({ pool, start, overlay }: Situation, entity: string): number | null {
   // The rollout has seen a change by others: which of their states it is in now, no other tape can say.
-  if (era === UNKNOWN_ERA || (overlay.seen.get(entity) ?? 0) > 0) return false;
+  if ((overlay.seen.get(entity) ?? 0) > 0) return null;
   const atStart = pool.eras.before(entity, { fromMs: start.clockMs, toMs: start.clockMs }, start.tapeId);
-  return atStart !== UNKNOWN_ERA && atStart + countOf(overlay.writes, entity) === era;
+  return atStart === UNKNOWN_ERA ? null : atStart + countOf(overlay.writes, entity);
 }
 
 function contradicts(situation: Situation, other: PooledEntry, entity: string): boolean {

@@ -1,10 +1,10 @@
 import { nightshiftError } from "../../errors.ts";
 import { createEraIndex, type EraIndex } from "../../trajectory/era.ts";
 import { epochsOf } from "./epochs.ts";
-import { isScalar, templatesOf, viewsOf, type EntityView } from "../../trajectory/entities.ts";
+import { entitiesOfCall, isScalar, templatesOf, viewsOf, type EntityView } from "../../trajectory/entities.ts";
 import { parseResult } from "../../trajectory/record-tape.ts";
 import type { Tape, TapeEntry } from "../../trajectory/tape.ts";
-import type { ToolProfiles } from "../../trajectory/tool-profile.ts";
+import { profileOf, type ToolProfiles } from "../../trajectory/tool-profile.ts";
 
 /** One tape entry, with what replay needs of it parsed once. */
 export interface PooledEntry {
@@ -31,6 +31,8 @@ export interface TapePool {
   ofTapeCall(tapeId: string, callKey: string): readonly PooledEntry[];
   /** All entries for one call, newest first. */
   ofCall(callKey: string): readonly PooledEntry[];
+  /** Those of them that were answered when the first entity that the call's arguments name had this many writes, newest first. */
+  ofCallInEra(callKey: string, entity: string, era: number): readonly PooledEntry[];
   /** All entries of one tool, newest first. */
   ofTool(tool: string): readonly PooledEntry[];
   /** All entries whose answer says something of the entity, newest first. */
@@ -74,6 +76,11 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   const byTape = Map.groupBy(ofSplit, ({ tape }) => tape.id);
   const byTapeCall = Map.groupBy(ofSplit, ({ tape, entry }) => `${tape.id}|${entry.callKey}`);
   const byCall = Map.groupBy(newestFirst, ({ entry }) => entry.callKey);
+  const byCallEra = groupByEach(newestFirst, ({ entry, args }) => {
+    const [entity] = entitiesOfCall(profileOf(options.profiles, entry.tool), args);
+    const era = entity === undefined ? undefined : entry.entityEra[entity];
+    return era === undefined ? [] : [`${entry.callKey}|${era}|${entity}`];
+  });
   const byTool = Map.groupBy(newestFirst, ({ entry }) => entry.tool);
   const byEntity = groupByEach(newestFirst, ({ views }) => [...views.keys()]);
   const byTapeEntity = groupByEach(ofSplit, ({ tape, views }) => [...views.keys()].map((entity) => `${tape.id}|${entity}`));
@@ -86,6 +93,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
     ofTape: (tapeId) => byTape.get(tapeId) ?? [],
     ofTapeCall: (tapeId, callKey) => byTapeCall.get(`${tapeId}|${callKey}`) ?? [],
     ofCall: (callKey) => byCall.get(callKey) ?? [],
+    ofCallInEra: (callKey, entity, era) => byCallEra.get(`${callKey}|${era}|${entity}`) ?? [],
     ofTool: (tool) => byTool.get(tool) ?? [],
     about: (entity) => byEntity.get(entity) ?? [],
     aboutOn: (tapeId, entity) => byTapeEntity.get(`${tapeId}|${entity}`) ?? [],

@@ -24,6 +24,8 @@ export interface WriteModel {
   errorRate: number;
   /** Features of which each recorded value nearly always had the same outcome, and some value an error. */
   preconditions: ReadonlyMap<string, ReadonlyMap<Scalar, Outcomes>>;
+  /** What the tapes say of this tool was measured to be wrong too often: only the recorded error rate decides (R5). */
+  undecided?: boolean;
 }
 
 interface Outcomes {
@@ -107,6 +109,8 @@ function decide(
   seed: readonly (string | number)[],
 ): Decision | null {
   if (model.samples === 0) return null;
+  const drawn = (): Decision => ({ rung: "R5", isError: seededUnit(...seed, "outcome") < model.errorRate, confidence: 0.6 });
+  if (model.undecided === true) return drawn();
   const same = model.byCall.get(call.callKey)?.find(({ seen }) => sameWorld(situation, seen));
   if (same !== undefined) return { rung: "R4", isError: same.seen.entry.isError, confidence: 0.95 };
   const outcomes = new Set(
@@ -119,7 +123,7 @@ function decide(
   const [decided] = outcomes;
   if (decided !== undefined && outcomes.size === 1) return { rung: "R4", isError: decided, confidence: 0.9 };
   if (model.errorRate === 0 && model.samples >= MIN_SUCCESSES) return { rung: "R4", isError: false, confidence: 0.85 };
-  return { rung: "R5", isError: seededUnit(...seed, "outcome") < model.errorRate, confidence: 0.6 };
+  return drawn();
 }
 
 function preconditionsOf(samples: readonly Sample[]): WriteModel["preconditions"] {
