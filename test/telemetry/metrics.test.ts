@@ -247,9 +247,7 @@ test("trainer: the age of its heartbeat while it is awaited, and its restarts", 
   const runDirectory = join(directory, "run");
   const clock = { monotonicMs: 0 };
   let ages: unknown = null;
-  const trainer = slowTrainer(runDirectory, clock, async () => {
-    ages = await meter.points("nightshift.trainer.heartbeat.age");
-  });
+  const trainer = slowTrainer(runDirectory, clock, async () => void (ages = await meter.points("nightshift.trainer.heartbeat.age")));
   const options = { runId: "run", agent: "shop", runDirectory, iteration: 1, heartbeatTimeoutMs: 60_000 };
   await awaitAdapter({ ...options, signal: new AbortController().signal }, { monotonicMs: () => clock.monotonicMs, jobRunner: trainer });
   const agent = { "nightshift.agent": "shop" };
@@ -268,8 +266,7 @@ test("canary: evidence and units while it runs, zero afterwards, every transitio
   await world.traffic(10);
   const result = await controller.reconcile("canary");
   expect(result).toMatchObject({ status: "live", fold: { canary: { units: 10 } } });
-  const units = await meter.points("nightshift.canary.units");
-  expect(units.reduce((sum, { value }) => sum + value, 0)).toBe(10);
+  expect((await meter.points("nightshift.canary.units")).reduce((sum, { value }) => sum + value, 0)).toBe(10);
   const [promote, harm] = await meter.points("nightshift.canary.log_evidence");
   const numbers = result.status === "live" ? result.fold.lastDecision?.numbers : undefined;
   expect(Math.exp(promote?.value ?? 0)).toBeCloseTo(numbers?.kPromote ?? 0);
