@@ -56,6 +56,7 @@ const run = {
     finishedAtMs: 1_000,
     steps: [],
     iterations: [],
+    replay: { tools: null, report: null },
     gatePairs: { begun: 0, finished: 0 },
   },
   outcome: { kind: "nothing_to_learn", reason: "no signal" },

@@ -22,7 +22,11 @@ test("a night whose run somebody else ends stops what it is at, lets the trainer
   const runs = createRunStore(database, () => 5);
   await runs.create({ id: "run-1", tenant: "default", agent: "shop", plan: {}, nowMs: 1 });
   const cancelled: string[] = [];
-  const outputs: Record<string, object> = { select: { trajectories: [], trainScenarios: 1 }, prepare: { name: "m", digest: "d" } };
+  const outputs: Record<string, object> = {
+    select: { trajectories: [], trainScenarios: 1 },
+    prepare: { name: "m", digest: "d" },
+    fidelity: { tools: [] },
+  };
   const deps = {
     ...{ database, log: silentLog(), now: () => 5, recordings: () => Promise.resolve({}) },
     runs: { ...runs, step: (_: string, step: string) => Promise.resolve(outputs[step]) },
