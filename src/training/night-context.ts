@@ -5,6 +5,7 @@ import type { Logger } from "../log.ts";
 import type { Judge } from "../reward/judge.ts";
 import type { RecordingPins } from "../rollout/load-recordings.ts";
 import type { Recordings } from "../rollout/recordings.ts";
+import type { OffTape } from "../rollout/off-tape.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Database } from "../store/database.ts";
 import type { RegisteredAdapter } from "./adapters.ts";
@@ -30,6 +31,8 @@ export interface NightDeps {
   jobRunner: JobRunner;
   runs: RunStore;
   judge: Judge;
+  /** What answers rollouts where no tape does. Unset: nothing does. */
+  offTape?: OffTape;
   fleet: Fleet;
   key: SigningKey;
   /** Captured conversations of the agent as of `nowMs`; with `pins`, exactly those versions. */

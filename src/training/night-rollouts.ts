@@ -49,6 +49,7 @@ export async function rollOutAndJudge(
               sampling: { temperature: 1, topP: 1, maxTokens: config.sampling.maxTokens },
               limits: config.replay,
               limiter,
+              offTape: deps.offTape,
               signal,
             },
             deps,

@@ -5,12 +5,13 @@ import { versionOf } from "../../trajectory/write-state.ts";
 import { inventedKey, malformed, mistakeAnswer, type Mistake } from "./agent-error.ts";
 import { checkDerivations, deriveRead, type DerivationRecord } from "./derive.ts";
 import type { Rung } from "../group.ts";
+import { learnReads, readOutcome, type Outcome, type ReadModel } from "./outcome.ts";
 import { stateOf, withEpochs, withOccurrence, withWrite, type Overlay } from "./overlay.ts";
 import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
 import { sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
-import { answerWrite, learnWrites, type WriteModel } from "./write-model.ts";
+import { answerWrite, learnWrites, writeOutcome, type WriteModel } from "./write-model.ts";
 
 /** One tool answer; `result` is null at R7, where nothing honest can be said. */
 export interface Answer {
@@ -37,6 +38,11 @@ export interface Cascade {
    * `seed` for what is drawn. `turn` is the hash of all calls of the turn (`turnHashOf`): raced answers are served only to the same block.
    */
   answer(situation: Situation, call: PreparedCall, options: { seed: readonly (string | number)[]; turn: string }): Answer;
+  /**
+   * What a call comes to for which `answer` had nothing recorded or derived (R5, R7), for whoever can render such an answer: decided by tapes and `seed`. Null
+   * where nothing can be decided, and for every tool that nobody declared a read or a write.
+   */
+  outcome(situation: Situation, call: PreparedCall, options: { seed: readonly (string | number)[] }): Outcome | null;
   /** The overlay after an answer: successful writes change the state, answers from the own tape count as used. */
   advance(overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay;
 }
@@ -44,14 +50,9 @@ export interface Cascade {
 /** The cascade over one pool. */
 export function createCascade(pool: TapePool, tapeIds: readonly string[]): Cascade {
   const schemas = createToolSchemas();
-  const models = new Map<string, WriteModel>();
   const derivations = checkDerivations(pool, tapeIds);
-  const modelOf = (call: PreparedCall): WriteModel => {
-    const key = `${call.tool}|${call.schema?.schemaHash}`;
-    const model = models.get(key) ?? learnWrites(pool, call);
-    models.set(key, model);
-    return model;
-  };
+  const modelOf = learnedOnce((call): WriteModel => learnWrites(pool, call));
+  const readModelOf = learnedOnce((call): ReadModel => learnReads(pool, call));
   return {
     pool,
     prepare(start, tool, rawArguments) {
@@ -62,6 +63,12 @@ export function createCascade(pool: TapePool, tapeIds: readonly string[]): Casca
     answer(situation, call, { seed, turn }) {
       const answer = climb(situation, call, turn, { derivations, modelOf, seed });
       return answer.result === null ? answer : { ...answer, result: call.names.toConversation(answer.result) };
+    },
+    outcome(situation, call, options) {
+      const seed = drawnFrom(options.seed, situation, call);
+      if (isStateless(call.profile)) return null;
+      if (!mayWrite(call.profile)) return readOutcome(situation, call, readModelOf(call), { derivations, seed });
+      return isDeclaredWrite(call) ? writeOutcome(situation, call, modelOf(call), seed) : null;
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
   };
@@ -146,11 +153,30 @@ function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Ans
     const derived = deriveRead(situation, call, learned.derivations);
     return derived === null ? miss : { ...miss, rung: "R4", ...derived };
   }
-  // What nobody declared a write may be a read, and then an answer made up would be a fact made up.
-  if (call.profile.cls !== "write" || call.profile.evidence !== "config") return miss;
-  const seed = [...learned.seed, situation.start.scenarioId, call.callKey, stateOf(situation.overlay)];
-  const written = answerWrite(situation, call, learned.modelOf(call), seed);
+  if (!isDeclaredWrite(call)) return miss;
+  const written = answerWrite(situation, call, learned.modelOf(call), drawnFrom(learned.seed, situation, call));
   return written === null ? miss : { ...miss, ...written };
+}
+
+/** What nobody declared a write may be a read, and then an answer made up would be a fact made up. */
+function isDeclaredWrite({ profile }: PreparedCall): boolean {
+  return profile.cls === "write" && profile.evidence === "config";
+}
+
+/** Everything that a draw depends on: siblings that make the same call in the same state draw the same. */
+function drawnFrom(seed: readonly (string | number)[], { start, overlay }: Situation, call: PreparedCall): readonly (string | number)[] {
+  return [...seed, start.scenarioId, call.callKey, stateOf(overlay)];
+}
+
+/** What is learned of a tool, once per schema. */
+function learnedOnce<T>(learn: (call: PreparedCall) => T): (call: PreparedCall) => T {
+  const known = new Map<string, T>();
+  return (call) => {
+    const key = `${call.tool}|${call.schema?.schemaHash}`;
+    const learned = known.get(key) ?? learn(call);
+    known.set(key, learned);
+    return learned;
+  };
 }
 
 function answeredMistake(situation: Situation, call: PreparedCall, mistake: Mistake): Answer {
