@@ -89,7 +89,7 @@ function readReply(text: string, facts: readonly string[]): { ok: true; value: s
   return { ok: true, value: reply.trim() };
 }
 
-/** Tokens with a digit, addresses and pseudonyms of a reply that stand nowhere in the facts, whatever their case. */
+/** Tokens with a digit, addresses (mail or web) and pseudonyms of a reply that stand nowhere in the facts, whatever their case. */
 export function inventedValues(reply: string, facts: readonly string[]): readonly string[] {
   const stated = new Set(facts.flatMap(valuesOf));
   return valuesOf(reply).filter((value) => !stated.has(value));
@@ -97,5 +97,5 @@ export function inventedValues(reply: string, facts: readonly string[]): readonl
 
 function valuesOf(text: string): readonly string[] {
   const tokens = text.normalize("NFKC").toLowerCase().match(/[^\s,;:!?"'()[\]{}]+/gu) ?? [];
-  return tokens.map((token) => token.replace(/^[#.]+|[.]+$/gu, "")).filter((token) => /\p{N}|@|:\/\/|^<.+>$/u.test(token));
+  return tokens.map((token) => token.replace(/^[#.]+|[.]+$/gu, "")).filter((token) => /\p{N}|@|^\/\/|\p{L}{2}\.\p{L}{2}|^<.+>$/u.test(token));
 }
