@@ -22,10 +22,12 @@ describe.each([[shopWorld], [bookingsWorld]])("simulating the $name", (kind) => 
     const llm = createScriptedLlm(render);
     const offTape: OffTape = createOffTape(kind.name, { simulator: createSimulator({ llm, model: "scripted" }, { log: silentLog() }), liveReads: null, user: null });
     const library = libraryOf(kind, recorded);
+    const all = cascadeOf(library);
+    report(`${kind.name}, with its own tape`, await simulationsOf(kind, recorded.slice(-PLAYED), { cascadeFor: () => all, offTape, attempts: 2 }));
     // Without the tape of its own conversation nothing is told of its entities but by others: most calls are beyond the tapes.
     const cascadeFor = (own: Recorded) => cascadeOf(narrowed(library, new Set(library.tapes.map(({ id }) => id).filter((id) => id !== tapeIdOf(own.trajectory)))));
     measured = await simulationsOf(kind, recorded.slice(-PLAYED), { cascadeFor, offTape, attempts: 2 });
-    report(kind.name, measured);
+    report(`${kind.name}, without`, measured);
   });
 
   it("says of every tool how often a failure passed for a success", () => {
