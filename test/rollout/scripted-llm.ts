@@ -62,6 +62,7 @@ export function render(question: Asked): string {
   const example = parseResult(nearest);
   if (example === null || typeof example !== "object") return JSON.stringify({ result: example });
   const args = objectOf(body("the call to answer"));
+  // What a write changes it says itself; what holds for a read is told.
   const known = Object.assign({}, ...body("known now").split("\n").map((line) => objectOf(line.slice(line.indexOf("{"))))) as object;
   const ids = Object.fromEntries(
     body("new ids").split("\n").map((line): [string, unknown] => [line.split(" ")[0] ?? "", parseResult(line.slice(line.indexOf(" ") + 1))]),

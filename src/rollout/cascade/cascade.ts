@@ -6,7 +6,7 @@ import { inventedKey, malformed, mistakeAnswer, type Mistake } from "./agent-err
 import { checkDerivations, deriveRead, type DerivationRecord } from "./derive.ts";
 import type { Rung } from "../group.ts";
 import { learnReads, readOutcome, type Outcome, type ReadModel } from "./outcome.ts";
-import { stateOf, withEpochs, withOccurrence, withWrite, type Overlay } from "./overlay.ts";
+import { stateOf, withEpochs, withOccurrence, withOffTape, withWrite, type Overlay } from "./overlay.ts";
 import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
 import { sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
@@ -28,6 +28,8 @@ export interface Answer {
   epochs: Readonly<Record<string, number>> | null;
 }
 
+type Given = Pick<Answer, "result" | "isError" | "epochs"> & Partial<Pick<Answer, "rung">>;
+
 /** Answers tool calls from tapes. Made once per run: it keeps what it learned of each tool. */
 export interface Cascade {
   pool: TapePool;
@@ -43,8 +45,8 @@ export interface Cascade {
    * where nothing can be decided, and for every tool that nobody declared a read or a write.
    */
   outcome(situation: Situation, call: PreparedCall, options: { seed: readonly (string | number)[] }): Outcome | null;
-  /** The overlay after an answer: successful writes change the state, answers from the own tape count as used. */
-  advance(overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay;
+  /** The overlay after an answer: successful writes change the state, answers from the own tape count as used, reads at R5 and R6 are what is known from then on. */
+  advance(overlay: Overlay, call: PreparedCall, answer: Given): Overlay;
 }
 
 /** The cascade over one pool. */
@@ -189,7 +191,7 @@ function served(seen: PooledEntry, rung: Rung, confidence: number): Answer {
   return { ...miss, rung, result: entry.result, isError: entry.isError, confidence, servedFrom, recordedAtMs: entry.startedAtMs };
 }
 
-function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay {
+function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: Given): Overlay {
   if (answer.result === null) return overlay;
   const parsed = parseResult(call.names.toTape(answer.result));
   const touched = entitiesTouched(call.profile, call.args, parsed, pool.templates);
@@ -200,6 +202,7 @@ function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: P
     `${call.callKey}|${versions}`,
   ]);
   const failed = answer.isError || showsError(call.profile, parsed);
+  if (!mayWrite(call.profile) && !failed && (answer.rung === "R5" || answer.rung === "R6")) return withOffTape(used, viewsOf(parsed, pool.templates));
   if (!mayWrite(call.profile) || failed) return used;
   const entities = touched.length === 0 ? [EVERYTHING] : touched;
   return withWrite(used, { tool: call.tool, writeKey: call.writeKey, entities, views: viewsOf(parsed, pool.templates) });

@@ -163,7 +163,11 @@ function decide(
     }),
   );
   const [decided] = outcomes;
-  if (decided !== undefined && outcomes.size === 1) return { rung: "R4", isError: decided, confidence: 0.9 };
+  if (decided !== undefined && outcomes.size === 1) {
+    // A precondition that only a simulated answer fulfils makes a simulated outcome.
+    const isTold = entityByPath(call.profile, call.args).some((entity) => entity !== null && situation.overlay.offTape.has(entity));
+    return isTold ? { rung: "R5", isError: decided, confidence: CONFIDENCE.simulated } : { rung: "R4", isError: decided, confidence: 0.9 };
+  }
   if (model.errorRate === 0 && model.samples >= MIN_SUCCESSES) return { rung: "R4", isError: false, confidence: 0.85 };
   return { rung: "R5", isError: seededUnit(...seed, "outcome") < model.errorRate, confidence: CONFIDENCE.simulated };
 }

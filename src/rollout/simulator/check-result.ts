@@ -1,4 +1,3 @@
-import { Ajv } from "ajv";
 import { isScalar, viewsOf } from "../../trajectory/entities.ts";
 import { showsError } from "../../trajectory/record-tape.ts";
 import { PSEUDONYM } from "../../trace/pseudonym.ts";
@@ -6,14 +5,14 @@ import type { Outcome } from "../cascade/outcome.ts";
 import type { PreparedCall } from "../cascade/prepare.ts";
 import { knownView, mergedViews, type Situation } from "../cascade/situation.ts";
 import { keyNamesOf, leavesOf, type Known, type NewId } from "./known.ts";
-import type { ResultShape } from "./result-shape.ts";
+import type { ShapeCheck } from "./result-shape.ts";
 
 /** What a simulated answer must keep. */
 export interface ResultRules {
   situation: Situation;
   call: PreparedCall;
   outcome: Outcome;
-  shape: ResultShape;
+  checkShape: ShapeCheck;
   known: Known;
   newIds: readonly NewId[];
   /** Everything that the simulator was shown: an answer may name people of it and nobody else. */
@@ -27,8 +26,6 @@ const MAX_RESULT_CHARS = 16_000;
  * words for the model that quote no value, because they are logged.
  */
 export function createResultCheck(rules: ResultRules): (result: unknown) => string | null {
-  const ajv = new Ajv({ strict: false, validateFormats: false, logger: false, addUsedSchema: false });
-  const fits = ajv.compile(rules.shape);
   const { pool } = rules.situation;
   const keys = keyNamesOf(pool.profiles);
   const given = new Set([...leavesOf(rules.call.args), ...rules.newIds].map(({ value }) => String(value)));
@@ -37,7 +34,8 @@ export function createResultCheck(rules: ResultRules): (result: unknown) => stri
   );
   const isKnownId = (name: string, value: string): boolean => given.has(value) || made.has(value) || pool.knowsKey(name, value);
   return (result) => {
-    if (!fits(result)) return `form: ${ajv.errorsText(fits.errors, { dataVar: "result" }).slice(0, 300)}`;
+    const misshapen = rules.checkShape(result);
+    if (misshapen !== null) return `form: ${misshapen}`;
     const text = JSON.stringify(result);
     if (text.length > MAX_RESULT_CHARS) return `the result is longer than ${MAX_RESULT_CHARS} characters`;
     const failed = showsError(rules.call.profile, result);

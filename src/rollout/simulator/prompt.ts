@@ -29,7 +29,7 @@ const MIN_OUTPUT_TOKENS = 256;
 const MAX_OUTPUT_TOKENS = 4_096;
 
 const TASK = `You write the answer of a tool in a rehearsal of a recorded system. Nothing is executed. Whether the call succeeds is decided already; you write the body of the answer, as this tool writes it.
-Keep the form of the recorded answers: the same fields, types and manner. What is known holds: no field may say otherwise. Use no id but those of the call, of what is known, and the new ids, which are for what the call makes; never make up another. Where nothing tells a value, choose a plain one like the recorded ones. Explain nothing and add nothing.`;
+Keep the form of the recorded answers: the same fields, types and manner. What is known holds: no field may say otherwise, but for what a call that writes changes itself, as the recorded answers show. Use no id but those of the call, of what is known, and the new ids, which are for what the call makes; never make up another. Where nothing tells a value, choose a plain one like the recorded ones. Explain nothing and add nothing.`;
 
 const REPLY = `Reply with one JSON object and nothing else: {"result": <the answer>}`;
 
@@ -68,7 +68,7 @@ function piecesOf({ call, description, outcome, known, newIds }: Shown): readonl
     // Nearest last: what stands nearest to the question counts most.
     ...outcome.examples.toReversed().flatMap((example, index) => pair(`recorded call ${index + 1} that ${outcomes}`, example)),
     ...(outcome.errorExample === null ? [] : pair("recorded call that failed, to tell the two apart", outcome.errorExample)),
-    { head: "known now", body: shortened(views.join("\n") || "nothing", MAX.known) },
+    { head: outcome.keeps === null ? "known now" : "known before the call", body: shortened(views.join("\n") || "nothing", MAX.known) },
     { head: "new ids, by where recorded answers had one", body: newIds.map(({ path, value }) => `${path} ${JSON.stringify(value)}`).join("\n") || "none" },
     { head: "the call to answer: its arguments", body: shortened(JSON.stringify(call.args), MAX.args) },
     { head: `the call ${outcomes}: write the answer`, body: "" },

@@ -10,7 +10,7 @@ import { createPins } from "../pins.ts";
 import { createResultCheck, withKnownValues, type ResultRules } from "./check-result.ts";
 import { knownOf, newIdsOf } from "./known.ts";
 import { simulatorPrompt, type SimulatorPrompt } from "./prompt.ts";
-import { resultShapeOf } from "./result-shape.ts";
+import { createShapeChecks, resultShapeOf, type ResultShape, type ShapeCheck } from "./result-shape.ts";
 
 /** A call whose outcome is decided and whose body nobody recorded. */
 export interface UnrecordedCall {
@@ -43,15 +43,23 @@ const MAX_ARGUMENT_CHARS = 4_000;
 export function createSimulator({ llm, model }: { llm: LlmClient; model: string }, { log }: { log: Logger }): Simulator {
   // Siblings ask at the same time; later ones, and those after a restart, are answered by the client's cache.
   const pins = createPins<Simulated>(({ status }) => status !== "unavailable");
+  const context: Context = { llm, model, log, checkOf: createShapeChecks() };
   return {
-    answer: (asked, options = {}) => pins.get(JSON.stringify([asked.runId, ...asked.seed]), () => ask(asked, { llm, model, log }, options.signal)),
+    answer: (asked, options = {}) => pins.get(JSON.stringify([asked.runId, ...asked.seed]), () => ask(asked, context, options.signal)),
   };
 }
 
-async function ask(asked: UnrecordedCall, context: { llm: LlmClient; model: string; log: Logger }, signal?: AbortSignal): Promise<Simulated> {
+interface Context {
+  llm: LlmClient;
+  model: string;
+  log: Logger;
+  checkOf: (shape: ResultShape) => ShapeCheck;
+}
+
+async function ask(asked: UnrecordedCall, context: Context, signal?: AbortSignal): Promise<Simulated> {
   const { situation, call } = asked;
   if (JSON.stringify(call.args).length > MAX_ARGUMENT_CHARS) return { status: "none" };
-  const { prompt, rules, madeFrom } = questionOf(asked);
+  const { prompt, rules, madeFrom } = questionOf(asked, context.checkOf);
   const check = createResultCheck(rules);
   const reply = await context.llm.ask<unknown>(
     {
@@ -69,7 +77,10 @@ async function ask(asked: UnrecordedCall, context: { llm: LlmClient; model: stri
   return { status: reply.status === "retryable" ? "unavailable" : "none" };
 }
 
-function questionOf({ situation, call, outcome, seed }: UnrecordedCall): { prompt: SimulatorPrompt; rules: ResultRules; madeFrom: readonly string[] } {
+function questionOf(
+  { situation, call, outcome, seed }: UnrecordedCall,
+  checkOf: Context["checkOf"],
+): { prompt: SimulatorPrompt; rules: ResultRules; madeFrom: readonly string[] } {
   const known = knownOf(situation, call);
   const newIds = newIdsOf(situation, call, { outcome, isWrite: mayWrite(call.profile), seed });
   const shape = resultShapeOf(outcome.shapes.map(({ parsed }) => parsed));
@@ -77,7 +88,7 @@ function questionOf({ situation, call, outcome, seed }: UnrecordedCall): { promp
   const prompt = simulatorPrompt({ call, description, outcome, known, newIds, shape });
   const shownTapes = [...outcome.examples, ...(outcome.errorExample === null ? [] : [outcome.errorExample])].map(({ tape }) => tape.id);
   const madeFrom = [...new Set([...shownTapes, ...known.sources])].toSorted();
-  return { prompt, rules: { situation, call, outcome, shape, known, newIds, shown: prompt.user }, madeFrom };
+  return { prompt, rules: { situation, call, outcome, checkShape: checkOf(shape), known, newIds, shown: prompt.user }, madeFrom };
 }
 
 function readResult(text: string, rules: ResultRules, check: (result: unknown) => string | null): { ok: true; value: unknown } | { ok: false; problem: string } {

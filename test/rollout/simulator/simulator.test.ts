@@ -198,6 +198,24 @@ describe("state", () => {
   });
 });
 
+describe("what the simulator said", () => {
+  it("is known from then on: a write is decided by it, and stays a simulated answer", async () => {
+    const orders = ["D1", "D2", "D3"].flatMap((id) => [
+      conversation(id, [lookup(id), refund(id)], { startMs: -2e6 }),
+      conversation(`${id}x`, [lookup(`${id}x`, "delivered", true), refundFails(`${id}x`)], { startMs: -2e6 }),
+    ]);
+    for (const refunded of [true, false]) {
+      const fields = { order_id: "A1", item: "lamp", status: "delivered", refunded };
+      const llm = createScriptedLlm((question) => (question.schema["properties"] !== undefined && question.user.includes("lookup_order") ? answer(fields) : render(question)));
+      for (const iteration of [1, 2, 3, 4, 5]) {
+        const { member, results } = await playing(llm, calls(lookup("A1"), refund("A1"), lookup("A1")), orders, { iteration });
+        expect(member.journal.slice(0, 2)).toMatchObject([{ rung: "R5", isError: false }, { rung: "R5", isError: refunded }]);
+        expect(results[1]).toBe(refunded ? '{"error":"already refunded","order_id":"A1"}' : '{"order_id":"A1","refunded":true}');
+      }
+    }
+  });
+});
+
 describe("consistency", () => {
   it("gives siblings the same bytes with one question, with one worker and with eight, and after a restart", async () => {
     const run = async (workers: number) => {
