@@ -67,7 +67,9 @@ const liveReadsSchema = z.strictObject({
     .record(
       z.string(),
       z.strictObject({
-        url: z.url().describe("Endpoint that answers `POST {tool, arguments}` with the tool's result as its body. Redirects are not followed."),
+        url: z
+          .url()
+          .describe("Endpoint that answers `POST {tool, arguments}` with the tool's result as its body. Redirects are not followed."),
       }),
     )
     .describe(
@@ -110,7 +112,9 @@ const replaySchema = z.strictObject({
   concurrency: z.int().positive().default(64).describe("Rollouts in flight."),
   simulator: simulatorSchema
     .optional()
-    .describe("LLM that words what no tape answers; whether a call succeeds is decided by what was recorded. Unset: reads that nobody recorded are misses."),
+    .describe(
+      "LLM that words what no tape answers; whether a call succeeds is decided by what was recorded. Unset: reads that nobody recorded are misses.",
+    ),
   liveReads: liveReadsSchema
     .optional()
     .describe("Reads of the live world, before the simulator, of things that the rollout has not written. Unset: none."),

@@ -53,7 +53,8 @@ function mayBeRead({ overlay }: Situation, call: PreparedCall): boolean {
   if (PSEUDONYM.test(JSON.stringify(call.args))) return false;
   const entities = entitiesOfCall(call.profile, call.args);
   return overlay.writes.every(
-    (write) => !write.entities.includes(EVERYTHING) && !entities.includes(EVERYTHING) && !entities.some((one) => write.entities.includes(one)),
+    (write) =>
+      !write.entities.includes(EVERYTHING) && !entities.includes(EVERYTHING) && !entities.some((one) => write.entities.includes(one)),
   );
 }
 
@@ -63,7 +64,11 @@ interface Asked {
   config: LiveReadsConfig;
 }
 
-async function ask({ url, call, config }: Asked, deps: { token: string | null; log: Logger; now: () => number }, signal?: AbortSignal): Promise<LiveRead> {
+async function ask(
+  { url, call, config }: Asked,
+  deps: { token: string | null; log: Logger; now: () => number },
+  signal?: AbortSignal,
+): Promise<LiveRead> {
   const timeout = AbortSignal.timeout(config.timeoutMs);
   try {
     const response = await fetch(url, {

@@ -39,7 +39,9 @@ export function createReplaySession(options: ReplaySessionOptions): ToolSession 
     const recorded = cascade.answer(situation, call, { seed, turn });
     const isRecorded = offTape === undefined || (recorded.rung !== "R5" && recorded.rung !== "R7");
     const sources = (): string[] => sourcesOf(start.scenarioId, [{ journal }]);
-    const answer = isRecorded ? recorded : await answerBeyond(situation, call, recorded, { cascade, offTape, runId, seed, sources }, signal);
+    const answer = isRecorded
+      ? recorded
+      : await answerBeyond(situation, call, recorded, { cascade, offTape, runId, seed, sources }, signal);
     if (answer === "unavailable") return answer;
     const after = cascade.advance(overlay, call, answer);
     const latencyMs = latencyOf(cascade.pool, call, answer, [...seed, start.scenarioId, call.callKey, stateOf(overlay)]);

@@ -25,7 +25,11 @@ const server = createServer((request: IncomingMessage, response) => {
   const chunks: Buffer[] = [];
   request.on("data", (chunk: Buffer) => chunks.push(chunk));
   request.on("end", () => {
-    received.push({ path: request.url ?? "", authorization: request.headers.authorization, body: JSON.parse(Buffer.concat(chunks).toString()) });
+    received.push({
+      path: request.url ?? "",
+      authorization: request.headers.authorization,
+      body: JSON.parse(Buffer.concat(chunks).toString()),
+    });
     if (behaviour.hang === true) return;
     response.writeHead(behaviour.status ?? 200, { "content-type": "application/json", ...behaviour.headers });
     response.end(behaviour.body ?? '{"order_id":"A1","item":"lamp","status":"delivered","refunded":false}');
@@ -47,13 +51,28 @@ beforeEach(() => {
 const mine = conversation("mine", [policyOf("lamp")], { says: "where is my order A1, or A2, or <email_1>" });
 const known = conversation("B1", [lookup("B1"), refund("B1")], { startMs: -1e6 });
 
-function configOf(overrides: Partial<LiveReadsConfig> = {}, tools: readonly string[] = ["lookup_order", "issue_refund", "find_order", "refund_policy"]): LiveReadsConfig {
-  const tree = { agents: { shop: { model: "m", baseModel: "b", replay: { liveReads: { tools: Object.fromEntries(tools.map((tool) => [tool, { url }])), ...overrides } } } } };
+function configOf(
+  overrides: Partial<LiveReadsConfig> = {},
+  tools: readonly string[] = ["lookup_order", "issue_refund", "find_order", "refund_policy"],
+): LiveReadsConfig {
+  const tree = {
+    agents: {
+      shop: {
+        model: "m",
+        baseModel: "b",
+        replay: { liveReads: { tools: Object.fromEntries(tools.map((tool) => [tool, { url }])), ...overrides } },
+      },
+    },
+  };
   return parseConfig(tree).agents["shop"]?.replay.liveReads as LiveReadsConfig;
 }
 
 /** The rungs, results and end of one rollout that makes these calls, one a turn, and what was logged. */
-async function playing(config: LiveReadsConfig, steps: readonly Pick<Step, "tool" | "args">[], options: { configs?: typeof shopConfigs; own?: Trajectory; groupSize?: number } = {}) {
+async function playing(
+  config: LiveReadsConfig,
+  steps: readonly Pick<Step, "tool" | "args">[],
+  options: { configs?: typeof shopConfigs; own?: Trajectory; groupSize?: number } = {},
+) {
   const logged: string[] = [];
   const log = pino({ level: "debug" }, { write: (line: string) => void logged.push(line) });
   const policyServer = createScriptedPolicy(({ messages }) => {
@@ -64,24 +83,37 @@ async function playing(config: LiveReadsConfig, steps: readonly Pick<Step, "tool
   const group = await rolloutGroup(
     planOf(own, policyServer, {
       cascade: cascadeFor([own, known], { configs: options.configs ?? shopConfigs }),
-      offTape: createOffTape("shop", { simulator: null, user: null, liveReads: createLiveReads(config, { token: TOKEN, log, now: () => 86_400_000 }) }),
+      offTape: createOffTape("shop", {
+        simulator: null,
+        user: null,
+        liveReads: createLiveReads(config, { token: TOKEN, log, now: () => 86_400_000 }),
+      }),
       groupSize: options.groupSize ?? 1,
     }),
   );
   const [member] = group.members;
-  const results = member?.messages.flatMap(({ parts }) => parts.flatMap((part) => (part.type === "tool_call_response" ? [String(part["response"])] : [])));
+  const results = member?.messages.flatMap(({ parts }) =>
+    parts.flatMap((part) => (part.type === "tool_call_response" ? [String(part["response"])] : [])),
+  );
   return { group, journal: member?.journal ?? [], end: member?.end, results, logged: logged.join("\n") };
 }
 
 describe("a live read", () => {
   it("answers a listed read that no tape answers, once for all siblings, and is journalled with its time", async () => {
     const { group, journal, results, end } = await playing(configOf(), [lookup("A1")], { groupSize: 3 });
-    expect(received).toEqual([{ path: "/read", authorization: `Bearer ${TOKEN}`, body: { tool: "lookup_order", arguments: { order_id: "A1" } } }]);
+    expect(received).toEqual([
+      { path: "/read", authorization: `Bearer ${TOKEN}`, body: { tool: "lookup_order", arguments: { order_id: "A1" } } },
+    ]);
     expect(journal).toMatchObject([{ rung: "R6", recordedAtMs: 86_400_000, confidence: 0.8, isError: false }]);
     expect(results).toEqual(['{"order_id":"A1","item":"lamp","status":"delivered","refunded":false}']);
     expect(end).toEqual({ status: "completed" });
     expect(new Set(group.members.map(({ journal: [entry] }) => JSON.stringify(entry))).size).toBe(1);
-    expect(group.fidelity).toMatchObject({ callsByRung: { R6: 3 }, realShare: 0, stalenessMs: 86_400_000, weight: expect.closeTo(0.8) as number });
+    expect(group.fidelity).toMatchObject({
+      callsByRung: { R6: 3 },
+      realShare: 0,
+      stalenessMs: 86_400_000,
+      weight: expect.closeTo(0.8) as number,
+    });
   });
 
   it("shows the world's own error as one", async () => {
@@ -93,7 +125,11 @@ describe("a live read", () => {
   it.each<[string, Pick<Step, "tool" | "args">[], { configs?: typeof shopConfigs; tools?: string[] }]>([
     ["a write", [refund("A1")], {}],
     ["a tool that nobody described", [{ tool: "lookup_order", args: again }], { configs: without("lookup_order") }],
-    ["a tool that the scenario does not have", [{ tool: "find_order", args: again }], { configs: { ...shopConfigs, find_order: shopConfigs["lookup_order"] as never } }],
+    [
+      "a tool that the scenario does not have",
+      [{ tool: "find_order", args: again }],
+      { configs: { ...shopConfigs, find_order: shopConfigs["lookup_order"] as never } },
+    ],
     ["a tool that is not listed", [lookup("A1")], { tools: ["list_orders"] }],
     ["a tool of another class than read", [policyOf("desk")], {}],
     ["what a tape answers", [policyOf("lamp")], {}],

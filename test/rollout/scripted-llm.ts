@@ -46,7 +46,8 @@ export function piecesOf({ system, user }: Pick<Asked, "system" | "user">): read
   const pieces: { head: string; body: string }[] = [];
   for (const line of user.split("\n")) {
     if (line.startsWith(marker)) pieces.push({ head: line.slice(marker.length + 1), body: "" });
-    else if (pieces.length > 0) (pieces.at(-1) as { body: string }).body += `${(pieces.at(-1) as { body: string }).body === "" ? "" : "\n"}${line}`;
+    else if (pieces.length > 0)
+      (pieces.at(-1) as { body: string }).body += `${(pieces.at(-1) as { body: string }).body === "" ? "" : "\n"}${line}`;
   }
   return pieces;
 }
@@ -63,12 +64,21 @@ export function render(question: Asked): string {
   if (example === null || typeof example !== "object") return JSON.stringify({ result: example });
   const args = objectOf(body("the call to answer"));
   // What a write changes it says itself; what holds for a read is told.
-  const known = Object.assign({}, ...body("known now").split("\n").map((line) => objectOf(line.slice(line.indexOf("{"))))) as object;
+  const known = Object.assign(
+    {},
+    ...body("known now")
+      .split("\n")
+      .map((line) => objectOf(line.slice(line.indexOf("{")))),
+  ) as object;
   const ids = Object.fromEntries(
-    body("new ids").split("\n").map((line): [string, unknown] => [line.split(" ")[0] ?? "", parseResult(line.slice(line.indexOf(" ") + 1))]),
+    body("new ids")
+      .split("\n")
+      .map((line): [string, unknown] => [line.split(" ")[0] ?? "", parseResult(line.slice(line.indexOf(" ") + 1))]),
   );
   const values: Record<string, unknown> = { ...known, ...args, ...ids };
-  const result = Object.fromEntries(Object.entries(example).map(([name, value]) => [name, isPlain(value) && Object.hasOwn(values, name) ? values[name] : value]));
+  const result = Object.fromEntries(
+    Object.entries(example).map(([name, value]) => [name, isPlain(value) && Object.hasOwn(values, name) ? values[name] : value]),
+  );
   return JSON.stringify({ result });
 }
 

@@ -68,7 +68,9 @@ const talk: Trajectory = {
 
 /** What is said in a rollout in which the agent says `replies` in turn. */
 async function talking(replies: readonly string[], script?: (asked: number) => Reply, groupSize = 1) {
-  const policyServer = createScriptedPolicy(({ messages }) => ({ reply: replies[messages.filter(({ role }) => role === "assistant").length] ?? "Bye." }));
+  const policyServer = createScriptedPolicy(({ messages }) => ({
+    reply: replies[messages.filter(({ role }) => role === "assistant").length] ?? "Bye.",
+  }));
   let asked = 0;
   const llm = createScriptedLlm(() => script?.((asked += 1)) ?? "no script");
   const user = script === undefined ? null : createSimulatedUser({ llm, model: "person" }, { log: silentLog() });
@@ -81,15 +83,27 @@ async function talking(replies: readonly string[], script?: (asked: number) => R
 
 describe("the recorded user", () => {
   it("keeps with the scenario what each turn answered", () => {
-    expect(scenarioOf(talk).userModel).toEqual({ asked: ["Sorry to hear that. What is your order number?", "Would you like a refund or a replacement?"] });
+    expect(scenarioOf(talk).userModel).toEqual({
+      asked: ["Sorry to hear that. What is your order number?", "Would you like a refund or a replacement?"],
+    });
   });
 
   it.each([
-    ["answers what it was asked", ["Your order number?", "Refund or replacement?", "Done."], ["It is A1.", "a refund please"], { status: "completed" }],
+    [
+      "answers what it was asked",
+      ["Your order number?", "Refund or replacement?", "Done."],
+      ["It is A1.", "a refund please"],
+      { status: "completed" },
+    ],
     ["leaves out what the agent need not ask", ["Refund or replacement?", "Done."], ["a refund please"], { status: "completed" }],
     ["answers nothing else", ["Which colour was it?"], [], { status: "completed", cut: "user_turn" }],
     ["says nothing before it is asked", ["I have refunded you."], [], { status: "completed", cut: "user_turn" }],
-    ["has no more to say at its end", ["Your order number?", "Refund or replacement?", "Which bank?"], ["It is A1.", "a refund please"], { status: "completed" }],
+    [
+      "has no more to say at its end",
+      ["Your order number?", "Refund or replacement?", "Which bank?"],
+      ["It is A1.", "a refund please"],
+      { status: "completed" },
+    ],
   ])("%s", async (_, replies, users, end) => {
     const talked = await talking(replies);
     expect(talked.users).toEqual(users);
@@ -108,15 +122,25 @@ describe("a simulated user", () => {
   const replying = (text: string): Reply => JSON.stringify({ reply: text });
 
   it("answers what the recorded one was not asked, from what they said, and the rollout says so", async () => {
-    const { users, end, member, llm, group } = await talking(["Which colour was it?", "Your order number?", "Refund or replacement?", "Done."], () => replying("I do not know."), 4);
+    const { users, end, member, llm, group } = await talking(
+      ["Which colour was it?", "Your order number?", "Refund or replacement?", "Done."],
+      () => replying("I do not know."),
+      4,
+    );
     expect(users).toEqual(["I do not know.", "It is A1.", "a refund please"]);
     expect(end).toEqual({ status: "completed" });
-    expect(member?.simulatedUserTurns).toEqual([{ message: 3, model: "person", promptHash: expect.stringMatching(/^[0-9a-f]{32}$/) as string }]);
+    expect(member?.simulatedUserTurns).toEqual([
+      { message: 3, model: "person", promptHash: expect.stringMatching(/^[0-9a-f]{32}$/) as string },
+    ]);
     // Four siblings, one question.
     expect(llm.questions).toHaveLength(1);
     expect(group.members.map(({ simulatedUserTurns }) => simulatedUserTurns)).toEqual(Array(4).fill(member?.simulatedUserTurns));
     const pieces = piecesOf(llm.questions[0] as never);
-    expect(pieces.filter(({ head }) => head.startsWith("known")).map(({ body }) => body)).toEqual(["I want my money back", "It is A1.", "a refund please"]);
+    expect(pieces.filter(({ head }) => head.startsWith("known")).map(({ body }) => body)).toEqual([
+      "I want my money back",
+      "It is A1.",
+      "a refund please",
+    ]);
     expect(pieces.find(({ head }) => head.startsWith("what the agent says"))?.body).toBe("Which colour was it?");
     expect(llm.questions[0]?.sources).toEqual([group.scenarioId]);
   });
@@ -130,7 +154,9 @@ describe("a simulated user", () => {
   });
 
   it("speaks twice at most: free conversation would pass for success", async () => {
-    const { users, end } = await talking(["Which colour was it?", "Which shop?", "Which day?"], (asked) => replying(asked === 1 ? "No idea." : "I forgot."));
+    const { users, end } = await talking(["Which colour was it?", "Which shop?", "Which day?"], (asked) =>
+      replying(asked === 1 ? "No idea." : "I forgot."),
+    );
     expect(users).toEqual(["No idea.", "I forgot."]);
     expect(end).toEqual({ status: "completed", cut: "user_turn" });
   });

@@ -24,7 +24,7 @@ import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../
 import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
-import { adapterAgent, measureElection, measureKafka, measureRefused, measureUpkeep, slowTrainer, UP } from "./parts.ts";
+import { adapterAgent, measureElection, measureKafka, measureOffTape, measureRefused, measureUpkeep, slowTrainer, UP } from "./parts.ts";
 
 // Before anything else: components create their instruments when they are created.
 const meter = meterInMemory();
@@ -128,8 +128,7 @@ test("gateway: requests by who answered, failovers, fallbacks, and capture that 
   gateway.routes.receive(experiment(0, { version: 2 }));
   expect((await gateway.chat("other")).status).toBe(200);
   expect((await gateway.chat("other")).status).toBe(200);
-  await gateway.close();
-  await alive.close();
+  await Promise.all([gateway.close(), alive.close()]);
 
   const agent = { "nightshift.agent": "shop" };
   const answered = { ...agent, "nightshift.adapter.name": STABLE.name, "http.response.status_code": 200 };
@@ -222,7 +221,8 @@ test("night: steps by kind, the outcome once, and the loops that drive it", asyn
   expect(nights[1]).toMatchObject({ attributes: { "nightshift.loop": "night" } });
 });
 
-test("judge: calls by how they ended, and the tokens that were paid for", async () => {
+test("judge and replay: calls by how they ended, the tokens that were paid for, and answers beyond the tapes", async () => {
+  expect(await measureOffTape(meter.points)).toEqual(["shop simulator answered", "shop user unavailable"]);
   const replies = ["no JSON at all"];
   const server = await startJudgeServer((request) => ({ text: replies.shift() ?? JSON.stringify({ scores: honestScores(request) }) }));
   const judge = createRulerJudge(

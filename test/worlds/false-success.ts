@@ -33,7 +33,8 @@ export async function simulationsOf(
   const byTool = new Map<string, Simulations>();
   for (const one of recorded.filter(({ foreign }) => foreign.length === 0)) {
     const cascade = options.cascadeFor(one);
-    for (let attempt = 0; attempt < options.attempts; attempt += 1) await playAttempt(kind, one, { cascade, offTape: options.offTape, attempt }, byTool);
+    for (let attempt = 0; attempt < options.attempts; attempt += 1)
+      await playAttempt(kind, one, { cascade, offTape: options.offTape, attempt }, byTool);
   }
   return byTool;
 }

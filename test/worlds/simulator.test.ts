@@ -20,12 +20,20 @@ describe.each([[shopWorld], [bookingsWorld]])("simulating the $name", (kind) => 
     // One at a time and nobody in the background: every difference is the simulator's.
     recorded = record(kind, { seed: 4, conversations: CONVERSATIONS, open: 1, background: 0 });
     const llm = createScriptedLlm(render);
-    const offTape: OffTape = createOffTape(kind.name, { simulator: createSimulator({ llm, model: "scripted" }, { log: silentLog() }), liveReads: null, user: null });
+    const offTape: OffTape = createOffTape(kind.name, {
+      simulator: createSimulator({ llm, model: "scripted" }, { log: silentLog() }),
+      liveReads: null,
+      user: null,
+    });
     const library = libraryOf(kind, recorded);
     const all = cascadeOf(library);
-    report(`${kind.name}, with its own tape`, await simulationsOf(kind, recorded.slice(-PLAYED), { cascadeFor: () => all, offTape, attempts: 2 }));
+    report(
+      `${kind.name}, with its own tape`,
+      await simulationsOf(kind, recorded.slice(-PLAYED), { cascadeFor: () => all, offTape, attempts: 2 }),
+    );
     // Without the tape of its own conversation nothing is told of its entities but by others: most calls are beyond the tapes.
-    const cascadeFor = (own: Recorded) => cascadeOf(narrowed(library, new Set(library.tapes.map(({ id }) => id).filter((id) => id !== tapeIdOf(own.trajectory)))));
+    const cascadeFor = (own: Recorded) =>
+      cascadeOf(narrowed(library, new Set(library.tapes.map(({ id }) => id).filter((id) => id !== tapeIdOf(own.trajectory)))));
     measured = await simulationsOf(kind, recorded.slice(-PLAYED), { cascadeFor, offTape, attempts: 2 });
     report(`${kind.name}, without`, measured);
   });

@@ -202,7 +202,8 @@ function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: G
     `${call.callKey}|${versions}`,
   ]);
   const failed = answer.isError || showsError(call.profile, parsed);
-  if (!mayWrite(call.profile) && !failed && (answer.rung === "R5" || answer.rung === "R6")) return withOffTape(used, viewsOf(parsed, pool.templates));
+  if (!mayWrite(call.profile) && !failed && (answer.rung === "R5" || answer.rung === "R6"))
+    return withOffTape(used, viewsOf(parsed, pool.templates));
   if (!mayWrite(call.profile) || failed) return used;
   const entities = touched.length === 0 ? [EVERYTHING] : touched;
   return withWrite(used, { tool: call.tool, writeKey: call.writeKey, entities, views: viewsOf(parsed, pool.templates) });

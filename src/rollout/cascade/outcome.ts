@@ -32,7 +32,7 @@ export interface ReadModel {
 }
 
 const MAX_SHOWN = 3;
-export const MAX_SHAPES = 200;
+const MAX_SHAPES = 200;
 
 /** Learns a read tool's outcomes from the pool. */
 export function learnReads(pool: TapePool, call: Pick<PreparedCall, "tool" | "schema">): ReadModel {
@@ -87,6 +87,8 @@ function isTold({ overlay }: Situation, call: PreparedCall, derivations: Derivat
   return overlay.writes.every((write) => {
     if (write.entities.includes(EVERYTHING) || entities.includes(EVERYTHING)) return false;
     const touched = entities.filter((entity) => write.entities.includes(entity));
-    return touched.length === 0 || (touched.every((entity) => write.views.has(entity)) && !isContradicted(derivations, call.tool, write.tool));
+    return (
+      touched.length === 0 || (touched.every((entity) => write.views.has(entity)) && !isContradicted(derivations, call.tool, write.tool))
+    );
   });
 }

@@ -39,9 +39,13 @@ export function createResultCheck(rules: ResultRules): (result: unknown) => stri
     const text = JSON.stringify(result);
     if (text.length > MAX_RESULT_CHARS) return `the result is longer than ${MAX_RESULT_CHARS} characters`;
     const failed = showsError(rules.call.profile, result);
-    if (failed !== showsOutcome(rules)) return failed ? "the call succeeds, and the result says that it failed" : "the call fails, and the result does not say so";
-    const invented = leavesOf(result).find(({ name, value }) => value !== null && value !== "" && keys.has(name) && !isKnownId(name, String(value)));
-    if (invented !== undefined) return `${invented.path}: an id that nobody knows; use those of the call, of what is known, or of the new ids`;
+    if (failed !== showsOutcome(rules))
+      return failed ? "the call succeeds, and the result says that it failed" : "the call fails, and the result does not say so";
+    const invented = leavesOf(result).find(
+      ({ name, value }) => value !== null && value !== "" && keys.has(name) && !isKnownId(name, String(value)),
+    );
+    if (invented !== undefined)
+      return `${invented.path}: an id that nobody knows; use those of the call, of what is known, or of the new ids`;
     const people = text.match(new RegExp(PSEUDONYM.source, "g")) ?? [];
     if (people.some((name) => !rules.shown.includes(name))) return "the result names somebody who is not in the prompt";
     return otherThanAsked(rules, result) ?? contradiction(rules, result);
@@ -61,7 +65,10 @@ export function withKnownValues({ situation, call, outcome, known }: ResultRules
       namedBy(node, situation.pool.templates).map((entity) => (known.views.has(entity) ? null : knownView(situation, entity))),
     );
     return Object.fromEntries(
-      Object.entries(node).map(([name, value]) => [name, isScalar(value) && isHeld(name) && truth.has(name) ? truth.get(name) : fix(value)]),
+      Object.entries(node).map(([name, value]) => [
+        name,
+        isScalar(value) && isHeld(name) && truth.has(name) ? truth.get(name) : fix(value),
+      ]),
     );
   };
   return fix(result);
@@ -97,12 +104,17 @@ function otherThanAsked({ outcome, call }: ResultRules, result: unknown): string
 function contradiction({ situation, call, outcome, known }: ResultRules, result: unknown): string | null {
   for (const [entity, view] of viewsOf(result, situation.pool.templates)) {
     for (const [field, value] of known.views.get(entity) ?? []) {
-      if (isStable({ call, outcome }, field) && view.has(field) && view.get(field) !== value) return `${field.slice(0, 60)}: something else is known`;
+      if (isStable({ call, outcome }, field) && view.has(field) && view.get(field) !== value)
+        return `${field.slice(0, 60)}: something else is known`;
     }
   }
   return null;
 }
 
 function fieldsOf(value: unknown): ReadonlyMap<string, unknown> {
-  return new Map(value === null || typeof value !== "object" || Array.isArray(value) ? [] : Object.entries(value).filter(([, one]) => typeof one !== "object"));
+  return new Map(
+    value === null || typeof value !== "object" || Array.isArray(value)
+      ? []
+      : Object.entries(value).filter(([, one]) => typeof one !== "object"),
+  );
 }

@@ -11,7 +11,14 @@ const MAX_COMPILED = 256;
 /** Compiles shapes, each once: a tool's answers are checked again and again. */
 export function createShapeChecks(): (shape: ResultShape) => ShapeCheck {
   // The schemas are our own: looking them over costs more than compiling them.
-  const options = { strict: false, validateFormats: false, logger: false, addUsedSchema: false, meta: false, validateSchema: false } as const;
+  const options = {
+    strict: false,
+    validateFormats: false,
+    logger: false,
+    addUsedSchema: false,
+    meta: false,
+    validateSchema: false,
+  } as const;
   const compiled = new LRUCache<string, { validate: ValidateFunction; ajv: Ajv }>({ max: MAX_COMPILED });
   return (shape) => {
     const key = JSON.stringify(shape);

@@ -73,7 +73,10 @@ async function ask(asked: UnrecordedCall, context: Context, signal?: AbortSignal
     const result = worded(asked.outcome, reply.value);
     return { status: "answered", result, madeFrom, simulator: { model: context.model, promptHash: prompt.promptHash } };
   }
-  context.log.warn({ model: context.model, tool: call.tool, code: reply.error.code, scenario_id: situation.start.scenarioId }, "simulator gave no answer");
+  context.log.warn(
+    { model: context.model, tool: call.tool, code: reply.error.code, scenario_id: situation.start.scenarioId },
+    "simulator gave no answer",
+  );
   return { status: reply.status === "retryable" ? "unavailable" : "none" };
 }
 
@@ -91,7 +94,11 @@ function questionOf(
   return { prompt, rules: { situation, call, outcome, checkShape: checkOf(shape), known, newIds, shown: prompt.user }, madeFrom };
 }
 
-function readResult(text: string, rules: ResultRules, check: (result: unknown) => string | null): { ok: true; value: unknown } | { ok: false; problem: string } {
+function readResult(
+  text: string,
+  rules: ResultRules,
+  check: (result: unknown) => string | null,
+): { ok: true; value: unknown } | { ok: false; problem: string } {
   const reply = parseResult(unfenced(text));
   if (reply === null || typeof reply !== "object" || !Object.hasOwn(reply, "result")) {
     return { ok: false, problem: 'it is no JSON object with the one field "result"' };
@@ -116,6 +123,9 @@ function inOrderOf(model: unknown, value: unknown): unknown {
   if (Array.isArray(value)) return value.map((item: unknown) => inOrderOf(Array.isArray(model) ? model[0] : undefined, item));
   if (value === null || typeof value !== "object") return value;
   const order = model !== null && typeof model === "object" && !Array.isArray(model) ? (model as Record<string, unknown>) : {};
-  const names = [...Object.keys(order).filter((name) => Object.hasOwn(value, name)), ...Object.keys(value).filter((name) => !Object.hasOwn(order, name))];
+  const names = [
+    ...Object.keys(order).filter((name) => Object.hasOwn(value, name)),
+    ...Object.keys(value).filter((name) => !Object.hasOwn(order, name)),
+  ];
   return Object.fromEntries(names.map((name) => [name, inOrderOf(order[name], (value as Record<string, unknown>)[name])]));
 }

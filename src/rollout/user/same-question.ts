@@ -5,7 +5,9 @@ const SAME = 0.5;
 const FILLERS = new Set(
   `a able also an and any anything are as assist assistance be by can check could did do does else for from further get give go had happy has have hello help here hi how i
   if in is it just know let like may me more my need now of ok okay on or please provide question questions share should so some something sorry sure tell thank
-  thanks that the their them then there these they this to us want was we what when where which who will with would you your yours`.split(/\s+/),
+  thanks that the their them then there these they this to us want was we what when where which who will with would you your yours`.split(
+    /\s+/,
+  ),
 );
 
 /**

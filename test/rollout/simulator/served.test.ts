@@ -70,7 +70,11 @@ it("asks once for a group, under the answer's schema, and never again for the sa
 it("belongs to whoever is in it: the kept reply names the tapes and the scenario", async () => {
   const { play } = await open(honest);
   const { group } = await play();
-  const rows = await database.kysely.selectFrom("judge_sources").select("source").where("source", "in", ["B1@1", group.scenarioId]).execute();
+  const rows = await database.kysely
+    .selectFrom("judge_sources")
+    .select("source")
+    .where("source", "in", ["B1@1", group.scenarioId])
+    .execute();
   expect(new Set(rows.map(({ source }) => source))).toEqual(new Set(["B1@1", group.scenarioId]));
 });
 
@@ -80,10 +84,20 @@ it("does not execute or repeat what a model says beside its answer", async () =>
 });
 
 it.each<[string, (request: JudgeRequest, index: number) => Behaviour, Record<string, unknown>, RolloutEnd]>([
-  ["a reply off the schema, then a good one", (request, index) => (index === 0 ? { text: '{"result": {"order_id": 7}}' } : honest(request)), {}, completed],
+  [
+    "a reply off the schema, then a good one",
+    (request, index) => (index === 0 ? { text: '{"result": {"order_id": 7}}' } : honest(request)),
+    {},
+    completed,
+  ],
   ["replies off the schema for ever", () => ({ text: '{"result": {}}' }), {}, missed],
   ["a refusal", () => ({ refusal: "I would rather not" }), {}, missed],
-  ["a server that takes no schema", (request) => ("response_format" in request.body ? { status: 400, message: "response_format is unknown" } : honest(request)), {}, completed],
+  [
+    "a server that takes no schema",
+    (request) => ("response_format" in request.body ? { status: 400, message: "response_format is unknown" } : honest(request)),
+    {},
+    completed,
+  ],
   ["a wrong key", () => ({ status: 401 }), {}, missed],
   ["no room", () => ({ status: 429, headers: { "retry-after-ms": "1" } }), {}, down],
   ["a broken server", () => ({ status: 503, headers: { "retry-after-ms": "1" } }), {}, down],
