@@ -86,6 +86,36 @@ const replayAlarmsSchema = z.strictObject({
   falseSuccess: share.default(0.1).describe("Share of a write's recorded errors that replay answered with a success."),
 });
 
+const simulatorSchema = z.strictObject({
+  baseUrl: z.url().optional().describe("OpenAI-compatible endpoint of the simulator."),
+  model: z.string().describe("Model that words tool answers and user turns that nobody recorded. Best another than the judge."),
+  apiKeyFile: z.string().optional().describe("File with the simulator's API key."),
+  apiKeyEnv: z.string().optional().describe("Environment variable with the simulator's API key."),
+  timeoutMs: z.int().positive().default(60_000).describe("Longest wait for one reply."),
+  concurrency: z.int().positive().default(8).describe("Requests in flight."),
+  maxTokensPerRun: z.int().positive().default(5_000_000).describe("Token budget of one run; when spent, what nobody recorded is a miss."),
+});
+
+const liveReadsSchema = z.strictObject({
+  tools: z
+    .record(
+      z.string(),
+      z.strictObject({
+        url: z
+          .url()
+          .describe("Endpoint that answers `POST {tool, arguments}` with the tool's result as its body. Redirects are not followed."),
+      }),
+    )
+    .describe(
+      "Tools that may be read live, by name; only those whose `tools.<name>.class` is `read`. Their answers are used as they come: the endpoint leaves personal data out.",
+    ),
+  apiKeyFile: z.string().optional().describe("File with a credential that can only read, sent as bearer token."),
+  apiKeyEnv: z.string().optional().describe("Environment variable with that credential."),
+  timeoutMs: z.int().positive().default(5_000).describe("Longest wait for one answer."),
+  maxBytes: z.int().positive().max(1_048_576).default(65_536).describe("Longest answer that is used."),
+  concurrency: z.int().positive().default(4).describe("Requests in flight."),
+});
+
 const replaySchema = z.strictObject({
   maxSimulatedShare: z.number().min(0).max(1).default(0.4).describe("A member whose answers are simulated above this share is masked."),
   maxCalls: z.int().positive().default(16).describe("Model calls of one rollout at most."),
@@ -100,6 +130,14 @@ const replaySchema = z.strictObject({
     .default(0.2)
     .describe("A tool whose answers from other tapes (R3) or derived ones (R4) may be wrong more often is no longer answered so."),
   alarms: replayAlarmsSchema.prefault({}).describe("What a run's replay may come to before it is said to be alarming."),
+  simulator: simulatorSchema
+    .optional()
+    .describe(
+      "LLM that words what no tape answers; whether a call succeeds is decided by what was recorded. Unset: reads that nobody recorded are misses.",
+    ),
+  liveReads: liveReadsSchema
+    .optional()
+    .describe("Reads of the live world, before the simulator, of things that the rollout has not written. Unset: none."),
 });
 
 const scenarioSchema = z.strictObject({

@@ -3,11 +3,13 @@ import type { Digest } from "../artifact/artifact-store.ts";
 import type { AgentConfig, Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { JudgeDeps } from "../reward/judge-client.ts";
+import type { OffTape } from "../rollout/off-tape.ts";
 import { startEmbeddedServer } from "../serving/embedded.ts";
 import type { GatewayAgent } from "../serving/gateway.ts";
 import { createVllm } from "../serving/vllm.ts";
 import { baseModelDigest } from "./base-model.ts";
 import { createJudges, type Judges } from "./judges.ts";
+import { createAgentOffTape } from "./off-tape.ts";
 import { replicaName, type Replica } from "./replica-adapters.ts";
 import type { Started } from "./started.ts";
 
@@ -16,6 +18,7 @@ export interface AgentParts extends Judges {
   agent: string;
   config: AgentConfig;
   baseDigest: Digest;
+  offTape: OffTape;
   replicas: readonly Replica[];
 }
 
@@ -24,7 +27,7 @@ const MODEL_CALL_TIMEOUT_MS = 120_000;
 
 /**
  * Reads the agent's base model and judges, and connects to its policy servers, or starts embedded ones where it names none.
- * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `reward_check_invalid`, `policy_server_unavailable`
+ * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `reward_check_invalid`, `replay_key_unreadable`, `policy_server_unavailable`
  */
 export async function prepareAgent(agent: string, config: Config, deps: JudgeDeps & { started: Started }): Promise<AgentParts> {
   const own = config.agents[agent];
@@ -32,8 +35,9 @@ export async function prepareAgent(agent: string, config: Config, deps: JudgeDep
   const agentConfig = { ...own, baseModel: resolve(own.baseModel) };
   const baseDigest = await baseModelDigest(agent, agentConfig, join(config.dataDir, "base-digests.json"));
   const judges = await createJudges(agentConfig, deps);
+  const offTape = createAgentOffTape(agent, agentConfig, deps);
   const replicas = await startReplicas(agent, agentConfig, config, deps);
-  return { agent, config: agentConfig, baseDigest, ...judges, replicas };
+  return { agent, config: agentConfig, baseDigest, ...judges, offTape, replicas };
 }
 
 async function startReplicas(

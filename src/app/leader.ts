@@ -53,14 +53,14 @@ export function createLeader(
   const isBusy = (runId: string): boolean => [...runtimes.values()].some((runtime) => runtime.isBusyWith(runId));
 
   const start = (parts: AgentParts, confirm: () => void): AgentRuntime => {
-    const { agent, config: agentConfig, baseDigest, judge, pairJudge, rewardCheck } = parts;
+    const { agent, config: agentConfig, baseDigest, judge, pairJudge, offTape, rewardCheck } = parts;
     const { runsDirectory } = options;
     const settleMs = config.capture.graceMs + config.capture.sweepMs + SETTLE_MARGIN_MS;
     return startAgentRuntime(
       { agent, config: agentConfig, baseDigest, runsDirectory, settleMs },
       {
         ...deps,
-        ...{ judge, pairJudge, rewardCheck, confirm },
+        ...{ judge, pairJudge, offTape, rewardCheck, confirm },
         // No calibration is kept yet: nights measure their judge themselves.
         judgeDeviation: () => Promise.resolve(null),
         fleet: createAgentFleet(parts, deps),

@@ -130,6 +130,16 @@ export const NIGHTS = {
     retryable: false,
   },
   // reward
+  live_read_failed: {
+    message: (a: { tool: string; problem: string }) => `the live read of ${a.tool} gave no answer: ${a.problem}`,
+    fix: "Look at the endpoint under replay.liveReads.tools and at its credential; the call is answered by the simulator, or is a miss.",
+    retryable: true,
+  },
+  replay_key_unreadable: {
+    message: (a: { source: string; problem: string }) => `a credential of replay cannot be read from ${a.source}: ${a.problem}`,
+    fix: "Point replay.liveReads.apiKeyFile at a readable file or replay.liveReads.apiKeyEnv at a variable that is set.",
+    retryable: false,
+  },
   judge_unavailable: {
     message: (a: { model: string; problem: string }) => `judge ${a.model} did not answer: ${a.problem}`,
     fix: "Check the judge's base URL, key and quota; the group is judged again later, and nothing is scored zero meanwhile.",

@@ -7,6 +7,7 @@ import { createLimiter, type Limiter } from "../limiter.ts";
 import type { Trust } from "../rollout/cascade/trust.ts";
 import type { Rollout } from "../rollout/group.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
+import type { OffTape } from "../rollout/off-tape.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import { selectScenarios } from "../scenario/select.ts";
@@ -28,6 +29,8 @@ export interface GateRunDeps {
   recordings: Recordings;
   policyServer: PolicyServer;
   pairJudge: PairJudge;
+  /** What answers rollouts where no tape does, the same to both arms. Unset: nothing does. */
+  offTape?: OffTape;
   log: Logger;
 }
 
@@ -107,6 +110,7 @@ async function play(
       sampling: config.sampling,
       limits: config.replay,
       limiter,
+      offTape: deps.offTape,
       signal,
     },
     deps,

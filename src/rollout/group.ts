@@ -12,7 +12,9 @@ export interface JournalEntry {
   servedFrom?: { tape: string; entry: number };
   /** Tapes that an answer at R4, R5 or to a mistake took its shape and values from. */
   madeFrom?: readonly string[];
-  /** When the served answer was recorded, for R0–R3. */
+  /** Who wrote an answer at R5, and the hash of all that it was asked; missing where code rendered it. */
+  simulator?: { model: string; promptHash: string };
+  /** When the served answer was recorded, for R0–R3, or read, for R6. */
   recordedAtMs?: number;
   confidence: number;
   stateBefore: string;
@@ -33,13 +35,21 @@ export interface SampledCall {
 }
 
 /**
+ * `cut: "user_turn"`: the agent said something that the recorded user never answered, and nobody else may speak for them; it is judged by what it did until then.
  * `completed` and `truncated` (a loop, or the agent's own limits: its fault, scored) count; `masked` ones (replay's or infrastructure's fault)
  * are in no mean, deviation, count, loss denominator or judge prompt.
  */
 export type RolloutEnd =
-  | { status: "completed" }
+  | { status: "completed"; cut?: "user_turn" }
   | { status: "truncated"; cause: "loop" | "max_calls" | "length" }
   | { status: "masked"; cause: "replay_miss" | "simulated_share" | "too_many_calls" | "infrastructure" };
+
+/** `message` is its place among the rollout's messages. */
+export interface SimulatedUserTurn {
+  message: number;
+  model: string;
+  promptHash: string;
+}
 
 export interface Rollout {
   rolloutId: string;
@@ -48,6 +58,8 @@ export interface Rollout {
   messages: readonly Message[];
   calls: readonly SampledCall[];
   journal: readonly JournalEntry[];
+  /** User turns that a model said in place of the recorded user; missing where there are none. */
+  simulatedUserTurns?: readonly SimulatedUserTurn[];
   end: RolloutEnd;
   seed: number;
 }

@@ -2,11 +2,13 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { ChatMessage, ChatRequest, ChatResult } from "../serving/policy-server.ts";
 import { fromChatMessage, toChatMessages, toChatTools, withStableIds } from "./chat-messages.ts";
 import { simulatedShareOf } from "./fidelity.ts";
-import type { Rollout, RolloutEnd, SampledCall } from "./group.ts";
+import type { Rollout, RolloutEnd, SampledCall, SimulatedUserTurn } from "./group.ts";
 import type { MemberPlan } from "./plan.ts";
 import { createReplaySession } from "./replay-session.ts";
 import { seededInteger } from "./seed.ts";
+import { sourcesOf } from "./sources.ts";
 import type { ToolSession } from "./tool-session.ts";
+import { createUserSession, type UserSession } from "./user/user-session.ts";
 
 const MAX_WAIT_MS = 30_000;
 
@@ -15,7 +17,8 @@ interface Progress {
   messages: ChatMessage[];
   calls: SampledCall[];
   tools: ToolSession;
-  userTurns: ChatMessage[];
+  user: UserSession;
+  simulatedUserTurns: SimulatedUserTurn[];
 }
 
 /** Plays one member to its end. Rejects only when `signal` aborts. */
@@ -24,7 +27,8 @@ export async function playMember(plan: MemberPlan): Promise<Rollout> {
     messages: [...toChatMessages(plan.scenario.start.messages)],
     calls: [],
     tools: (plan.openTools ?? createReplaySession)(plan),
-    userTurns: [...toChatMessages(plan.scenario.start.userTurns)],
+    user: createUserSession(plan),
+    simulatedUserTurns: [],
   };
   let end: RolloutEnd | null = null;
   while (end === null) end = overLimit(plan, progress) ?? (await playTurn(plan, progress));
@@ -38,6 +42,7 @@ export async function playMember(plan: MemberPlan): Promise<Rollout> {
     messages: progress.messages.map(fromChatMessage),
     calls: progress.calls,
     journal: progress.tools.journal(),
+    ...(progress.simulatedUserTurns.length === 0 ? {} : { simulatedUserTurns: progress.simulatedUserTurns }),
     end,
     seed: plan.seed,
   };
@@ -66,9 +71,18 @@ async function playTurn(plan: MemberPlan, progress: Progress): Promise<RolloutEn
   if (result.finishReason === "length") return { status: "truncated", cause: "length" };
   const toolCalls = message.tool_calls ?? [];
   if (toolCalls.length > 0) return answerCalls(plan, progress, toolCalls);
-  const next = progress.userTurns.shift();
-  if (next === undefined) return { status: "completed" };
-  progress.messages.push(next);
+  return hearUser(plan, progress, message.content ?? "");
+}
+
+/** The user's turn after a reply; the end, or null to go on. */
+async function hearUser(plan: MemberPlan, progress: Progress, said: string): Promise<RolloutEnd | null> {
+  const sources = sourcesOf(plan.scenario.id, [{ journal: progress.tools.journal() }]);
+  const turn = await progress.user.next(said, { sources, ...(plan.signal === undefined ? {} : { signal: plan.signal }) });
+  if (turn.status === "over") return { status: "completed" };
+  if (turn.status === "cut") return { status: "completed", cut: "user_turn" };
+  if (turn.status === "unavailable") return { status: "masked", cause: "infrastructure" };
+  if (turn.simulated !== null) progress.simulatedUserTurns.push({ message: progress.messages.length, ...turn.simulated });
+  progress.messages.push(...turn.messages);
   return null;
 }
 

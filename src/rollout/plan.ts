@@ -2,6 +2,7 @@ import type { Scenario } from "../scenario/scenario.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Cascade } from "./cascade/cascade.ts";
 import type { Limiter } from "../limiter.ts";
+import type { OffTape } from "./off-tape.ts";
 import type { ReplayStart } from "./cascade/situation.ts";
 import type { ToolSession } from "./tool-session.ts";
 
@@ -32,6 +33,8 @@ export interface GroupPlan {
   openTools?: (member: MemberPlan) => ToolSession;
   /** Shared by all groups of a run; members wait here for their turn. */
   limiter: Limiter;
+  /** What answers where no tape does. Unset: nothing does. */
+  offTape?: OffTape | undefined;
   signal?: AbortSignal;
 }
 

@@ -1,10 +1,12 @@
 import { turnHashOf } from "../trajectory/record-tape.ts";
-import type { Answer, Cascade } from "./cascade/cascade.ts";
+import type { Cascade } from "./cascade/cascade.ts";
 import { emptyOverlay, stateOf, type Overlay } from "./cascade/overlay.ts";
 import type { PreparedCall } from "./cascade/prepare.ts";
 import type { ReplayStart } from "./cascade/situation.ts";
 import type { JournalEntry } from "./group.ts";
 import { latencyOf } from "./latency.ts";
+import { answerBeyond, type OffTape, type OffTapeAnswer } from "./off-tape.ts";
+import { sourcesOf } from "./sources.ts";
 import type { ToolSession, TurnAnswers } from "./tool-session.ts";
 
 /** The same call in the same state this often is a loop. */
@@ -16,19 +18,31 @@ export interface ReplaySessionOptions {
   /** With them, the scenario, the call and the state everything drawn is drawn: siblings agree. */
   runSeed: number;
   iteration: number;
+  /** What answers where no tape does, and the run that it is asked for. Unset: nothing does. */
+  offTape?: OffTape | undefined;
+  runId?: string;
 }
 
-/** Answers one rollout's tool calls from tapes; nothing is executed. A loop ends the rollout as the agent's fault, a call without an honest answer as replay's. */
+/**
+ * Answers one rollout's tool calls from tapes; nothing is executed. A loop ends the rollout as the agent's fault, a call without an honest answer as replay's, and a
+ * simulator that does not answer as the infrastructure's.
+ */
 export function createReplaySession(options: ReplaySessionOptions): ToolSession {
-  const { cascade, start, runSeed, iteration } = options;
+  const { cascade, start, runSeed, iteration, offTape, runId = "" } = options;
   const journal: JournalEntry[] = [];
   let overlay = emptyOverlay();
   let elapsedMs = 0;
 
-  const answerOne = (call: PreparedCall, turn: string): Answer => {
+  const answerOne = async (call: PreparedCall, turn: string, signal?: AbortSignal): Promise<OffTapeAnswer | "unavailable"> => {
     const situation = { pool: cascade.pool, start, overlay };
     const seed = [runSeed, iteration];
-    const answer = cascade.answer(situation, call, { seed, turn });
+    const recorded = cascade.answer(situation, call, { seed, turn });
+    const isRecorded = offTape === undefined || (recorded.rung !== "R5" && recorded.rung !== "R7");
+    const sources = (): string[] => sourcesOf(start.scenarioId, [{ journal }]);
+    const answer = isRecorded
+      ? recorded
+      : await answerBeyond(situation, call, recorded, { cascade, offTape, runId, seed, sources }, signal);
+    if (answer === "unavailable") return answer;
     const after = cascade.advance(overlay, call, answer);
     const latencyMs = latencyOf(cascade.pool, call, answer, [...seed, start.scenarioId, call.callKey, stateOf(overlay)]);
     journal.push(journalled(journal.length, call, answer, { before: overlay, after, latencyMs }));
@@ -38,14 +52,14 @@ export function createReplaySession(options: ReplaySessionOptions): ToolSession 
   };
 
   return {
-    // oxlint-disable-next-line typescript/require-await -- answers that a model renders are waited for here
-    async answer(turn): Promise<TurnAnswers> {
+    async answer(turn, { signal } = {}): Promise<TurnAnswers> {
       const calls = turn.map(({ tool, arguments: raw }) => cascade.prepare(start, tool, raw));
       const block = turnHashOf(calls.map(({ callKey }) => callKey));
       const results: { text: string; isError: boolean }[] = [];
       for (const call of calls) {
         if (isLoop(journal, call, overlay)) return { results, end: { status: "truncated", cause: "loop" } };
-        const answer = answerOne(call, block);
+        const answer = await answerOne(call, block, signal);
+        if (answer === "unavailable") return { results, end: { status: "masked", cause: "infrastructure" } };
         if (answer.result === null) return { results, end: { status: "masked", cause: "replay_miss" } };
         results.push({ text: answer.result, isError: answer.isError });
       }
@@ -64,7 +78,7 @@ function isLoop(journal: readonly JournalEntry[], call: PreparedCall, overlay: O
 function journalled(
   step: number,
   call: PreparedCall,
-  answer: Answer,
+  answer: OffTapeAnswer,
   around: { before: Overlay; after: Overlay; latencyMs: number },
 ): JournalEntry {
   return {
@@ -74,6 +88,7 @@ function journalled(
     rung: answer.rung,
     ...(answer.servedFrom === null ? {} : { servedFrom: answer.servedFrom }),
     ...(answer.madeFrom.length === 0 ? {} : { madeFrom: answer.madeFrom }),
+    ...(answer.simulator === undefined ? {} : { simulator: answer.simulator }),
     ...(answer.recordedAtMs === null ? {} : { recordedAtMs: answer.recordedAtMs }),
     confidence: answer.confidence,
     stateBefore: around.before.prefix,

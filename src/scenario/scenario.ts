@@ -24,6 +24,13 @@ export const scenarioSchema = z.object({
     /** What the numbers in the conversation's texts stand for (`trajectory.pseudonyms`). */
     pseudonyms: z.record(z.string(), z.string()).optional(),
   }),
+  /** What a rollout's user goes by beside `start.userTurns`. Missing in scenarios from before it was kept. */
+  userModel: z
+    .object({
+      /** What the recorded agent had said before each of `start.userTurns`: its last text, from the end at most 4,000 characters; "" where it said none. */
+      asked: z.array(z.string()),
+    })
+    .optional(),
   /** Its own tape first, then those of the same task and split. Any tape of the tenant and split may answer; the run pins which there are. */
   tapes: z.array(z.string()),
   mode: z.enum(["loop", "agent", "step"]),

@@ -55,6 +55,7 @@ export interface SelectionInput {
   countUnknownSubjects?: boolean;
 }
 
+const MAX_ASKED_CHARS = 4_000;
 /** Prompts less alike than this, ids and numbers masked, are different prompts: names and dates in them vary. */
 const SAME_PROMPT = 0.7;
 
@@ -218,12 +219,21 @@ function scenarioOf(trajectory: Trajectory, of: { cluster: string; split: Scenar
       clockMs: trajectory.startedAtMs,
       pseudonyms: pseudonymsOf(trajectory),
     },
+    userModel: { asked: userTurns.map((turn) => saidBefore(messages, turn)) },
     tapes: of.tapes,
     mode: "loop",
     split: of.split,
     recordedAtMs: trajectory.startedAtMs,
     recordedCalls: messages.filter((message) => message.role === "assistant").length,
   };
+}
+
+/** The recorded agent's last text between this user turn and the one before it. */
+function saidBefore(messages: readonly Message[], turn: Message): string {
+  const before = messages.slice(0, messages.indexOf(turn));
+  const since = before.slice(before.findLastIndex(({ role }) => role === "user") + 1);
+  const said = since.findLast((message) => message.role === "assistant" && textOf(message) !== "");
+  return said === undefined ? "" : textOf(said).slice(-MAX_ASKED_CHARS).toWellFormed();
 }
 
 function firstUser(messages: readonly Message[]): number {

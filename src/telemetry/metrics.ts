@@ -16,7 +16,7 @@ export interface MetricDefinition {
 /** Attributes of metrics. All have few values: no id of a trace, conversation, trajectory or run is among them. */
 export const METRIC_ATTRIBUTE = {
   "error.type": "Why it failed: an error code or another of a few fixed words. Absent on success.",
-  "gen_ai.request.model": "Model of the judge.",
+  "gen_ai.request.model": "Model of the judge or simulator.",
   "gen_ai.token.type": "`input` or `output`.",
   "http.response.status_code": "Status that was answered. Absent when the sender left before.",
   "nightshift.adapter.name": "Adapter that answered, by its immutable name, or the base model's; `none` when nothing answered.",
@@ -25,7 +25,7 @@ export const METRIC_ATTRIBUTE = {
   "nightshift.assignment.arm": "`stable` or `candidate`.",
   "nightshift.event": "Event of the promotion's state table.",
   "nightshift.evidence": "`promote` (K⁺) or `harm` (K⁻).",
-  "nightshift.kind": "What was removed: `conversations`, `spans`, `groups`, `run_directories` and so on.",
+  "nightshift.kind": "What was removed: `conversations`, `spans`, `groups`, `run_directories` and so on; or who was asked.",
   "nightshift.loop":
     "`assembly`, `promotion`, `night`, `routes` (a look at what the leader says), `leadership` (its heartbeat), `upkeep` (erasures), `retention` or `disturbances`.",
   "nightshift.outcome": "How it ended; the metric's description names the words.",
@@ -234,6 +234,14 @@ const NIGHT = {
     unit: "{item}",
     description: "What was older than its tenant keeps and was removed, by kind.",
     attributes: ["nightshift.kind"],
+  },
+  offTapeAnswers: {
+    name: "nightshift.replay.off_tape",
+    kind: "counter",
+    unit: "{answer}",
+    description:
+      "Answers that rollouts asked for beyond their tapes, by whom (`simulator`, `live_read`, `user`): `answered`, `none` (off the rules, refused or failed), or `unavailable` (its server is at fault).",
+    attributes: ["nightshift.agent", "nightshift.kind", "nightshift.outcome"],
   },
   trainerHeartbeatAge: {
     name: "nightshift.trainer.heartbeat.age",

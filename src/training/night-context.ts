@@ -7,6 +7,7 @@ import type { Judge } from "../reward/judge.ts";
 import type { RecordingPins } from "../rollout/load-recordings.ts";
 import type { GroupPlan } from "../rollout/plan.ts";
 import type { Recordings } from "../rollout/recordings.ts";
+import type { OffTape } from "../rollout/off-tape.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Database } from "../store/database.ts";
 import type { RegisteredAdapter } from "./adapters.ts";
@@ -36,6 +37,8 @@ export interface NightDeps {
   judgeDeviation: () => Promise<number | null>;
   /** The operator's check of attempts; null where none is configured. */
   rewardCheck: RewardCheck | null;
+  /** What answers rollouts where no tape does. Unset: nothing does. */
+  offTape?: OffTape;
   fleet: Fleet;
   key: SigningKey;
   /** Captured conversations of the agent as of `nowMs`; with `pins`, exactly those versions. */

@@ -58,6 +58,7 @@ export async function rollOutAndJudge(
               sampling: { temperature: 1, topP: 1, maxTokens: config.sampling.maxTokens },
               limits: config.replay,
               limiter,
+              offTape: deps.offTape,
               signal,
               ...(deps.openTools === undefined ? {} : { openTools: deps.openTools }),
             },

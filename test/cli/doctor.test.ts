@@ -8,6 +8,7 @@ import { text } from "node:stream/consumers";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { clockAheadMs, judgeClock } from "../../src/cli/doctor/clock.ts";
 import type { Finding } from "../../src/cli/doctor/finding.ts";
+import { checkAgents } from "../../src/cli/doctor/agents.ts";
 import { checkJudgesAnswer } from "../../src/cli/doctor/judges.ts";
 import { checkReadiness } from "../../src/cli/doctor/readiness.ts";
 import { checkPolicyServers } from "../../src/cli/doctor/policy-servers.ts";
@@ -116,6 +117,22 @@ describe("judges", () => {
       "ok a: judge answers: judge-1 is listed; nothing was asked of it (--ask-judges does, for a token)",
     ]);
     expect(asked).toEqual(["GET /v1/models Bearer s3cret"]);
+  });
+
+  it("are joined by the simulator, and by what replay may read live", async () => {
+    const { url } = await serve(models("words"));
+    const simulator = { model: "words", baseUrl: `${url}/v1`, apiKeyEnv: "KEY" };
+    const tools = { get: { url: "http://127.0.0.1:1/" }, pay: { url: "http://127.0.0.1:1/" } };
+    const replay = { simulator, liveReads: { tools, apiKeyEnv: "ABSENT" } };
+    const tree = { agents: { a: { model: "m", baseModel: "b", replay, tools: { get: { class: "read" }, pay: { class: "write" } } } } };
+    const env: Record<string, string> = { KEY: "s3cret" };
+    expect(lines(await checkJudgesAnswer(parseConfig(tree), { env }, { isPaid: false }))).toEqual([
+      "ok a: simulator answers: words is listed; nothing was asked of it (--ask-judges does, for a token)",
+    ]);
+    const ofReplay = () => lines(checkAgents(parseConfig(tree), { env })).filter((line) => /simulator|live reads/.test(line));
+    expect(ofReplay()).toEqual([`ok a: simulator: words at ${url}/v1`, "bad a: live reads: ABSENT is not set"]);
+    env["ABSENT"] = "reader";
+    expect(ofReplay().at(-1)).toBe("warn a: live reads: pay is no read: never asked");
   });
 
   it("write an answer when told to", async () => {

@@ -21,7 +21,17 @@ import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../
 import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
-import { adapterAgent, measureElection, measureJudge, measureKafka, measureRefused, measureUpkeep, slowTrainer, UP } from "./parts.ts";
+import {
+  adapterAgent,
+  measureElection,
+  measureJudge,
+  measureKafka,
+  measureOffTape,
+  measureRefused,
+  measureUpkeep,
+  slowTrainer,
+  UP,
+} from "./parts.ts";
 import { checkReplay } from "./replay-part.ts";
 
 // Before anything else: components create their instruments when they are created.
@@ -126,8 +136,7 @@ test("gateway: requests by who answered, failovers, fallbacks, and capture that 
   gateway.routes.receive(experiment(0, { version: 2 }));
   expect((await gateway.chat("other")).status).toBe(200);
   expect((await gateway.chat("other")).status).toBe(200);
-  await gateway.close();
-  await alive.close();
+  await Promise.all([gateway.close(), alive.close()]);
 
   const agent = { "nightshift.agent": "shop" };
   const answered = { ...agent, "nightshift.adapter.name": STABLE.name, "http.response.status_code": 200 };
@@ -220,8 +229,9 @@ test("night: steps by kind, the outcome once, and the loops that drive it", asyn
   expect(nights[1]).toMatchObject({ attributes: { "nightshift.loop": "night" } });
 });
 
-test("judge: calls by how they ended, what was paid for, and groups by what came of them", async () => {
+test("judge and replay: calls by how they ended, what was paid for, and groups by what came of them, and answers beyond the tapes", async () => {
   await measureJudge({ database, directory });
+  expect(await measureOffTape(meter.points)).toEqual(["shop simulator answered", "shop user unavailable"]);
   const model = { "gen_ai.request.model": "judge" };
   expect(await meter.points("nightshift.judge.call.duration")).toEqual([
     { attributes: { ...model, "nightshift.outcome": "answered" }, value: 1 },

@@ -12,6 +12,7 @@ import { parseConfig } from "../../src/config.ts";
 import { nightshiftError } from "../../src/errors.ts";
 import { silentLog } from "../../src/log.ts";
 import { createAdapterAgent, type AdapterAgent } from "../../src/serving/adapter-agent.ts";
+import { createOffTape } from "../../src/rollout/off-tape.ts";
 import type { ArtifactStore } from "../../src/artifact/artifact-store.ts";
 import type { Database } from "../../src/store/database.ts";
 import { acquireAlone, createElection } from "../../src/store/election.ts";
@@ -122,6 +123,14 @@ export async function measureUpkeep(deps: { database: Database; artifacts: Artif
   await retention.sweep();
   nowMs += 86_400_000;
   await retention.sweep();
+}
+
+/** What a rollout's user and simulator answered, for agent `shop`. */
+export async function measureOffTape(points: (name: string) => Promise<readonly { attributes: object }[]>): Promise<string[]> {
+  const offTape = createOffTape("shop", { simulator: null, liveReads: null, user: null });
+  offTape.count("simulator", "answered");
+  offTape.count("user", "unavailable");
+  return (await points("nightshift.replay.off_tape")).map(({ attributes }) => Object.values(attributes).join(" "));
 }
 
 /** A span of somebody who was erased, received before that. */

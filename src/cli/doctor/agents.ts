@@ -10,7 +10,12 @@ type JudgeConfig = NonNullable<AgentConfig["judge"] | AgentConfig["pairJudge"]>;
 export function checkAgents(config: Config, { env }: Pick<CliContext, "env">): Finding[] {
   const agents = Object.entries(config.agents);
   if (agents.length === 0) return [bad("agents", "none is configured", "Add one under `agents`; `nightshift init` writes an example.")];
-  return agents.flatMap(([agent, one]) => [checkBase(agent, one), ...checkJudges(agent, one, env), ...checkSafety(agent, one)]);
+  return agents.flatMap(([agent, one]) => [
+    checkBase(agent, one),
+    ...checkJudges(agent, one, env),
+    ...checkReplay(agent, one, env),
+    ...checkSafety(agent, one),
+  ]);
 }
 
 function checkBase(agent: string, { baseModel }: AgentConfig): Finding {
@@ -72,6 +77,29 @@ function checkJudge(check: string, judge: JudgeConfig, env: CliContext["env"]): 
   if (judge.apiKeyEnv !== undefined && !env[judge.apiKeyEnv])
     return bad(check, `${judge.apiKeyEnv} is not set`, "Set it in the environment of `nightshift up`, or use apiKeyFile.");
   return ok(check, `${judge.model}${judge.baseUrl === undefined ? "" : ` at ${judge.baseUrl}`}`);
+}
+
+/** What replay may ask beyond its tapes. */
+function checkReplay(agent: string, { replay: { simulator, liveReads }, tools }: AgentConfig, env: CliContext["env"]): Finding[] {
+  const simulated = simulator === undefined ? [] : [checkJudge(`${agent}: simulator`, { ...simulator, driver: "ruler" }, env)];
+  if (liveReads === undefined) return simulated;
+  const check = `${agent}: live reads`;
+  const { apiKeyFile, apiKeyEnv } = liveReads;
+  if (apiKeyFile !== undefined && !existsSync(apiKeyFile))
+    return [...simulated, bad(check, `key file ${apiKeyFile} does not exist`, "Create it, or set apiKeyEnv.")];
+  if (apiKeyEnv !== undefined && !env[apiKeyEnv])
+    return [...simulated, bad(check, `${apiKeyEnv} is not set`, "Set it in the environment of `nightshift up`, or use apiKeyFile.")];
+  const listed = Object.keys(liveReads.tools);
+  const others = listed.filter((tool) => tools[tool]?.class !== "read");
+  const told =
+    others.length === 0
+      ? ok(check, listed.join(", ") || "no tool is listed")
+      : warn(
+          check,
+          `${others.join(", ")} is no read: never asked`,
+          `Set agents.${agent}.tools.<name>.class: read, or take it off the list.`,
+        );
+  return [...simulated, told];
 }
 
 function checkSafety(agent: string, { gate, night }: AgentConfig): Finding[] {

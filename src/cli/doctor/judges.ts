@@ -9,7 +9,7 @@ import { bad, ok, warn, type Finding } from "./finding.ts";
 const ASK_TIMEOUT_MS = 15_000;
 
 /**
- * Do the judges answer. The list of models costs nothing; `isPaid` also has each write one token, which is what proves quota and the right to the model.
+ * Do the judges answer, and the simulator. The list of models costs nothing; `isPaid` also has each write one token, which is what proves quota and the right to the model.
  * Scripted judges have nothing to reach.
  */
 export async function checkJudgesAnswer(
@@ -17,10 +17,20 @@ export async function checkJudgesAnswer(
   { env }: Pick<CliContext, "env">,
   { isPaid }: { isPaid: boolean },
 ): Promise<Finding[]> {
-  const wanted = Object.entries(agents).flatMap(([agent, { judge, pairJudge }]) => [
-    { check: `${agent}: judge answers`, judge },
-    { check: `${agent}: gate's judge answers`, judge: pairJudge },
-  ]);
+  const wanted = Object.entries(agents).flatMap(
+    ([
+      agent,
+      {
+        judge,
+        pairJudge,
+        replay: { simulator },
+      },
+    ]) => [
+      { check: `${agent}: judge answers`, judge },
+      { check: `${agent}: gate's judge answers`, judge: pairJudge },
+      { check: `${agent}: simulator answers`, judge: simulator === undefined ? undefined : { ...simulator, driver: "ruler" as const } },
+    ],
+  );
   const asked = wanted.map(async ({ check, judge }) => (judge?.driver === "ruler" ? [await ask(check, judge, env, isPaid)] : []));
   return (await Promise.all(asked)).flat();
 }

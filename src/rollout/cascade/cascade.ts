@@ -5,7 +5,8 @@ import { versionOf } from "../../trajectory/write-state.ts";
 import { inventedKey, malformed, mistakeAnswer, type Mistake } from "./agent-error.ts";
 import { checkDerivations, deriveRead, type DerivationRecord } from "./derive.ts";
 import type { Rung } from "../group.ts";
-import { stateOf, withEpochs, withOccurrence, withWrite, type Overlay } from "./overlay.ts";
+import { learnReads, readOutcome, type Outcome, type ReadModel } from "./outcome.ts";
+import { stateOf, withEpochs, withOccurrence, withOffTape, withWrite, type Overlay } from "./overlay.ts";
 import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
 import { inThisEra, sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
@@ -13,7 +14,7 @@ import { checkProjections, projectRead, type ProjectionRecord } from "./project.
 import { answerOf, type ToolFunctions } from "./tool-functions.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
 import { UNMEASURED, type Trust } from "./trust.ts";
-import { answerWrite, learnWrites, type WriteModel } from "./write-model.ts";
+import { answerWrite, learnWrites, writeOutcome, type WriteModel } from "./write-model.ts";
 
 /** One tool answer; `result` is null at R7, where nothing honest can be said. */
 export interface Answer {
@@ -30,6 +31,8 @@ export interface Answer {
   epochs: Readonly<Record<string, number>> | null;
 }
 
+type Given = Pick<Answer, "result" | "isError" | "epochs"> & Partial<Pick<Answer, "rung">>;
+
 /** Answers tool calls from tapes. Made once per run: it keeps what it learned of each tool. */
 export interface Cascade {
   pool: TapePool;
@@ -40,8 +43,13 @@ export interface Cascade {
    * `seed` for what is drawn. `turn` is the hash of all calls of the turn (`turnHashOf`): raced answers are served only to the same block.
    */
   answer(situation: Situation, call: PreparedCall, options: { seed: readonly (string | number)[]; turn: string }): Answer;
-  /** The overlay after an answer: successful writes change the state, answers from the own tape count as used. */
-  advance(overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay;
+  /**
+   * What a call comes to for which `answer` had nothing recorded or derived (R5, R7), for whoever can render such an answer: decided by tapes and `seed`. Null
+   * where nothing can be decided, and for every tool that nobody declared a read or a write.
+   */
+  outcome(situation: Situation, call: PreparedCall, options: { seed: readonly (string | number)[] }): Outcome | null;
+  /** The overlay after an answer: successful writes change the state, answers from the own tape count as used, reads at R5 and R6 are what is known from then on. */
+  advance(overlay: Overlay, call: PreparedCall, answer: Given): Overlay;
 }
 
 /** The cascade over one pool; `functions` answer pure tools that have an implementation, `trust` says how confident its answers are, and which tools a rung does not answer. */
@@ -51,15 +59,10 @@ export function createCascade(
   { functions = new Map(), trust = UNMEASURED }: { functions?: ToolFunctions | undefined; trust?: Trust } = {},
 ): Cascade {
   const schemas = createToolSchemas();
-  const models = new Map<string, WriteModel>();
   const derivations = checkDerivations(pool, tapeIds);
   const projections = checkProjections(pool, tapeIds);
-  const modelOf = (call: PreparedCall): WriteModel => {
-    const key = `${call.tool}|${call.schema?.schemaHash}`;
-    const model = models.get(key) ?? learnWrites(pool, call);
-    models.set(key, model);
-    return model;
-  };
+  const modelOf = learnedOnce((call): WriteModel => learnWrites(pool, call));
+  const readModelOf = learnedOnce((call): ReadModel => learnReads(pool, call));
   return {
     pool,
     prepare(start, tool, rawArguments) {
@@ -73,6 +76,12 @@ export function createCascade(
       const isOwn = answer.servedFrom?.tape === situation.start.tapeId;
       const confidence = isOwn ? answer.confidence : trust.confidenceOf(call.tool, answer.rung, answer.confidence);
       return { ...answer, confidence, result: call.names.toConversation(answer.result) };
+    },
+    outcome(situation, call, options) {
+      const seed = drawnFrom(options.seed, situation, call);
+      if (isStateless(call.profile)) return null;
+      if (!mayWrite(call.profile)) return readOutcome(situation, call, readModelOf(call), { derivations, seed });
+      return isDeclaredWrite(call) ? writeOutcome(situation, call, modelOf(call), seed) : null;
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
   };
@@ -170,12 +179,32 @@ function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Ans
     const derived = deriveRead(situation, call, learned.derivations) ?? projectRead(situation, call, learned.projections);
     return derived === null ? miss : { ...miss, rung: "R4", ...derived };
   }
-  // What nobody declared a write may be a read, and then an answer made up would be a fact made up.
-  if (call.profile.cls !== "write" || call.profile.evidence !== "config") return miss;
-  const seed = [...learned.seed, situation.start.scenarioId, call.callKey, stateOf(situation.overlay)];
+  if (!isDeclaredWrite(call)) return miss;
   const model = learned.modelOf(call);
-  const written = answerWrite(situation, call, learned.trust.serves(call.tool, "R4") ? model : { ...model, undecided: true }, seed);
+  const decided = learned.trust.serves(call.tool, "R4") ? model : { ...model, undecided: true };
+  const written = answerWrite(situation, call, decided, drawnFrom(learned.seed, situation, call));
   return written === null ? miss : { ...miss, ...written };
+}
+
+/** What nobody declared a write may be a read, and then an answer made up would be a fact made up. */
+function isDeclaredWrite({ profile }: PreparedCall): boolean {
+  return profile.cls === "write" && profile.evidence === "config";
+}
+
+/** Everything that a draw depends on: siblings that make the same call in the same state draw the same. */
+function drawnFrom(seed: readonly (string | number)[], { start, overlay }: Situation, call: PreparedCall): readonly (string | number)[] {
+  return [...seed, start.scenarioId, call.callKey, stateOf(overlay)];
+}
+
+/** What is learned of a tool, once per schema. */
+function learnedOnce<T>(learn: (call: PreparedCall) => T): (call: PreparedCall) => T {
+  const known = new Map<string, T>();
+  return (call) => {
+    const key = `${call.tool}|${call.schema?.schemaHash}`;
+    const learned = known.get(key) ?? learn(call);
+    known.set(key, learned);
+    return learned;
+  };
 }
 
 function answeredMistake(situation: Situation, call: PreparedCall, mistake: Mistake): Answer {
@@ -188,7 +217,7 @@ function served(seen: PooledEntry, rung: Rung, confidence: number): Answer {
   return { ...miss, rung, result: entry.result, isError: entry.isError, confidence, servedFrom, recordedAtMs: entry.startedAtMs };
 }
 
-function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: Pick<Answer, "result" | "isError" | "epochs">): Overlay {
+function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: Given): Overlay {
   if (answer.result === null) return overlay;
   const parsed = parseResult(call.names.toTape(answer.result));
   const touched = entitiesTouched(call.profile, call.args, parsed, pool.templates);
@@ -199,6 +228,8 @@ function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: P
     `${call.callKey}|${versions}`,
   ]);
   const failed = answer.isError || showsError(call.profile, parsed);
+  if (!mayWrite(call.profile) && !failed && (answer.rung === "R5" || answer.rung === "R6"))
+    return withOffTape(used, viewsOf(parsed, pool.templates));
   if (!mayWrite(call.profile) || failed) return used;
   const entities = touched.length === 0 ? [EVERYTHING] : touched;
   return withWrite(used, { tool: call.tool, writeKey: call.writeKey, entities, views: viewsOf(parsed, pool.templates) });

@@ -27,8 +27,8 @@ export function deriveRead(situation: Situation, call: PreparedCall, record: Der
   if (entity === null) return null;
   const writes = overlay.writes.filter((write) => write.entities.includes(entity) || write.entities.includes(EVERYTHING));
   if (writes.length === 0) return null;
+  if (writes.some((write) => isContradicted(record, call.tool, write.tool))) return null;
   const records = writes.map((write) => record.get(pairKey(call.tool, write.tool)) ?? { agreed: 0, disagreed: 0 });
-  if (records.some((counts) => counts.disagreed > 0)) return null;
   const views = writes.map((write) => write.views.get(entity) ?? new Map());
   const base = baseAnswer(situation, call);
   const result = base === null ? created(pool, call, entity, views) : applied(base, entity, views);
@@ -76,6 +76,11 @@ function checkOne(
     else counts.disagreed += 1;
     record.set(key, counts);
   }
+}
+
+/** Whether a tape shows that this read tells something else after this write than what the write returned. */
+export function isContradicted(record: DerivationRecord, readTool: string, writeTool: string): boolean {
+  return (record.get(pairKey(readTool, writeTool))?.disagreed ?? 0) > 0;
 }
 
 function pairKey(readTool: string, writeTool: string): string {

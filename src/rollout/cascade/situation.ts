@@ -64,13 +64,13 @@ export function inThisEra(situation: Situation, call: Pick<PreparedCall, "callKe
   return era === null ? [] : situation.pool.ofCallInEra(call.callKey, entity, era);
 }
 
-/** What the tapes and the rollout's own writes say of an entity now; null when nobody has seen it. A function of tapes, start and overlay. */
+/** What the tapes and the rollout's own writes say of an entity now, else what it was told by no tape; null when nobody has seen it. A function of tapes, start and overlay. */
 export function knownView(situation: Situation, entity: string): EntityView | null {
   const now = observedView(situation, entity);
   if (now !== null) return now;
   const written = situation.overlay.writes.filter((write) => write.views.has(entity));
-  if (written.length === 0) return null;
-  const before = observedView(atStart(situation), entity);
+  const before = observedView(atStart(situation), entity) ?? situation.overlay.offTape.get(entity) ?? null;
+  if (written.length === 0) return situation.overlay.offTape.get(entity) ?? null;
   return mergedViews([before, ...written.map((write) => write.views.get(entity))]);
 }
 

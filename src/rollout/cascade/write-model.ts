@@ -1,7 +1,10 @@
-import { EVERYTHING, entityByPath, isScalar, type EntityView, type Scalar } from "../../trajectory/entities.ts";
+import { EVERYTHING, entityByPath, type EntityView, type Scalar } from "../../trajectory/entities.ts";
+import { CONFIDENCE } from "../confidence.ts";
 import { errorKind } from "./agent-error.ts";
+import type { Outcome } from "./outcome.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { renderLike } from "./render.ts";
+import { equalArguments } from "./score.ts";
 import { seededUnit } from "../seed.ts";
 import { knownView, mergedViews, sameWorld, viewSource, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
@@ -79,9 +82,7 @@ export function answerWrite(
   model: WriteModel,
   seed: readonly (string | number)[],
 ): WriteAnswer | null {
-  const views = entityByPath(call.profile, call.args).map((entity) => (entity === null ? null : knownView(situation, entity)));
-  const again = situation.overlay.writes.some((write) => write.tool === call.tool && sharesEntity(write.entities, call));
-  const features = featuresOf(views, again);
+  const { views, features } = seenNow(situation, call);
   const decision = decide(situation, call, model, features, seed);
   const example = decision === null ? undefined : nearest(situation, call, model, features, decision.isError);
   if (decision === null || example === undefined) return null;
@@ -99,6 +100,51 @@ export function answerWrite(
   return { ...decision, result, madeFrom: [...new Set([seen.tape.id, ...elsewhere])] };
 }
 
+/**
+ * The same decision for whoever renders its answer in another way; null where it is no mere draw (R4 needs no rendering but `answerWrite`'s), or no tape but the
+ * scenario's own shows such an outcome: what its conversation went on to write is its future.
+ */
+export function writeOutcome(
+  situation: Situation,
+  call: PreparedCall,
+  model: WriteModel,
+  seed: readonly (string | number)[],
+): Outcome | null {
+  const { features } = seenNow(situation, call);
+  const decision = decide(situation, call, model, features, seed);
+  if (decision === null || decision.rung !== "R5") return null;
+  const others = ({ failed, succeeded }: WriteModel["examples"], isError: boolean): PooledEntry[] =>
+    (isError ? failed : succeeded)
+      .filter(({ seen }) => seen.tape.id !== situation.start.tapeId)
+      .map((sample) => ({ sample, score: scoreOf(situation, call, model, features, sample) }))
+      .sort((a, b) => b.score - a.score)
+      .map(({ sample }) => sample.seen);
+  const shapes = others(model.examples, decision.isError);
+  if (shapes.length === 0) return null;
+  const [errorExample = null] = decision.isError ? [] : others(model.examples, true);
+  const keeps = decision.isError ? null : keptFields(model, call.profile);
+  return { isError: decision.isError, confidence: decision.confidence, examples: shapes.slice(0, 3), errorExample, shapes, keeps };
+}
+
+/** Fields that successful writes returned as they had been, each time that both were known. */
+function keptFields({ examples }: WriteModel, profile: PreparedCall["profile"]): ReadonlySet<string> {
+  const [kept, changed] = [new Set<string>(), new Set<string>()];
+  for (const { seen, views } of examples.succeeded) {
+    const entities = entityByPath(profile, seen.args);
+    for (const [index, before] of views.entries()) {
+      const after = seen.views.get(entities[index] ?? "");
+      for (const [field, value] of before ?? []) if (after?.has(field) === true) (after.get(field) === value ? kept : changed).add(field);
+    }
+  }
+  return new Set([...kept].filter((field) => !changed.has(field)));
+}
+
+function seenNow(situation: Situation, call: PreparedCall): { views: readonly (EntityView | null)[]; features: Features } {
+  const views = entityByPath(call.profile, call.args).map((entity) => (entity === null ? null : knownView(situation, entity)));
+  const again = situation.overlay.writes.some((write) => write.tool === call.tool && sharesEntity(write.entities, call));
+  return { views, features: featuresOf(views, again) };
+}
+
 type Decision = Omit<WriteAnswer, "result" | "madeFrom">;
 
 function decide(
@@ -109,7 +155,11 @@ function decide(
   seed: readonly (string | number)[],
 ): Decision | null {
   if (model.samples === 0) return null;
-  const drawn = (): Decision => ({ rung: "R5", isError: seededUnit(...seed, "outcome") < model.errorRate, confidence: 0.6 });
+  const drawn = (): Decision => ({
+    rung: "R5",
+    isError: seededUnit(...seed, "outcome") < model.errorRate,
+    confidence: CONFIDENCE.simulated,
+  });
   if (model.undecided === true) return drawn();
   const same = model.byCall.get(call.callKey)?.find(({ seen }) => sameWorld(situation, seen));
   if (same !== undefined) return { rung: "R4", isError: same.seen.entry.isError, confidence: 0.95 };
@@ -121,7 +171,11 @@ function decide(
     }),
   );
   const [decided] = outcomes;
-  if (decided !== undefined && outcomes.size === 1) return { rung: "R4", isError: decided, confidence: 0.9 };
+  if (decided !== undefined && outcomes.size === 1) {
+    // A precondition that only a simulated answer fulfils makes a simulated outcome.
+    const isTold = entityByPath(call.profile, call.args).some((entity) => entity !== null && situation.overlay.offTape.has(entity));
+    return isTold ? { rung: "R5", isError: decided, confidence: CONFIDENCE.simulated } : { rung: "R4", isError: decided, confidence: 0.9 };
+  }
   if (model.errorRate === 0 && model.samples >= MIN_SUCCESSES) return { rung: "R4", isError: false, confidence: 0.85 };
   return drawn();
 }
@@ -156,18 +210,16 @@ function nearest(situation: Situation, call: PreparedCall, model: WriteModel, fe
   let best: Sample | undefined;
   let bestScore = -1;
   for (const sample of isError ? model.examples.failed : model.examples.succeeded) {
-    const alike = [...model.preconditions.keys()].filter((name) => features.has(name) && features.get(name) === sample.features.get(name));
-    const own = sample.seen.tape.id === situation.start.tapeId ? 1 : 0;
-    const score = alike.length * 100 + equalArguments(sample.seen.args, call.args) * 2 + own;
+    const score = scoreOf(situation, call, model, features, sample);
     if (score > bestScore) [best, bestScore] = [sample, score];
   }
   return best;
 }
 
-function equalArguments(one: unknown, other: unknown): number {
-  if (one === null || other === null || typeof one !== "object" || typeof other !== "object") return 0;
-  const values = new Map(Object.entries(other) as [string, unknown][]);
-  return Object.entries(one).filter(([name, value]) => isScalar(value) && values.get(name) === value).length;
+function scoreOf(situation: Situation, call: PreparedCall, model: WriteModel, features: Features, sample: Sample): number {
+  const alike = [...model.preconditions.keys()].filter((name) => features.has(name) && features.get(name) === sample.features.get(name));
+  const own = sample.seen.tape.id === situation.start.tapeId ? 1 : 0;
+  return alike.length * 100 + equalArguments(sample.seen.args, call.args) * 2 + own;
 }
 
 function sampleOf(pool: TapePool, seen: PooledEntry): Sample {
