@@ -75,6 +75,22 @@ const judgeSchema = z.discriminatedUnion("driver", [
   }),
 ]);
 
+/** What only the judge of rewards has. */
+const trust = {
+  minAgreement: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.7)
+    .describe("Pairwise agreement with people (`nightshift judge calibrate`) below which runs are refused."),
+  allowLowAgreement: z
+    .boolean()
+    .default(false)
+    .describe("Runs although the judge agrees less than that. Every output says so, and nothing is promoted on its own."),
+};
+const [rulerSchema, scriptedSchema] = judgeSchema.options;
+const rewardJudgeSchema = z.discriminatedUnion("driver", [rulerSchema.extend(trust), scriptedSchema.extend(trust)]);
+
 const replaySchema = z.strictObject({
   maxSimulatedShare: z.number().min(0).max(1).default(0.4).describe("A member whose answers are simulated above this share is masked."),
   maxCalls: z.int().positive().default(16).describe("Model calls of one rollout at most."),
@@ -100,7 +116,11 @@ const nightSchema = z.strictObject({
   scenarios: z.int().positive().default(64).describe("Scenarios of one iteration."),
   groupSize: z.int().min(3).default(8).describe("Members of a group."),
   minSpread: z.number().positive().default(0.05).describe("A group with a smaller reward deviation has no signal."),
-  judgeDeviation: z.number().min(0).default(0).describe("The judge's own repeat deviation; a group needs 1.5 times it."),
+  judgeDeviation: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("The judge's own repeat deviation; a group needs 1.5 times it. A calibration's is used where it is larger."),
   seed: z.int().default(1).describe("Seed of the run."),
   batchDeadlineMs: z.int().positive().default(3_600_000).describe("How long the trainer waits for a batch."),
   heartbeatTimeoutMs: z.int().positive().default(120_000).describe("Silence after which the trainer counts as stuck."),
@@ -204,7 +224,7 @@ export const agentSchema = z.strictObject({
     })
     .prefault({}),
   tools: z.record(z.string(), toolProfileSchema).default({}).describe("Tool profiles by tool name."),
-  judge: judgeSchema.optional().describe("Judge of trajectory groups. Unset: nights are refused with the reason."),
+  judge: rewardJudgeSchema.optional().describe("Judge of trajectory groups. Unset: nights are refused with the reason."),
   pairJudge: judgeSchema.optional().describe("Judge of the gate's pairs; another model than the judge."),
   requireCalibration: z.boolean().default(true).describe("An uncalibrated judge trains, but nothing is promoted on its own."),
   scenario: scenarioSchema.prefault({}),

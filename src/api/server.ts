@@ -8,6 +8,7 @@ import { adapterAgentRoutes } from "./adapter-agents.ts";
 import { requireRole } from "./auth.ts";
 import type { ApiDeps } from "./control.ts";
 import { feedbackRoutes } from "./feedback.ts";
+import { judgeRoutes } from "./judge.ts";
 import { pageRoutes } from "./page.ts";
 import { promotionRoutes } from "./promotions.ts";
 import { resourceRoutes } from "./resources.ts";
@@ -32,6 +33,9 @@ const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 403 | 404 | 40
   role_refused: 403,
   run_in_progress: 409,
   run_refused: 422,
+  judge_below_agreement: 422,
+  labels_invalid: 422,
+  calibration_too_small: 422,
   action_refused: 409,
 };
 
@@ -61,6 +65,7 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
     }),
   );
   app.route("/v1", runRoutes(deps));
+  app.route("/v1", judgeRoutes(deps));
   app.route("/v1", promotionRoutes(deps));
   app.route("/v1", resourceRoutes(deps));
   app.route("/v1", feedbackRoutes(deps));

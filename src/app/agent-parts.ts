@@ -2,6 +2,7 @@ import { join, resolve } from "node:path";
 import type { Digest } from "../artifact/artifact-store.ts";
 import type { AgentConfig, Config } from "../config.ts";
 import type { Logger } from "../log.ts";
+import type { Calibrator } from "../reward/calibration/calibrate.ts";
 import type { JudgeDeps } from "../reward/judge-client.ts";
 import type { Judge } from "../reward/judge.ts";
 import type { PairJudge } from "../reward/pair-judge.ts";
@@ -20,6 +21,8 @@ export interface AgentParts {
   baseDigest: Digest;
   judge: Judge;
   pairJudge: PairJudge | null;
+  /** Null where no judge is configured. */
+  calibrator: Calibrator | null;
   replicas: readonly Replica[];
 }
 

@@ -4,8 +4,10 @@ import { nightshiftError } from "../errors.ts";
 import { createExperimentStore, type ExperimentStore } from "../promotion/experiment-store.ts";
 import { runGate } from "../promotion/gate-run.ts";
 import type { GateDecision } from "../promotion/gate.ts";
+import type { JudgeIdentity } from "../reward/calibration/identity.ts";
 import type { PairJudge } from "../reward/pair-judge.ts";
 import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
+import { mayPromoteAlone, withMeasuredDeviation } from "../training/judge-trust.ts";
 import type { NightDeps } from "../training/night-context.ts";
 import { recordingsOfRun } from "../training/night-start.ts";
 import { runNight } from "../training/night.ts";
@@ -19,6 +21,8 @@ export interface NightShiftOptions {
 
 export interface NightShiftDeps extends NightDeps {
   pairJudge: PairJudge | null;
+  /** Whom the judge of rewards is calibrated as; null without one. */
+  judgeIdentity: JudgeIdentity | null;
 }
 
 /** One agent's nights, where they are worked on: continues what was killed, gates what was learned and submits it for promotion. */
@@ -51,7 +55,7 @@ export function createNightShift(options: NightShiftOptions, deps: NightShiftDep
 
 async function carryOut(run: Run, options: NightShiftOptions, deps: NightShiftDeps, signal: AbortSignal): Promise<void> {
   const { agent, config, runsDirectory } = options;
-  await runNight({ runId: run.id, agent, config, runsDirectory, signal }, deps);
+  await runNight({ runId: run.id, agent, config: withMeasuredDeviation(config, run), runsDirectory, signal }, deps);
 }
 
 /** A finished run with a candidate and no experiment is one whose gate has not ended. */
@@ -79,7 +83,7 @@ async function gateAndSubmit(
     canary: config.canary,
     horizonMs: config.outcome.horizonMs,
     gate,
-    automatic: !config.requireCalibration,
+    automatic: await mayPromoteAlone(run, config, deps.judgeIdentity, deps.database),
   });
   deps.fleet.release();
 }

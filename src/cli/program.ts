@@ -12,6 +12,7 @@ import { groupsCommand } from "./groups.ts";
 import { ingestCommand } from "./ingest.ts";
 import { importCommand } from "./import.ts";
 import { initCommand } from "./init.ts";
+import { judgeCommand } from "./judge.ts";
 import { lineageCommand } from "./lineage.ts";
 import { replayCommand } from "./replay.ts";
 import { reportCommand } from "./report.ts";
@@ -40,6 +41,7 @@ const COMMANDS: readonly AddCommand[] = [
   replayCommand,
   lineageCommand,
   subjectsCommand,
+  judgeCommand,
   actCommands,
   serveCommand,
   gatewayCommand,

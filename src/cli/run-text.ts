@@ -1,5 +1,11 @@
 import type { RunView } from "../api/views.ts";
-import { counts, duration, oneLine } from "./print.ts";
+import { counts, duration, oneLine, percent } from "./print.ts";
+
+/** What nobody may miss of a run whose judge was let in below its agreement; null for any other. */
+export function forcedLine({ judge }: Pick<RunView, "judge">): string | null {
+  if (judge === null || judge.forcedBy === null) return null;
+  return `JUDGE FORCED by ${oneLine(judge.forcedBy, 40)}: it agrees with people on ${percent(judge.agreement)} of pairs, ${percent(judge.minAgreement)} are required`;
+}
 
 type Step = RunView["steps"][number];
 

@@ -6,7 +6,7 @@ import { chooseAgent } from "./agent.ts";
 import { clientOptions, createClient, type ApiClient, type ClientOptions } from "./client.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { counts, fields, paint, when } from "./print.ts";
-import { describeOutcome, describeStep } from "./run-text.ts";
+import { describeOutcome, describeStep, forcedLine } from "./run-text.ts";
 
 const POLL_MS = 1_000;
 
@@ -21,6 +21,8 @@ interface Options extends ClientOptions {
   agent?: string;
   dryRun?: true;
   wait?: true;
+  forceJudge?: true;
+  actor: string;
 }
 
 /** `nightshift run`: one night now. */
@@ -30,6 +32,8 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
     .option("-a, --agent <agent>", "agent; may be left out where there is one")
     .option("--dry-run", "say what it would do, and do nothing")
     .option("--wait", "follow the run until it ends")
+    .option("--force-judge", "run although the judge agrees with people less than judge.minAgreement; recorded with the run")
+    .option("--actor <name>", "who forces it, for the run's record", context.env["USER"] ?? "operator")
     .addHelpText("after", EXAMPLES)
     .action(async (options: Options) => {
       const client = createClient(options, context);
@@ -39,7 +43,10 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
         context.out(options.json ? JSON.stringify(plan) : describePlan(plan, context));
         return;
       }
-      const started = await client.post<{ runId: string }>("/v1/runs", { agent });
+      const started = await client.post<{ runId: string }>("/v1/runs", {
+        agent,
+        ...(options.forceJudge ? { forceJudge: true, actor: options.actor } : {}),
+      });
       if (!options.wait) {
         context.out(
           options.json ? JSON.stringify(started) : `run ${started.runId} started; \`nightshift runs show ${started.runId}\` follows it`,
@@ -72,8 +79,12 @@ function describePlan(plan: DryRun, context: CliContext): string {
 async function follow(client: ApiClient, runId: string, context: CliContext): Promise<RunView> {
   const told = new Set<string>();
   context.err(`run ${runId}`);
+  let hasWarned = false;
   for (;;) {
     const run = await client.get<RunView>(`/v1/runs/${encodeURIComponent(runId)}`);
+    const forced = forcedLine(run);
+    if (forced !== null && !hasWarned) context.err(paint("red", forced, context));
+    hasWarned = true;
     for (const step of run.steps) {
       if (step.finishedAtMs === null || told.has(step.step)) continue;
       told.add(step.step);

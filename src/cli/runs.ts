@@ -4,7 +4,7 @@ import type { Run } from "../training/run-store.ts";
 import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
 import { counts, fields, table, when } from "./print.ts";
-import { describeOutcome, describeStep } from "./run-text.ts";
+import { describeOutcome, describeStep, forcedLine } from "./run-text.ts";
 
 const EXAMPLES = `
 Examples:
@@ -52,6 +52,7 @@ function outcomeOf({ outcome }: Run): string {
 function describe(run: RunView, context: CliContext): string {
   const { id, agent, state, startedAtMs, finishedAtMs, gatePairs } = run;
   const gate = gatePairs.begun === 0 ? null : `${gatePairs.finished} of ${gatePairs.begun} pairs played`;
+  const judge = forcedLine(run) ?? (run.judge === null ? null : `${run.judge.model}, ${run.judge.status.replaceAll("_", " ")}`);
   const iterations = run.iterations.map(({ iteration, groups, kept, dropped, meanReward }) => [
     iteration,
     groups,
@@ -60,7 +61,7 @@ function describe(run: RunView, context: CliContext): string {
     meanReward?.toFixed(3) ?? "-",
   ]);
   return [
-    fields({ run: id, agent, state, started: when(startedAtMs), finished: when(finishedAtMs), gate }, context),
+    fields({ run: id, agent, state, started: when(startedAtMs), finished: when(finishedAtMs), judge, gate }, context),
     "",
     ...run.steps.map(describeStep),
     "",

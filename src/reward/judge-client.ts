@@ -9,7 +9,7 @@ import { createCounter, createHistogram, secondsSince } from "../telemetry/instr
 import { METRIC } from "../telemetry/metrics.ts";
 import { readReply, writeReply, type CachedReply } from "./judge-cache.ts";
 
-export type LlmJudgeConfig = Extract<NonNullable<AgentConfig["judge"]>, { driver: "ruler" }>;
+export type LlmJudgeConfig = Extract<NonNullable<AgentConfig["pairJudge"]>, { driver: "ruler" }>;
 
 export interface JudgeDeps {
   database: Database;

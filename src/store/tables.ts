@@ -16,6 +16,8 @@ export interface Tables extends ErasureTables {
   run_steps: RunStepTable;
   groups: GroupTable;
   judge_results: JudgeResultTable;
+  judge_calibrations: JudgeCalibrationTable;
+  alarms: AlarmTable;
   adapters: AdapterTable;
   attestations: AttestationTable;
   experiments: ExperimentTable;
@@ -170,6 +172,30 @@ interface JudgeResultTable {
   cache_key: string;
   body: Json;
   created_at_ms: number;
+}
+
+interface JudgeCalibrationTable {
+  id: string;
+  tenant: string;
+  agent: string;
+  /** Hash of what makes the judge this one. */
+  identity: string;
+  body: Json;
+  created_at_ms: number;
+}
+
+/** What a run's rewards seem to pay for beside the task. Holds nobody's text. */
+interface AlarmTable {
+  run_id: string;
+  id: string;
+  tenant: string;
+  agent: string;
+  body: Json;
+  raised_at_ms: number;
+  acknowledged_at_ms: number | null;
+  acknowledged_by: string | null;
+  /** In the operator's words. */
+  reason: string | null;
 }
 
 interface AdapterTable {
