@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import type { Config } from "../config.ts";
 import { NightshiftError, nightshiftError } from "../errors.ts";
 import { adapterAgentRoutes } from "./adapter-agents.ts";
+import { alarmRoutes } from "./alarms.ts";
 import { requireRole } from "./auth.ts";
 import type { ApiDeps } from "./control.ts";
 import { feedbackRoutes } from "./feedback.ts";
@@ -66,6 +67,7 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
   );
   app.route("/v1", runRoutes(deps));
   app.route("/v1", judgeRoutes(deps));
+  app.route("/v1", alarmRoutes(deps));
   app.route("/v1", promotionRoutes(deps));
   app.route("/v1", resourceRoutes(deps));
   app.route("/v1", feedbackRoutes(deps));

@@ -5,6 +5,8 @@ import { createExperimentStore, type Experiment } from "../promotion/experiment-
 import { iterationsOf } from "./iterations.ts";
 import { candidateWeight, isLive } from "../promotion/promotion.ts";
 import { funnelOf } from "../trajectory/funnel.ts";
+import type { Check } from "../reward/hacking/examine.ts";
+import { listAlarms } from "../training/alarms.ts";
 import { judgeView, plannedJudge } from "../training/judge-trust.ts";
 import { lastRetention } from "../training/retention.ts";
 import { readTrainerStatus } from "../training/trainer-output.ts";
@@ -24,6 +26,11 @@ export async function runView(run: Run, deps: ApiDeps) {
   return {
     ...run,
     judge: plannedJudge(run),
+    alarms: await listAlarms(deps.database, { runId: run.id }),
+    /** How every suspicion came out; null before the rewards were examined. */
+    checks: (steps.find(({ step, finishedAtMs }) => step === "alarms" && finishedAtMs !== null)?.output?.["checks"] ?? null) as
+      | Check[]
+      | null,
     steps: steps.filter(({ step }) => !step.startsWith("gate-")).map(withoutBulk),
     iterations: await iterationsOf(deps.database, run.id),
     gatePairs: { begun: pairs.length, finished: pairs.filter(({ finishedAtMs }) => finishedAtMs !== null).length },

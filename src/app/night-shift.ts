@@ -6,6 +6,7 @@ import { runGate } from "../promotion/gate-run.ts";
 import type { GateDecision } from "../promotion/gate.ts";
 import type { JudgeIdentity } from "../reward/calibration/identity.ts";
 import type { PairJudge } from "../reward/pair-judge.ts";
+import { examineRun } from "../training/alarms.ts";
 import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
 import { mayPromoteAlone, withMeasuredDeviation } from "../training/judge-trust.ts";
 import type { NightDeps } from "../training/night-context.ts";
@@ -58,7 +59,7 @@ async function carryOut(run: Run, options: NightShiftOptions, deps: NightShiftDe
   await runNight({ runId: run.id, agent, config: withMeasuredDeviation(config, run), runsDirectory, signal }, deps);
 }
 
-/** A finished run with a candidate and no experiment is one whose gate has not ended. */
+/** A finished run with a candidate and no experiment is one whose gate has not ended, or may not begin: an alarm about its rewards is open. */
 async function gateAndSubmit(
   run: Run,
   { agent, config }: NightShiftOptions,
@@ -69,6 +70,12 @@ async function gateAndSubmit(
   if (run.outcome?.kind !== "candidate" || (await experiments.get(run.id)) !== null) return;
   const candidate = await findAdapter(deps.database, run.outcome.adapterDigest);
   if (candidate === null) throw nightshiftError("artifact_missing", { what: `adapter ${run.outcome.adapterName}` });
+  const open = await examineRun(run, deps);
+  if (open.length > 0) {
+    // Nothing serves it meanwhile. Whoever acknowledges wakes this; a newer night takes its place.
+    deps.fleet.release();
+    return;
+  }
   const stable = await deps.fleet.stable();
   const gate = config.gate.enabled ? await decide(run.id, candidate, stable, { agent, config, deps, signal }) : null;
   await experiments.submit({

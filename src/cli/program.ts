@@ -5,6 +5,7 @@ import { adapterAgentCommand } from "./adapter-agent.ts";
 import { artifactSyncCommand } from "./artifact-sync.ts";
 import { adaptersCommand } from "./adapters.ts";
 import { collectorCommand } from "./collector.ts";
+import { alarmsCommand } from "./alarms.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { doctorCommand } from "./doctor.ts";
 import { gatewayCommand } from "./gateway.ts";
@@ -42,6 +43,7 @@ const COMMANDS: readonly AddCommand[] = [
   lineageCommand,
   subjectsCommand,
   judgeCommand,
+  alarmsCommand,
   actCommands,
   serveCommand,
   gatewayCommand,

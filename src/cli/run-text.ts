@@ -7,6 +7,16 @@ export function forcedLine({ judge }: Pick<RunView, "judge">): string | null {
   return `JUDGE FORCED by ${oneLine(judge.forcedBy, 40)}: it agrees with people on ${percent(judge.agreement)} of pairs, ${percent(judge.minAgreement)} are required`;
 }
 
+/** Alarms that keep the run's candidate waiting, with what to do. */
+export function alarmLines({ id, alarms }: Pick<RunView, "id" | "alarms">): string[] {
+  const open = alarms.filter(({ acknowledged }) => acknowledged === null);
+  if (open.length === 0) return [];
+  return [
+    `ALARM: rewards seem to pay for ${open.map((alarm) => alarm.id.replaceAll("_", " ")).join(", ")}; the candidate waits`,
+    `  fix: \`nightshift alarms list --run ${id}\` has the figures; \`nightshift alarms ack ${id} ${open[0]?.id ?? ""} --reason …\` lets it go on.`,
+  ];
+}
+
 type Step = RunView["steps"][number];
 
 /** One line on a step: how long it took, and what came out of it. */

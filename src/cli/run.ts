@@ -6,7 +6,7 @@ import { chooseAgent } from "./agent.ts";
 import { clientOptions, createClient, type ApiClient, type ClientOptions } from "./client.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { counts, fields, paint, when } from "./print.ts";
-import { describeOutcome, describeStep, forcedLine } from "./run-text.ts";
+import { describeOutcome, describeStep, forcedLine, alarmLines } from "./run-text.ts";
 
 const POLL_MS = 1_000;
 
@@ -55,6 +55,7 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
       }
       const run = await follow(client, started.runId, context);
       context.out(options.json ? JSON.stringify(run) : describeOutcome(run));
+      for (const line of alarmLines(run)) context.err(line);
       finish(run.state === "finished" ? 0 : 1);
     });
 }

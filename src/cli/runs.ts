@@ -1,10 +1,11 @@
 import type { Command } from "commander";
 import type { RunView } from "../api/views.ts";
 import type { Run } from "../training/run-store.ts";
+import { describeCheck } from "./alarms.ts";
 import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
 import { counts, fields, table, when } from "./print.ts";
-import { describeOutcome, describeStep, forcedLine } from "./run-text.ts";
+import { alarmLines, describeOutcome, describeStep, forcedLine } from "./run-text.ts";
 
 const EXAMPLES = `
 Examples:
@@ -67,6 +68,8 @@ function describe(run: RunView, context: CliContext): string {
     "",
     table(["iteration", "groups", "kept", "dropped", "mean reward"], iterations, context),
     "",
+    ...(run.checks === null ? [] : ["what rewards pay for beside the task", ...run.checks.map((check) => `  ${describeCheck(check)}`), ""]),
+    ...alarmLines(run),
     describeOutcome(run),
   ].join("\n");
 }

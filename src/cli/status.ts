@@ -50,12 +50,15 @@ function describe(view: AgentView, context: CliContext): string {
 }
 
 /** What no reader of the numbers may miss. */
-function warningsOf({ judge, pairJudge, judgeTrust, gateEnabled, sabotage, promotesOnItsOwn }: AgentView): string[] {
+function warningsOf({ run, judge, pairJudge, judgeTrust, gateEnabled, sabotage, promotesOnItsOwn }: AgentView): string[] {
   return [
     ...(sabotage === null ? [] : [`SABOTAGE ${sabotage}`]),
     ...(gateEnabled ? [] : ["GATE OFF"]),
     ...(judge === "scripted" || pairJudge === "scripted" ? ["SCRIPTED JUDGE"] : []),
     ...(judge === null ? ["no judge is configured: nights are refused"] : []),
+    ...(run?.alarms.some(({ acknowledged }) => acknowledged === null) === true
+      ? ["REWARD ALARM: the candidate waits for an operator"]
+      : []),
     ...(judgeTrust.status === "below_agreement" ? ["JUDGE BELOW ITS MINIMAL AGREEMENT"] : []),
     ...(promotesOnItsOwn ? [] : ["promotion waits for an operator: the judge is not calibrated"]),
   ];
