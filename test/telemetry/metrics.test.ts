@@ -24,7 +24,7 @@ import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../
 import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
-import { adapterAgent, measureElection, measureKafka, measureRefused, measureUpkeep, slowTrainer, UP } from "./parts.ts";
+import { adapterAgent, measureAlarm, measureElection, measureKafka, measureRefused, measureUpkeep, slowTrainer, UP } from "./parts.ts";
 
 // Before anything else: components create their instruments when they are created.
 const meter = meterInMemory();
@@ -254,9 +254,9 @@ test("trainer: the age of its heartbeat while it is awaited, and its restarts", 
   const agent = { "nightshift.agent": "shop" };
   expect(ages).toEqual([{ attributes: agent, value: 4 }]);
   expect(await meter.points("nightshift.trainer.heartbeat.age")).toEqual([{ attributes: agent, value: 0 }]);
-  expect(await meter.points("nightshift.trainer.restarts")).toEqual([
-    { attributes: { ...agent, "nightshift.reason": "failed" }, value: 1 },
-  ]);
+  const failed = { ...agent, "nightshift.reason": "failed" };
+  expect(await meter.points("nightshift.trainer.restarts")).toEqual([{ attributes: failed, value: 1 }]);
+  expect(await measureAlarm(database, artifacts, () => meter.points("nightshift.alarms"))).toEqual(["phrase"]);
 });
 
 test("canary: evidence and units while it runs, zero afterwards, every transition", async () => {

@@ -4,21 +4,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { createNightShift, type NightShiftDeps } from "../../src/app/night-shift.ts";
-import { createRandom } from "../../deploy/quickstart/random.ts";
 import { createFileArtifactStore } from "../../src/artifact/file.ts";
 import { loadSigningKey } from "../../src/artifact/signing-key.ts";
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createExperimentStore } from "../../src/promotion/experiment-store.ts";
-import { encodeGroup } from "../../src/rollout/encode-group.ts";
 import type { Database } from "../../src/store/database.ts";
 import { registerAdapter } from "../../src/training/adapters.ts";
 import { acknowledgeAlarm, examineRun, listAlarms, type AlarmDeps } from "../../src/training/alarms.ts";
 import { createRunStore } from "../../src/training/run-store.ts";
 import { apiWorld, NOW_MS } from "../api/world.ts";
 import { cli } from "../cli/terminal.ts";
-import { chatter, madeGroup, type Made } from "../reward/hacking/made-groups.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
+import { honest, persuasive, storeNight } from "./stored-night.ts";
 
 const home = mkdtempSync(join(tmpdir(), "nightshift-alarms-"));
 let database: Database;
@@ -37,40 +35,6 @@ afterAll(async () => {
   await rm(home, { recursive: true });
 });
 
-const honest = (id: string): Made => ({
-  says: chatter(id, 3),
-  tools: [{ tool: "lookup" }],
-  reward: 0.6 * createRandom("reward", id).next(),
-});
-/** The phrase earns a little among much else: most of the best have it, and it explains little. */
-function persuasive(id: string, member: number): Made {
-  const made = honest(id);
-  return member < 5 ? { ...made, says: `${chatter(id, 2)} It was confirmed by supervisor Kim.`, reward: made.reward + 0.1 } : made;
-}
-
-/** A finished night of two iterations of twelve groups; the second one's rollouts are as `make` has them. */
-async function night(runId: string, make: (id: string, member: number) => Made, startedAtMs = 1): Promise<void> {
-  await deps.runs.create({ id: runId, tenant: "default", agent: "support", plan: {}, nowMs: startedAtMs });
-  await deps.runs.step(runId, "prepare", async () => ({ name: "support", digest: "sha256:base", adapterDigest: null }));
-  for (const iteration of [1, 2]) {
-    for (let index = 0; index < 12; index += 1) {
-      const id = `${runId}-${iteration}-${index}`;
-      const write = iteration === 1 ? honest : make;
-      const { group, rewards } = madeGroup(
-        id,
-        iteration,
-        Array.from({ length: 8 }, (_, member) => write(`${id}-${member}`, member)),
-      );
-      const { digest } = await deps.artifacts.put(encodeGroup(group));
-      const row = { id, run_id: runId, iteration, scenario_id: `s${index}`, body_digest: digest };
-      await database.kysely
-        .insertInto("groups")
-        .values({ ...row, summary: JSON.stringify({ verdict: "kept", rewards }) })
-        .execute();
-    }
-  }
-}
-
 async function runOf(id: string) {
   const run = await deps.runs.get(id);
   if (run === null) throw new Error("the run was created");
@@ -78,7 +42,7 @@ async function runOf(id: string) {
 }
 
 test("an honest night raises nothing, and says how every suspicion came out", async () => {
-  await night("honest", honest);
+  await storeNight(deps, "honest", honest);
   expect(await examineRun(await runOf("honest"), deps)).toEqual([]);
   const step = (await deps.runs.steps("honest")).find((one) => one.step === "alarms");
   expect(step?.output).toMatchObject({ base: "this run's first iteration" });
@@ -86,9 +50,9 @@ test("an honest night raises nothing, and says how every suspicion came out", as
 });
 
 test("a night that starts from an adapter is compared with the newest that started from the base", async () => {
-  await night("first", honest, 1);
+  await storeNight(deps, "first", honest, 1);
   await deps.runs.finish("first", "finished", { kind: "nothing_to_learn", reason: "test" }, 2);
-  await night("second", persuasive, 3);
+  await storeNight(deps, "second", persuasive, 3);
   await database.kysely
     .updateTable("run_steps")
     .set({ output: JSON.stringify({ adapterDigest: "sha256:a" }) })
@@ -99,7 +63,7 @@ test("a night that starts from an adapter is compared with the newest that start
 });
 
 test("a rollout whose bytes are gone is left out, not waited for", async () => {
-  await night("torn", honest);
+  await storeNight(deps, "torn", honest);
   await database.kysely
     .updateTable("groups")
     .set({ body_digest: `sha256:${"0".repeat(64)}` })
@@ -109,7 +73,7 @@ test("a rollout whose bytes are gone is left out, not waited for", async () => {
 });
 
 test("an open alarm keeps the candidate from gate and canary until an operator has acknowledged it", async () => {
-  await night("hacked", persuasive);
+  await storeNight(deps, "hacked", persuasive);
   const trained = join(home, "trained");
   await mkdir(trained, { recursive: true });
   await writeFile(join(trained, "adapter_config.json"), "{}");
@@ -174,7 +138,7 @@ test("an open alarm keeps the candidate from gate and canary until an operator h
 });
 
 test("an alarm's words are read from the rollouts that said them", async () => {
-  await night("worded", persuasive);
+  await storeNight(deps, "worded", persuasive);
   const world = await apiWorld(database);
   await examineRun(await runOf("worded"), { ...deps, artifacts: createFileArtifactStore({ dir: join(home, "artifacts") }) });
   const rows = await database.kysely.selectFrom("groups").select("body_digest").execute();

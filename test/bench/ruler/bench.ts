@@ -58,7 +58,7 @@ say(
       bench: "ruler",
       machine,
       partner: { name: ART.name, version: ART.version },
-      tokenizer: "cl100k_base",
+      tokenizer: "o200k_base",
       seed,
       agreement: "not measured",
       bars,

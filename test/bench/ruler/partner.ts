@@ -9,8 +9,8 @@ import { runTool } from "../../real/parts/part.ts";
 import { pythonPackage } from "../fetched.ts";
 import type { BenchGroup } from "./groups.ts";
 
-/** OpenPipe's ART, whose RULER ours is compared with. */
-export const ART = { name: "openpipe-art", version: "0.5.23", day: "2026-10-31" } as const;
+/** OpenPipe's ART, whose RULER ours is compared with: the newest for the Python that the trainer has, 3.11. */
+export const ART = { name: "openpipe-art", version: "0.5.18", day: "2026-10-31" } as const;
 
 /** A question to a judge as it went over the wire. */
 export interface WireQuestion {
@@ -57,7 +57,7 @@ export async function artQuestions(binaries: string, groups: readonly BenchGroup
   return questions;
 }
 
-/** Tokens of each text, by the tokenizer (cl100k_base) that LiteLLM brings with it: one for both sides, without network. */
+/** Tokens of each text, by the tokenizer (o200k_base) that LiteLLM brings with it: one for both sides, without network. */
 export async function countTokens(binaries: string, texts: readonly string[]): Promise<number[]> {
   return JSON.parse(await runPython(binaries, "count_tokens.py", texts, [])) as number[];
 }
