@@ -48,7 +48,7 @@ export interface CalibrateDeps extends Pick<Calibrator, "judge" | "passes"> {
 }
 
 /** Fewer labels with an opinion say next to nothing: 16 of 20 right may be a judge of 58 % or of 92 %. */
-export const MIN_LABELS = 20;
+const MIN_LABELS = 20;
 /** More unanswered labels than this and the rest may be the easy ones. */
 const MAX_UNANSWERED_SHARE = 0.2;
 const ATTEMPTS = 5;

@@ -1,4 +1,4 @@
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text as readText } from "node:stream/consumers";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -26,24 +26,23 @@ export function artEnvironment(): Promise<string> {
 /** What ART's own `ruler_score_group` asks its judge about each group: a server on loopback takes the questions and gives everybody a half. */
 export async function artQuestions(binaries: string, groups: readonly BenchGroup[]): Promise<WireQuestion[]> {
   const questions: WireQuestion[] = [];
-  const server = createServer((request, response) => {
-    void readText(request).then((body) => {
-      const { messages, model } = JSON.parse(body) as { model: string; messages: { role: string; content: unknown }[] };
-      const of = (role: string): string =>
-        messages
-          .filter((message) => message.role === role)
-          .map(({ content }) => textOf(content))
-          .join("\n");
-      const question = { system: of("system"), user: of("user") };
-      questions.push(question);
-      const ids = [...question.user.matchAll(/<trajectory id="(\d+)">/g)].map(([, id]) => id);
-      const content = JSON.stringify({ scores: ids.map((id) => ({ trajectory_id: id, explanation: "", score: 0.5 })) });
-      const choice = { index: 0, finish_reason: "stop", message: { role: "assistant", content } };
-      const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 };
-      response.writeHead(200, { "content-type": "application/json" });
-      response.end(JSON.stringify({ id: "bench", object: "chat.completion", created: 0, model, choices: [choice], usage }));
-    });
-  });
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const { messages, model } = JSON.parse(await readText(request)) as { model: string; messages: { role: string; content: unknown }[] };
+    const of = (role: string): string =>
+      messages
+        .filter((message) => message.role === role)
+        .map(({ content }) => textOf(content))
+        .join("\n");
+    const question = { system: of("system"), user: of("user") };
+    questions.push(question);
+    const ids = [...question.user.matchAll(/<trajectory id="(\d+)">/g)].map(([, id]) => id);
+    const content = JSON.stringify({ scores: ids.map((id) => ({ trajectory_id: id, explanation: "", score: 0.5 })) });
+    const choice = { index: 0, finish_reason: "stop", message: { role: "assistant", content } };
+    const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 };
+    response.writeHead(200, { "content-type": "application/json" });
+    response.end(JSON.stringify({ id: "bench", object: "chat.completion", created: 0, model, choices: [choice], usage }));
+  };
+  const server = createServer((request, response) => void answer(request, response));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   const asked = groups.map(({ tools, members }) => ({ tools: toChatTools(tools), members: members.map(toChatMessages) }));

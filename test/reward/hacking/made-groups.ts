@@ -12,7 +12,7 @@ export interface Made {
   end?: Rollout["end"];
 }
 
-export function journal(tools: NonNullable<Made["tools"]>, state: string): JournalEntry[] {
+function journal(tools: NonNullable<Made["tools"]>, state: string): JournalEntry[] {
   return tools.map(({ tool, isError = false, rung = "R1" }, step) => ({
     ...{ step, tool, callKey: tool, rung, confidence: 1, stateBefore: "", stateAfter: state, isError },
   }));
