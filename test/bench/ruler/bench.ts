@@ -12,6 +12,7 @@ import { partsOfArts, partsOfOurs, type QuestionParts } from "./parts.ts";
  * What the judge answers is not in it, and neither is how far it agrees with people: no judge is asked.
  */
 const BAR = 0.6;
+const PARTS = ["instructions", "shared", "calls", "results", "said"] as const;
 
 interface Side {
   tokens: number;
@@ -32,14 +33,24 @@ interface Compared {
 const count = Number(process.argv[2] ?? 50);
 const seed = Number(process.argv[3] ?? 20_261_122);
 const binaries = await artEnvironment();
-const results: Compared[] = [];
-for (const ids of ["drawn", "replayed"] as const) results.push(await compare(benchGroups(count, seed, ids), ids));
+const KINDS = ["drawn", "replayed"] as const;
+const groups = KINDS.map((ids) => benchGroups(count, seed, ids));
+const ours = groups.flat().map(ourQuestion);
+// In one process each: starting ART takes longer than its questions.
+const theirs = await artQuestions(binaries, groups.flat());
+const counts = await countQuestions([
+  ...ours.map((question) => ({ question, parts: partsOfOurs(question) })),
+  ...theirs.map((question) => ({ question, parts: partsOfArts(question) })),
+]);
+const results = KINDS.map((ids, index) => {
+  const of = (from: number) => counts.slice(from + index * count, from + (index + 1) * count);
+  return compare(ids, groups[index] ?? [], of(0), of(ours.length));
+});
 
 for (const { ids, nightshift, art, ratio, medianRatio } of results) {
   say(`\nids of calls ${ids}: tokens per group and pass`);
   say(`${"".padEnd(14)}${"nightshift".padStart(12)}${"art".padStart(12)}${"ratio".padStart(9)}`);
-  for (const part of ["instructions", "shared", "calls", "results", "said", "form"] as const)
-    row(part, nightshift.parts[part], art.parts[part]);
+  for (const part of [...PARTS, "form" as const]) row(part, nightshift.parts[part], art.parts[part]);
   row("all", nightshift.tokens, art.tokens);
   say(`median ratio of a group ${medianRatio.toFixed(3)}; ${ratio <= BAR ? "holds " : "MISSED"} the bar of ${BAR}: ${ratio.toFixed(3)}`);
 }
@@ -51,7 +62,8 @@ const bars = results.map(({ ids, ratio }) => ({
   holds: ratio <= BAR,
 }));
 const machine = { cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, node: process.version };
-const isNumber = (_: string, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(4)) : value);
+const isNumber = (_: string, value: unknown) =>
+  typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value;
 say(
   JSON.stringify(
     {
@@ -68,17 +80,14 @@ say(
   ),
 );
 
-async function compare(groups: readonly BenchGroup[], ids: CallIds): Promise<Compared> {
-  const ours = await sideOf(groups.map(ourQuestion), partsOfOurs);
-  const theirs = await sideOf(await artQuestions(binaries, groups), partsOfArts);
-  const ratios = ours.perGroup.map((tokens, index) => tokens / (theirs.perGroup[index] ?? 1));
+function compare(ids: CallIds, groups: readonly BenchGroup[], ours: readonly Side[], theirs: readonly Side[]): Compared {
+  const [nightshift, art] = [meanOf(ours), meanOf(theirs)];
   return {
     ...{ ids, groups: groups.length },
     toolResults: groups.flatMap(({ members }) => members.flat()).filter(({ role }) => role === "tool").length / groups.length,
-    nightshift: ours.side,
-    art: theirs.side,
-    ratio: ours.side.tokens / theirs.side.tokens,
-    medianRatio: median(ratios),
+    ...{ nightshift, art },
+    ratio: nightshift.tokens / art.tokens,
+    medianRatio: median(ours.map(({ tokens }, index) => tokens / (theirs[index]?.tokens ?? 1))),
   };
 }
 
@@ -89,33 +98,22 @@ function ourQuestion({ id, members, tools }: BenchGroup): WireQuestion {
   return { system: prompt.system, user: prompt.user };
 }
 
-/** Mean tokens per group, and each group's own. */
-async function sideOf(
-  questions: readonly WireQuestion[],
-  partsOf: (question: WireQuestion) => QuestionParts,
-): Promise<{ side: Side; perGroup: number[] }> {
-  const systems = await countTokens(
-    binaries,
-    questions.map(({ system }) => system),
-  );
-  const users = await countTokens(
-    binaries,
-    questions.map(({ user }) => user),
-  );
-  const perGroup = systems.map((tokens, index) => tokens + (users[index] ?? 0));
-  const parts = questions.map(partsOf);
-  const names = ["instructions", "shared", "calls", "results", "said"] as const;
-  const counts: Record<string, number> = {};
-  for (const name of names)
-    counts[name] = mean(
-      await countTokens(
-        binaries,
-        parts.map((one) => one[name]),
-      ),
-    );
-  const tokens = mean(perGroup);
-  const form = tokens - Object.values(counts).reduce((sum, value) => sum + value, 0);
-  return { side: { tokens, parts: { ...(counts as Record<keyof QuestionParts, number>), form } }, perGroup };
+/** Tokens of every question, whole and by its parts. */
+async function countQuestions(asked: readonly { question: WireQuestion; parts: QuestionParts }[]): Promise<Side[]> {
+  const texts = asked.flatMap(({ question, parts }) => [question.system, question.user, ...PARTS.map((part) => parts[part])]);
+  const counted = await countTokens(binaries, texts);
+  const each = 2 + PARTS.length;
+  return asked.map((_, index) => {
+    const [system = 0, user = 0, ...rest] = counted.slice(index * each, (index + 1) * each);
+    const tokens = system + user;
+    const parts = Object.fromEntries(PARTS.map((part, at) => [part, rest[at] ?? 0])) as Record<keyof QuestionParts, number>;
+    return { tokens, parts: { ...parts, form: tokens - rest.reduce((sum, value) => sum + value, 0) } };
+  });
+}
+
+function meanOf(sides: readonly Side[]): Side {
+  const parts = Object.fromEntries([...PARTS, "form" as const].map((part) => [part, mean(sides.map((side) => side.parts[part]))]));
+  return { tokens: mean(sides.map(({ tokens }) => tokens)), parts: parts as Side["parts"] };
 }
 
 function row(name: string, ours: number, theirs: number): void {
