@@ -228,7 +228,7 @@ describe("an operator's action", () => {
 
 describe("run --wait", () => {
   const step = { step: "select", startedAtMs: 0, finishedAtMs: 1500, output: { trainScenarios: 4 } };
-  const base = { id: "r", startedAtMs: 0, finishedAtMs: 2000, steps: [step], iterations: [] };
+  const base = { id: "r", startedAtMs: 0, finishedAtMs: 2000, steps: [step], iterations: [], judge: null, alarms: [], checks: null };
   it.each([
     {
       state: "finished",

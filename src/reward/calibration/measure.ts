@@ -1,4 +1,4 @@
-import { bootstrap, kendallTauB, mean, repeatDeviation, wilson, withinSlope, type Estimate } from "./statistics.ts";
+import { bootstrap, kendallTauB, mean, ratioOf, repeatVariance, wilson, withinSlope, type Estimate, type Ratio } from "./statistics.ts";
 
 /** What was seen of one label. Every list is in the order of the label's attempts. */
 export interface Observation {
@@ -35,17 +35,20 @@ export interface JudgeFigures {
 /** All figures of a calibration. Pure; deterministic by seed, which only the bootstrap intervals depend on. */
 export function measureJudge(observations: readonly Observation[], seed: number): JudgeFigures {
   const scored = observations.filter(({ kind, human }) => kind === "scores" && new Set(human).size > 1);
-  const tau = bootstrap(scored, (sample) => (sample.length === 0 ? null : mean(sample.map(tauOf))), seed);
+  const tau = bootstrap(scored.map(tauOf), (sample) => (sample.length === 0 ? null : mean(sample)), seed);
+  // Summed up per label first: thousands of labels are drawn thousands of times.
+  const places = observations.map((one) => withinSlope(placesOf(one)));
+  const repeats = observations.map((one) => repeatVariance(scoresOf(one)));
   return {
     agreement: shareOf(observations.map(({ human, rewards }) => pairsOf(human).map(([better, worse]) => winOf(rewards, better, worse)))),
     kendallTau: tau === null ? null : { ...tau, labels: scored.length },
-    positionBias: bootstrap(observations, (sample) => withinSlope(sample.flatMap(placesOf)), seed),
+    positionBias: bootstrap(places, ratioOf, seed),
     agreementBySlot: {
       preferredFirst: shareOf(observations.map((one) => winsBySlot(one, true))),
       preferredLast: shareOf(observations.map((one) => winsBySlot(one, false))),
     },
     selfAgreement: shareOf(observations.map(sameOrder)),
-    repeatDeviation: bootstrap(observations, (sample) => repeatDeviation(sample.flatMap(scoresOf)), seed),
+    repeatDeviation: bootstrap(repeats, rootOf, seed),
   };
 }
 
@@ -77,6 +80,11 @@ function sameOrder({ human, passes }: Observation): number[] {
     }
   }
   return same;
+}
+
+function rootOf(parts: readonly Ratio[]): number | null {
+  const variance = ratioOf(parts);
+  return variance === null ? null : Math.sqrt(variance);
 }
 
 function tauOf({ human, rewards }: Observation): number {

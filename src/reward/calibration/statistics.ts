@@ -60,31 +60,47 @@ export function bootstrap<T>(units: readonly T[], statistic: (sample: readonly T
 /** Several measurements of one thing: each its own place on x, and what was measured there. */
 export type Repeated = readonly { x: number; y: number }[];
 
+/** A ratio of two sums, label by label: what a bootstrap adds up again and again. */
+export interface Ratio {
+  above: number;
+  below: number;
+}
+
+/** Null where the sum below is 0. */
+export function ratioOf(parts: readonly Ratio[]): number | null {
+  let [above, below] = [0, 0];
+  for (const part of parts) {
+    above += part.above;
+    below += part.below;
+  }
+  return below === 0 ? null : above / below;
+}
+
 /**
- * Slope of y on x when every thing keeps a level of its own: Σ(x − x̄ᵢ)(y − ȳᵢ) / Σ(x − x̄ᵢ)² over all things i (the within, or fixed-effects, estimator; J. M. Wooldridge, Econometric
- * Analysis of Cross Section and Panel Data, chapter 10). Null where no thing was measured at two places.
+ * Slope of y on x when every thing keeps a level of its own, as a ratio: Σ(x − x̄ᵢ)(y − ȳᵢ) over Σ(x − x̄ᵢ)², over all things i (the within, or fixed-effects, estimator; J. M. Wooldridge,
+ * Econometric Analysis of Cross Section and Panel Data, chapter 10). Nothing is below where no thing was measured at two places.
  */
-export function withinSlope(things: readonly Repeated[]): number | null {
-  let [covariance, variance] = [0, 0];
+export function withinSlope(things: readonly Repeated[]): Ratio {
+  let [above, below] = [0, 0];
   for (const thing of things) {
     const [meanX, meanY] = [mean(thing.map(({ x }) => x)), mean(thing.map(({ y }) => y))];
     for (const { x, y } of thing) {
-      covariance += (x - meanX) * (y - meanY);
-      variance += (x - meanX) ** 2;
+      above += (x - meanX) * (y - meanY);
+      below += (x - meanX) ** 2;
     }
   }
-  return variance === 0 ? null : covariance / variance;
+  return { above, below };
 }
 
-/** Pooled standard deviation of repeats: √(Σ(y − ȳᵢ)² / Σ(nᵢ − 1)), unbiased in its square. Null where nothing was measured twice. */
-export function repeatDeviation(things: readonly (readonly number[])[]): number | null {
-  let [squares, freedom] = [0, 0];
+/** Pooled variance of repeats, as a ratio: Σ(y − ȳᵢ)² over Σ(nᵢ − 1), unbiased. Nothing is below where nothing was measured twice. */
+export function repeatVariance(things: readonly (readonly number[])[]): Ratio {
+  let [above, below] = [0, 0];
   for (const values of things) {
     const centre = mean(values);
-    for (const value of values) squares += (value - centre) ** 2;
-    freedom += Math.max(0, values.length - 1);
+    for (const value of values) above += (value - centre) ** 2;
+    below += Math.max(0, values.length - 1);
   }
-  return freedom === 0 ? null : Math.sqrt(squares / freedom);
+  return { above, below };
 }
 
 export function mean(values: readonly number[]): number {

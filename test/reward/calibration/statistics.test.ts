@@ -1,6 +1,6 @@
 import { fc, test as property } from "@fast-check/vitest";
 import { describe, expect, test } from "vitest";
-import { bootstrap, kendallTauB, repeatDeviation, wilson, withinSlope } from "../../../src/reward/calibration/statistics.ts";
+import { bootstrap, kendallTauB, ratioOf, repeatVariance, wilson, withinSlope } from "../../../src/reward/calibration/statistics.ts";
 
 describe("Wilson's interval", () => {
   // Newcombe, Statistics in Medicine 17 (1998), table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
@@ -56,27 +56,31 @@ test("the within slope takes each thing's own level out", () => {
       { x: 1, y: 0.1 },
     ],
   ];
-  expect(withinSlope(things)).toBeCloseTo(0.1, 12);
+  expect(ratioOf([withinSlope(things)])).toBeCloseTo(0.1, 12);
   expect(
-    withinSlope([
-      [{ x: 0.5, y: 1 }],
-      [
-        { x: 0.5, y: 0 },
-        { x: 0.5, y: 1 },
-      ],
+    ratioOf([
+      withinSlope([
+        [{ x: 0.5, y: 1 }],
+        [
+          { x: 0.5, y: 0 },
+          { x: 0.5, y: 1 },
+        ],
+      ]),
     ]),
   ).toBeNull();
 });
 
-test("the repeat deviation pools what repeats differ by", () => {
-  // (.4, .6): squares .02, one degree; (.5, .5, .8): mean .6, squares .06, two degrees. √(.08 / 3).
+test("the repeat variance pools what repeats differ by", () => {
+  // (.4, .6): squares .02, one degree; (.5, .5, .8): mean .6, squares .06, two degrees. .08 / 3.
   expect(
-    repeatDeviation([
-      [0.4, 0.6],
-      [0.5, 0.5, 0.8],
+    ratioOf([
+      repeatVariance([
+        [0.4, 0.6],
+        [0.5, 0.5, 0.8],
+      ]),
     ]),
-  ).toBeCloseTo(Math.sqrt(0.08 / 3), 12);
-  expect(repeatDeviation([[0.4], []])).toBeNull();
+  ).toBeCloseTo(0.08 / 3, 12);
+  expect(ratioOf([repeatVariance([[0.4], []])])).toBeNull();
 });
 
 describe("the bootstrap", () => {
