@@ -55,14 +55,27 @@ const rejudgeField = {
     ),
 } as const;
 
+const trustFields = {
+  minAgreement: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.7)
+    .describe("Pairwise agreement with people (`nightshift judge calibrate`) below which runs are refused."),
+  allowLowAgreement: z
+    .boolean()
+    .default(false)
+    .describe("Runs although the judge agrees less than that. Every output says so, and nothing is promoted on its own."),
+} as const;
+
 type Priced = { maxCostPerRun?: number | undefined; inputPricePerMillion?: number | undefined; outputPricePerMillion?: number | undefined };
 const isPriced = (judge: Priced): boolean =>
   judge.maxCostPerRun === undefined || (judge.inputPricePerMillion !== undefined && judge.outputPricePerMillion !== undefined);
 const NEEDS_PRICES = { path: ["maxCostPerRun"], error: "needs inputPricePerMillion and outputPricePerMillion" };
 
 export const judgeSchema = z.discriminatedUnion("driver", [
-  z.strictObject({ ...llmFields, ...anchorField, ...rejudgeField }).refine(isPriced, NEEDS_PRICES),
-  z.strictObject({ ...scriptedFields, ...anchorField }),
+  z.strictObject({ ...llmFields, ...anchorField, ...rejudgeField, ...trustFields }).refine(isPriced, NEEDS_PRICES),
+  z.strictObject({ ...scriptedFields, ...anchorField, ...trustFields }),
 ]);
 
 export const pairJudgeSchema = z.discriminatedUnion("driver", [

@@ -3,6 +3,7 @@ import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { RouteWatch } from "../promotion/route-watch.ts";
 import type { TrafficRouter } from "../promotion/traffic-router.ts";
+import type { Calibrator } from "../reward/calibration/calibrate.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Database } from "../store/database.ts";
 import type { DryRun } from "../training/dry-run.ts";
@@ -15,8 +16,13 @@ export interface AgentControl {
   config: AgentConfig;
   /** Digest of the base model; stable has it until a first promotion. */
   baseDigest: string;
-  /** @throws NightshiftError `run_in_progress`, `run_refused` */
-  startRun(): Promise<{ runId: string }>;
+  /** The judge of rewards; null where none is configured. */
+  calibrator: Calibrator | null;
+  /**
+   * @param options `force`: who wants it although the judge agrees too little with people
+   * @throws NightshiftError `run_in_progress`, `run_refused`, `judge_below_agreement`
+   */
+  startRun(options: { force: string | null }): Promise<{ runId: string }>;
   dryRun(): Promise<DryRun>;
   recordings(): Promise<Recordings>;
   /** Replicas and the adapters that each lists now; null where it does not answer. */

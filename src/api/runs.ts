@@ -5,16 +5,21 @@ import type { ApiDeps } from "./control.ts";
 import { agentOf, limitSchema, readBody, readQuery } from "./request.ts";
 import { runView } from "./views.ts";
 
-const startSchema = z.strictObject({ agent: z.string(), dryRun: z.boolean().default(false) });
+const startSchema = z.strictObject({
+  agent: z.string(),
+  dryRun: z.boolean().default(false),
+  forceJudge: z.boolean().default(false),
+  actor: z.string().min(1).max(200).default("operator"),
+});
 const listSchema = z.strictObject({ agent: z.string().optional(), limit: limitSchema });
 
 /** `POST /runs` starts a night (or says what one would do), `GET /runs`, `GET /runs/:id`. */
 export function runRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   app.post("/runs", async (context) => {
-    const { agent, dryRun } = await readBody(context, startSchema);
+    const { agent, dryRun, forceJudge, actor } = await readBody(context, startSchema);
     const control = agentOf(deps, agent);
-    return dryRun ? context.json(await control.dryRun()) : context.json(await control.startRun(), 202);
+    return dryRun ? context.json(await control.dryRun()) : context.json(await control.startRun({ force: forceJudge ? actor : null }), 202);
   });
   app.get("/runs", async (context) => {
     const { agent, limit } = readQuery(context, listSchema);

@@ -5,9 +5,11 @@ import type { AddressInfo } from "node:net";
 import type { Config } from "../config.ts";
 import { NightshiftError, nightshiftError } from "../errors.ts";
 import { adapterAgentRoutes } from "./adapter-agents.ts";
+import { alarmRoutes } from "./alarms.ts";
 import { requireRole } from "./auth.ts";
 import type { ApiDeps } from "./control.ts";
 import { feedbackRoutes } from "./feedback.ts";
+import { judgeRoutes } from "./judge.ts";
 import { pageRoutes } from "./page.ts";
 import { promotionRoutes } from "./promotions.ts";
 import { replayRoutes } from "./replay.ts";
@@ -33,6 +35,9 @@ const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 403 | 404 | 40
   role_refused: 403,
   run_in_progress: 409,
   run_refused: 422,
+  judge_below_agreement: 422,
+  labels_invalid: 422,
+  calibration_too_small: 422,
   action_refused: 409,
 };
 
@@ -62,6 +67,8 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
     }),
   );
   app.route("/v1", runRoutes(deps));
+  app.route("/v1", judgeRoutes(deps));
+  app.route("/v1", alarmRoutes(deps));
   app.route("/v1", promotionRoutes(deps));
   app.route("/v1", resourceRoutes(deps));
   app.route("/v1", replayRoutes(deps));

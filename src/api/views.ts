@@ -1,12 +1,15 @@
 import type { ApiDeps, AgentControl } from "./control.ts";
-import { look } from "../promotion/canary.ts";
-import { applyEvidence, newFold, type Fold } from "../promotion/evidence.ts";
+import { look, type CanaryDecision } from "../promotion/canary.ts";
+import { applyEvidence, newFold, type Fold, type FoldParameters } from "../promotion/evidence.ts";
 import { createExperimentStore, type Experiment } from "../promotion/experiment-store.ts";
 import { iterationsOf } from "./iterations.ts";
 import { candidateWeight, isLive } from "../promotion/promotion.ts";
 import { readSpending } from "../reward/client/budget.ts";
 import { funnelOf } from "../trajectory/funnel.ts";
 import { replayOfSteps } from "../training/night-fidelity.ts";
+import type { Check } from "../reward/hacking/examine.ts";
+import { listAlarms } from "../training/alarms.ts";
+import { judgeView, plannedJudge } from "../training/judge-trust.ts";
 import { lastRetention } from "../training/retention.ts";
 import { readTrainerStatus } from "../training/trainer-output.ts";
 import { join } from "node:path";
@@ -24,6 +27,12 @@ export async function runView(run: Run, deps: ApiDeps) {
   const pairs = steps.filter(({ step }) => step.startsWith("gate-"));
   return {
     ...run,
+    judge: plannedJudge(run),
+    alarms: await listAlarms(deps.database, { runId: run.id }),
+    /** How every suspicion came out; null before the rewards were examined. */
+    checks: (steps.find(({ step, finishedAtMs }) => step === "alarms" && finishedAtMs !== null)?.output?.["checks"] ?? null) as
+      | Check[]
+      | null,
     steps: steps.filter(({ step }) => !step.startsWith("gate-")).map(withoutBulk),
     iterations: await iterationsOf(deps.database, run.id),
     /** What the run's judges have used of their budgets, and how often they were not asked because one was spent. */
@@ -54,8 +63,13 @@ export async function experimentView(experiment: Experiment, deps: ApiDeps) {
     paused: fold.paused,
     excluded: fold.excluded,
     numbers: decision?.numbers ?? null,
-    waitsFor: conclusion === null && decision !== null ? { reason: decision.reason, detail: decision.detail } : null,
+    waitsFor: conclusion === null && decision !== null ? waitsFor(decision, parameters) : null,
   };
+}
+
+/** Proof without a calibrated judge waits for an operator. */
+function waitsFor({ action, reason, detail }: CanaryDecision, { automatic }: FoldParameters): { reason: string; detail: string } {
+  return action === "promote" && !automatic ? { reason: "judge_uncalibrated", detail } : { reason, detail };
 }
 
 async function foldOf(experiment: Experiment, deps: ApiDeps): Promise<Fold> {
@@ -91,6 +105,7 @@ export async function agentView(control: AgentControl, deps: ApiDeps) {
   // A newer candidate that waits in the queue must not hide the one that takes traffic.
   const experiment = experiments.find(({ state }) => isLive(state)) ?? experiments[0];
   const routes = await deps.router.routes(agent);
+  const judgeTrust = await judgeView(agent, config, control.calibrator?.identity ?? null, deps);
   return {
     agent,
     model: config.model,
@@ -98,7 +113,8 @@ export async function agentView(control: AgentControl, deps: ApiDeps) {
     pairJudge: config.pairJudge === undefined ? null : config.pairJudge.driver,
     gateEnabled: config.gate.enabled,
     sabotage: config.night.sabotage ?? null,
-    promotesOnItsOwn: !config.requireCalibration,
+    judgeTrust,
+    promotesOnItsOwn: !config.requireCalibration || judgeTrust.status === "calibrated",
     funnel: await funnelOf(deps.database.kysely, { tenant: config.tenant, agent }),
     stable: routes?.stable ?? { name: config.model, digest: baseDigest },
     routes,

@@ -2,6 +2,7 @@ import { join, resolve } from "node:path";
 import type { Digest } from "../artifact/artifact-store.ts";
 import type { AgentConfig, Config } from "../config.ts";
 import type { Logger } from "../log.ts";
+import type { Calibrator } from "../reward/calibration/calibrate.ts";
 import type { JudgeDeps } from "../reward/judge-client.ts";
 import type { OffTape } from "../rollout/off-tape.ts";
 import { startEmbeddedServer } from "../serving/embedded.ts";
@@ -19,6 +20,8 @@ export interface AgentParts extends Judges {
   config: AgentConfig;
   baseDigest: Digest;
   offTape: OffTape;
+  /** Null where no judge is configured. */
+  calibrator: Calibrator | null;
   replicas: readonly Replica[];
 }
 

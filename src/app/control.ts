@@ -109,19 +109,20 @@ async function requireSameSigningKey(database: Database, id: string): Promise<vo
 }
 
 function controlOf(
-  { agent, config, baseDigest, replicas }: AgentParts,
+  { agent, config, baseDigest, replicas, calibrator }: AgentParts,
   deps: { database: Database; runs: ReturnType<typeof createRunStore>; now: () => number; leader: Leader },
 ): AgentControl {
   const recordings = (asked: { nowMs: number }) => loadRecordings(deps.database, { agent, config, ...asked });
-  const desk = createNightDesk({ agent, config }, { ...deps, recordings });
+  const desk = createNightDesk({ agent, config, identity: calibrator?.identity ?? null }, { ...deps, recordings });
   const wake = (): void => deps.leader.wake(agent);
   return {
     agent,
     config,
     baseDigest,
+    calibrator,
     wake,
-    async startRun() {
-      const started = await desk.start();
+    async startRun(options) {
+      const started = await desk.start(options);
       wake();
       return started;
     },

@@ -25,7 +25,7 @@ export interface Leader {
   wake(agent: string): void;
 }
 
-export interface LeaderDeps extends Omit<AgentRuntimeDeps, "fleet" | keyof Judges | "judgeDeviation" | "recordings" | "confirm"> {
+export interface LeaderDeps extends Omit<AgentRuntimeDeps, "fleet" | keyof Judges | "judgeIdentity" | "recordings" | "confirm"> {
   database: Database;
   watch: RouteWatch;
   runFiles: RunFiles;
@@ -53,7 +53,7 @@ export function createLeader(
   const isBusy = (runId: string): boolean => [...runtimes.values()].some((runtime) => runtime.isBusyWith(runId));
 
   const start = (parts: AgentParts, confirm: () => void): AgentRuntime => {
-    const { agent, config: agentConfig, baseDigest, judge, pairJudge, offTape, rewardCheck } = parts;
+    const { agent, config: agentConfig, baseDigest, judge, pairJudge, offTape, rewardCheck, calibrator } = parts;
     const { runsDirectory } = options;
     const settleMs = config.capture.graceMs + config.capture.sweepMs + SETTLE_MARGIN_MS;
     return startAgentRuntime(
@@ -61,8 +61,7 @@ export function createLeader(
       {
         ...deps,
         ...{ judge, pairJudge, offTape, rewardCheck, confirm },
-        // No calibration is kept yet: nights measure their judge themselves.
-        judgeDeviation: () => Promise.resolve(null),
+        judgeIdentity: calibrator?.identity ?? null,
         fleet: createAgentFleet(parts, deps),
         recordings: (asked) => loadRecordings(deps.database, { agent, config: agentConfig, ...asked }),
       },

@@ -1,29 +1,37 @@
 import { randomUUID } from "node:crypto";
 import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
+import type { JudgeIdentity } from "../reward/calibration/identity.ts";
 import { selectScenarios } from "../scenario/select.ts";
 import type { DryRun } from "../training/dry-run.ts";
+import { planJudge } from "../training/judge-trust.ts";
 import type { NightDeps } from "../training/night-context.ts";
 import { wholeNight } from "../training/night-start.ts";
 
+export interface StartOptions {
+  /** Who wants it although the judge agrees too little with people; null where nobody does. */
+  force: string | null;
+}
+
 /** Where nights of one agent are asked for, on any replica of the control service: a run is a row, and the leader carries out rows. */
 export interface NightDesk {
-  /** Registers a run. @throws NightshiftError `run_in_progress`, `run_refused` */
-  start(): Promise<{ runId: string }>;
+  /** Registers a run. @throws NightshiftError `run_in_progress`, `run_refused`, `judge_below_agreement` */
+  start(options: StartOptions): Promise<{ runId: string }>;
   dryRun(): Promise<DryRun>;
 }
 
 export function createNightDesk(
-  { agent, config }: { agent: string; config: AgentConfig },
-  deps: Pick<NightDeps, "runs" | "recordings" | "now">,
+  { agent, config, identity }: { agent: string; config: AgentConfig; identity: JudgeIdentity | null },
+  deps: Pick<NightDeps, "database" | "runs" | "recordings" | "now">,
 ): NightDesk {
   return {
-    async start() {
+    async start({ force }) {
       for (const key of config.gate.enabled ? (["judge", "pairJudge"] as const) : (["judge"] as const)) {
         if (config[key] === undefined) throw nightshiftError("run_refused", { agent, problem: `agents.${agent}.${key} is not configured` });
       }
       const runId = randomUUID();
-      const plan = { iterations: config.night.iterations, scenarios: config.night.scenarios, seed: config.night.seed };
+      const judge = await planJudge(agent, config, { identity, force }, deps.database);
+      const plan = { iterations: config.night.iterations, scenarios: config.night.scenarios, seed: config.night.seed, judge };
       await deps.runs.create({ id: runId, tenant: config.tenant, agent, plan, nowMs: deps.now() });
       return { runId };
     },

@@ -4,8 +4,11 @@ import { nightshiftError } from "../errors.ts";
 import { createExperimentStore, type ExperimentStore } from "../promotion/experiment-store.ts";
 import { runGate } from "../promotion/gate-run.ts";
 import type { GateDecision } from "../promotion/gate.ts";
+import type { JudgeIdentity } from "../reward/calibration/identity.ts";
 import type { PairJudge } from "../reward/pair-judge.ts";
+import { examineRun } from "../training/alarms.ts";
 import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
+import { mayPromoteAlone, plannedJudge } from "../training/judge-trust.ts";
 import type { NightDeps } from "../training/night-context.ts";
 import { recordingsOfRun } from "../training/night-start.ts";
 import { runNight } from "../training/night.ts";
@@ -17,8 +20,10 @@ export interface NightShiftOptions {
   runsDirectory: string;
 }
 
-export interface NightShiftDeps extends NightDeps {
+export interface NightShiftDeps extends Omit<NightDeps, "judgeDeviation"> {
   pairJudge: PairJudge | null;
+  /** Whom the judge of rewards is calibrated as; null without one. */
+  judgeIdentity: JudgeIdentity | null;
 }
 
 /** One agent's nights, where they are worked on: continues what was killed, gates what was learned and submits it for promotion. */
@@ -51,10 +56,11 @@ export function createNightShift(options: NightShiftOptions, deps: NightShiftDep
 
 async function carryOut(run: Run, options: NightShiftOptions, deps: NightShiftDeps, signal: AbortSignal): Promise<void> {
   const { agent, config, runsDirectory } = options;
-  await runNight({ runId: run.id, agent, config, runsDirectory, signal }, deps);
+  const judgeDeviation = (): Promise<number | null> => Promise.resolve(plannedJudge(run)?.repeatDeviation ?? null);
+  await runNight({ runId: run.id, agent, config, runsDirectory, signal }, { ...deps, judgeDeviation });
 }
 
-/** A finished run with a candidate and no experiment is one whose gate has not ended. */
+/** A finished run with a candidate and no experiment is one whose gate has not ended, or may not begin: an alarm about its rewards is open. */
 async function gateAndSubmit(
   run: Run,
   { agent, config }: NightShiftOptions,
@@ -65,6 +71,12 @@ async function gateAndSubmit(
   if (run.outcome?.kind !== "candidate" || (await experiments.get(run.id)) !== null) return;
   const candidate = await findAdapter(deps.database, run.outcome.adapterDigest);
   if (candidate === null) throw nightshiftError("artifact_missing", { what: `adapter ${run.outcome.adapterName}` });
+  const open = await examineRun(run, deps);
+  if (open.length > 0) {
+    // Nothing serves it meanwhile. Whoever acknowledges wakes this; a newer night takes its place.
+    deps.fleet.release();
+    return;
+  }
   const stable = await deps.fleet.stable();
   const gate = config.gate.enabled ? await decide(run.id, candidate, stable, { agent, config, deps, signal }) : null;
   await experiments.submit({
@@ -79,7 +91,7 @@ async function gateAndSubmit(
     canary: config.canary,
     horizonMs: config.outcome.horizonMs,
     gate,
-    automatic: !config.requireCalibration,
+    automatic: await mayPromoteAlone(run, config, deps.judgeIdentity, deps.database),
   });
   deps.fleet.release();
 }

@@ -17,6 +17,8 @@ export interface ApiClient {
   readonly url: string;
   get<T>(path: string, query?: Readonly<Record<string, string | undefined>>): Promise<T>;
   post<T>(path: string, body: object): Promise<T>;
+  /** The lines of an answer that comes bit by bit, each one JSON. */
+  lines<T>(path: string, body: object): AsyncIterable<T>;
   delete<T>(path: string, query?: Readonly<Record<string, string | undefined>>): Promise<T>;
 }
 
@@ -61,8 +63,29 @@ export function createClient(options: ClientOptions, context: Pick<CliContext, "
     throw errorOf(`${url}${path}`, status, parsed);
   }
 
+  async function* lines<T>(path: string, body: object): AsyncIterable<T> {
+    const headers = { ...authorization, "content-type": "application/json" };
+    const request: RequestInit = { method: "POST", headers, signal: context.signal, redirect: "error", body: JSON.stringify(body) };
+    const response = await reach(url, () => fetch(`${url}${path}`, request), context.signal);
+    if (!response.ok || response.body === null) throw errorOf(`${url}${path}`, response.status, parse(await response.text()));
+    let rest = "";
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { value, done } = await reach(url, () => reader.read(), context.signal);
+      const pieces = (rest + (value ?? "")).split("\n");
+      rest = pieces.pop() ?? "";
+      for (const piece of pieces) {
+        const parsed = parse(piece);
+        if (parsed === undefined) throw errorOf(`${url}${path}`, response.status, undefined);
+        yield parsed as T;
+      }
+      if (done) return;
+    }
+  }
+
   return {
     url,
+    lines,
     get: (path, query) => call("GET", withQuery(path, query)),
     post: (path, body) => call("POST", path, body),
     delete: (path, query) => call("DELETE", withQuery(path, query)),
@@ -75,9 +98,20 @@ function withQuery(path: string, query: Readonly<Record<string, string | undefin
 }
 
 async function answerOf(url: string, path: string, request: RequestInit, signal: AbortSignal): Promise<{ status: number; text: string }> {
+  return reach(
+    url,
+    async () => {
+      const response = await fetch(`${url}${path}`, request);
+      return { status: response.status, text: await response.text() };
+    },
+    signal,
+  );
+}
+
+/** @throws NightshiftError `api_unreachable` */
+async function reach<T>(url: string, ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
   try {
-    const response = await fetch(`${url}${path}`, request);
-    return { status: response.status, text: await response.text() };
+    return await ask();
   } catch (cause) {
     if (signal.aborted) throw cause;
     const { message, cause: inner } = cause as Error & { cause?: Error & { code?: string } };

@@ -5,6 +5,7 @@ import { adapterAgentCommand } from "./adapter-agent.ts";
 import { artifactSyncCommand } from "./artifact-sync.ts";
 import { adaptersCommand } from "./adapters.ts";
 import { collectorCommand } from "./collector.ts";
+import { alarmsCommand } from "./alarms.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { doctorCommand } from "./doctor.ts";
 import { gatewayCommand } from "./gateway.ts";
@@ -12,6 +13,7 @@ import { groupsCommand } from "./groups.ts";
 import { ingestCommand } from "./ingest.ts";
 import { importCommand } from "./import.ts";
 import { initCommand } from "./init.ts";
+import { judgeCommand } from "./judge.ts";
 import { lineageCommand } from "./lineage.ts";
 import { replayCommand } from "./replay.ts";
 import { reportCommand } from "./report.ts";
@@ -42,6 +44,8 @@ const COMMANDS: readonly AddCommand[] = [
   replayCommand,
   lineageCommand,
   subjectsCommand,
+  judgeCommand,
+  alarmsCommand,
   actCommands,
   serveCommand,
   gatewayCommand,

@@ -1,5 +1,21 @@
 import type { RunView } from "../api/views.ts";
-import { counts, duration, oneLine } from "./print.ts";
+import { counts, duration, oneLine, percent } from "./print.ts";
+
+/** What nobody may miss of a run whose judge was let in below its agreement; null for any other. */
+export function forcedLine({ judge }: Pick<RunView, "judge">): string | null {
+  if (judge === null || judge.forcedBy === null) return null;
+  return `JUDGE FORCED by ${oneLine(judge.forcedBy, 40)}: it agrees with people on ${percent(judge.agreement)} of pairs, ${percent(judge.minAgreement)} are required`;
+}
+
+/** Alarms that keep the run's candidate waiting, with what to do. */
+export function alarmLines({ id, alarms }: Pick<RunView, "id" | "alarms">): string[] {
+  const open = alarms.filter(({ acknowledged }) => acknowledged === null);
+  if (open.length === 0) return [];
+  return [
+    `ALARM: rewards seem to pay for ${open.map((alarm) => alarm.id.replaceAll("_", " ")).join(", ")}; the candidate waits`,
+    `  fix: \`nightshift alarms list --run ${id}\` has the figures; \`nightshift alarms ack ${id} ${open[0]?.id ?? ""} --reason …\` lets it go on.`,
+  ];
+}
 
 type Step = RunView["steps"][number];
 

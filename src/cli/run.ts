@@ -6,8 +6,8 @@ import { chooseAgent } from "./agent.ts";
 import { clientOptions, createClient, type ApiClient, type ClientOptions } from "./client.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { counts, fields, paint, when } from "./print.ts";
-import { alarmLines } from "./replay-run-text.ts";
-import { describeOutcome, describeStep } from "./run-text.ts";
+import { alarmLines as replayAlarmLines } from "./replay-run-text.ts";
+import { describeOutcome, describeStep, forcedLine, alarmLines } from "./run-text.ts";
 
 const POLL_MS = 1_000;
 
@@ -22,6 +22,8 @@ interface Options extends ClientOptions {
   agent?: string;
   dryRun?: true;
   wait?: true;
+  forceJudge?: true;
+  actor: string;
 }
 
 /** `nightshift run`: one night now. */
@@ -31,6 +33,8 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
     .option("-a, --agent <agent>", "agent; may be left out where there is one")
     .option("--dry-run", "say what it would do, and do nothing")
     .option("--wait", "follow the run until it ends")
+    .option("--force-judge", "run although the judge agrees with people less than judge.minAgreement; recorded with the run")
+    .option("--actor <name>", "who forces it, for the run's record", context.env["USER"] ?? "operator")
     .addHelpText("after", EXAMPLES)
     .action(async (options: Options) => {
       const client = createClient(options, context);
@@ -40,7 +44,10 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
         context.out(options.json ? JSON.stringify(plan) : describePlan(plan, context));
         return;
       }
-      const started = await client.post<{ runId: string }>("/v1/runs", { agent });
+      const started = await client.post<{ runId: string }>("/v1/runs", {
+        agent,
+        ...(options.forceJudge ? { forceJudge: true, actor: options.actor } : {}),
+      });
       if (!options.wait) {
         context.out(
           options.json ? JSON.stringify(started) : `run ${started.runId} started; \`nightshift runs show ${started.runId}\` follows it`,
@@ -48,7 +55,8 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
         return;
       }
       const run = await follow(client, started.runId, context);
-      context.out(options.json ? JSON.stringify(run) : [...alarmLines(run, context), describeOutcome(run)].join("\n"));
+      context.out(options.json ? JSON.stringify(run) : [...replayAlarmLines(run, context), describeOutcome(run)].join("\n"));
+      for (const line of alarmLines(run)) context.err(line);
       finish(run.state === "finished" ? 0 : 1);
     });
 }
@@ -73,8 +81,12 @@ function describePlan(plan: DryRun, context: CliContext): string {
 async function follow(client: ApiClient, runId: string, context: CliContext): Promise<RunView> {
   const told = new Set<string>();
   context.err(`run ${runId}`);
+  let hasWarned = false;
   for (;;) {
     const run = await client.get<RunView>(`/v1/runs/${encodeURIComponent(runId)}`);
+    const forced = forcedLine(run);
+    if (forced !== null && !hasWarned) context.err(paint("red", forced, context));
+    hasWarned = true;
     for (const step of run.steps) {
       if (step.finishedAtMs === null || told.has(step.step)) continue;
       told.add(step.step);

@@ -1,11 +1,12 @@
 import type { Command } from "commander";
 import type { RunView } from "../api/views.ts";
 import type { Run } from "../training/run-store.ts";
+import { describeCheck } from "./alarms.ts";
 import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
 import { counts, fields, table, when } from "./print.ts";
 import { describeReplay } from "./replay-run-text.ts";
-import { describeOutcome, describeSpending, describeStep } from "./run-text.ts";
+import { alarmLines, describeOutcome, describeSpending, describeStep, forcedLine } from "./run-text.ts";
 
 const EXAMPLES = `
 Examples:
@@ -53,6 +54,7 @@ function outcomeOf({ outcome }: Run): string {
 function describe(run: RunView, context: CliContext): string {
   const { id, agent, state, startedAtMs, finishedAtMs, gatePairs } = run;
   const gate = gatePairs.begun === 0 ? null : `${gatePairs.finished} of ${gatePairs.begun} pairs played`;
+  const judge = forcedLine(run) ?? (run.judge === null ? null : `${run.judge.model}, ${run.judge.status.replaceAll("_", " ")}`);
   const iterations = run.iterations.map(({ iteration, groups, kept, dropped, meanReward }) => [
     iteration,
     groups,
@@ -62,7 +64,7 @@ function describe(run: RunView, context: CliContext): string {
   ]);
   const replay = describeReplay(run, context);
   return [
-    fields({ run: id, agent, state, started: when(startedAtMs), finished: when(finishedAtMs), gate }, context),
+    fields({ run: id, agent, state, started: when(startedAtMs), finished: when(finishedAtMs), judge, gate }, context),
     "",
     ...run.judgeSpending.map(describeSpending),
     ...run.steps.map(describeStep),
@@ -70,6 +72,8 @@ function describe(run: RunView, context: CliContext): string {
     table(["iteration", "groups", "kept", "dropped", "mean reward"], iterations, context),
     "",
     ...(replay === "" ? [] : [replay, ""]),
+    ...(run.checks === null ? [] : ["what rewards pay for beside the task", ...run.checks.map((check) => `  ${describeCheck(check)}`), ""]),
+    ...alarmLines(run),
     describeOutcome(run),
   ].join("\n");
 }

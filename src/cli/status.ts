@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { AgentView, ControlView, ExperimentView } from "../api/views.ts";
 import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
+import { judgeLine } from "./judge-text.ts";
 import { counts, fields, paint, percent, when } from "./print.ts";
 
 const EXAMPLES = `
@@ -40,6 +41,7 @@ function describe(view: AgentView, context: CliContext): string {
     agent: paint("bold", agent, context),
     attention: warningsOf(view).join(", ") || null,
     stable: stable.name,
+    judge: judgeLine(view),
     captured: `${funnel.captured}, complete ${funnel.complete}, trainable ${funnel.trainable}`,
     run: run === null ? "none yet" : `${run.id} ${run.state}${run.state === "running" ? `, ${run.steps.at(-1)?.step ?? "starting"}` : ""}`,
     ...(experiment === null ? {} : experimentFields(experiment)),
@@ -48,13 +50,17 @@ function describe(view: AgentView, context: CliContext): string {
 }
 
 /** What no reader of the numbers may miss. */
-function warningsOf({ judge, pairJudge, gateEnabled, sabotage, promotesOnItsOwn }: AgentView): string[] {
+function warningsOf({ run, judge, pairJudge, judgeTrust, gateEnabled, sabotage, promotesOnItsOwn }: AgentView): string[] {
   return [
     ...(sabotage === null ? [] : [`SABOTAGE ${sabotage}`]),
     ...(gateEnabled ? [] : ["GATE OFF"]),
     ...(judge === "scripted" || pairJudge === "scripted" ? ["SCRIPTED JUDGE"] : []),
     ...(judge === null ? ["no judge is configured: nights are refused"] : []),
-    ...(promotesOnItsOwn ? [] : ["promotion waits for an operator"]),
+    ...(run?.alarms.some(({ acknowledged }) => acknowledged === null) === true
+      ? ["REWARD ALARM: the candidate waits for an operator"]
+      : []),
+    ...(judgeTrust.status === "below_agreement" ? ["JUDGE BELOW ITS MINIMAL AGREEMENT"] : []),
+    ...(promotesOnItsOwn ? [] : ["promotion waits for an operator: the judge is not calibrated"]),
   ];
 }
 

@@ -188,4 +188,32 @@ export const NIGHTS = {
     fix: "The module exports scoreGroup(members), one number in 0..1 per member, and comparePair(first, second): 1, 0 or 0.5.",
     retryable: false,
   },
+  labels_invalid: {
+    message: (a: { file: string; line: number; field: string; problem: string; received: string }) =>
+      `${a.file}:${a.line}: ${a.field}: ${a.problem} (received ${a.received})`,
+    fix: "Correct the line: docs/judge.md has both kinds of label with an example of each.",
+    retryable: false,
+  },
+  labels_unreadable: {
+    message: (a: { file: string; problem: string }) => `the labels ${a.file} cannot be read: ${a.problem}`,
+    fix: "Name a JSON Lines file of at most 16 MiB that this user may read.",
+    retryable: false,
+  },
+  calibration_too_small: {
+    message: (a: { labels: number; needed: number }) => `${a.labels} labels prefer one attempt to another, a calibration needs ${a.needed}`,
+    fix: "Label more: below twenty the agreement may be almost anything. Ties say nothing about agreement.",
+    retryable: false,
+  },
+  calibration_incomplete: {
+    message: (a: { unanswered: number; labels: number; code: string }) =>
+      `the judge gave no answer for ${a.unanswered} of ${a.labels} labels (${a.code}); nothing was recorded`,
+    fix: "Look the code up in docs/errors.md, mend it and calibrate again: what was answered comes from the cache.",
+    retryable: true,
+  },
+  judge_below_agreement: {
+    message: (a: { agent: string; agreement: number; minAgreement: number }) =>
+      `no run for agent ${a.agent}: its judge agrees with people on ${a.agreement.toFixed(2)} of pairs, below judge.minAgreement ${a.minAgreement}`,
+    fix: "Use a judge that agrees more, or run it all the same with `nightshift run --force-judge`; nothing is promoted on its own then.",
+    retryable: false,
+  },
 } as const satisfies Record<string, Row>;

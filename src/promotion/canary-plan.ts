@@ -1,6 +1,6 @@
 import { deltaOf, rampStep, type CanaryParameters } from "./canary.ts";
 import { BET_MULTIPLES, GAMMA, logSumExp } from "./canary-statistics.ts";
-import { seededRandom } from "./seeded-random.ts";
+import { seededRandom } from "../seeded-random.ts";
 
 export interface CanaryPlan {
   /** Units at which a candidate of this effect is about as likely promoted as not; null where that is beyond the cap. */

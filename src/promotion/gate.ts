@@ -1,4 +1,4 @@
-import { seededRandom } from "./seeded-random.ts";
+import { seededRandom } from "../seeded-random.ts";
 
 /** The offline gate's statistics: pure. The rollouts and the pair judge are someone else's; this decides what their counts prove. */
 

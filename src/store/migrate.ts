@@ -5,6 +5,7 @@ import { subjects } from "./migrations/0002-subjects.ts";
 import { trajectoryMedia } from "./migrations/0003-trajectory-media.ts";
 import { erasureReach } from "./migrations/0004-erasure-reach.ts";
 import { judgeSpending } from "./migrations/0005-judge-spending.ts";
+import { judgeTrust } from "./migrations/0006-judge-trust.ts";
 import type { Tables } from "./tables.ts";
 
 /** Applied in the order of their names; a released one is never edited. */
@@ -14,6 +15,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0003-trajectory-media": trajectoryMedia,
   "0004-erasure-reach": erasureReach,
   "0005-judge-spending": judgeSpending,
+  "0006-judge-trust": judgeTrust,
 };
 
 /** Brings the schema to the newest known migration. Idempotent. @throws NightshiftError `store_newer` */

@@ -17,6 +17,8 @@ export interface Tables extends ErasureTables {
   groups: GroupTable;
   judge_results: JudgeResultTable;
   judge_spending: JudgeSpendingTable;
+  judge_calibrations: JudgeCalibrationTable;
+  alarms: AlarmTable;
   adapters: AdapterTable;
   attestations: AttestationTable;
   experiments: ExperimentTable;
@@ -189,6 +191,30 @@ interface JudgeSpendingTable {
   /** The budget that was in force when the last question was asked. */
   max_tokens: number;
   max_cost: number | null;
+}
+
+interface JudgeCalibrationTable {
+  id: string;
+  tenant: string;
+  agent: string;
+  /** Hash of what makes the judge this one. */
+  identity: string;
+  body: Json;
+  created_at_ms: number;
+}
+
+/** What a run's rewards seem to pay for beside the task. Holds nobody's text. */
+interface AlarmTable {
+  run_id: string;
+  id: string;
+  tenant: string;
+  agent: string;
+  body: Json;
+  raised_at_ms: number;
+  acknowledged_at_ms: number | null;
+  acknowledged_by: string | null;
+  /** In the operator's words. */
+  reason: string | null;
 }
 
 interface AdapterTable {

@@ -235,6 +235,14 @@ const NIGHT = {
     description: "What was older than its tenant keeps and was removed, by kind.",
     attributes: ["nightshift.kind"],
   },
+  alarms: {
+    name: "nightshift.alarms",
+    kind: "counter",
+    unit: "{alarm}",
+    description:
+      "Nights whose rewards seem to pay for something beside the task, by what: `length`, `tool_calls`, `refusal`, `simulated_share`, `novelty` or `phrase`. The candidate waits for an operator.",
+    attributes: ["nightshift.agent", "nightshift.reason"],
+  },
   offTapeAnswers: {
     name: "nightshift.replay.off_tape",
     kind: "counter",

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { NightshiftError, type ErrorCode } from "../errors.ts";
 import type { RegisteredAdapter } from "./adapters.ts";
+import { examineRun } from "./alarms.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { measureReplay, reportReplay } from "./night-fidelity.ts";
 import { rollOutAndJudge } from "./night-rollouts.ts";
@@ -71,5 +72,7 @@ async function learn(options: NightOptions, deps: NightDeps): Promise<RunOutcome
     policy = candidate;
   }
   if (candidate === null) return { kind: "nothing_to_learn", reason: "no iteration was configured" };
+  const run = await deps.runs.get(runId);
+  if (run !== null) await examineRun(run, deps);
   return { kind: "candidate", adapterDigest: candidate.digest, adapterName: candidate.name };
 }

@@ -12,7 +12,9 @@ import { silentLog } from "../../src/log.ts";
 import { createGatewayRouter, type GatewayRouter } from "../../src/promotion/gateway-router.ts";
 import { createRouteWatch } from "../../src/promotion/route-watch.ts";
 import type { Recordings } from "../../src/rollout/recordings.ts";
+import type { Calibrator } from "../../src/reward/calibration/calibrate.ts";
 import type { Database } from "../../src/store/database.ts";
+import { planJudge } from "../../src/training/judge-trust.ts";
 import { createRunFiles } from "../../src/training/run-files.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
 
@@ -45,7 +47,12 @@ export const NOW_MS = 1_700_000_000_000;
 
 export async function apiWorld(
   database: Database,
-  options: { tokens?: Partial<Record<Role, string[]>>; agent?: Record<string, unknown>; recordings?: () => Promise<Recordings> } = {},
+  options: {
+    tokens?: Partial<Record<Role, string[]>>;
+    agent?: Record<string, unknown>;
+    recordings?: () => Promise<Recordings>;
+    calibrator?: (database: Database) => Calibrator;
+  } = {},
 ): Promise<ApiWorld> {
   const dir = mkdtempSync(join(tmpdir(), "nightshift-api-"));
   const now = () => NOW_MS;
@@ -75,9 +82,11 @@ export async function apiWorld(
     agent: "support",
     config: agent,
     baseDigest: "sha256:base",
-    async startRun() {
+    calibrator: options.calibrator?.(database) ?? null,
+    async startRun({ force }) {
       const runId = crypto.randomUUID();
-      await runs.create({ id: runId, tenant: "default", agent: "support", plan: {}, nowMs: NOW_MS });
+      const judge = await planJudge("support", agent, { identity: control.calibrator?.identity ?? null, force }, database);
+      await runs.create({ id: runId, tenant: "default", agent: "support", plan: { judge }, nowMs: NOW_MS });
       return { runId };
     },
     dryRun: () => Promise.reject(new Error("not asked here")),

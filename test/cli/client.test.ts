@@ -235,6 +235,9 @@ describe("run --wait", () => {
     steps: [step],
     iterations: [],
     judgeSpending: [],
+    judge: null,
+    alarms: [],
+    checks: null,
     replay: { tools: null, report: null },
   };
   it.each([

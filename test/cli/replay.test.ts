@@ -143,7 +143,17 @@ it("shows a run's measured replay and its alarms", async () => {
     },
   };
   const run = { id: "r", agent: "a", state: "finished", startedAtMs: 0, finishedAtMs: 1, outcome: null, trainer: null };
-  const body = { ...run, steps: [], iterations: [], gatePairs: { begun: 0, finished: 0 }, replay, judgeSpending: [] };
+  const body = {
+    ...run,
+    steps: [],
+    iterations: [],
+    gatePairs: { begun: 0, finished: 0 },
+    replay,
+    judgeSpending: [],
+    judge: null,
+    alarms: [],
+    checks: null,
+  };
   api = await stubApi({ "GET /v1/runs/r": body });
   const { out } = await cli(["runs", "show", "r", "--url", api.url]);
   expect(out).toContain("replay alarm: mask rate 37.5 % (limit 30.0 %), iteration 1");

@@ -21,17 +21,7 @@ import { completion, echo, sendJson, sendUnknownModel, startUpstream } from "../
 import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-fixture.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
-import {
-  adapterAgent,
-  measureElection,
-  measureJudge,
-  measureKafka,
-  measureOffTape,
-  measureRefused,
-  measureUpkeep,
-  slowTrainer,
-  UP,
-} from "./parts.ts";
+import * as parts from "./parts.ts";
 import { checkReplay } from "./replay-part.ts";
 
 // Before anything else: components create their instruments when they are created.
@@ -106,17 +96,17 @@ test("capture: a record that ingest fails to store is measured with the reason",
 });
 
 test("control: whether this replica leads, and not when its term is over; what it erased or did not store any more, and what had become too old", async () => {
-  const values = await measureElection(database, () => meter.points("nightshift.control.leader"));
+  const values = await parts.measureElection(database, () => meter.points("nightshift.control.leader"));
   expect(values.map((points) => points.map(({ value }) => value))).toEqual([[1], [0]]);
-  await measureUpkeep({ database, artifacts });
-  await measureRefused({ database, artifacts, dataDir: directory });
+  await parts.measureUpkeep({ database, artifacts });
+  await parts.measureRefused({ database, artifacts, dataDir: directory });
   expect(await meter.points("nightshift.ingest.refused")).toEqual([{ attributes: { "nightshift.signal": "traces" }, value: 1 }]);
   expect(await meter.points("nightshift.erasures")).toEqual([{ attributes: {}, value: 1 }]);
   expect(await meter.points("nightshift.retention.removed")).toEqual([{ attributes: { "nightshift.kind": "feedback" }, value: 1 }]);
 });
 
 test("transport: Kafka records that were put aside, by why, and how far the group is behind", async () => {
-  await measureKafka();
+  await parts.measureKafka();
   const of = (signal: string, value: number, more = {}) => ({ attributes: { "nightshift.signal": signal, ...more }, value });
   expect(await meter.points("nightshift.transport.dead_letters")).toEqual([of("traces", 1, { "error.type": "otlp_malformed" })]);
   expect(await meter.points("nightshift.transport.lag")).toEqual([of("traces", 12), of("logs", 3)]);
@@ -180,8 +170,8 @@ test("gateway: the weight that is in force, and a lease that lapses once", async
 
 test("replica: adapters by state", async () => {
   const state = { isDown: false };
-  const agent = adapterAgent(state, UP);
-  agent.want([UP, { name: "shop-2-bbbbbbbbbbbb", digest: "sha256:b" }]);
+  const agent = parts.adapterAgent(state, parts.UP);
+  agent.want([parts.UP, { name: "shop-2-bbbbbbbbbbbb", digest: "sha256:b" }]);
   const count = async () =>
     Object.fromEntries(
       (await meter.points("nightshift.replica.adapters")).map(({ attributes, value }) => [attributes["nightshift.adapter.state"], value]),
@@ -230,8 +220,8 @@ test("night: steps by kind, the outcome once, and the loops that drive it", asyn
 });
 
 test("judge and replay: calls by how they ended, what was paid for, and groups by what came of them, and answers beyond the tapes", async () => {
-  await measureJudge({ database, directory });
-  expect(await measureOffTape(meter.points)).toEqual(["shop simulator answered", "shop user unavailable"]);
+  await parts.measureJudge({ database, directory });
+  expect(await parts.measureOffTape(meter.points)).toEqual(["shop simulator answered", "shop user unavailable"]);
   const model = { "gen_ai.request.model": "judge" };
   expect(await meter.points("nightshift.judge.call.duration")).toEqual([
     { attributes: { ...model, "nightshift.outcome": "answered" }, value: 1 },
@@ -257,15 +247,15 @@ test("trainer: the age of its heartbeat while it is awaited, and its restarts", 
   const runDirectory = join(directory, "run");
   const clock = { monotonicMs: 0 };
   let ages: unknown = null;
-  const trainer = slowTrainer(runDirectory, clock, async () => void (ages = await meter.points("nightshift.trainer.heartbeat.age")));
+  const trainer = parts.slowTrainer(runDirectory, clock, async () => void (ages = await meter.points("nightshift.trainer.heartbeat.age")));
   const options = { runId: "run", agent: "shop", runDirectory, iteration: 1, heartbeatTimeoutMs: 60_000 };
   await awaitAdapter({ ...options, signal: new AbortController().signal }, { monotonicMs: () => clock.monotonicMs, jobRunner: trainer });
   const agent = { "nightshift.agent": "shop" };
   expect(ages).toEqual([{ attributes: agent, value: 4 }]);
   expect(await meter.points("nightshift.trainer.heartbeat.age")).toEqual([{ attributes: agent, value: 0 }]);
-  expect(await meter.points("nightshift.trainer.restarts")).toEqual([
-    { attributes: { ...agent, "nightshift.reason": "failed" }, value: 1 },
-  ]);
+  const failed = { ...agent, "nightshift.reason": "failed" };
+  expect(await meter.points("nightshift.trainer.restarts")).toEqual([{ attributes: failed, value: 1 }]);
+  expect(await parts.measureAlarm(database, artifacts, () => meter.points("nightshift.alarms"))).toEqual(["phrase"]);
 });
 
 test("canary: evidence and units while it runs, zero afterwards, every transition", async () => {

@@ -17,6 +17,7 @@ import type { ArtifactStore } from "../../src/artifact/artifact-store.ts";
 import type { Database } from "../../src/store/database.ts";
 import { acquireAlone, createElection } from "../../src/store/election.ts";
 import { createEraser } from "../../src/training/eraser.ts";
+import { examineRun } from "../../src/training/alarms.ts";
 import { createRetention } from "../../src/training/retention.ts";
 import type { JobRunner } from "../../src/training/job-runner.ts";
 import { bury, tombstoneHash } from "../../src/trajectory/tombstones.ts";
@@ -24,6 +25,7 @@ import { createInlineTransport } from "../../src/transport/inline.ts";
 import { createDeadLetters } from "../../src/transport/kafka/dead-letter.ts";
 import { createLagMeter } from "../../src/transport/kafka/lag.ts";
 import { protobuf, spanJson, traceRequest } from "../fixtures/otlp/build.ts";
+import { persuasive, storeNight } from "../training/stored-night.ts";
 
 export const UP = { name: "shop-1-aaaaaaaaaaaa", digest: "sha256:a" };
 
@@ -182,4 +184,17 @@ export async function measureJudge(deps: { database: Database; directory: string
   for (const group of [refundGroup(), refundGroup()]) await judge.score(group);
   await server.close();
   await measureJudged(deps);
+}
+
+/** A night in which a phrase spreads; the reasons of the alarms that `read` then finds. */
+export async function measureAlarm(
+  database: Database,
+  artifacts: ArtifactStore,
+  read: () => Promise<readonly { attributes: Record<string, unknown> }[]>,
+): Promise<unknown[]> {
+  const deps = { database, artifacts, runs: createRunStore(database, () => 0), log: silentLog(), now: () => 0 };
+  await storeNight(deps, "hacked", persuasive);
+  const run = await deps.runs.get("hacked");
+  if (run !== null) await examineRun(run, deps);
+  return (await read()).map(({ attributes }) => attributes["nightshift.reason"]);
 }

@@ -14,7 +14,7 @@ const STATE = {
 const ENDED = { promote: "Promoted", rollback: "Rolled back", expire: "Expired", supersede: "Superseded" };
 
 /** The live experiment, or the newest one. */
-export function canaryView({ experiment, gateEnabled, promotesOnItsOwn }, nowMs) {
+export function canaryView({ experiment, gateEnabled }, nowMs) {
   if (experiment === null)
     return [el("p", {}, "No candidate yet."), el("p", { class: "quiet" }, "A night's adapter comes here after the offline gate.")];
   const { state, candidate, numbers, conclusion, parameters, startedAtMs, endedAtMs } = experiment;
@@ -28,7 +28,7 @@ export function canaryView({ experiment, gateEnabled, promotesOnItsOwn }, nowMs)
       el("span", { class: "quiet" }, lasted ?? ""),
     ),
     conclusion === null ? null : decision(conclusion),
-    waiting(experiment, promotesOnItsOwn),
+    waiting(experiment),
     facts([["gate", gate(experiment.gate, gateEnabled)]]),
     startedAtMs === null ? null : ramp(experiment),
     numbers === null
@@ -71,7 +71,7 @@ function decision({ action, reason, detail, by }) {
   );
 }
 
-function waiting({ state, waitsFor, conclusion, paused }, promotesOnItsOwn) {
+function waiting({ state, waitsFor, conclusion, paused }) {
   if (conclusion !== null) return null;
   if (state === "attesting") return el("p", {}, "Waits until every replica has proved the adapter active.");
   if (state === "queued") return el("p", {}, "Waits until no other experiment of the agent is live.");
@@ -80,9 +80,8 @@ function waiting({ state, waitsFor, conclusion, paused }, promotesOnItsOwn) {
     collecting: "more units: neither proven nor harmful so far",
     exposure_floor: `more units of the candidate (${waitsFor.detail})`,
     dwell: `the shortest dwell time (${waitsFor.detail})`,
-    quality_proven: promotesOnItsOwn
-      ? "the controller's next look"
-      : "an operator: the judge is not calibrated, so nothing is promoted on its own",
+    quality_proven: "the controller's next look",
+    judge_uncalibrated: "an operator: the judge is not calibrated, so nothing is promoted on its own",
   }[waitsFor.reason];
   return el("p", {}, `Waits for ${what ?? `${words(waitsFor.reason)} ${waitsFor.detail}`}.${paused ? " Paused by an operator." : ""}`);
 }

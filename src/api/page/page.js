@@ -83,13 +83,17 @@ function choice(name, isChosen) {
 }
 
 /** What no reader of the numbers may miss. */
-function labelsOf({ judge, pairJudge, gateEnabled, sabotage, promotesOnItsOwn }) {
+function labelsOf({ run, judge, judgeTrust, pairJudge, gateEnabled, sabotage, promotesOnItsOwn }) {
   return [
     sabotage === null ? null : [`sabotage: ${words(sabotage)}`, "loud bad"],
     gateEnabled ? null : ["gate off", "loud bad"],
     judge === "scripted" || pairJudge === "scripted" ? ["scripted judge", "loud warn"] : null,
     judge === null ? ["no judge configured: nights are refused", "loud bad"] : null,
-    promotesOnItsOwn ? null : ["promotion waits for an operator", "warn"],
+    run?.alarms.some(({ acknowledged }) => acknowledged === null)
+      ? ["reward alarm: the candidate waits for an operator", "loud bad"]
+      : null,
+    judgeTrust.status === "below_agreement" ? ["judge below its minimal agreement", "loud bad"] : null,
+    promotesOnItsOwn ? null : ["promotion waits for an operator: the judge is not calibrated", "warn"],
   ].filter((label) => label !== null);
 }
 

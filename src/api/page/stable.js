@@ -1,15 +1,22 @@
-import { el, facts, table } from "./dom.js";
+import { duration, el, facts, percent, table } from "./dom.js";
 
 /** What serves now. */
-export function stableView({ stable, model, routes }) {
+export function stableView({ stable, model, routes, judge, judgeTrust }) {
   return [
     el("p", { class: "stable" }, el("code", {}, stable.name)),
     facts([
       ["what", stable.name === model ? "the base model; nothing was promoted yet" : "a promoted adapter"],
       ["digest", el("code", {}, stable.digest.replace(/^sha256:/, "").slice(0, 24))],
+      ["judge", judge === null ? null : trust(judgeTrust)],
       ["routes", routes === null ? "not published yet" : `version ${routes.version}`],
     ]),
   ];
+}
+
+/** How far the judge of rewards can be trusted, and how old that is. */
+function trust({ status, agreement, ageMs }) {
+  if (status === "uncalibrated") return "not calibrated";
+  return `agrees with people on ${percent(agreement)} of pairs; calibrated ${duration(ageMs)} ago`;
 }
 
 const SHOWN = 12;

@@ -4,7 +4,7 @@ import type { AgentConfig, Config } from "../../config.ts";
 import type { CliContext } from "../context.ts";
 import { bad, ok, warn, type Finding } from "./finding.ts";
 
-type JudgeConfig = NonNullable<AgentConfig["judge"] | AgentConfig["pairJudge"]>;
+type JudgeConfig = NonNullable<AgentConfig["pairJudge"]>;
 
 /** What the config says of every agent, as far as it can be told without asking anybody. */
 export function checkAgents(config: Config, { env }: Pick<CliContext, "env">): Finding[] {

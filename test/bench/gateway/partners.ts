@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { runTool } from "../../real/parts/part.ts";
 import { freePort } from "../../real/parts/process.ts";
+import { fetched, FIX, pythonPackage } from "../fetched.ts";
 
 /** What the gateway is measured against, in the cache folder only. */
 export const PORTKEY_VERSION = "1.15.2";
@@ -11,10 +12,6 @@ const PORTKEY_HONO = { "@hono/node-server": "1.13.5", hono: "4.9.7" };
 /** Nothing newer than the day is installed, so that what it depends on stays the same too. */
 export const LITELLM_VERSION = "1.105.0";
 const LITELLM_DAY = "2026-10-15";
-
-const ROOT = resolve(import.meta.dirname, "../../..");
-const CACHE = join(ROOT, ".cache/bench");
-const FIX = "check the network, then run the command again";
 
 /** How a gateway is started and called. */
 export interface Subject {
@@ -54,27 +51,18 @@ export async function portkey(upstream: string): Promise<Subject> {
 
 /** LiteLLM's proxy with one worker, as its own page on production settings advises: no debug output, no database. */
 export async function litellm(upstream: string): Promise<Subject> {
-  const dir = await fetched(`litellm-${LITELLM_VERSION}`, async (dir) => {
-    const uv = join(ROOT, ".cache/uv/bin/uv");
-    const python = join(dir, "venv/bin/python");
-    await runTool(uv, ["venv", "--python", join(ROOT, ".venv/bin/python"), join(dir, "venv")], {
-      problem: "no Python environment for LiteLLM",
-      fix: FIX,
-    });
-    const what = ["--only-binary", ":all:", "--exclude-newer", LITELLM_DAY, `litellm[proxy]==${LITELLM_VERSION}`];
-    await runTool(uv, ["pip", "install", "--quiet", "--python", python, ...what], { problem: "LiteLLM cannot be installed", fix: FIX });
-  });
+  const binaries = await pythonPackage({ name: "litellm", version: LITELLM_VERSION, extras: "[proxy]", day: LITELLM_DAY });
   const port = await freePort();
   // It refuses to start without one.
   const key = `sk-${randomBytes(24).toString("hex")}`;
-  const file = join(dir, "config.yaml");
+  const file = join(dirname(dirname(binaries)), "config.yaml");
   const model = { model_name: "shop-model", litellm_params: { model: "openai/shop-model", api_base: `${upstream}/v1`, api_key: "none" } };
   // JSON is YAML.
   writeFileSync(file, JSON.stringify({ model_list: [model], litellm_settings: { set_verbose: false, request_timeout: 60 } }));
   return {
     name: "litellm",
     version: LITELLM_VERSION,
-    command: join(dir, "venv/bin/litellm"),
+    command: join(binaries, "litellm"),
     args: ["--config", file, "--host", "127.0.0.1", "--port", String(port), "--num_workers", "1", "--telemetry", "False"],
     env: {
       LITELLM_MASTER_KEY: key,
@@ -87,17 +75,4 @@ export async function litellm(upstream: string): Promise<Subject> {
     readyLine: /Proxy initialized/,
     headers: { authorization: `Bearer ${key}` },
   };
-}
-
-/** The folder that `fetch` filled; an interrupted one left no marker and starts again from nothing. */
-async function fetched(name: string, fetch: (dir: string) => Promise<void>): Promise<string> {
-  const dir = join(CACHE, name);
-  const marker = join(dir, ".complete");
-  if (existsSync(marker)) return dir;
-  process.stderr.write(`fetching ${name}\n`);
-  rmSync(dir, { recursive: true, force: true });
-  mkdirSync(dir, { recursive: true });
-  await fetch(dir);
-  writeFileSync(marker, "");
-  return dir;
 }

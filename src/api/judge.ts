@@ -1,0 +1,113 @@
+import { createHash, randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Hono } from "hono";
+import { stream } from "hono/streaming";
+import { z } from "zod";
+import { NightshiftError, nightshiftError } from "../errors.ts";
+import { calibrateJudge } from "../reward/calibration/calibrate.ts";
+import { listCalibrations, saveCalibration, type Calibration } from "../reward/calibration/calibration-store.ts";
+import { labelSchema, MAX_LABELS } from "../reward/calibration/labels.ts";
+import { resolveLabels } from "../reward/calibration/resolve.ts";
+import { judgeView } from "../training/judge-trust.ts";
+import type { AgentControl, ApiDeps } from "./control.ts";
+import { agentOf, readBody, readQuery } from "./request.ts";
+
+const price = z.number().min(0).max(1e6);
+const calibrateSchema = z.strictObject({
+  agent: z.string(),
+  labels: z
+    .array(z.strictObject({ line: z.int().positive(), label: labelSchema }))
+    .min(1)
+    .max(MAX_LABELS),
+  repeats: z.int().min(2).max(10).default(2),
+  seed: z.int().min(0).max(1_000_000).default(1),
+  prices: z.strictObject({ input: price, output: price }).nullable().default(null),
+  actor: z.string().min(1).max(200).default("operator"),
+});
+
+/** One line of the answer to a calibration. */
+export type CalibrationEvent =
+  | { event: "progress"; done: number; total: number }
+  | { event: "calibrated"; calibration: Calibration }
+  | { event: "error"; error: { code: string; message: string; fix: string } };
+
+export type JudgeAnswer = Awaited<ReturnType<typeof judgeOf>>;
+
+const SHOWN = 20;
+/** A judge may think for minutes; whoever waits for the next line is told that somebody is there. */
+const TELL_EVERY_MS = 10_000;
+
+/** `POST /judge/calibrations` answers in JSON lines while it works, and stops when nobody reads them any more. `GET /judge` has what is known. */
+export function judgeRoutes(deps: ApiDeps): Hono {
+  const app = new Hono();
+  app.get("/judge", async (context) => {
+    const { agent } = readQuery(context, z.strictObject({ agent: z.string() }));
+    return context.json(await judgeOf(agentOf(deps, agent), deps));
+  });
+  app.post("/judge/calibrations", async (context) => {
+    const body = await readBody(context, calibrateSchema);
+    const control = agentOf(deps, body.agent);
+    if (control.calibrator === null)
+      throw nightshiftError("run_refused", { agent: body.agent, problem: `agents.${body.agent}.judge is not configured` });
+    // What is wrong with the labels is said before the answer begins.
+    const labels = await resolveLabels(body.labels, { tenant: control.config.tenant, agent: body.agent }, deps);
+    context.header("content-type", "application/x-ndjson");
+    return stream(context, async (out) => {
+      const gone = new AbortController();
+      out.onAbort(() => gone.abort(new Error("nobody waits for this calibration any more")));
+      const tell = async (event: CalibrationEvent): Promise<void> => void (await out.write(`${JSON.stringify(event)}\n`));
+      let done = 0;
+      const telling = setInterval(() => void tell({ event: "progress", done, total: labels.length }), TELL_EVERY_MS);
+      try {
+        const progress = (count: number, total: number): void => void tell({ event: "progress", done: (done = count), total });
+        const calibration = await calibrate(control, { ...body, labels, signal: gone.signal, progress }, deps);
+        await tell({ event: "calibrated", calibration });
+      } catch (error) {
+        if (gone.signal.aborted) return;
+        await tell({ event: "error", error: toldError(error, deps) });
+      } finally {
+        clearInterval(telling);
+      }
+    });
+  });
+  return app;
+}
+
+type Asked = Omit<z.infer<typeof calibrateSchema>, "labels"> & {
+  labels: Parameters<typeof calibrateJudge>[0];
+  signal: AbortSignal;
+  progress: (done: number, total: number) => void;
+};
+
+async function calibrate({ agent, config, calibrator }: AgentControl, asked: Asked, deps: ApiDeps): Promise<Calibration> {
+  if (calibrator === null) throw new Error("checked before");
+  const { labels, repeats, seed, prices, signal, progress, actor } = asked;
+  const id = randomUUID();
+  const wait = (ms: number, aborted: AbortSignal): Promise<void> => sleep(ms, undefined, { signal: aborted });
+  const report = await calibrateJudge(labels, { id, repeats, seed, prices, signal, progress }, { ...calibrator, sleep: wait });
+  const labelsHash = createHash("sha256")
+    .update(JSON.stringify(labels.map((label) => [label.id, label.human])))
+    .digest("hex");
+  const { identity } = calibrator;
+  const calibration = { id, tenant: config.tenant, agent, identity, labelsHash, report, actor, createdAtMs: deps.now() };
+  await saveCalibration(deps.database, calibration);
+  deps.log.info({ agent, model: identity.model, agreement: report.agreement?.value ?? null }, "judge calibrated");
+  return calibration;
+}
+
+function toldError(error: unknown, { log }: ApiDeps): { code: string; message: string; fix: string } {
+  if (error instanceof NightshiftError) return { code: error.code, message: error.message, fix: error.fix };
+  log.error({ err: error }, "calibration failed");
+  return { code: "internal", message: "the calibration could not be completed", fix: "Read the log of this process." };
+}
+
+async function judgeOf({ agent, config, calibrator }: AgentControl, deps: ApiDeps) {
+  const { tenant } = config;
+  return {
+    agent,
+    requireCalibration: config.requireCalibration,
+    ...(await judgeView(agent, config, calibrator?.identity ?? null, deps)),
+    /** Newest first, of other judges of this agent too. */
+    calibrations: await listCalibrations(deps.database, { tenant, agent, limit: SHOWN }),
+  };
+}
