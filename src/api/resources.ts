@@ -3,7 +3,6 @@ import { z } from "zod";
 import { nightshiftError } from "../errors.ts";
 import { decodeGroup } from "../rollout/encode-group.ts";
 import { selfReplay } from "../rollout/replay-check.ts";
-import { splitOf, subjectOf } from "../scenario/split.ts";
 import { createAttestationStore } from "../serving/attestation-store.ts";
 import { feedbackOf } from "../trajectory/feedback.ts";
 import { listTrajectories, loadTrajectory } from "../trajectory/trajectory-store.ts";
@@ -90,8 +89,7 @@ async function replay(reference: string, deps: ApiDeps): Promise<object> {
   const control = agentOf(deps, trajectory.agent);
   if (!trajectory.verdict.trainable) return { trajectoryId: trajectory.id, status: "not_trainable", reasons: trajectory.verdict.reasons };
   const recordings = await control.recordings();
-  const { subject } = subjectOf(trajectory);
-  const split = splitOf(subject, { salt: trajectory.tenant, heldOutShare: control.config.scenario.heldOutShare });
+  const { split } = recordings.walls.placeOf(trajectory);
   return {
     trajectoryId: trajectory.id,
     status: "replayed",

@@ -2,6 +2,7 @@ import type { Scenario } from "../scenario/scenario.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Cascade } from "./cascade/cascade.ts";
 import type { Limiter } from "../limiter.ts";
+import type { Rollout } from "./group.ts";
 import type { ReplayStart } from "./cascade/situation.ts";
 
 export interface RolloutLimits {
@@ -27,13 +28,15 @@ export interface GroupPlan {
   iteration: number;
   sampling: { temperature: number; topP: number; maxTokens: number };
   limits: RolloutLimits;
+  /** First members that were played before, by the same plan: those that have this group's ids and seeds are taken as they are. */
+  played?: readonly Rollout[];
   /** Shared by all groups of a run; members wait here for their turn. */
   limiter: Limiter;
   signal?: AbortSignal;
 }
 
 /** One member of a group. */
-export interface MemberPlan extends Omit<GroupPlan, "limiter"> {
+export interface MemberPlan extends Omit<GroupPlan, "limiter" | "played"> {
   start: ReplayStart;
   rolloutId: string;
   seed: number;

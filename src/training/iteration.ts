@@ -48,18 +48,29 @@ const JUDGE_ATTEMPTS = 5;
  * Resolves when all have an end; a judge that stays down leaves `judge_unavailable` groups, never a zero.
  */
 export async function runIteration(
-  options: { runId: string; iteration: number; scenarios: readonly Scenario[]; config: AgentConfig; signal: AbortSignal },
+  options: {
+    runId: string;
+    iteration: number;
+    scenarios: readonly Scenario[];
+    config: AgentConfig;
+    /** Members of a group as it is rolled out. Default: the night's. */
+    groupSize?: number;
+    signal: AbortSignal;
+    /** What else than the usual verdict is kept of a group. */
+    verdict?: (summary: GroupSummary) => string;
+  },
   deps: IterationDeps,
 ): Promise<void> {
   const done = new Set((await loadGroups(deps.database, options.runId, options.iteration)).map((group) => group.scenarioId));
   const waiting = options.scenarios.filter((scenario) => !done.has(scenario.id));
   // A lane per group in flight: rollouts inside a group run together, so a few groups fill the policy server.
-  const lanes = Math.max(1, Math.ceil(options.config.replay.concurrency / options.config.night.groupSize));
+  const lanes = Math.max(1, Math.ceil(options.config.replay.concurrency / (options.groupSize ?? options.config.night.groupSize)));
   const lane = async (): Promise<void> => {
     for (let scenario = waiting.shift(); scenario !== undefined; scenario = waiting.shift()) {
       const group = await deps.rollOut(scenario, options.signal);
       const result = await judgeWithPatience(group, options.signal, deps);
-      await saveGroup(group, summarise(group, result, options.config), deps);
+      const summary = summarise(group, result, options.config);
+      await saveGroup(group, options.verdict === undefined ? summary : { ...summary, verdict: options.verdict(summary) }, deps);
     }
   };
   await Promise.all(Array.from({ length: lanes }, lane));

@@ -11,6 +11,7 @@ import type { Scenario } from "../../src/scenario/scenario.ts";
 import type { ChatMessage } from "../../src/serving/policy-server.ts";
 import { tapeIdOf } from "../../src/trajectory/record-tape.ts";
 import { createScriptedPolicy, type Move } from "../rollout/scripted-policy.ts";
+import { openScenarios } from "../scenario/settings.ts";
 import { bookingsWorld } from "./bookings-world.ts";
 import { cascadeOf, compare, coverageOf, libraryOf, narrowed, upperBound, type Library, type Tally } from "./compare.ts";
 import { record, type Recorded } from "./record.ts";
@@ -63,7 +64,7 @@ describe.each([[shopWorld], [bookingsWorld]])("replaying the $name", (kind) => {
       trajectories: recorded.map(({ trajectory }) => trajectory),
       tapes: library.tapes,
       feedback: [],
-      config: { heldOutShare: 0, quarantineMs: 0, maxPerCluster: 8, minUsersPerCluster: 1, maxShareOfRunPerUser: 1 },
+      config: { ...openScenarios, heldOutShare: 0, maxPerCluster: 8 },
       seed: 1,
       nowMs: 2e12,
       count: 8,
