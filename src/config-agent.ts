@@ -94,29 +94,41 @@ const scenarioSchema = z.strictObject({
     ),
   evaluationWindow: z
     .strictObject({
-      minMs: z.int().min(0).default(86_400_000).describe("Least span that the window covers; less than a day shows only a part of its course."),
+      minMs: z
+        .int()
+        .min(0)
+        .default(86_400_000)
+        .describe("Least span that the window covers; less than a day shows only a part of its course."),
       minConversations: z
         .int()
         .min(0)
         .default(200)
-        .describe("Least conversations of evaluation users in it: what a gate has to decide by. 0: no window, evaluation takes conversations of any age."),
+        .describe(
+          "Least conversations of evaluation users in it: what a gate has to decide by. 0: no window, evaluation takes conversations of any age.",
+        ),
       maxTrainLoss: z
         .number()
         .min(0)
         .max(1)
         .default(0.25)
-        .describe("Largest share of the training conversations that may wait for a later night because they lie in it. A window that costs more is left out."),
+        .describe(
+          "Largest share of the training conversations that may wait for a later night because they lie in it. A window that costs more is left out.",
+        ),
     })
     .prefault({})
     .describe("The newest conversations, which only evaluate tonight: the gate asks about what came after everything that trained."),
   countUnknownSubjects: z
     .boolean()
     .default(true)
-    .describe("Whether a conversation of nobody known counts as a user of its own towards minUsersPerCluster. Off: such conversations train only in clusters of enough known users."),
+    .describe(
+      "Whether a conversation of nobody known counts as a user of its own towards minUsersPerCluster. Off: such conversations train only in clusters of enough known users.",
+    ),
   transferTools: z
     .array(z.string())
     .default([])
-    .describe("Tools that hand a conversation over to a person, beside those whose name says so (`escalate`, `handoff`, `transfer_to_agent`): such conversations are preferred."),
+    .describe(
+      "Tools that hand a conversation over to a person, beside those whose name says so (`escalate`, `handoff`, `transfer_to_agent`): such conversations are preferred.",
+    ),
   quarantineMs: z.int().min(0).default(172_800_000).describe("Age that a conversation must reach before it is used."),
   maxPerCluster: z.int().positive().default(4).describe("Scenarios taken from one cluster of same-task conversations."),
   minUsersPerCluster: z.int().positive().default(3).describe("Distinct users that a cluster needs before it trains."),
@@ -140,10 +152,16 @@ const nightSchema = z.strictObject({
         .max(8)
         .default(2)
         .describe("Members played of each candidate; they are members of its group, should it be chosen. Less than two: no probe."),
-      scenarios: z.int().positive().default(96).describe("Candidates probed at most. Not more than `scenarios`: nothing to choose from, no probe."),
+      scenarios: z
+        .int()
+        .positive()
+        .default(96)
+        .describe("Candidates probed at most. Not more than `scenarios`: nothing to choose from, no probe."),
     })
     .prefault({})
-    .describe("Before the first iteration: a small group of each candidate that nobody has rolled out yet. Those whose members all did the same come last."),
+    .describe(
+      "Before the first iteration: a small group of each candidate that nobody has rolled out yet. Those whose members all did the same come last.",
+    ),
   minSpread: z.number().positive().default(0.05).describe("A group with a smaller reward deviation has no signal."),
   judgeDeviation: z.number().min(0).default(0).describe("The judge's own repeat deviation; a group needs 1.5 times it."),
   seed: z.int().default(1).describe("Seed of the run."),

@@ -28,7 +28,7 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
       };
       const played = plan.played?.[index];
       const isThisMember = played?.rolloutId === member.rolloutId && played.seed === member.seed;
-      return played !== undefined && isThisMember ? played : plan.limiter(() => playMember(member));
+      return played !== undefined && isThisMember ? Promise.resolve(played) : plan.limiter(() => playMember(member));
     }),
   );
   return {

@@ -7,10 +7,7 @@ import type { Scenario } from "./scenario.ts";
 import { subjectOf } from "./split.ts";
 
 /** A recorded conversation as a situation to replay: what the agent was told, not what it answered. */
-export function scenarioOf(
-  trajectory: Trajectory,
-  of: Pick<Scenario, "cluster" | "split" | "tapes" | "selectedFor">,
-): Scenario {
+export function scenarioOf(trajectory: Trajectory, of: Pick<Scenario, "cluster" | "split" | "tapes" | "selectedFor">): Scenario {
   const { messages } = trajectory;
   const first = firstUser(messages);
   const userTurns = messages.slice(first + 1).filter((message) => message.role === "user" && textOf(message) !== "");

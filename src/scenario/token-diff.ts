@@ -28,8 +28,7 @@ export function diffOf(one: readonly string[], other: readonly string[]): readon
         left.map(({ text }) => text),
         right.map(({ text }) => text),
       );
-      const changes =
-        words?.flatMap((range) => [left.slice(range.from, range.to), right.slice(range.otherFrom, range.otherTo)]) ?? null;
+      const changes = words?.flatMap((range) => [left.slice(range.from, range.to), right.slice(range.otherFrom, range.otherTo)]) ?? null;
       return { at: `${from}-${to}`, text: `+${other.slice(otherFrom, otherTo).join("\n")}`, changes };
     }) ?? null
   );
@@ -92,9 +91,7 @@ function commonLengths(left: readonly string[], right: readonly string[]): reado
   for (let row = left.length - 1; row >= 0; row -= 1) {
     for (let column = right.length - 1; column >= 0; column -= 1) {
       const isEqual = left[row] === right[column];
-      const value = isEqual
-        ? (rows[row + 1]?.[column + 1] ?? 0) + 1
-        : Math.max(rows[row + 1]?.[column] ?? 0, rows[row]?.[column + 1] ?? 0);
+      const value = isEqual ? (rows[row + 1]?.[column + 1] ?? 0) + 1 : Math.max(rows[row + 1]?.[column] ?? 0, rows[row]?.[column + 1] ?? 0);
       (rows[row] as Uint16Array)[column] = value;
     }
   }

@@ -5,7 +5,8 @@ import { livePrompt } from "../../src/scenario/live-prompt.ts";
 
 const RULES = Array.from(
   { length: 40 },
-  (_, index) => `Rule ${"abcdefgh"[index % 8]}${"klmnopqr"[(index * 3) % 8]} says that the ${"stuvwxyz"[index % 8]}-case goes to desk ${index}.`,
+  (_, index) =>
+    `Rule ${"abcdefgh"[index % 8]}${"klmnopqr"[(index * 3) % 8]} says that the ${"stuvwxyz"[index % 8]}-case goes to desk ${index}.`,
 );
 const prompt = (changes: { refund?: string; today?: string; name?: string; extra?: string; days?: string } = {}): string =>
   [
@@ -57,7 +58,8 @@ describe("a prompt is another one", () => {
 });
 
 describe("what the conversations show", () => {
-  const notes = (index: number): string => prompt({ extra: `Notes: likes ${["red", "small", "cheap", "old", "tall", "dim"][index % 6]} things` });
+  const notes = (index: number): string =>
+    prompt({ extra: `Notes: likes ${["red", "small", "cheap", "old", "tall", "dim"][index % 6]} things` });
   it("is a slot where it changes from one to the next, whatever it holds", () => {
     const prompts = Array.from({ length: 12 }, (_, index) => notes(index));
     for (const one of prompts) expect(livePrompt(prompts)(one)).toBe(true);

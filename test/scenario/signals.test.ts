@@ -43,7 +43,12 @@ describe("signalsOf", () => {
     ["a user who says yes twice", talk(["user", "yes please"], ["assistant", "Ok."], ["user", "yes please"]), {}, []],
     [
       "an agent that asks again",
-      talk(["user", "help"], ["assistant", "What is the number of your order?"], ["user", "A1"], ["assistant", "What is the number of your order?"]),
+      talk(
+        ["user", "help"],
+        ["assistant", "What is the number of your order?"],
+        ["user", "A1"],
+        ["assistant", "What is the number of your order?"],
+      ),
       {},
       ["agent_repeats"],
     ],
@@ -92,7 +97,12 @@ describe("rankOf", () => {
   it.each<[string, ReturnType<typeof rank>, number, Signal[]]>([
     ["new and recent", rank([]), 0.5 + 1, ["untried", "recent"]],
     ["a complaint of the day before", rank(["negative_feedback"], null, 1), 2 + 0.5 + 0.5, ["negative_feedback", "untried"]],
-    ["an error and an answer cut off are one failure", rank(["tool_error", "cut_off"], null, 1), 1 + 0.5 + 0.5, ["tool_error", "cut_off", "untried"]],
+    [
+      "an error and an answer cut off are one failure",
+      rank(["tool_error", "cut_off"], null, 1),
+      1 + 0.5 + 0.5,
+      ["tool_error", "cut_off", "untried"],
+    ],
     ["mixed before", rank([], { spread: 0.3, meanReward: 0.5 }, 1), 1.2 + 0.5, ["mixed_before"]],
     ["solved before", rank(["transfer"], { spread: 0, meanReward: 0.9 }, 1), 1 - 2 + 0.5, ["transfer"]],
     ["failed before", rank([], { spread: 0, meanReward: 0.1 }, 1), -0.5 + 0.5, []],
