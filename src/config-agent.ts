@@ -142,6 +142,51 @@ const replaySchema = z.strictObject({
 
 const scenarioSchema = z.strictObject({
   heldOutShare: z.number().min(0.05).max(0.9).default(0.2).describe("Share of users whose conversations only ever evaluate."),
+  heldOutClusterShare: z
+    .number()
+    .min(0)
+    .max(0.5)
+    .default(0.05)
+    .describe(
+      "Share of clusters of like requests that never train. A cluster with more than this share of the conversations is never chosen; what was chosen stays so. 0: none.",
+    ),
+  evaluationWindow: z
+    .strictObject({
+      minMs: z
+        .int()
+        .min(0)
+        .default(86_400_000)
+        .describe("Least span that the window covers; less than a day shows only a part of its course."),
+      minConversations: z
+        .int()
+        .min(0)
+        .default(200)
+        .describe(
+          "Least conversations of evaluation users in it: what a gate has to decide by. 0: no window, evaluation takes conversations of any age.",
+        ),
+      maxTrainLoss: z
+        .number()
+        .min(0)
+        .max(1)
+        .default(0.25)
+        .describe(
+          "Largest share of the training conversations that may wait for a later night because they lie in it. A window that costs more is left out.",
+        ),
+    })
+    .prefault({})
+    .describe("The newest conversations, which only evaluate tonight: the gate asks about what came after everything that trained."),
+  countUnknownSubjects: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Whether a conversation of nobody known counts as a user of its own towards minUsersPerCluster. Off: such conversations train only in clusters of enough known users.",
+    ),
+  transferTools: z
+    .array(z.string())
+    .default([])
+    .describe(
+      "Tools that hand a conversation over to a person, beside those whose name says so (`escalate`, `handoff`, `transfer_to_agent`): such conversations are preferred.",
+    ),
   quarantineMs: z.int().min(0).default(172_800_000).describe("Age that a conversation must reach before it is used."),
   maxPerCluster: z.int().positive().default(4).describe("Scenarios taken from one cluster of same-task conversations."),
   minUsersPerCluster: z.int().positive().default(3).describe("Distinct users that a cluster needs before it trains."),
@@ -157,6 +202,24 @@ const nightSchema = z.strictObject({
   iterations: z.int().positive().default(4).describe("Rounds of roll out, judge, batch, train."),
   scenarios: z.int().positive().default(64).describe("Scenarios of one iteration."),
   groupSize: z.int().min(3).default(8).describe("Members of a group."),
+  probe: z
+    .strictObject({
+      members: z
+        .int()
+        .min(0)
+        .max(8)
+        .default(2)
+        .describe("Members played of each candidate; they are members of its group, should it be chosen. Less than two: no probe."),
+      scenarios: z
+        .int()
+        .positive()
+        .default(96)
+        .describe("Candidates probed at most. Not more than `scenarios`: nothing to choose from, no probe."),
+    })
+    .prefault({})
+    .describe(
+      "Before the first iteration: a small group of each candidate that nobody has rolled out yet. Those whose members all did the same come last.",
+    ),
   minSpread: z.number().positive().default(0.05).describe("A group with a smaller reward deviation has no signal."),
   judgeDeviation: z
     .number()

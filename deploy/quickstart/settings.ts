@@ -15,6 +15,14 @@ export interface LlmJudge {
   hasKey: boolean;
 }
 
+const scenario = {
+  heldOutShare: 0.5,
+  // A few minutes of one shop: too little to hold back tasks, or a span of time, beside users.
+  heldOutClusterShare: 0,
+  evaluationWindow: { minConversations: 0 },
+  ...{ quarantineMs: 0, maxPerCluster: 1_000, minUsersPerCluster: 1, maxShareOfRunPerUser: 0.05 },
+};
+
 /** The configuration of the quickstart: what a user would write, with small numbers. */
 export function quickstartConfig(options: {
   root: string;
@@ -49,12 +57,14 @@ export function quickstartConfig(options: {
         pairJudge: scripted,
         // The scripted judges read the shop's own rules: there is nothing to calibrate. The output says so.
         requireCalibration: false,
-        scenario: { heldOutShare: 0.5, quarantineMs: 0, maxPerCluster: 1_000, minUsersPerCluster: 1, maxShareOfRunPerUser: 0.05 },
+        scenario,
         replay: { maxCalls: 6, concurrency: 160 },
         night: {
           iterations: 8,
           scenarios: 20,
           groupSize: 8,
+          // Its eight short iterations look again themselves; the time is better spent on them.
+          probe: { members: 0 },
           seed,
           lora: { rank: 8, alpha: 32 },
           learningRate: 6e-4,

@@ -13,12 +13,12 @@ export interface IterationView {
   meanReward: number | null;
 }
 
-/** Iterations of a run that have at least one judged group, in order. Counted by the database: a page polls this every second. */
+/** Iterations of a run that have at least one judged group, in order; probes are none. Counted by the database: a page polls this every second. */
 export async function iterationsOf(database: Database, runId: string): Promise<IterationView[]> {
   const { rows } = await sql<{ iteration: number; verdict: string; groups: number; judged: number; total: number | null }>`
     select iteration, summary ->> 'verdict' as verdict, count(*) as groups,
       count(summary ->> 'mean') as judged, sum((summary ->> 'mean')::float8) as total
-    from groups where run_id = ${runId} group by 1, 2 order by 1, 2`.execute(database.kysely);
+    from groups where run_id = ${runId} and iteration > 0 group by 1, 2 order by 1, 2`.execute(database.kysely);
   const byIteration = Map.groupBy(rows, ({ iteration }) => iteration);
   return [...byIteration].map(([iteration, verdicts]) => {
     const judged = sum(verdicts, (row) => row.judged);

@@ -41,7 +41,11 @@ export function createNightDesk(
       const { night } = config;
       const wanted = { ...wholeNight(night), count: night.scenarios, heldOutCount: config.gate.maxScenarios, seed: night.seed + 1 };
       const { train, heldOut, funnel } = selectScenarios({ ...recordings.selection, ...wanted });
-      const rollouts = train.length * night.groupSize * night.iterations;
+      const { probe } = night;
+      // Only where there are more to choose from than a night takes; most of what is probed is rolled out anyway.
+      const isProbed = probe.members >= 2 && (funnel.leftOut.enough ?? 0) > 0;
+      const probed = isProbed ? Math.min(probe.scenarios, train.length + (funnel.leftOut.enough ?? 0)) : 0;
+      const rollouts = train.length * night.groupSize * night.iterations + probed * probe.members;
       return {
         agent,
         conversations: recordings.trajectories.length,
@@ -51,7 +55,7 @@ export function createNightDesk(
         iterations: night.iterations,
         rollouts,
         maxModelCalls: rollouts * config.replay.maxCalls,
-        judgeCalls: train.length * night.iterations,
+        judgeCalls: train.length * night.iterations + probed,
       };
     },
   };

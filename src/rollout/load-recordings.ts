@@ -1,5 +1,6 @@
 import type { AgentConfig } from "../config.ts";
 import type { Database } from "../store/database.ts";
+import type { DrawnWalls, WallMemory } from "../scenario/walls.ts";
 import type { Message } from "../trace/message.ts";
 import { feedbackOf } from "../trajectory/feedback.ts";
 import { listTrajectories, loadTrajectories, type TrajectoryRef } from "../trajectory/trajectory-store.ts";
@@ -14,6 +15,8 @@ export interface RecordingPins {
   trajectories: readonly TrajectoryRef[];
   /** The tenant's other conversations. Missing for runs that were pinned before these were counted. */
   others?: readonly TrajectoryRef[];
+  /** As the run drew them. Missing for runs from before there were others than users'. */
+  walls?: DrawnWalls;
 }
 
 /**
@@ -32,10 +35,30 @@ export async function loadRecordings(
   const trajectories = await withCandidateRules(database, agent, await loadTrajectories(database.kysely, refs));
   const conversations = [...new Set(trajectories.map((trajectory) => trajectory.conversationId))];
   const feedback = await feedbackOf(database.kysely, config.tenant, conversations);
+  const drawn = pins === undefined ? undefined : (pins.walls ?? { cutoffMs: null, heldOutClusters: [] });
+  const memory = pins === undefined ? await rememberedWalls(database, { tenant: config.tenant, agent }) : undefined;
   const about = [...feedback].flatMap(([conversationId, items]) => items.map(({ name, value }) => ({ conversationId, name, value })));
   const others = await loadOthers(database, otherRefs);
   const functions = await loadToolFunctions(config.tools);
-  return createRecordings({ trajectories, others, feedback: about, config, functions, nowMs });
+  return createRecordings({ trajectories, others, feedback: about, config, functions, nowMs, memory, drawn });
+}
+
+/** What the agent's newest run knew and decided: each night hands it on to the next. */
+async function rememberedWalls(database: Database, of: { tenant: string; agent: string }): Promise<WallMemory | undefined> {
+  const row = await database.kysely
+    .selectFrom("run_steps")
+    .innerJoin("runs", "runs.id", "run_steps.run_id")
+    .select("run_steps.output")
+    .where("runs.tenant", "=", of.tenant)
+    .where("runs.agent", "=", of.agent)
+    .where("run_steps.step", "=", "select")
+    .where("run_steps.output", "is not", null)
+    .orderBy("runs.started_at_ms", "desc")
+    .limit(1)
+    .executeTakeFirst();
+  const pins = row?.output as unknown as RecordingPins | undefined;
+  if (pins?.walls === undefined) return undefined;
+  return { known: pins.trajectories.map(({ id }) => id), heldOutClusters: pins.walls.heldOutClusters };
 }
 
 type Listed = TrajectoryRef & Pick<Trajectory, "agent" | "verdict">;

@@ -6,7 +6,7 @@ import { seededId, seededInteger } from "./seed.ts";
 import { startOf } from "./start.ts";
 
 /** Identity of a group. */
-function groupIdOf(runId: string, iteration: number, scenarioId: string): string {
+export function groupIdOf(runId: string, iteration: number, scenarioId: string): string {
   return seededId("group", runId, iteration, scenarioId);
 }
 
@@ -26,7 +26,9 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
         rolloutId: seededId("rollout", groupId, index),
         seed: seededInteger("member", runSeed, iteration, scenario.id, index),
       };
-      return plan.limiter(() => playMember(member));
+      const played = plan.played?.[index];
+      const isThisMember = played?.rolloutId === member.rolloutId && played.seed === member.seed;
+      return played !== undefined && isThisMember ? Promise.resolve(played) : plan.limiter(() => playMember(member));
     }),
   );
   return {

@@ -3,6 +3,7 @@ import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Cascade } from "./cascade/cascade.ts";
 import type { Limiter } from "../limiter.ts";
 import type { OffTape } from "./off-tape.ts";
+import type { Rollout } from "./group.ts";
 import type { ReplayStart } from "./cascade/situation.ts";
 import type { ToolSession } from "./tool-session.ts";
 
@@ -31,6 +32,8 @@ export interface GroupPlan {
   limits: RolloutLimits;
   /** Where a member's tool calls go. Default: replay from `cascade`; the true environment, where there is one to be had. */
   openTools?: (member: MemberPlan) => ToolSession;
+  /** First members that were played before, by the same plan: those that have this group's ids and seeds are taken as they are. */
+  played?: readonly Rollout[];
   /** Shared by all groups of a run; members wait here for their turn. */
   limiter: Limiter;
   /** What answers where no tape does. Unset: nothing does. */
@@ -39,7 +42,7 @@ export interface GroupPlan {
 }
 
 /** One member of a group. */
-export interface MemberPlan extends Omit<GroupPlan, "limiter"> {
+export interface MemberPlan extends Omit<GroupPlan, "limiter" | "played"> {
   start: ReplayStart;
   rolloutId: string;
   seed: number;

@@ -1,7 +1,7 @@
 import type { AgentConfig } from "../config.ts";
 import type { ConversationFeedback } from "../scenario/rank.ts";
 import type { SelectionInput } from "../scenario/select.ts";
-import { splitOf, subjectOf } from "../scenario/split.ts";
+import { drawWalls, type DrawnWalls, type WallMemory, type Walls } from "../scenario/walls.ts";
 import type { Split } from "../scenario/scenario.ts";
 import { withEras } from "../trajectory/era.ts";
 import { learnProfiles } from "../trajectory/learn-profiles.ts";
@@ -20,15 +20,17 @@ export interface Recordings {
   profiles: ToolProfiles;
   /** Other conversations of the tenant, which answer nothing: what they wrote, and which keys they knew, still counts. */
   others: readonly Trajectory[];
+  /** Between training and evaluation. */
+  walls: Walls;
   /** What `selectScenarios` needs, but for seed, count and history. */
-  selection: Pick<SelectionInput, "trajectories" | "tapes" | "feedback" | "config" | "nowMs">;
+  selection: Pick<SelectionInput, "trajectories" | "tapes" | "feedback" | "config" | "nowMs" | "walls">;
   /** Answers tool calls from the tapes of one split, as far as `trust` (by default unmeasured) goes; made on first use. */
   cascade(split: Split, trust?: Trust): Cascade;
 }
 
 /**
- * Makes tapes of trajectories: what was recorded is split by user, so that a held-out tape never answers training, and what is still in quarantine answers
- * no other conversation. Pure.
+ * Makes tapes of trajectories: what was recorded is split by user, cluster and time, so that a held-out tape never answers training, and what is still in quarantine, or
+ * after the cut-off, answers no other conversation. Pure.
  */
 export function createRecordings(options: {
   trajectories: readonly Trajectory[];
@@ -38,23 +40,25 @@ export function createRecordings(options: {
   /** Implementations of pure tools. */
   functions?: ToolFunctions;
   nowMs: number;
+  /** What the night before decided. */
+  memory?: WallMemory | undefined;
+  /** Walls of a run that has begun. */
+  drawn?: DrawnWalls | undefined;
 }): Recordings {
-  const { trajectories, others = [], feedback, config, nowMs } = options;
+  const { trajectories, others = [], feedback, config, nowMs, memory, drawn } = options;
+  const walls = drawWalls({ trajectories, config: config.scenario, nowMs, memory, drawn });
   const usable = trajectories.filter(({ verdict }) => verdict.trainable);
   const profiles = learnProfiles(config.tools, usable);
-  const asTape = (trajectory: Trajectory): Tape => {
-    const { subject } = subjectOf(trajectory);
-    const split = splitOf(subject, { salt: trajectory.tenant, heldOutShare: config.scenario.heldOutShare });
-    return tapeOf(trajectory, { profiles, split });
-  };
+  const asTape = (trajectory: Trajectory): Tape => tapeOf(trajectory, { profiles, split: walls.placeOf(trajectory).split });
   const untrained = [...trajectories.filter(({ verdict }) => !verdict.trainable), ...others].map(asTape);
   const tapes = withEras(usable.map(asTape), untrained);
-  const young = new Set(usable.filter(({ endedAtMs }) => endedAtMs > nowMs - config.scenario.quarantineMs).map(tapeIdOf));
+  const isYoung = ({ endedAtMs }: Trajectory): boolean => endedAtMs > nowMs - config.scenario.quarantineMs;
+  const alone = new Set(usable.filter((one) => isYoung(one) || walls.placeOf(one).serves === "own").map(tapeIdOf));
   const pools = new Map<Split, TapePool>();
   const poolOf = (split: Split): TapePool => {
     const known = pools.get(split);
     if (known !== undefined) return known;
-    const pool = createTapePool(tapes, { profiles, split, ownOnly: ({ id }) => young.has(id), others: untrained });
+    const pool = createTapePool(tapes, { profiles, split, ownOnly: ({ id }) => alone.has(id), others: untrained });
     pools.set(split, pool);
     return pool;
   };
@@ -63,7 +67,8 @@ export function createRecordings(options: {
     trajectories,
     profiles,
     others,
-    selection: { trajectories, tapes, feedback, config: config.scenario, nowMs },
+    walls,
+    selection: { trajectories, tapes, feedback, config: config.scenario, nowMs, walls },
     cascade(split, trust = UNMEASURED) {
       const bySplit = cascades.get(trust) ?? new Map<Split, Cascade>();
       cascades.set(trust, bySplit);

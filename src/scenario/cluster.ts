@@ -8,10 +8,11 @@ export interface ClusterItem {
 }
 
 /** Conversations at least this similar (Jaccard over word triples, digits and ids masked) ask for the same. */
-const MIN_SIMILARITY = 0.6;
+export const MIN_SIMILARITY = 0.6;
 const BANDS = 16;
 const ROWS = 2;
 const MAX_WORDS = 400;
+const MAX_CHARACTERS = 8_000;
 
 /**
  * Same-task clusters: exact by masked first user turn and toolset, then joined by similarity within a toolset. Returns item id → cluster id. The
@@ -25,10 +26,12 @@ export function clusterItems(items: readonly ClusterItem[]): ReadonlyMap<string,
   const buckets = new Map<string, string[]>();
   for (const key of keys) {
     const toolset = exact.get(key)?.[0]?.toolsetHash ?? "";
+    const compared = new Set<string>();
     for (const band of bandsOf(shingles.get(key) ?? new Set())) {
       const bucket = `${toolset}|${band}`;
       const others = buckets.get(bucket) ?? [];
-      for (const other of others) joinIfSimilar(parents, shingles, key, other);
+      for (const other of others) if (!compared.has(other)) joinIfSimilar(parents, shingles, key, other);
+      for (const other of others) compared.add(other);
       // The first few of a bucket stand for it: a cluster of thousands must not cost their square.
       if (others.length < 8) buckets.set(bucket, [...others, key]);
     }
@@ -36,14 +39,20 @@ export function clusterItems(items: readonly ClusterItem[]): ReadonlyMap<string,
   return new Map(keys.flatMap((key) => (exact.get(key) ?? []).map((item): [string, string] => [item.id, rootOf(parents, key)])));
 }
 
-/** Text with case, numbers and ids taken out: what is left says what is asked for. */
+/** Text with case, numbers and ids taken out: what is left says what is asked for. Of a long text its first 8,000 characters. Linear. */
 export function maskedText(text: string): string {
-  return text
-    .normalize("NFC")
-    .toLowerCase()
-    .replace(/[\p{L}_-]*\d[\p{L}\d_-]*/gu, "#")
-    .replace(/[^\p{L}#]+/gu, " ")
-    .trim();
+  return (
+    text
+      .slice(0, MAX_CHARACTERS)
+      .normalize("NFC")
+      .toLowerCase()
+      // One pass over whole runs: a pattern that looks for the digit in a run would start again at each of its letters.
+      .replace(/[\p{L}\d_-]+/gu, (run) => (/\d/.test(run) ? "#" : run))
+      // Scripts without spaces: a sign is a word, or a sentence would be one.
+      .replace(/[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]/gu, " $& ")
+      .replace(/[^\p{L}#]+/gu, " ")
+      .trim()
+  );
 }
 
 /** Jaccard similarity of two texts' word triples after masking: 1 for texts that differ only in ids. */
@@ -72,20 +81,31 @@ function shinglesOf(text: string): ReadonlySet<string> {
 
 function jaccard(one: ReadonlySet<string>, other: ReadonlySet<string>): number {
   if (one.size === 0 && other.size === 0) return 1;
-  const shared = [...one].filter((shingle) => other.has(shingle)).length;
+  const [small, large] = one.size <= other.size ? [one, other] : [other, one];
+  let shared = 0;
+  for (const shingle of small) if (large.has(shingle)) shared += 1;
   return shared / (one.size + other.size - shared);
 }
 
 /** MinHash signature in bands: texts of similarity s share a band with probability 1 − (1 − s^2)^16 (s = 0.6: 99.9 %). */
 function bandsOf(shingles: ReadonlySet<string>): readonly string[] {
-  const minima = Array.from({ length: BANDS * ROWS }, () => 0xffffffff);
+  const minima = new Uint32Array(BANDS * ROWS).fill(0xffffffff);
   for (const shingle of shingles) {
-    const digest = Buffer.from(hash("sha512", shingle), "hex");
-    for (const [index, minimum] of minima.entries()) {
-      // Two halves of one digest give as many independent hashes as are needed (Kirsch and Mitzenmacher, 2006).
-      const value = (digest.readUInt32LE(0) + Math.imul(index + 1, digest.readUInt32LE(4) | 1)) >>> 0;
-      if (value < minimum) minima[index] = value;
+    const [one, other] = [mixedHash(shingle, 0x811c9dc5), mixedHash(shingle, 0x9747b28c) | 1];
+    for (let index = 0; index < minima.length; index += 1) {
+      // Two hashes give as many independent ones as are needed (Kirsch and Mitzenmacher, 2006).
+      const value = (one + Math.imul(index + 1, other)) >>> 0;
+      if (value < (minima[index] as number)) minima[index] = value;
     }
   }
   return Array.from({ length: BANDS }, (_, band) => `${band}:${minima.slice(band * ROWS, (band + 1) * ROWS).join(",")}`);
+}
+
+/** FNV-1a with MurmurHash3's finish. Nothing secret hangs on it: who forges collisions fills buckets, which are bounded, and joins nothing. */
+function mixedHash(text: string, seed: number): number {
+  let value = seed;
+  for (let index = 0; index < text.length; index += 1) value = Math.imul(value ^ text.charCodeAt(index), 0x01000193);
+  value = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
+  value = Math.imul(value ^ (value >>> 13), 0xc2b2ae35);
+  return (value ^ (value >>> 16)) >>> 0;
 }

@@ -1,7 +1,6 @@
 import { hash } from "node:crypto";
 import type { FeedbackValue } from "../trajectory/feedback.ts";
-import type { TapeEntry } from "../trajectory/tape.ts";
-import type { Trajectory } from "../trajectory/trajectory.ts";
+import type { Signal } from "./scenario.ts";
 
 /** What somebody said about a conversation. `value` false, a number below 0.5, or a better answer is negative. */
 export interface ConversationFeedback {
@@ -14,36 +13,52 @@ export interface ConversationFeedback {
 export type GroupHistory = ReadonlyMap<string, { spread: number; meanReward: number }>;
 
 export interface RankInput {
-  trajectory: Trajectory;
-  entries: readonly TapeEntry[];
+  /** What hints that the conversation went wrong (`signalsOf`). */
+  signals: readonly Signal[];
+  endedAtMs: number;
   scenarioId: string;
   cluster: string;
-  feedback: readonly ConversationFeedback[];
   history: GroupHistory;
   nowMs: number;
   seed: number;
 }
 
 const DAY_MS = 86_400_000;
+/** A group with less spread than this taught nothing. */
+const NO_SPREAD = 0.05;
+
+const WEIGHTS: Readonly<Partial<Record<Signal, number>>> = {
+  negative_feedback: 2,
+  tool_error: 1,
+  cut_off: 1,
+  transfer: 1,
+  user_repeats: 1,
+  agent_repeats: 0.75,
+  retry: 0.5,
+  slow: 0.5,
+};
 
 /**
- * How much a scenario promises to teach; higher is sooner. Failures and negative feedback, then groups whose members differed before (only they give a
- * gradient), then recent ones; a seeded draw below one hundredth breaks ties.
+ * How much a scenario promises to teach; higher is sooner, and why. Failures and negative feedback, then groups whose members differed before (only they give a gradient), then recent ones; a
+ * seeded draw below one hundredth breaks ties.
  */
-export function rankOf(input: RankInput): number {
-  const { trajectory, entries, feedback, history } = input;
-  const negative = feedback.some(({ value }) => value === false || typeof value === "object" || (typeof value === "number" && value < 0.5));
-  const failed = entries.some((entry) => entry.isError) || trajectory.finishReason === "length";
-  const repeated = new Set(entries.map((entry) => entry.callKey)).size < entries.length;
-  const past = history.get(input.scenarioId) ?? history.get(input.cluster);
-  const age = Math.max(0, input.nowMs - trajectory.endedAtMs) / DAY_MS;
-  return (negative ? 2 : 0) + (failed ? 1 : 0) + (repeated ? 0.5 : 0) + mixed(past) + 1 / (1 + age) + draw(input) / 100;
+export function rankOf(input: RankInput): { rank: number; selectedFor: readonly Signal[] } {
+  const past = input.history.get(input.scenarioId) ?? input.history.get(input.cluster);
+  const days = Math.max(0, input.nowMs - input.endedAtMs) / DAY_MS;
+  // An error and an answer that was cut off are one failure.
+  const isBoth = input.signals.includes("tool_error") && input.signals.includes("cut_off");
+  const wrong = input.signals.reduce((sum, signal) => sum + (WEIGHTS[signal] ?? 0), 0) - (isBoth ? 1 : 0);
+  const selectedFor: Signal[] = [...input.signals];
+  if (past === undefined) selectedFor.push("untried");
+  else if (past.spread >= NO_SPREAD) selectedFor.push("mixed_before");
+  if (days < 1) selectedFor.push("recent");
+  return { rank: wrong + mixed(past) + 1 / (1 + days) + draw(input) / 100, selectedFor };
 }
 
 /** A group without spread taught nothing: it comes last when all succeeded, and gets another chance when all failed. */
 function mixed(past: { spread: number; meanReward: number } | undefined): number {
   if (past === undefined) return 0.5;
-  if (past.spread < 0.05) return past.meanReward > 0.5 ? -2 : -0.5;
+  if (past.spread < NO_SPREAD) return past.meanReward > 0.5 ? -2 : -0.5;
   return Math.min(2, past.spread * 4);
 }
 

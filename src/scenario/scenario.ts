@@ -1,6 +1,23 @@
 import { z } from "zod";
 import { messageSchema } from "../trace/message.ts";
 
+/** Why a scenario was picked: hints that its conversation went wrong, how it fared before, or the draw. */
+export const signalSchema = z.enum([
+  "negative_feedback",
+  "tool_error",
+  "cut_off",
+  "transfer",
+  "user_repeats",
+  "agent_repeats",
+  "retry",
+  "slow",
+  "mixed_before",
+  "untried",
+  "recent",
+  "random",
+]);
+export type Signal = z.infer<typeof signalSchema>;
+
 /** A situation to replay: where a recorded conversation started, and the tapes that may answer it. */
 export const scenarioSchema = z.object({
   id: z.string(),
@@ -38,6 +55,8 @@ export const scenarioSchema = z.object({
   recordedAtMs: z.number(),
   /** Model calls of the recorded conversation. */
   recordedCalls: z.int(),
+  /** Why it was picked. Missing in scenarios of runs from before it was kept, and of those that evaluate: they are drawn. */
+  selectedFor: z.array(signalSchema).optional(),
 });
 export type Scenario = z.infer<typeof scenarioSchema>;
 export type Split = Scenario["split"];

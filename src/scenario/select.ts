@@ -1,14 +1,16 @@
 import { hash } from "node:crypto";
 import type { AgentConfig } from "../config.ts";
-import { textOf, type Message } from "../trace/message.ts";
-import { pseudonymsOf } from "../trajectory/names.ts";
-import { scenarioIdOf, tapeIdOf, toolsetHashOf } from "../trajectory/record-tape.ts";
+import { tapeIdOf, toolsetHashOf } from "../trajectory/record-tape.ts";
 import type { Tape } from "../trajectory/tape.ts";
 import type { Trajectory } from "../trajectory/trajectory.ts";
-import { clusterItems, similarityOf } from "./cluster.ts";
+import { clusterItems } from "./cluster.ts";
+import { firstUser, firstUserText, systemText } from "./first-turn.ts";
+import { livePrompt } from "./live-prompt.ts";
+import { scenarioOf } from "./make-scenario.ts";
 import { rankOf, type ConversationFeedback, type GroupHistory } from "./rank.ts";
-import type { Scenario } from "./scenario.ts";
-import { splitOf, subjectOf } from "./split.ts";
+import type { Scenario, Signal } from "./scenario.ts";
+import { signalsOf, slowAbove } from "./signals.ts";
+import { drawWalls, type Place, type Walls } from "./walls.ts";
 
 /** Why a trajectory became no scenario of this run. Every trajectory is counted once: selected, or under the first reason that held. */
 export type LeftOut =
@@ -20,6 +22,12 @@ export type LeftOut =
   | "toolset_differs"
   | "prompt_differs"
   | "duplicate"
+  /** A training user's, in a cluster that only evaluates. */
+  | "held_out_cluster"
+  /** A training user's, in the window that only evaluates tonight: it may train when the window has moved on. */
+  | "after_cutoff"
+  /** An evaluation user's, from before training ends. */
+  | "before_cutoff"
   | "few_users"
   | "cluster_cap"
   | "user_cap"
@@ -32,8 +40,12 @@ export interface Selection {
     captured: number;
     leftOut: Readonly<Partial<Record<LeftOut, number>>>;
     selected: { train: number; heldOut: number };
-    /** Selected conversations of nobody known: each counts as a user of its own. */
+    /** Selected conversations of nobody known: each stands for a user of its own. */
     unknownSubjects: number;
+    /** Picked for training, by why; one may have several reasons. */
+    selectedFor: Readonly<Partial<Record<Signal, number>>>;
+    /** Where training ends and evaluation begins; null where both sides would have too little for such a wall. */
+    cutoffMs: number | null;
   };
 }
 
@@ -51,13 +63,9 @@ export interface SelectionInput {
   /** Training scenarios that the run may roll out in all: a user's share is of these. Default `count`. */
   runSize?: number;
   heldOutCount: number;
-  /** Set in the quickstart and for agents without users: a cluster of unknown subjects trains as if each were a user. Default true. */
-  countUnknownSubjects?: boolean;
+  /** Between training and evaluation. Default: drawn from the same trajectories, as if it were the first night. */
+  walls?: Walls;
 }
-
-const MAX_ASKED_CHARS = 4_000;
-/** Prompts less alike than this, ids and numbers masked, are different prompts: names and dates in them vary. */
-const SAME_PROMPT = 0.7;
 
 /** Picks the scenarios of a run. Deterministic under `seed`; the order of the inputs does not matter. */
 export function selectScenarios(input: SelectionInput): Selection {
@@ -65,8 +73,11 @@ export function selectScenarios(input: SelectionInput): Selection {
   const leave = (reason: LeftOut): void => {
     leftOut[reason] = (leftOut[reason] ?? 0) + 1;
   };
-  const usable = usableOf(input, leave);
-  const candidates = candidatesOf(input, usable);
+  const walls = input.walls ?? drawWalls(input);
+  const candidates = candidatesOf(input, usableOf(input, leave), walls).filter(({ place }) => {
+    if (place.wall !== null) leave(place.wall);
+    return place.wall === null;
+  });
   const train = pickTrain(
     input,
     candidates.filter((candidate) => candidate.scenario.split === "train"),
@@ -86,12 +97,22 @@ export function selectScenarios(input: SelectionInput): Selection {
       leftOut,
       selected: { train: train.length, heldOut: heldOut.length },
       unknownSubjects: selected.filter(({ subjectKnown }) => !subjectKnown).length,
+      selectedFor: countSignals(train.map(({ scenario }) => scenario)),
+      cutoffMs: walls.cutoffMs,
     },
   };
 }
 
+/** How many of the scenarios were picked for each reason. */
+export function countSignals(scenarios: readonly Scenario[]): Partial<Record<Signal, number>> {
+  const counts: Partial<Record<Signal, number>> = {};
+  for (const signal of scenarios.flatMap(({ selectedFor = [] }) => selectedFor)) counts[signal] = (counts[signal] ?? 0) + 1;
+  return counts;
+}
+
 interface Candidate {
   scenario: Scenario;
+  place: Place;
   subjectKnown: boolean;
   rank: number;
 }
@@ -103,55 +124,76 @@ function usableOf({ trajectories, config, nowMs }: SelectionInput, leave: (reaso
   for (const { id, version } of trajectories) versions.set(id, Math.max(version, versions.get(id) ?? 0));
   const live = newestFirst.find((trajectory) => trajectory.verdict.trainable);
   const contents = new Set<string>();
+  const toolset = live === undefined ? null : toolsetHashOf(live.tools);
+  const isLivePrompt = livePrompt(
+    newestFirst.filter((one) => one.verdict.trainable && toolsetHashOf(one.tools) === toolset).map(systemText),
+  );
+  const known = { versions, toolset, contents, isLivePrompt, youngestMs: nowMs - config.quarantineMs };
   return newestFirst.filter((trajectory) => {
-    const reason = reasonAgainst(trajectory, { versions, live, contents, youngestMs: nowMs - config.quarantineMs });
+    const reason = reasonAgainst(trajectory, known);
     if (reason !== null) leave(reason);
     else contents.add(trajectory.contentHash);
     return reason === null;
   });
 }
 
-function reasonAgainst(
-  trajectory: Trajectory,
-  known: { versions: ReadonlyMap<string, number>; live: Trajectory | undefined; contents: ReadonlySet<string>; youngestMs: number },
-): LeftOut | null {
+interface Known {
+  versions: ReadonlyMap<string, number>;
+  /** Hash of the live tools; null where nothing is trainable. */
+  toolset: string | null;
+  contents: ReadonlySet<string>;
+  isLivePrompt: (prompt: string) => boolean;
+  youngestMs: number;
+}
+
+function reasonAgainst(trajectory: Trajectory, known: Known): LeftOut | null {
   const { verdict } = trajectory;
   if (trajectory.version < (known.versions.get(trajectory.id) ?? 0)) return "superseded";
   if (verdict.reasons.includes("no_consent")) return "no_consent";
-  if (!verdict.trainable || known.live === undefined) return "not_trainable";
+  if (!verdict.trainable) return "not_trainable";
   if (firstUser(trajectory.messages) < 0) return "no_user_turn";
   if (trajectory.endedAtMs > known.youngestMs) return "quarantine";
-  if (toolsetHashOf(trajectory.tools) !== toolsetHashOf(known.live.tools)) return "toolset_differs";
-  if (similarityOf(systemText(trajectory), systemText(known.live)) < SAME_PROMPT) return "prompt_differs";
+  if (toolsetHashOf(trajectory.tools) !== known.toolset) return "toolset_differs";
+  if (!known.isLivePrompt(systemText(trajectory))) return "prompt_differs";
   return known.contents.has(trajectory.contentHash) ? "duplicate" : null;
 }
 
-function candidatesOf(input: SelectionInput, usable: readonly Trajectory[]): readonly Candidate[] {
+function candidatesOf(input: SelectionInput, usable: readonly Trajectory[], walls: Walls): readonly Candidate[] {
   const { config, feedback, history = new Map(), nowMs, seed } = input;
   const clusters = clusterItems(usable.map((one) => ({ id: one.id, text: firstUserText(one), toolsetHash: toolsetHashOf(one.tools) })));
+  const clusterOf = (one: Trajectory): string => clusters.get(one.id) ?? "";
   const tapes = new Map(input.tapes.map((tape) => [tape.id, tape]));
   const feedbackOf = Map.groupBy(feedback, ({ conversationId }) => conversationId);
-  const tapesOfCluster = Map.groupBy(usable, (one) => `${splitFor(one, config)}|${clusters.get(one.id)}`);
+  const places = new Map(usable.map((one) => [one.id, walls.placeOf(one)]));
+  const slow = new Map([...Map.groupBy(usable, clusterOf)].map(([cluster, all]) => [cluster, slowAbove(all)]));
+  const tapesOfCluster = new Map(
+    [
+      ...Map.groupBy(
+        usable.filter((one) => places.get(one.id)?.serves === "split"),
+        (one) => `${places.get(one.id)?.split}|${clusterOf(one)}`,
+      ),
+    ].map(([key, all]) => [key, all.map(tapeIdOf).sort()]),
+  );
   return usable.map((trajectory) => {
-    const cluster = clusters.get(trajectory.id) ?? "";
-    const split = splitFor(trajectory, config);
+    const cluster = clusterOf(trajectory);
+    const place = places.get(trajectory.id) ?? walls.placeOf(trajectory);
     const own = tapeIdOf(trajectory);
-    const sameTask = (tapesOfCluster.get(`${split}|${cluster}`) ?? []).map(tapeIdOf).filter((id) => id !== own);
-    const scenario = scenarioOf(trajectory, { cluster, split, tapes: [own, ...sameTask.sort()] });
-    const about = feedbackOf.get(trajectory.conversationId) ?? [];
-    const entries = tapes.get(own)?.entries ?? [];
-    const rank = rankOf({ trajectory, entries, scenarioId: scenario.id, cluster, feedback: about, history, nowMs, seed });
-    return { scenario, subjectKnown: trajectory.subject !== null, rank };
+    const sameTask = (tapesOfCluster.get(`${place.split}|${cluster}`) ?? []).filter((id) => id !== own);
+    const { endedAtMs } = trajectory;
+    const signals = signalsOf({
+      ...{ trajectory, entries: tapes.get(own)?.entries ?? [], feedback: feedbackOf.get(trajectory.conversationId) ?? [] },
+      ...{ slowAboveMs: slow.get(cluster) ?? null, transferTools: config.transferTools },
+    });
+    const made = scenarioOf(trajectory, { cluster, split: place.split, tapes: [own, ...sameTask] });
+    const { rank, selectedFor } = rankOf({ signals, endedAtMs, scenarioId: made.id, cluster, history, nowMs, seed });
+    const scenario = place.split === "train" ? { ...made, selectedFor: [...selectedFor] } : made;
+    return { scenario, place, subjectKnown: trajectory.subject !== null, rank };
   });
-}
-
-function splitFor(trajectory: Trajectory, config: AgentConfig["scenario"]): Scenario["split"] {
-  return splitOf(subjectOf(trajectory).subject, { salt: trajectory.tenant, heldOutShare: config.heldOutShare });
 }
 
 function pickTrain(input: SelectionInput, candidates: readonly Candidate[], leave: (reason: LeftOut) => void): readonly Candidate[] {
   const { config, count, runSize = count } = input;
-  const users = usersByCluster(candidates, input.countUnknownSubjects ?? true);
+  const users = usersByCluster(candidates, config.countUnknownSubjects);
   const perUserCap = Math.max(1, Math.floor(config.maxShareOfRunPerUser * runSize));
   const perCluster = new Map<string, number>();
   const perUser = new Map<string, number>();
@@ -197,57 +239,4 @@ function usersByCluster(candidates: readonly Candidate[], countUnknown: boolean)
 
 function inRankOrder(candidates: readonly Candidate[]): readonly Candidate[] {
   return [...candidates].sort((a, b) => b.rank - a.rank || (a.scenario.id < b.scenario.id ? -1 : 1));
-}
-
-function scenarioOf(trajectory: Trajectory, of: { cluster: string; split: Scenario["split"]; tapes: string[] }): Scenario {
-  const { messages } = trajectory;
-  const first = firstUser(messages);
-  const userTurns = messages.slice(first + 1).filter((message) => message.role === "user" && textOf(message) !== "");
-  return {
-    id: scenarioIdOf(trajectory),
-    tenant: trajectory.tenant,
-    agent: trajectory.agent,
-    trajectoryId: trajectory.id,
-    trajectoryVersion: trajectory.version,
-    conversationId: trajectory.conversationId,
-    subject: subjectOf(trajectory).subject,
-    cluster: of.cluster,
-    start: {
-      messages: messages.slice(0, first + 1),
-      userTurns,
-      tools: trajectory.tools ?? [],
-      clockMs: trajectory.startedAtMs,
-      pseudonyms: pseudonymsOf(trajectory),
-    },
-    userModel: { asked: userTurns.map((turn) => saidBefore(messages, turn)) },
-    tapes: of.tapes,
-    mode: "loop",
-    split: of.split,
-    recordedAtMs: trajectory.startedAtMs,
-    recordedCalls: messages.filter((message) => message.role === "assistant").length,
-  };
-}
-
-/** The recorded agent's last text between this user turn and the one before it. */
-function saidBefore(messages: readonly Message[], turn: Message): string {
-  const before = messages.slice(0, messages.indexOf(turn));
-  const since = before.slice(before.findLastIndex(({ role }) => role === "user") + 1);
-  const said = since.findLast((message) => message.role === "assistant" && textOf(message) !== "");
-  return said === undefined ? "" : textOf(said).slice(-MAX_ASKED_CHARS).toWellFormed();
-}
-
-function firstUser(messages: readonly Message[]): number {
-  return messages.findIndex((message) => message.role === "user" && textOf(message) !== "");
-}
-
-function firstUserText(trajectory: Trajectory): string {
-  const message = trajectory.messages[firstUser(trajectory.messages)];
-  return message === undefined ? "" : textOf(message);
-}
-
-function systemText(trajectory: Trajectory): string {
-  return trajectory.messages
-    .filter((message) => message.role === "system" || message.role === "developer")
-    .map(textOf)
-    .join("\n");
 }

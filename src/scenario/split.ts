@@ -14,6 +14,10 @@ export function subjectOf(trajectory: Pick<Trajectory, "subject" | "conversation
  * night; raising the share only moves subjects from train to held-out.
  */
 export function splitOf(subject: string, options: { salt: string; heldOutShare: number }): Split {
-  const place = Number.parseInt(hash("sha256", `split|${options.salt}|${subject}`).slice(0, 13), 16) / 2 ** 52;
-  return place < options.heldOutShare ? "held_out" : "train";
+  return hashedShare("split", options.salt, subject) < options.heldOutShare ? "held_out" : "train";
+}
+
+/** A number in [0, 1) that depends on the three and nothing else. */
+export function hashedShare(purpose: string, salt: string, of: string): number {
+  return Number.parseInt(hash("sha256", `${purpose}|${salt}|${of}`).slice(0, 13), 16) / 2 ** 52;
 }

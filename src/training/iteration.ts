@@ -43,7 +43,11 @@ export async function runIteration(
     config: AgentConfig;
     /** The judge's own repeat deviation, as far as it is known. */
     judgeDeviation: number;
+    /** Members of a group as it is rolled out. Default: the night's. */
+    groupSize?: number;
     signal: AbortSignal;
+    /** What else than the usual verdict is kept of a group. */
+    verdict?: (summary: GroupSummary) => string;
   },
   deps: IterationDeps,
 ): Promise<void> {
@@ -51,7 +55,7 @@ export async function runIteration(
   const done = new Set((await loadGroups(deps.database, options.runId, options.iteration)).map((group) => group.scenarioId));
   const waiting = options.scenarios.filter((scenario) => !done.has(scenario.id));
   // A lane per group in flight: rollouts inside a group run together, so a few groups fill the policy server.
-  const lanes = Math.max(1, Math.ceil(config.replay.concurrency / config.night.groupSize));
+  const lanes = Math.max(1, Math.ceil(config.replay.concurrency / (options.groupSize ?? config.night.groupSize)));
   const lane = async (): Promise<void> => {
     for (let scenario = waiting.shift(); scenario !== undefined; scenario = waiting.shift()) {
       const group = await deps.rollOut(scenario, signal);
@@ -59,7 +63,7 @@ export async function runIteration(
       const anchor = config.judge?.anchor === true ? (recorded?.attempt ?? null) : null;
       const result = await judgeWithPatience(group, { signal, anchor }, deps);
       const summary = summarise(group, result, { config, judgeDeviation, check: deps.rewardCheck, recorded });
-      await saveGroup(group, summary, deps);
+      await saveGroup(group, options.verdict === undefined ? summary : { ...summary, verdict: options.verdict(summary) }, deps);
     }
   };
   await Promise.all(Array.from({ length: lanes }, lane));

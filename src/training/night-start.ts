@@ -6,6 +6,7 @@ import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import { selectScenarios, type Selection } from "../scenario/select.ts";
+import type { DrawnWalls } from "../scenario/walls.ts";
 import type { TrajectoryRef } from "../trajectory/trajectory-store.ts";
 import { adapterArtifact, type RegisteredAdapter } from "./adapters.ts";
 import { handOver, plainManifest, START_ADAPTER } from "./hand-over.ts";
@@ -21,6 +22,7 @@ export interface Policy {
 interface Pins {
   trajectories: TrajectoryRef[];
   others?: TrajectoryRef[];
+  walls?: DrawnWalls;
   trainScenarios: number;
   heldOutScenarios: number;
   funnel: Selection["funnel"];
@@ -40,6 +42,7 @@ export async function pinRecordings(
     return {
       trajectories: recordings.trajectories.map(({ id, version }) => ({ id, version })),
       others: recordings.others.map(({ id, version }) => ({ id, version })),
+      walls: { cutoffMs: recordings.walls.cutoffMs, heldOutClusters: recordings.walls.heldOutClusters },
       trainScenarios: train.length,
       heldOutScenarios: heldOut.length,
       funnel,
@@ -62,8 +65,11 @@ export async function recordingsOfRun(runId: string, deps: Pick<NightDeps, "runs
 }
 
 function pinnedRecordings(pins: Pins, deps: Pick<NightDeps, "recordings">, nowMs: number): Promise<Recordings> {
-  const { trajectories, others } = pins;
-  return deps.recordings({ nowMs, pins: others === undefined ? { trajectories } : { trajectories, others } });
+  const { trajectories, others, walls } = pins;
+  return deps.recordings({
+    nowMs,
+    pins: { trajectories, ...(others === undefined ? {} : { others }), ...(walls === undefined ? {} : { walls }) },
+  });
 }
 
 /** Fixes what the night starts from and writes run.json. Durable step `prepare`. */

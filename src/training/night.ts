@@ -4,7 +4,7 @@ import type { RegisteredAdapter } from "./adapters.ts";
 import { examineRun } from "./alarms.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { measureReplay, reportReplay } from "./night-fidelity.ts";
-import { rollOutAndJudge } from "./night-rollouts.ts";
+import { probeCandidates, rollOutAndJudge } from "./night-rollouts.ts";
 import { pinRecordings, prepareRun, recordingsOfRun, type Policy } from "./night-start.ts";
 import { trainIteration } from "./night-train.ts";
 import type { RunOutcome } from "./run-store.ts";
@@ -51,6 +51,7 @@ async function learn(options: NightOptions, deps: NightDeps): Promise<RunOutcome
   const start = await prepareRun(options, deps, runDirectory);
   await deps.jobRunner.start({ runId, runDirectory }, { signal: options.signal });
 
+  await probeCandidates(options, deps, { policy: start, recordings: pinned.recordings, trust, startedAtMs });
   let policy: Policy = start;
   let candidate: RegisteredAdapter | null = null;
   for (let iteration = 1; iteration <= config.night.iterations; iteration += 1) {

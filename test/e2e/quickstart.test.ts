@@ -13,7 +13,6 @@ import { rolloutGroup } from "../../src/rollout/loop.ts";
 import type { Recordings } from "../../src/rollout/recordings.ts";
 import { selfReplay } from "../../src/rollout/replay-check.ts";
 import { selectScenarios } from "../../src/scenario/select.ts";
-import { splitOf, subjectOf } from "../../src/scenario/split.ts";
 import { startEmbeddedServer } from "../../src/serving/embedded.ts";
 import { createVllm } from "../../src/serving/vllm.ts";
 import { createPglite } from "../../src/store/pglite.ts";
@@ -60,8 +59,7 @@ test("the loop runs to its decision, and the decision never contradicts what fre
 test("every captured conversation replays byte for byte against its own tape", () => {
   expect(recordings.trajectories.length).toBeGreaterThan(300);
   const faults = recordings.trajectories.flatMap((trajectory) => {
-    const { subject } = subjectOf(trajectory);
-    const split = splitOf(subject, { salt: trajectory.tenant, heldOutShare: agent.scenario.heldOutShare });
+    const { split } = recordings.walls.placeOf(trajectory);
     const check = selfReplay(trajectory, recordings.cascade(split));
     return check.equal === check.calls && check.unused === 0 ? [] : [{ key: trajectory.conversationKey, ...check }];
   });

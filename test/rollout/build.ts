@@ -56,7 +56,7 @@ export function conversation(
   const startMs = options.startMs ?? 0;
   const messages: Message[] = [
     { role: "system", parts: [{ type: "text", content: "You work for a shop." }] },
-    { role: "user", parts: [{ type: "text", content: options.says ?? "please help me with my order" }] },
+    { role: "user", parts: [{ type: "text", content: options.says ?? `please help me with my order ${namedIn(turns)}` }] },
   ];
   const toolTimings: Trajectory["toolTimings"] = [];
   for (const [turn, item] of turns.entries()) {
@@ -100,6 +100,14 @@ export function conversation(
     verdict: { trainable: true, reasons: [] },
     ...options.overrides,
   };
+}
+
+/** What a customer would have to say for the agent to know what it asks about. */
+function namedIn(turns: readonly (Step | readonly Step[])[]): string {
+  return turns
+    .flat()
+    .flatMap(({ args }) => (typeof args === "object" && args !== null ? Object.values(args) : []))
+    .join(" ");
 }
 
 /** The cascade over the tapes of `trajectories`; those named in `heldOut` are behind the wall. */

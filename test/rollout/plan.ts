@@ -3,10 +3,11 @@ import type { GroupPlan } from "../../src/rollout/plan.ts";
 import type { Scenario } from "../../src/scenario/scenario.ts";
 import { selectScenarios } from "../../src/scenario/select.ts";
 import type { Trajectory } from "../../src/trajectory/trajectory.ts";
+import { openScenarios } from "../scenario/settings.ts";
 import { cascadeFor } from "./build.ts";
 
 export function scenarioOf(trajectory: Trajectory): Scenario {
-  const config = { heldOutShare: 0, quarantineMs: 0, maxPerCluster: 1, minUsersPerCluster: 1, maxShareOfRunPerUser: 1 };
+  const config = { ...openScenarios, heldOutShare: 0 };
   const { train } = selectScenarios({
     trajectories: [trajectory],
     tapes: [],

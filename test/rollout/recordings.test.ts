@@ -3,7 +3,6 @@ import { describe, expect, test } from "vitest";
 import { parseConfig } from "../../src/config.ts";
 import { createRecordings } from "../../src/rollout/recordings.ts";
 import { selfReplay } from "../../src/rollout/replay-check.ts";
-import { splitOf, subjectOf } from "../../src/scenario/split.ts";
 import { assemble } from "../../src/trajectory/assemble.ts";
 import type { Trajectory } from "../../src/trajectory/trajectory.ts";
 import { verdictOf } from "../../src/trajectory/verdict.ts";
@@ -24,8 +23,7 @@ function recorded(name: string): Trajectory {
 /** As `nightshift replay` does it. */
 function replay(trajectory: Trajectory) {
   const recordings = createRecordings({ trajectories: [trajectory], feedback: [], config, nowMs: 0 });
-  const split = splitOf(subjectOf(trajectory).subject, { salt: trajectory.tenant, heldOutShare: config.scenario.heldOutShare });
-  return selfReplay(trajectory, recordings.cascade(split));
+  return selfReplay(trajectory, recordings.cascade(recordings.walls.placeOf(trajectory).split));
 }
 
 describe.each(Object.entries(RECORDINGS))("recorded with %s", (name, { reasons }) => {

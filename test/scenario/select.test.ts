@@ -5,11 +5,12 @@ import { scenarioSchema } from "../../src/scenario/scenario.ts";
 import { selectScenarios, type SelectionInput } from "../../src/scenario/select.ts";
 import { splitOf, subjectOf } from "../../src/scenario/split.ts";
 import { conversation, lookup, notFound } from "../rollout/build.ts";
+import { openScenarios } from "./settings.ts";
 import { tapeOf } from "../../src/trajectory/record-tape.ts";
 
 const HOUR = 3_600_000;
 const nowMs = 1_000 * HOUR;
-const config = { heldOutShare: 0.2, quarantineMs: 0, maxPerCluster: 1_000, minUsersPerCluster: 1, maxShareOfRunPerUser: 1 };
+const config = { ...openScenarios, heldOutShare: 0.2 };
 
 type Options = Parameters<typeof conversation>[2];
 const contact = (id: string, options: Options = {}) =>
@@ -179,10 +180,12 @@ describe("selectScenarios", () => {
 
   it("counts unknown subjects, and lets the operator say whether they are users", () => {
     const nobody = training.slice(0, 12).map((id) => contact(id, { user: null }));
-    const three = { config: { ...config, minUsersPerCluster: 3 } };
-    const counted = select(nobody, three);
+    const three = { ...config, minUsersPerCluster: 3 };
+    const counted = select(nobody, { config: three });
     expect(counted.funnel.unknownSubjects).toBe(12);
-    expect(select(nobody, { ...three, countUnknownSubjects: false }).train).toEqual([]);
+    const uncounted = select(nobody, { config: { ...three, countUnknownSubjects: false } });
+    expect(uncounted.train).toEqual([]);
+    expect(uncounted.funnel.leftOut).toEqual({ few_users: counted.train.length });
   });
 
   test.prop(

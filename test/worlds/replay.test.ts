@@ -10,6 +10,7 @@ import { selectScenarios } from "../../src/scenario/select.ts";
 import type { Scenario } from "../../src/scenario/scenario.ts";
 import type { ChatMessage } from "../../src/serving/policy-server.ts";
 import { createScriptedPolicy, type Move } from "../rollout/scripted-policy.ts";
+import { openScenarios } from "../scenario/settings.ts";
 import { bookingsWorld } from "./bookings-world.ts";
 import { byPerturbing, cascadeOf, compare, libraryOf, type Library } from "./compare.ts";
 import type { Recorded } from "./conversation.ts";
@@ -50,7 +51,7 @@ describe.each([[shopWorld], [bookingsWorld], [ticketWorld]])("replaying the $nam
       trajectories: recorded.map(({ trajectory }) => trajectory),
       tapes: library.tapes,
       feedback: [],
-      config: { heldOutShare: 0, quarantineMs: 0, maxPerCluster: 8, minUsersPerCluster: 1, maxShareOfRunPerUser: 1 },
+      config: { ...openScenarios, heldOutShare: 0, maxPerCluster: 8 },
       seed: 1,
       nowMs: 2e12,
       count: 8,
