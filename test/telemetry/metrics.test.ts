@@ -222,7 +222,7 @@ test("night: steps by kind, the outcome once, and the loops that drive it", asyn
 });
 
 test("judge and replay: calls by how they ended, the tokens that were paid for, and answers beyond the tapes", async () => {
-  expect(await measureOffTape(meter.points)).toEqual(["shop simulator answered", "shop user unavailable"]);
+  expect(await measureOffTape((name) => meter.points(name))).toEqual(["shop simulator answered", "shop user unavailable"]);
   const replies = ["no JSON at all"];
   const server = await startJudgeServer((request) => ({ text: replies.shift() ?? JSON.stringify({ scores: honestScores(request) }) }));
   const judge = createRulerJudge(
