@@ -95,8 +95,11 @@ function commented(node: Node, depth: number, without: ReadonlySet<string>): str
         const below = commented(child, depth + 2, new Set());
         // A key whose children are all unset would read as null.
         const isEmpty = !below.some((line) => line.startsWith("#"));
-        // What it must have, only the operator knows.
-        if (isEmpty && (child.required ?? []).length > 0) return [`${pad}# ${key}: ${child.description ?? ""} (not set)`, ...below];
+        // What it must have, only the operator knows: all of it stands as prose.
+        if ((child.required ?? []).length > 0) {
+          const prose = below.map((line) => line.replace(/^#( *)(?=\S)/, "$1# "));
+          return [`${pad}# ${key}: ${child.description ?? ""} (not set)`, ...prose];
+        }
         return [...meaning, `#${pad}${key}:${isEmpty ? " {}" : ""}`, ...below];
       }
       if (child.default === undefined) return [`${pad}# ${key}: ${child.description ?? ""} (not set)`];
