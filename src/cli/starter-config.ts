@@ -95,17 +95,16 @@ function commented(node: Node, depth: number, without: ReadonlySet<string>): str
         const below = commented(child, depth + 2, new Set());
         // A key whose children are all unset would read as null.
         const isEmpty = !below.some((line) => line.startsWith("#"));
-        // What it must have, only the operator knows: none of it stands there to be used as it is.
-        if ((child.required ?? []).length > 0) return [`${pad}# ${key}: ${child.description ?? ""} (not set)`, ...below.map(asProse)];
+        // What it must have, only the operator knows: all of it stands as prose.
+        if ((child.required ?? []).length > 0) {
+          const prose = below.map((line) => line.replace(/^#( *)(?=\S)/, "$1# "));
+          return [`${pad}# ${key}: ${child.description ?? ""} (not set)`, ...prose];
+        }
         return [...meaning, `#${pad}${key}:${isEmpty ? " {}" : ""}`, ...below];
       }
       if (child.default === undefined) return [`${pad}# ${key}: ${child.description ?? ""} (not set)`];
       return [...meaning, `#${pad}${key}: ${JSON.stringify(child.default)}`];
     });
-}
-
-function asProse(line: string): string {
-  return line.replace(/^#( *)(?=\S)/, "$1# ");
 }
 
 function indent(lines: readonly string[], depth: number): string[] {

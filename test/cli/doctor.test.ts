@@ -129,7 +129,7 @@ describe("judges", () => {
     expect(lines(await checkJudgesAnswer(parseConfig(tree), { env }, { isPaid: false }))).toEqual([
       "ok a: simulator answers: words is listed; nothing was asked of it (--ask-judges does, for a token)",
     ]);
-    const ofReplay = () => lines(checkAgents(parseConfig(tree), { env })).filter((line) => /simulator|live reads/.test(line));
+    const ofReplay = () => lines(checkAgents(parseConfig(tree), { env })).filter((line) => / a: (?:simulator|live reads):/.test(line));
     expect(ofReplay()).toEqual([`ok a: simulator: words at ${url}/v1`, "bad a: live reads: ABSENT is not set"]);
     env["ABSENT"] = "reader";
     expect(ofReplay().at(-1)).toBe("warn a: live reads: pay is no read: never asked");

@@ -4,7 +4,8 @@ import { sideBySide } from "../../src/rollout/side-by-side.ts";
 import type { Message } from "../../src/trace/message.ts";
 import { conversation, lookup, policyOf, refund, type Step } from "./build.ts";
 
-const messagesOf = (...steps: (Step | Step[])[]): readonly Message[] => conversation("c", steps).messages;
+const messagesOf = (...steps: (Step | Step[])[]): readonly Message[] =>
+  conversation("c", steps, { says: "please help me with my order" }).messages;
 const answered = (tool: string, change: Partial<JournalEntry> = {}): JournalEntry => ({
   ...{ step: 0, tool, callKey: "", rung: "R1", confidence: 1, stateBefore: "", stateAfter: "", isError: false, ...change },
 });

@@ -221,7 +221,7 @@ test("night: steps by kind, the outcome once, and the loops that drive it", asyn
 
 test("judge and replay: calls by how they ended, what was paid for, and groups by what came of them, and answers beyond the tapes", async () => {
   await parts.measureJudge({ database, directory });
-  expect(await parts.measureOffTape(meter.points)).toEqual(["shop simulator answered", "shop user unavailable"]);
+  expect(await parts.measureOffTape((name) => meter.points(name))).toEqual(["shop simulator answered", "shop user unavailable"]);
   const model = { "gen_ai.request.model": "judge" };
   expect(await meter.points("nightshift.judge.call.duration")).toEqual([
     { attributes: { ...model, "nightshift.outcome": "answered" }, value: 1 },

@@ -142,7 +142,14 @@ describe("a night", () => {
           judged.push(`${group.iteration} ${group.scenarioId}`);
           const texts = group.members.map(({ messages }) => JSON.stringify(messages.at(-1)));
           const rewards = texts.map((text) => texts.indexOf(text) / texts.length);
-          return Promise.resolve({ status: "scored", spreads: [], anchor: null, rewards, explanations: texts.map(() => ""), provenance: {} } as never);
+          return Promise.resolve({
+            status: "scored",
+            spreads: [],
+            anchor: null,
+            rewards,
+            explanations: texts.map(() => ""),
+            provenance: {},
+          } as never);
         },
       },
       judgeDeviation: () => Promise.resolve(null),

@@ -69,8 +69,9 @@ export function knownView(situation: Situation, entity: string): EntityView | nu
   const now = observedView(situation, entity);
   if (now !== null) return now;
   const written = situation.overlay.writes.filter((write) => write.views.has(entity));
-  const before = observedView(atStart(situation), entity) ?? situation.overlay.offTape.get(entity) ?? null;
-  if (written.length === 0) return situation.overlay.offTape.get(entity) ?? null;
+  const told = situation.overlay.offTape.get(entity) ?? null;
+  if (written.length === 0) return told;
+  const before = observedView(atStart(situation), entity) ?? told;
   return mergedViews([before, ...written.map((write) => write.views.get(entity))]);
 }
 

@@ -108,7 +108,7 @@ it.each<[string, (request: JudgeRequest, index: number) => Behaviour, Record<str
 });
 
 it("asks nothing more once a run's tokens are spent", async () => {
-  const { server, play } = await open(() => ({ text: "{}" }), { maxTokensPerRun: 150 });
+  const { server, play } = await open(() => ({ text: "{}" }), { maxTokensPerRun: 1500 });
   expect((await play()).ends).toEqual([missed, missed, missed]);
   expect(server.requests).toHaveLength(3);
   expect(server.requests.every(({ messages }) => !JSON.stringify(messages).includes("secret"))).toBe(true);
