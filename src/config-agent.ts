@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { agentReplaySchema } from "./config-agent-replay.ts";
 
 /** The parts of the config tree that belong to one tenant or one agent. */
 const days = (standard: number, what: string) => z.int().min(1).max(36_500).default(standard).describe(what);
@@ -80,6 +81,16 @@ const replaySchema = z.strictObject({
   maxCalls: z.int().positive().default(16).describe("Model calls of one rollout at most."),
   maxAttempts: z.int().positive().default(5).describe("Tries of one model call before the member is masked as infrastructure."),
   concurrency: z.int().positive().default(64).describe("Rollouts in flight."),
+  stepsPerConversation: z.int().positive().default(2).describe("Model calls of one conversation that an iteration samples, for scenarios of mode step."),
+  minPredictedCoverage: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.6)
+    .describe("Predicted share of answered tool calls below which a scenario is played step by step instead of whole."),
+  agent: agentReplaySchema
+    .optional()
+    .describe("The agent itself, run per rollout against replayed tools. Unset: the loop, or single steps, over the recorded prompt."),
 });
 
 const scenarioSchema = z.strictObject({

@@ -39,7 +39,14 @@ export interface SampledCall {
 export type RolloutEnd =
   | { status: "completed" }
   | { status: "truncated"; cause: "loop" | "max_calls" | "length" }
-  | { status: "masked"; cause: "replay_miss" | "simulated_share" | "too_many_calls" | "infrastructure" };
+  | { status: "masked"; cause: "replay_miss" | "simulated_share" | "too_many_calls" | "infrastructure" | AgentFault };
+
+/**
+ * Why a rollout of the user's own agent says nothing about the policy: it could not be started, died, answered with an error or without asking the model; it ran
+ * past its time; it asked for what the sampler cannot honour and still sample the policy's own distribution; it left out a write that it had been told to make, and
+ * went on as if it had.
+ */
+export type AgentFault = "agent_failed" | "agent_timeout" | "unsupported_request" | "skipped_write";
 
 export interface Rollout {
   rolloutId: string;
@@ -50,6 +57,10 @@ export interface Rollout {
   journal: readonly JournalEntry[];
   end: RolloutEnd;
   seed: number;
+  /**
+   * Transcripts that the agent's requests made, where they did not all extend one (`messages` is the one with the last call). Missing for one.
+   */
+  branches?: number;
 }
 
 /** How faithful a group's tool answers were; a group without tool calls is faithful. Shares are of all calls of all members. */

@@ -1,9 +1,10 @@
 import { fidelityOf } from "./fidelity.ts";
-import type { TrajectoryGroup } from "./group.ts";
+import type { Rollout, TrajectoryGroup } from "./group.ts";
 import { playMember } from "./member.ts";
 import type { GroupPlan, MemberPlan } from "./plan.ts";
 import { seededId, seededInteger } from "./seed.ts";
 import { startOf } from "./start.ts";
+import { playStep } from "./step.ts";
 
 /** Identity of a group. */
 function groupIdOf(runId: string, iteration: number, scenarioId: string): string {
@@ -18,6 +19,7 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
   const { scenario, runId, iteration, runSeed } = plan;
   const groupId = groupIdOf(runId, iteration, scenario.id);
   const start = startOf(scenario);
+  const play = driverOf(plan);
   const members = await Promise.all(
     Array.from({ length: plan.groupSize }, (_, index) => {
       const member: MemberPlan = {
@@ -26,7 +28,7 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
         rolloutId: seededId("rollout", groupId, index),
         seed: seededInteger("member", runSeed, iteration, scenario.id, index),
       };
-      return plan.limiter(() => playMember(member));
+      return plan.limiter(() => play(member));
     }),
   );
   return {
@@ -43,4 +45,12 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
     members,
     fidelity: fidelityOf(members, scenario.recordedAtMs),
   };
+}
+
+/** What plays one member, by the scenario's mode. @throws RangeError for mode `agent` without an agent */
+function driverOf({ scenario, agentDriver }: GroupPlan): (member: MemberPlan) => Promise<Rollout> {
+  if (scenario.mode === "loop") return playMember;
+  if (scenario.mode === "step") return playStep;
+  if (agentDriver == null) throw new RangeError(`scenario ${scenario.id} is to be played by an agent, and there is none`);
+  return (member) => agentDriver.play(member);
 }

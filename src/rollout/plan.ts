@@ -2,6 +2,7 @@ import type { Scenario } from "../scenario/scenario.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Cascade } from "./cascade/cascade.ts";
 import type { Limiter } from "../limiter.ts";
+import type { Rollout } from "./group.ts";
 import type { ReplayStart } from "./cascade/situation.ts";
 
 export interface RolloutLimits {
@@ -27,9 +28,17 @@ export interface GroupPlan {
   iteration: number;
   sampling: { temperature: number; topP: number; maxTokens: number };
   limits: RolloutLimits;
+  /** Runs the user's agent, for scenarios of mode `agent`. */
+  agentDriver?: AgentDriver | null;
   /** Shared by all groups of a run; members wait here for their turn. */
   limiter: Limiter;
   signal?: AbortSignal;
+}
+
+/** The user's own agent, run once per rollout. */
+export interface AgentDriver {
+  /** Rejects only when the plan's `signal` aborts. */
+  play(plan: MemberPlan): Promise<Rollout>;
 }
 
 /** One member of a group. */

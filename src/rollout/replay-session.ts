@@ -5,7 +5,7 @@ import type { PreparedCall } from "./cascade/prepare.ts";
 import type { ReplayStart } from "./cascade/situation.ts";
 import type { JournalEntry } from "./group.ts";
 import { latencyOf } from "./latency.ts";
-import type { ToolSession, TurnAnswers } from "./tool-session.ts";
+import type { ToolRequest, ToolSession, TurnAnswers } from "./tool-session.ts";
 
 /** The same call in the same state this often is a loop. */
 const LOOP = 3;
@@ -39,9 +39,10 @@ export function createReplaySession(options: ReplaySessionOptions): ToolSession 
 
   return {
     // oxlint-disable-next-line typescript/require-await -- answers that a model renders are waited for here
-    async answer(turn): Promise<TurnAnswers> {
-      const calls = turn.map(({ tool, arguments: raw }) => cascade.prepare(start, tool, raw));
-      const block = turnHashOf(calls.map(({ callKey }) => callKey));
+    async answer(turn, options): Promise<TurnAnswers> {
+      const prepare = ({ tool, arguments: raw }: ToolRequest): PreparedCall => cascade.prepare(start, tool, raw);
+      const calls = turn.map(prepare);
+      const block = turnHashOf((options?.block?.map(prepare) ?? calls).map(({ callKey }) => callKey));
       const results: { text: string; isError: boolean }[] = [];
       for (const call of calls) {
         if (isLoop(journal, call, overlay)) return { results, end: { status: "truncated", cause: "loop" } };
