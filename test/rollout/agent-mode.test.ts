@@ -80,3 +80,82 @@ describe("the quickstart's agent, unchanged", () => {
     expect(shop.shop.counters()).toEqual(untouched);
   });
 });
+
+/** A program that asks its model once with its own pid as the message, then does what `then` says. */
+const asking = (then: string, change = ""): string[] => [
+  node,
+  "-e",
+  `(async () => {
+    const base = process.env.OPENAI_BASE_URL${change};
+    await fetch(base + "/chat/completions", { method: "POST", body: JSON.stringify({ messages: [{ role: "user", content: String(process.pid) }] }) });
+    ${then}
+  })()`,
+];
+const pidOf = (messages: unknown): number => Number(/"(\d+)"/.exec(JSON.stringify(messages))?.[1]);
+const isRunning = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+describe("an agent that goes wrong", () => {
+  const one = async (config: Record<string, unknown>) => {
+    const agentDriver = driverOf({ timeoutMs: 15_000, ...config });
+    const scenario = { ...scenarioOf(recorded), mode: "agent" as const };
+    const { members } = await rolloutGroup(planOf(recorded, model.policyServer, { scenario, cascade, agentDriver, groupSize: 1 }));
+    return members[0]!;
+  };
+  const masked = (cause: string) => ({ status: "masked", cause });
+
+  test.each([
+    ["dies by kill -9", { command: asking("process.kill(process.pid, 'SIGKILL')") }, "agent_failed", 1],
+    ["ends with an error", { command: asking("process.exit(3)") }, "agent_failed", 1],
+    ["cannot be started", { command: ["/nowhere/agent"] }, "agent_failed", 0],
+    ["hangs", { command: asking("setInterval(() => {}, 1000)"), timeoutMs: 2_000 }, "agent_timeout", 1],
+    ["talks with a wrong token", { command: asking("", ".replace(/rollout\\/./, 'rollout/_')") }, "agent_failed", 0],
+    ["says its reply without asking the model", { command: [node, "-e", ""] }, "agent_failed", 0],
+    ["serves nobody", { request: { url: "http://127.0.0.1:9/", body: {} } }, "agent_failed", 0],
+    ["serves HTTP and dies before it is ready", { ...quickstart, command: [node, "-e", ""] }, "agent_failed", 0],
+  ])("%s", async (_, config, cause, calls) => {
+    const before = model.requests.length;
+    const member = await one(config);
+    expect(member.end).toEqual(masked(cause));
+    expect(member.calls).toHaveLength(calls);
+    const asked = model.requests.slice(before).map(({ messages }) => pidOf(messages));
+    expect(asked.filter(isRunning)).toEqual([]);
+  });
+
+  test("asks for samples that are not the policy's own", async () => {
+    const body = JSON.stringify({ messages: [{ role: "user", content: "x" }], response_format: { type: "json_object" } });
+    const ask = `fetch(process.env.OPENAI_BASE_URL + "/chat/completions", { method: "POST", body: ${JSON.stringify(body)} })`;
+    const member = await one({ command: [node, "-e", `${ask}.then(() => setInterval(() => {}, 1000))`] });
+    expect([member.end, member.calls]).toEqual([masked("unsupported_request"), []]);
+  });
+
+  test("has nothing of this process's environment but what it needs to run", async () => {
+    const tell = `fetch(process.env.OPENAI_BASE_URL + "/chat/completions", { method: "POST", body: JSON.stringify({ messages: [{ role: "user", content: JSON.stringify(process.env) }] }) })`;
+    await one({ command: [node, "-e", tell] });
+    const [{ content } = { content: "" }] = model.requests.at(-1)!["messages"] as { content: string }[];
+    const env = JSON.parse(content) as Record<string, string>;
+    const known = ["PATH", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+    expect(Object.keys(env).filter((name) => !known.includes(name) && !/^(OPENAI|OTEL|NIGHTSHIFT)_/.test(name))).toEqual([]);
+    expect(env["OPENAI_API_KEY"]).not.toBe("upstream");
+    expect(env["OTEL_EXPORTER_OTLP_ENDPOINT"]).toMatch(/\/otlp$/);
+  });
+});
+
+test("a rollout that the run's abort ends rejects, and leaves no process behind", async () => {
+  const stop = new AbortController();
+  const before = model.requests.length;
+  const agentDriver = driverOf({ command: asking("setInterval(() => {}, 1000)") });
+  const plan = planOf(recorded, model.policyServer, { scenario: { ...scenarioOf(recorded), mode: "agent" }, cascade, agentDriver, groupSize: 1 });
+  const running = rolloutGroup({ ...plan, signal: stop.signal });
+  await expect.poll(() => model.requests.length, { timeout: 10_000 }).toBe(before + 1);
+  const pid = pidOf(model.requests.at(-1)!["messages"]);
+  expect(isRunning(pid)).toBe(true);
+  stop.abort();
+  await expect(running).rejects.toThrow(/abort/i);
+  await expect.poll(() => isRunning(pid), { timeout: 5_000 }).toBe(false);
+});
