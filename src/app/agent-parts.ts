@@ -5,6 +5,9 @@ import type { Logger } from "../log.ts";
 import type { JudgeDeps } from "../reward/judge-client.ts";
 import type { Judge } from "../reward/judge.ts";
 import type { PairJudge } from "../reward/pair-judge.ts";
+import { createAgentDriver } from "../rollout/agent/agent-driver.ts";
+import { createRolloutListener } from "../rollout/agent/listener.ts";
+import type { AgentDriver } from "../rollout/plan.ts";
 import { startEmbeddedServer } from "../serving/embedded.ts";
 import type { GatewayAgent } from "../serving/gateway.ts";
 import { createVllm } from "../serving/vllm.ts";
@@ -20,6 +23,8 @@ export interface AgentParts {
   baseDigest: Digest;
   judge: Judge;
   pairJudge: PairJudge | null;
+  /** Runs the agent itself for rollouts; null where none is configured. */
+  agentDriver: AgentDriver | null;
   replicas: readonly Replica[];
 }
 
@@ -28,7 +33,7 @@ const MODEL_CALL_TIMEOUT_MS = 120_000;
 
 /**
  * Reads the agent's base model and judges, and connects to its policy servers, or starts embedded ones where it names none.
- * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `policy_server_unavailable`
+ * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `policy_server_unavailable`, `port_taken`
  */
 export async function prepareAgent(agent: string, config: Config, deps: JudgeDeps & { started: Started }): Promise<AgentParts> {
   const own = config.agents[agent];
@@ -37,7 +42,17 @@ export async function prepareAgent(agent: string, config: Config, deps: JudgeDep
   const baseDigest = await baseModelDigest(agent, agentConfig, join(config.dataDir, "base-digests.json"));
   const judges = await createJudges(agentConfig, deps);
   const replicas = await startReplicas(agent, agentConfig, config, deps);
-  return { agent, config: agentConfig, baseDigest, ...judges, replicas };
+  const agentDriver = await startAgentDriver(agentConfig, deps);
+  return { agent, config: agentConfig, baseDigest, ...judges, agentDriver, replicas };
+}
+
+/** The listener that the agent's rollouts talk to, and what runs them. */
+async function startAgentDriver({ replay }: AgentConfig, { env, started }: JudgeDeps & { started: Started }): Promise<AgentDriver | null> {
+  if (replay.agent === undefined) return null;
+  const listener = createRolloutListener({ ...replay.agent.listen, publicUrl: replay.agent.publicUrl });
+  await listener.start();
+  started.add("rollout listener", () => listener.close());
+  return createAgentDriver(replay.agent, { listener, env });
 }
 
 async function startReplicas(

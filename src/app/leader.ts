@@ -24,7 +24,7 @@ export interface Leader {
   wake(agent: string): void;
 }
 
-export interface LeaderDeps extends Omit<AgentRuntimeDeps, "fleet" | "judge" | "pairJudge" | "recordings" | "confirm"> {
+export interface LeaderDeps extends Omit<AgentRuntimeDeps, "fleet" | "judge" | "pairJudge" | "agentDriver" | "recordings" | "confirm"> {
   database: Database;
   watch: RouteWatch;
   runFiles: RunFiles;
@@ -52,14 +52,14 @@ export function createLeader(
   const isBusy = (runId: string): boolean => [...runtimes.values()].some((runtime) => runtime.isBusyWith(runId));
 
   const start = (parts: AgentParts, confirm: () => void): AgentRuntime => {
-    const { agent, config: agentConfig, baseDigest, judge, pairJudge } = parts;
+    const { agent, config: agentConfig, baseDigest, judge, pairJudge, agentDriver } = parts;
     const { runsDirectory } = options;
     const settleMs = config.capture.graceMs + config.capture.sweepMs + SETTLE_MARGIN_MS;
     return startAgentRuntime(
       { agent, config: agentConfig, baseDigest, runsDirectory, settleMs },
       {
         ...deps,
-        ...{ judge, pairJudge, confirm },
+        ...{ judge, pairJudge, agentDriver, confirm },
         fleet: createAgentFleet(parts, deps),
         recordings: (asked) => loadRecordings(deps.database, { agent, config: agentConfig, ...asked }),
       },

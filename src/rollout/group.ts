@@ -1,3 +1,4 @@
+import type { Scenario } from "../scenario/scenario.ts";
 import type { Message, ToolDefinition } from "../trace/message.ts";
 
 export type Rung = "R0" | "R1" | "R2" | "R3" | "R4" | "R5" | "R6" | "R7" | "agent_error";
@@ -89,6 +90,8 @@ export interface TrajectoryGroup {
   runId: string;
   iteration: number;
   scenarioId: string;
+  /** How it was played, and why so. Missing in groups from before there was a choice. */
+  played?: Pick<Scenario, "mode" | "modeReason" | "predictedCoverage">;
   adapterDigest: string;
   tools: readonly ToolDefinition[];
   members: readonly Rollout[];

@@ -1,4 +1,5 @@
 import { fidelityOf } from "./fidelity.ts";
+import type { Scenario } from "../scenario/scenario.ts";
 import type { Rollout, TrajectoryGroup } from "./group.ts";
 import { playMember } from "./member.ts";
 import type { GroupPlan, MemberPlan } from "./plan.ts";
@@ -36,6 +37,7 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
     runId,
     iteration,
     scenarioId: scenario.id,
+    played: playedAs(scenario),
     adapterDigest: plan.adapterDigest,
     tools: scenario.start.tools.map(({ name, description, parameters }) => ({
       name,
@@ -53,4 +55,8 @@ function driverOf({ scenario, agentDriver }: GroupPlan): (member: MemberPlan) =>
   if (scenario.mode === "step") return playStep;
   if (agentDriver == null) throw new RangeError(`scenario ${scenario.id} is to be played by an agent, and there is none`);
   return (member) => agentDriver.play(member);
+}
+
+function playedAs({ mode, modeReason, predictedCoverage }: Scenario): NonNullable<TrajectoryGroup["played"]> {
+  return { mode, ...(modeReason === undefined ? {} : { modeReason }), ...(predictedCoverage === undefined ? {} : { predictedCoverage }) };
 }

@@ -28,6 +28,8 @@ export interface GroupSummary {
   weight: number;
   callsByRung: Record<string, number>;
   simulatedShare: number;
+  /** Missing in groups from before there was a choice. */
+  played?: TrajectoryGroup["played"];
 }
 
 export interface IterationDeps {
@@ -156,6 +158,7 @@ function summarise(group: TrajectoryGroup, result: JudgeResult, config: AgentCon
     weight: group.fidelity.weight,
     callsByRung: { ...group.fidelity.callsByRung },
     simulatedShare: group.fidelity.simulatedShare,
+    ...(group.played === undefined ? {} : { played: group.played }),
   };
 }
 

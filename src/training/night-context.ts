@@ -4,6 +4,7 @@ import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { Judge } from "../reward/judge.ts";
 import type { RecordingPins } from "../rollout/load-recordings.ts";
+import type { AgentDriver } from "../rollout/plan.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Database } from "../store/database.ts";
@@ -31,6 +32,8 @@ export interface NightDeps {
   runs: RunStore;
   judge: Judge;
   fleet: Fleet;
+  /** Runs the user's own agent for rollouts; null where none is configured. */
+  agentDriver: AgentDriver | null;
   key: SigningKey;
   /** Captured conversations of the agent as of `nowMs`; with `pins`, exactly those versions. */
   recordings: (options: { nowMs: number; pins?: RecordingPins }) => Promise<Recordings>;

@@ -3,14 +3,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createLimiter } from "../limiter.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
 import type { Recordings } from "../rollout/recordings.ts";
+import { withModes } from "../scenario/mode.ts";
+import { pivotsOf } from "../scenario/pivots.ts";
+import type { GroupHistory } from "../scenario/rank.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import { selectScenarios } from "../scenario/select.ts";
 import type { Database } from "../store/database.ts";
 import { anyErased, holdErasures } from "../store/erased-sources.ts";
 import { storableJson } from "../store/storable.ts";
+import { wholeScenarioOf } from "../trajectory/record-tape.ts";
 import { loadGroups, runIteration, type StoredGroup } from "./iteration.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { wholeNight, type Policy } from "./night-start.ts";
+import { modeInput } from "./mode-input.ts";
 import { scenarioHistory } from "./scenario-history.ts";
 
 /** One iteration's groups, judged. Durable steps `scenarios-k` and `groups-k`, and every group by itself. */
@@ -48,6 +53,7 @@ export async function rollOutAndJudge(
               iteration,
               sampling: { temperature: 1, topP: 1, maxTokens: config.sampling.maxTokens },
               limits: config.replay,
+              agentDriver: deps.agentDriver,
               limiter,
               signal,
             },
@@ -77,7 +83,25 @@ async function chooseScenarios(
   const promising = ranked.slice(0, Math.ceil(night.scenarios / 2));
   const place = ({ id }: Scenario): string => hash("sha256", `mix|${seed}|${id}`);
   const others = ranked.slice(promising.length).toSorted((a, b) => (place(a) < place(b) ? -1 : 1));
-  return [...promising, ...others.slice(0, night.scenarios - promising.length)];
+  const chosen = [...promising, ...others.slice(0, night.scenarios - promising.length)];
+  return playable(chosen, { ...at, history, seed }, options, deps);
+}
+
+/** Every scenario in its mode; one that is played step by step becomes its pivots. */
+function playable(
+  chosen: readonly Scenario[],
+  { recordings, history, seed }: { recordings: Recordings; history: GroupHistory; seed: number },
+  { config }: NightOptions,
+  deps: NightDeps,
+): readonly Scenario[] {
+  const trajectories = new Map(recordings.trajectories.map((trajectory) => [trajectory.id, trajectory]));
+  const tapes = new Map(recordings.selection.tapes.map((tape) => [tape.id, tape]));
+  return withModes(chosen, modeInput(recordings, config, { hasAgent: deps.agentDriver !== null })).flatMap((scenario) => {
+    const messages = trajectories.get(scenario.trajectoryId)?.messages;
+    if (scenario.mode !== "step" || messages === undefined) return [scenario];
+    const entries = tapes.get(scenario.tapes[0] ?? "")?.entries ?? [];
+    return pivotsOf({ scenario, messages, entries, history, count: config.replay.stepsPerConversation, seed });
+  });
 }
 
 /** Keeps a run's scenarios. Those of somebody who was erased since they were chosen are left out. */
@@ -90,7 +114,7 @@ export async function saveScenarios(
     async (trx) => {
       await holdErasures(trx);
       for (const scenario of scenarios) {
-        if (await anyErased(trx, [scenario.id, scenario.trajectoryId])) {
+        if (await anyErased(trx, [wholeScenarioOf(scenario.id), scenario.trajectoryId])) {
           log.info({ scenario_id: scenario.id, run_id: runId }, "scenario left out: its subject was erased");
           continue;
         }
@@ -122,11 +146,17 @@ function tally(groups: readonly StoredGroup[]): {
   groups: number;
   kept: number;
   verdicts: Record<string, number>;
+  modes: Record<string, number>;
   meanReward: number | null;
 } {
   const verdicts: Record<string, number> = {};
-  for (const { summary } of groups) verdicts[summary.verdict] = (verdicts[summary.verdict] ?? 0) + 1;
+  const modes: Record<string, number> = {};
+  for (const { summary } of groups) {
+    verdicts[summary.verdict] = (verdicts[summary.verdict] ?? 0) + 1;
+    const mode = summary.played?.mode ?? "loop";
+    modes[mode] = (modes[mode] ?? 0) + 1;
+  }
   const means = groups.map((group) => group.summary.mean).filter((mean) => mean !== null);
   const meanReward = means.length === 0 ? null : means.reduce((sum, mean) => sum + mean, 0) / means.length;
-  return { groups: groups.length, kept: verdicts["kept"] ?? 0, verdicts, meanReward };
+  return { groups: groups.length, kept: verdicts["kept"] ?? 0, verdicts, modes, meanReward };
 }

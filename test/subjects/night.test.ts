@@ -61,6 +61,7 @@ async function night(
       monotonicMs: () => performance.now(),
       key: loadSigningKey(join(directory, "keys")),
     },
+    agentDriver: null,
     recordings: (asked) => loadRecordings(database, { agent: "shop", config, ...asked }),
     judge: {
       score: () => Promise.resolve({ status: "scored", rewards: [0, 0.5, 1], explanations: ["", "", ""], provenance: {} } as never),
