@@ -26,12 +26,16 @@ const fields = {
     .array(z.string())
     .min(1)
     .optional()
-    .describe("Program and arguments, started once per rollout. Without `request` it is run once per user turn, with the user's message on its standard input."),
+    .describe(
+      "Program and arguments, started once per rollout. Without `request` it is run once per user turn, with the user's message on its standard input.",
+    ),
   directory: z.string().optional().describe("Working directory of `command`. Unset: Nightshift's own."),
   env: z
     .record(z.string(), z.string())
     .default({})
-    .describe("Environment of `command`, with placeholders. Of Nightshift's own environment it gets PATH, LANG, LC_ALL, TZ and TMPDIR, nothing else."),
+    .describe(
+      "Environment of `command`, with placeholders. Of Nightshift's own environment it gets PATH, LANG, LC_ALL, TZ and TMPDIR, nothing else.",
+    ),
   request: z
     .strictObject({
       url: z.string().describe("Where a user's message is posted, with placeholders."),
@@ -40,7 +44,10 @@ const fields = {
     })
     .optional()
     .describe("How a user's message reaches the agent over HTTP. A status below 300 is its reply; the next turn is posted then."),
-  readyUrl: z.string().optional().describe("Asked until it answers below 300 before the first message, where `command` serves HTTP. With placeholders."),
+  readyUrl: z
+    .string()
+    .optional()
+    .describe("Asked until it answers below 300 before the first message, where `command` serves HTTP. With placeholders."),
   timeoutMs: z.int().positive().default(120_000).describe("Longest time of one rollout; after it the member is masked as agent_timeout."),
   concurrency: z.int().positive().default(8).describe("Rollouts of the agent in flight, within replay.concurrency."),
   listen: z
@@ -61,7 +68,10 @@ export const agentReplaySchema = z.strictObject(fields).superRefine((agent, cont
   const { command: _, listen: _listen, ...templates } = agent;
   for (const name of placeholdersIn([templates, agent.command])) {
     if ((PLACEHOLDERS as readonly string[]).includes(name)) continue;
-    context.addIssue({ code: "custom", message: `{${name}} is no placeholder; there are ${PLACEHOLDERS.map((one) => `{${one}}`).join(", ")}` });
+    context.addIssue({
+      code: "custom",
+      message: `{${name}} is no placeholder; there are ${PLACEHOLDERS.map((one) => `{${one}}`).join(", ")}`,
+    });
   }
   if (agent.command === undefined && placeholdersIn(templates).has("port")) {
     context.addIssue({ code: "custom", path: ["request"], message: "{port} is a free port for a command; there is no command" });

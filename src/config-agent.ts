@@ -81,7 +81,11 @@ const replaySchema = z.strictObject({
   maxCalls: z.int().positive().default(16).describe("Model calls of one rollout at most."),
   maxAttempts: z.int().positive().default(5).describe("Tries of one model call before the member is masked as infrastructure."),
   concurrency: z.int().positive().default(64).describe("Rollouts in flight."),
-  stepsPerConversation: z.int().positive().default(2).describe("Model calls of one conversation that an iteration samples, for scenarios of mode step."),
+  stepsPerConversation: z
+    .int()
+    .positive()
+    .default(2)
+    .describe("Model calls of one conversation that an iteration samples, for scenarios of mode step."),
   minPredictedCoverage: z
     .number()
     .min(0)

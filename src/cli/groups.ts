@@ -25,7 +25,8 @@ export function groupsCommand(program: Command, context: CliContext): void {
         options,
         context,
         async (client) => client.get<{ groups: StoredGroup[] }>("/v1/groups", { run: run ?? (await newestRun(client)), limit }),
-        (answer) => table(["group", "iteration", "scenario", "mode", "verdict", "mean", "deviation", "masked"], answer.groups.map(row), context),
+        (answer) =>
+          table(["group", "iteration", "scenario", "mode", "verdict", "mean", "deviation", "masked"], answer.groups.map(row), context),
       );
     });
   clientOptions(groups.command("show <group>"))
@@ -48,7 +49,16 @@ async function newestRun(client: ApiClient): Promise<string> {
 
 function row({ id, iteration, scenarioId, summary }: StoredGroup): unknown[] {
   const { verdict, mean, deviation, masked } = summary;
-  return [id, iteration, shortScenario(scenarioId), summary.played?.mode ?? "loop", verdict, mean?.toFixed(3), deviation?.toFixed(3), counts(masked) || 0];
+  return [
+    id,
+    iteration,
+    shortScenario(scenarioId),
+    summary.played?.mode ?? "loop",
+    verdict,
+    mean?.toFixed(3),
+    deviation?.toFixed(3),
+    counts(masked) || 0,
+  ];
 }
 
 /** The call of a pivot stays: pivots of one conversation differ in nothing else. */

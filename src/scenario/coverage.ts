@@ -60,7 +60,11 @@ function shapesOf(entries: readonly TapeEntry[], profiles: ToolProfiles): string
 
 const DROPPED: readonly ArgumentRole[] = ["key", "clock", "nonce", "freeText"];
 
-function shapeOf({ tool, argumentsCanonical }: TapeEntry, roles: Readonly<Record<string, ArgumentRole>>, names: Map<string, number>): string {
+function shapeOf(
+  { tool, argumentsCanonical }: TapeEntry,
+  roles: Readonly<Record<string, ArgumentRole>>,
+  names: Map<string, number>,
+): string {
   const args: unknown = JSON.parse(argumentsCanonical);
   const paths = Object.entries(roles).sort(([a], [b]) => (a < b ? -1 : 1));
   const keys = paths.flatMap(([path, role]) => {

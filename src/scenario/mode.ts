@@ -34,7 +34,8 @@ export function withModes(scenarios: readonly Scenario[], input: ModeInput): Sce
     const trajectory = own.get(`${scenario.trajectoryId}@${scenario.trajectoryVersion}`);
     const chosen = { ...scenario, predictedCoverage: coverage };
     if (input.hasAgent) return { ...chosen, mode: "agent", modeReason: "agent_configured" };
-    if (trajectory === undefined || !extendsItself(trajectory, branches.get(scenario.conversationId) ?? [])) return { ...chosen, mode: "step", modeReason: "requests_differ" };
+    if (trajectory === undefined || !extendsItself(trajectory, branches.get(scenario.conversationId) ?? []))
+      return { ...chosen, mode: "step", modeReason: "requests_differ" };
     return coverage < input.minPredictedCoverage
       ? { ...chosen, mode: "step", modeReason: "low_coverage" }
       : { ...chosen, mode: "loop", modeReason: "covered" };

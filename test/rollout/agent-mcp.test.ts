@@ -44,7 +44,12 @@ describe.each(["http", "sse"])("an agent of the OpenAI Agents SDK, streaming, it
       timeoutMs: 30_000,
     });
     const agentDriver = createAgentDriver(config, { listener, env: { ...process.env, SHOP_MCP_URL: live.url } });
-    const plan = planOf(recorded, model.policyServer, { scenario: { ...scenarioOf(recorded), mode: "agent" }, cascade, agentDriver, groupSize: 2 });
+    const plan = planOf(recorded, model.policyServer, {
+      scenario: { ...scenarioOf(recorded), mode: "agent" },
+      cascade,
+      agentDriver,
+      groupSize: 2,
+    });
     const group = await rolloutGroup(plan);
     for (const { end, calls, journal, messages } of group.members) {
       expect(end).toEqual({ status: "completed" });
@@ -90,7 +95,10 @@ describe("the replayed MCP server", () => {
     ["the 2026 requests without one", (place: { mcpUrl: string }) => new StreamableHTTPClientTransport(new URL(place.mcpUrl)), "modern"],
   ])("speaks %s", async (_, transportTo, era) => {
     const { place, tools } = await open();
-    const client = new Client({ name: "agent", version: "1" }, era === undefined ? {} : { versionNegotiation: { mode: { pin: "2026-07-28" } } });
+    const client = new Client(
+      { name: "agent", version: "1" },
+      era === undefined ? {} : { versionNegotiation: { mode: { pin: "2026-07-28" } } },
+    );
     await client.connect(transportTo(place as never));
     expect((await client.listTools()).tools.map(({ name }) => name)).toEqual(["lookup_order", "refund_policy", "issue_refund"]);
     const found = await client.callTool({ name: "lookup_order", arguments: { order_id: "A1" } });

@@ -31,7 +31,10 @@ const recorded = (() => {
   return { ...plain, messages: [{ role: "system", parts: [{ type: "text", content: systemPrompt }] }, ...rest] };
 })();
 const configs = Object.fromEntries(
-  Object.entries(toolProfiles).map(([name, { entityPaths, ...profile }]) => [name, toolConfig({ ...profile, entityPaths: [...entityPaths] })]),
+  Object.entries(toolProfiles).map(([name, { entityPaths, ...profile }]) => [
+    name,
+    toolConfig({ ...profile, entityPaths: [...entityPaths] }),
+  ]),
 );
 const cascade = cascadeFor([recorded], { configs });
 /** Most members refund, some only look. */
@@ -153,7 +156,12 @@ test("a rollout that the run's abort ends rejects, and leaves no process behind"
   const stop = new AbortController();
   const before = model.requests.length;
   const agentDriver = driverOf({ command: asking("setInterval(() => {}, 1000)") });
-  const plan = planOf(recorded, model.policyServer, { scenario: { ...scenarioOf(recorded), mode: "agent" }, cascade, agentDriver, groupSize: 1 });
+  const plan = planOf(recorded, model.policyServer, {
+    scenario: { ...scenarioOf(recorded), mode: "agent" },
+    cascade,
+    agentDriver,
+    groupSize: 1,
+  });
   const running = rolloutGroup({ ...plan, signal: stop.signal });
   await expect.poll(() => model.requests.length, { timeout: 10_000 }).toBe(before + 1);
   const pid = pidOf(model.requests.at(-1)!["messages"]);

@@ -13,7 +13,9 @@ export interface HttpPolicy {
 }
 
 /** A scripted policy behind vLLM's HTTP, on loopback: token ids count characters, tool-call ids are as random as a real server's. */
-export async function startHttpPolicy(script: (messages: readonly ChatMessage[], random: Random) => Exclude<Move, { result: unknown }>): Promise<HttpPolicy> {
+export async function startHttpPolicy(
+  script: (messages: readonly ChatMessage[], random: Random) => Exclude<Move, { result: unknown }>,
+): Promise<HttpPolicy> {
   const requests: Record<string, unknown>[] = [];
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];

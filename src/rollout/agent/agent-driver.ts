@@ -35,7 +35,10 @@ type Played = Awaited<ReturnType<AgentDriver["play"]>>;
 async function play(config: AgentReplay, plan: MemberPlan, deps: AgentDriverDeps): Promise<Played> {
   plan.signal?.throwIfAborted();
   const session = createAgentSession(plan, createReplaySession(plan));
-  const place = await deps.listener.open(session, { tools: plan.scenario.start.tools, ownOrigin: placeholdersIn(config).has("toolsOrigin") });
+  const place = await deps.listener.open(session, {
+    tools: plan.scenario.start.tools,
+    ownOrigin: placeholdersIn(config).has("toolsOrigin"),
+  });
   const late = AbortSignal.timeout(config.timeoutMs);
   const stop = AbortSignal.any([session.over, late, ...(plan.signal === undefined ? [] : [plan.signal])]);
   const running: AgentProcess[] = [];
@@ -66,7 +69,10 @@ interface Conversation extends AgentDriverDeps {
 /** The user's turns one after another, in one conversation. Whether the agent replied to all; rejects when `stop` aborts. */
 async function converse(config: AgentReplay, plan: MemberPlan, talk: Conversation): Promise<boolean> {
   const { request, command } = config;
-  const values: PlaceholderValues = { ...valuesOf(plan, talk.place), ...(placeholdersIn(config).has("port") ? { port: String(await freePort()) } : {}) };
+  const values: PlaceholderValues = {
+    ...valuesOf(plan, talk.place),
+    ...(placeholdersIn(config).has("port") ? { port: String(await freePort()) } : {}),
+  };
   const messages = [plan.scenario.start.messages.findLast(({ role }) => role === "user"), ...plan.scenario.start.userTurns];
   const texts = messages.flatMap((message) => (message === undefined ? [] : [textOf(message)]));
   if (request === undefined) {
@@ -80,7 +86,10 @@ async function converse(config: AgentReplay, plan: MemberPlan, talk: Conversatio
   return true;
 }
 
-function valuesOf(plan: MemberPlan, { token, openaiBaseUrl, mcpUrl, sseUrl, toolsUrl, otlpUrl, toolsOrigin }: RolloutPlace): PlaceholderValues {
+function valuesOf(
+  plan: MemberPlan,
+  { token, openaiBaseUrl, mcpUrl, sseUrl, toolsUrl, otlpUrl, toolsOrigin }: RolloutPlace,
+): PlaceholderValues {
   return {
     conversationId: plan.rolloutId,
     userId: plan.scenario.subject,
@@ -102,7 +111,14 @@ function start({ command = [], directory, env }: AgentReplay, values: Placeholde
 }
 
 /** What OpenAI's and OpenTelemetry's packages read, and MCP clients are told: with these alone most agents are redirected whole. */
-function standardEnv({ openaiBaseUrl = "", apiKey = "", mcpUrl = "", toolsUrl = "", otlpUrl = "", conversationId = "" }: PlaceholderValues): Record<string, string> {
+function standardEnv({
+  openaiBaseUrl = "",
+  apiKey = "",
+  mcpUrl = "",
+  toolsUrl = "",
+  otlpUrl = "",
+  conversationId = "",
+}: PlaceholderValues): Record<string, string> {
   return {
     OPENAI_BASE_URL: openaiBaseUrl,
     OPENAI_API_KEY: apiKey,
@@ -132,7 +148,12 @@ async function isReady(url: string, stop: AbortSignal): Promise<boolean> {
 /** Whether the agent took the message and replied. */
 async function post(request: NonNullable<AgentReplay["request"]>, values: PlaceholderValues, stop: AbortSignal): Promise<boolean> {
   const { url, headers, body } = fillIn(request, values);
-  const options = { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body), redirect: "manual" } as const;
+  const options = {
+    method: "POST",
+    headers: { "content-type": "application/json", ...headers },
+    body: JSON.stringify(body),
+    redirect: "manual",
+  } as const;
   const answer = await fetch(url, { ...options, signal: stop }).catch((cause: unknown) => {
     if (stop.aborted) throw cause;
     return null;

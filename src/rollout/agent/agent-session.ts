@@ -186,7 +186,8 @@ async function answerTool(
   signal: AbortSignal,
 ): Promise<BlockAnswer> {
   const { callKey } = cascade.prepare(start, request.tool, request.arguments);
-  const asked = branches.findLast(({ block }) => block !== null && placeIn(block, callKey) >= 0)?.block ?? toolBlock([{ request, callKey }]);
+  const asked =
+    branches.findLast(({ block }) => block !== null && placeIn(block, callKey) >= 0)?.block ?? toolBlock([{ request, callKey }]);
   return answerPlace(asked, placeIn(asked, callKey), tools, signal);
 }
 

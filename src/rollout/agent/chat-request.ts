@@ -61,8 +61,10 @@ export function readChatRequest(body: unknown): ReadRequest {
     return { status: "invalid", message: `${issue?.path.join(".") ?? "body"}: ${issue?.message ?? "invalid"}` };
   }
   const asked = parsed.data;
-  const problem = constraintOf(asked) ?? (asked.messages.every((one) => isText(one.content)) ? null : "messages with parts that are not text");
-  if (problem !== null) return { status: "unsupported", message: `A rollout cannot honour ${problem}: it samples text from the policy as it is.` };
+  const problem =
+    constraintOf(asked) ?? (asked.messages.every((one) => isText(one.content)) ? null : "messages with parts that are not text");
+  if (problem !== null)
+    return { status: "unsupported", message: `A rollout cannot honour ${problem}: it samples text from the policy as it is.` };
   const limits = [asked.max_tokens, asked.max_completion_tokens].filter((limit) => limit != null);
   const tools = asked["tool_choice"] === "none" ? [] : (asked.tools ?? []);
   return {

@@ -27,9 +27,15 @@ const STATUS = { invalid_request: 400, unsupported_request: 400, rollout_ended: 
  */
 export function rolloutRoutes(find: (token: string) => OpenRollout | "ended" | null, options: { onlyToolsOf?: string } = {}): Hono {
   const app = new Hono();
-  app.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => refuse(context, 413, "body_too_large", `Bodies are limited to ${MAX_BODY_BYTES} bytes.`) }));
+  app.use(
+    bodyLimit({
+      maxSize: MAX_BODY_BYTES,
+      onError: (context) => refuse(context, 413, "body_too_large", `Bodies are limited to ${MAX_BODY_BYTES} bytes.`),
+    }),
+  );
   const routed = (handle: Handle) => (context: Context) => {
-    const token = options.onlyToolsOf ?? context.req.param("token") ?? /^Bearer (\S+)$/i.exec(context.req.header("authorization") ?? "")?.[1] ?? "";
+    const token =
+      options.onlyToolsOf ?? context.req.param("token") ?? /^Bearer (\S+)$/i.exec(context.req.header("authorization") ?? "")?.[1] ?? "";
     const rollout = find(token);
     if (rollout === null) return refuse(context, 401, "unknown_rollout", "No rollout has this token.");
     if (rollout === "ended" || rollout.session.ended() !== null) return refuse(context, 410, "rollout_ended", "The rollout has ended.");
@@ -40,13 +46,21 @@ export function rolloutRoutes(find: (token: string) => OpenRollout | "ended" | n
     app.post(`${base}/tools/:name`, routed(tool));
     if (options.onlyToolsOf !== undefined) continue;
     app.post(`${base}/v1/chat/completions`, routed(chat));
-    app.get(`${base}/v1/models`, routed((context) => context.json({ object: "list", data: [] })));
+    app.get(
+      `${base}/v1/models`,
+      routed((context) => context.json({ object: "list", data: [] })),
+    );
     app.all(`${base}/mcp`, routed(mcp));
     app.get(`${base}/sse`, routed(openStream));
     app.post(`${base}/messages`, routed(postMessage));
-    app.post(`${base}/otlp/*`, routed((context) => context.json({})));
+    app.post(
+      `${base}/otlp/*`,
+      routed((context) => context.json({})),
+    );
   }
-  app.notFound((context) => refuse(context, 404, "unknown_path", "Rollouts are answered at /v1/chat/completions, /mcp, /sse and /tools/<name> only."));
+  app.notFound((context) =>
+    refuse(context, 404, "unknown_path", "Rollouts are answered at /v1/chat/completions, /mcp, /sse and /tools/<name> only."),
+  );
   app.onError((_, context) => refuse(context, 400, "bad_request", "The request could not be read."));
   return app;
 }

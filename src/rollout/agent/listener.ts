@@ -99,7 +99,11 @@ function listen(app: Hono, hostname: string, port: number): Promise<{ server: Se
     // Longer than any client keeps an idle connection: one that the server closes first can swallow a call.
     server.keepAliveTimeout = 75_000;
     server.once("error", (cause: NodeJS.ErrnoException) => {
-      reject(cause.code === "EADDRINUSE" ? nightshiftError("port_taken", { what: "the rollout listener", host: hostname, port }, { cause }) : cause);
+      reject(
+        cause.code === "EADDRINUSE"
+          ? nightshiftError("port_taken", { what: "the rollout listener", host: hostname, port }, { cause })
+          : cause,
+      );
     });
   });
 }

@@ -10,7 +10,9 @@ export function mcpContentOf({ text, isError }: ToolResult): CallToolResult {
   const parsed = parseResult(text);
   const result = isObject(parsed) && Array.isArray(parsed["content"]) ? parsed["content"] : parsed;
   const items = Array.isArray(result) ? result : [result];
-  const texts = items.flatMap((item) => (isObject(item) && item["type"] === "text" && typeof item["text"] === "string" ? [item["text"]] : []));
+  const texts = items.flatMap((item) =>
+    isObject(item) && item["type"] === "text" && typeof item["text"] === "string" ? [item["text"]] : [],
+  );
   const content = items.length > 0 && texts.length === items.length ? texts : [text];
   return { content: content.map((one) => ({ type: "text", text: one })), ...(isError ? { isError } : {}) };
 }

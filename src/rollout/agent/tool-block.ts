@@ -16,7 +16,7 @@ export function toolBlock(calls: ToolBlock["calls"]): ToolBlock {
   return { calls, answers: calls.map(() => null), claimed: new Set() };
 }
 
-/** The first place with this call that the agent has not made yet; −1 without one. */
+/** The first place with this call that the agent has not made yet; −1 without one. (Nobody can tell which of two equal calls arrives.) */
 export function placeIn({ calls, claimed }: ToolBlock, callKey: string): number {
   return calls.findIndex((call, place) => call.callKey === callKey && !claimed.has(place));
 }

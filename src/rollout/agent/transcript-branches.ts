@@ -12,8 +12,13 @@ export interface Branch {
 /** The longest branch whose messages `messages` begin with: the one that this request goes on. Null where it begins another. */
 export function extendedBranch(branches: readonly Branch[], messages: readonly ChatMessage[]): Branch | null {
   const keys = messages.map(keyOf);
-  const extended = branches.filter((branch) => branch.messages.length <= keys.length && branch.messages.every((one, at) => keyOf(one) === keys[at]));
-  return extended.reduce<Branch | null>((longest, one) => (longest === null || one.messages.length >= longest.messages.length ? one : longest), null);
+  const extended = branches.filter(
+    (branch) => branch.messages.length <= keys.length && branch.messages.every((one, at) => keyOf(one) === keys[at]),
+  );
+  return extended.reduce<Branch | null>(
+    (longest, one) => (longest === null || one.messages.length >= longest.messages.length ? one : longest),
+    null,
+  );
 }
 
 /** Frameworks write an answer back with other spaces in its arguments, and an empty text for none. */
