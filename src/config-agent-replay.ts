@@ -73,6 +73,14 @@ export const agentReplaySchema = z.strictObject(fields).superRefine((agent, cont
       message: `{${name}} is no placeholder; there are ${PLACEHOLDERS.map((one) => `{${one}}`).join(", ")}`,
     });
   }
+  const beforeMessages = agent.request === undefined ? [agent.readyUrl] : [agent.readyUrl, agent.env, agent.command];
+  if (placeholdersIn(beforeMessages).has("message")) {
+    context.addIssue({
+      code: "custom",
+      path: ["request"],
+      message: "{message} belongs into request: the command is started before there is one",
+    });
+  }
   if (agent.command === undefined && placeholdersIn(templates).has("port")) {
     context.addIssue({ code: "custom", path: ["request"], message: "{port} is a free port for a command; there is no command" });
   }

@@ -47,12 +47,15 @@ export async function prepareAgent(agent: string, config: Config, deps: JudgeDep
 }
 
 /** The listener that the agent's rollouts talk to, and what runs them. */
-async function startAgentDriver({ replay }: AgentConfig, { env, started }: JudgeDeps & { started: Started }): Promise<AgentDriver | null> {
+async function startAgentDriver(
+  { replay }: AgentConfig,
+  { env, log, started }: JudgeDeps & { started: Started },
+): Promise<AgentDriver | null> {
   if (replay.agent === undefined) return null;
   const listener = createRolloutListener({ ...replay.agent.listen, publicUrl: replay.agent.publicUrl });
   await listener.start();
   started.add("rollout listener", () => listener.close());
-  return createAgentDriver(replay.agent, { listener, env });
+  return createAgentDriver(replay.agent, { listener, env, log });
 }
 
 async function startReplicas(

@@ -46,7 +46,7 @@ export function withModes(scenarios: readonly Scenario[], input: ModeInput): Sce
  * Whether every model call of a conversation read what the calls before it read and wrote: one transcript, without parent, with an answer for every call. Another
  * branch is a retry, a sub-agent or a compaction, which the loop does not do.
  */
-export function extendsItself(
+function extendsItself(
   { id, parentId, messages, usage }: Pick<Trajectory, "id" | "parentId" | "messages" | "usage">,
   branches: readonly Pick<Trajectory, "id">[],
 ): boolean {

@@ -12,6 +12,7 @@ import { createReplaySession } from "../../src/rollout/replay-session.ts";
 import { startOf } from "../../src/rollout/start.ts";
 import { isToolCallResponse } from "../../src/trace/message.ts";
 import { cascadeFor, conversation, lookup, policyOf, refund, type Step } from "./build.ts";
+import { silentLog } from "../../src/log.ts";
 import { record, type Recorder } from "../quickstart/fake-model-server.ts";
 import { startHttpPolicy, type HttpPolicy } from "./http-policy.ts";
 import { planOf, scenarioOf } from "./plan.ts";
@@ -43,7 +44,7 @@ describe.each(["http", "sse"])("an agent of the OpenAI Agents SDK, streaming, it
       env: { SHOP_MCP_URL: transport === "sse" ? "{sseUrl}" : "{mcpUrl}", SHOP_MCP_TRANSPORT: transport },
       timeoutMs: 30_000,
     });
-    const agentDriver = createAgentDriver(config, { listener, env: { ...process.env, SHOP_MCP_URL: live.url } });
+    const agentDriver = createAgentDriver(config, { listener, env: { ...process.env, SHOP_MCP_URL: live.url }, log: silentLog() });
     const plan = planOf(recorded, model.policyServer, {
       scenario: { ...scenarioOf(recorded), mode: "agent" },
       cascade,
@@ -99,7 +100,7 @@ describe("the replayed MCP server", () => {
       { name: "agent", version: "1" },
       era === undefined ? {} : { versionNegotiation: { mode: { pin: "2026-07-28" } } },
     );
-    await client.connect(transportTo(place as never));
+    await client.connect(transportTo(place));
     expect((await client.listTools()).tools.map(({ name }) => name)).toEqual(["lookup_order", "refund_policy", "issue_refund"]);
     const found = await client.callTool({ name: "lookup_order", arguments: { order_id: "A1" } });
     expect(found.content).toEqual([{ type: "text", text: JSON.stringify(lookup("A1").result) }]);

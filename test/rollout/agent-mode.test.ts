@@ -1,4 +1,6 @@
 import { fileURLToPath } from "node:url";
+import OpenAI from "openai";
+import type { ChatCompletionMessageParam } from "openai/resources/chat/completions";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startShop, type RunningShop } from "../../deploy/quickstart/shop-server.ts";
 import { systemPrompt, toolProfiles, tools } from "../../deploy/quickstart/tools.ts";
@@ -9,7 +11,10 @@ import { encodeGroup } from "../../src/rollout/encode-group.ts";
 import type { TrajectoryGroup } from "../../src/rollout/group.ts";
 import { rolloutGroup } from "../../src/rollout/loop.ts";
 import type { ChatMessage } from "../../src/serving/policy-server.ts";
+import { silentLog } from "../../src/log.ts";
 import { toolConfig } from "../worlds/world.ts";
+import type { Trajectory } from "../../src/trajectory/trajectory.ts";
+import { record } from "../quickstart/fake-model-server.ts";
 import { cascadeFor, conversation, type Step } from "./build.ts";
 import { startHttpPolicy, type HttpPolicy } from "./http-policy.ts";
 import { planOf, scenarioOf } from "./plan.ts";
@@ -22,7 +27,7 @@ const steps: Step[] = [
   { tool: "refund_policy", args: { item: "mug" }, result: { item: "mug", refund_days: 14 } },
   { tool: "issue_refund", args: { order_id: "A0001" }, result: { order_id: "A0001", refunded: true } },
 ];
-const recorded = (() => {
+const recorded = ((): Trajectory => {
   const plain = conversation("talk", steps, {
     says: "refund A0001",
     tools: tools.map(({ function: { name, description, parameters } }) => ({ name, description, parameters: { ...parameters } })),
@@ -50,7 +55,7 @@ let listener: RolloutListener;
 let shop: RunningShop;
 
 beforeAll(async () => {
-  model = await startHttpPolicy(policy as never);
+  model = await startHttpPolicy(policy);
   listener = createRolloutListener({ host: "127.0.0.1", port: 0 });
   await listener.start();
   shop = await startShop({ orders: [{ orderId: "A0001", item: "mug", status: "shipped", ageDays: 3, refunded: false }] });
@@ -61,7 +66,11 @@ afterAll(async () => {
 });
 
 const driverOf = (config: unknown) =>
-  createAgentDriver(agentReplaySchema.parse(config), { listener, env: { ...process.env, SHOP_URL: shop.url, OPENAI_API_KEY: "upstream" } });
+  createAgentDriver(agentReplaySchema.parse(config), {
+    listener,
+    env: { ...process.env, SHOP_URL: shop.url, OPENAI_API_KEY: "upstream" },
+    log: silentLog(),
+  });
 
 const quickstart = {
   command: [node, "--disable-warning=ExperimentalWarning", quickstartAgent],
@@ -80,7 +89,7 @@ describe("the quickstart's agent, unchanged", () => {
     const plan = planOf(recorded, model.policyServer, { scenario, cascade, agentDriver: driverOf(quickstart), groupSize: 4 });
     const [byAgent, byLoop] = await Promise.all([rolloutGroup(plan), rolloutGroup({ ...plan, scenario: { ...scenario, mode: "loop" } })]);
     expect(byAgent.members.map(({ end }) => end)).toEqual(byLoop.members.map(() => ({ status: "completed" })));
-    const bytes = ({ played: _, ...group }: TrajectoryGroup): string => new TextDecoder().decode(encodeGroup(group));
+    const bytes = (group: TrajectoryGroup): string => new TextDecoder().decode(encodeGroup({ ...group, played: { mode: "loop" } }));
     expect(bytes(byAgent)).toBe(bytes(byLoop));
     expect([byAgent.played, byLoop.played]).toEqual([{ mode: "agent" }, { mode: "loop" }]);
     expect(shop.shop.counters()).toEqual(untouched);
@@ -119,7 +128,7 @@ describe("an agent that goes wrong", () => {
     ["dies by kill -9", { command: asking("process.kill(process.pid, 'SIGKILL')") }, "agent_failed", 1],
     ["ends with an error", { command: asking("process.exit(3)") }, "agent_failed", 1],
     ["cannot be started", { command: ["/nowhere/agent"] }, "agent_failed", 0],
-    ["hangs", { command: asking("setInterval(() => {}, 1000)"), timeoutMs: 2_000 }, "agent_timeout", 1],
+    ["hangs", { command: [node, "-e", "setInterval(() => {}, 1000)"], timeoutMs: 300 }, "agent_timeout", 0],
     ["talks with a wrong token", { command: asking("", ".replace('/rollout/', '/rollout/wrong')") }, "agent_failed", 0],
     ["says its reply without asking the model", { command: [node, "-e", ""] }, "agent_failed", 0],
     ["serves nobody", { request: { url: "http://127.0.0.1:9/", body: {} } }, "agent_failed", 0],
@@ -169,4 +178,72 @@ test("a rollout that the run's abort ends rejects, and leaves no process behind"
   stop.abort();
   await expect(running).rejects.toThrow(/abort/i);
   await expect.poll(() => isRunning(pid), { timeout: 5_000 }).toBe(false);
+});
+
+describe("an agent that runs already, one for all rollouts", () => {
+  const turns = (says: string): Trajectory["messages"] => [
+    { role: "user", parts: [{ type: "text", content: says }] },
+    { role: "assistant", parts: [{ type: "text", content: "Done." }] },
+  ];
+  const talk: Trajectory = { ...recorded, messages: [...recorded.messages, ...turns("and now?"), ...turns("{message}, you said?")] };
+
+  /** Keeps its conversations by id, and is told with every message where its model and tools are. */
+  const startAgent = async () => {
+    const kept = new Map<string, ChatCompletionMessageParam[]>();
+    return record(async ({ body }) => {
+      const { conversation: id, text, base, key, tools: toolsUrl } = body as Record<string, string>;
+      const messages = kept.get(id!) ?? [{ role: "system", content: systemPrompt }];
+      kept.set(id!, messages);
+      messages.push({ role: "user", content: text! });
+      const client = new OpenAI({ baseURL: base, apiKey: key, maxRetries: 0 });
+      for (;;) {
+        const completion = await client.chat.completions.create({ model: "any", messages, tools: [...tools] });
+        const { message } = completion.choices[0]!;
+        messages.push(message);
+        const calls = (message.tool_calls ?? []).filter((call) => call.type === "function");
+        if (calls.length === 0) return { status: 200, body: { reply: message.content } };
+        for (const { id: callId, function: asked } of calls) {
+          const answer = await fetch(`${toolsUrl}/${asked.name}`, { method: "POST", body: asked.arguments });
+          messages.push({ role: "tool", tool_call_id: callId, content: await answer.text() });
+        }
+      }
+    });
+  };
+
+  test(
+    "is told with each message where its model and tools are; the user's turns go into one conversation",
+    { timeout: 60_000 },
+    async () => {
+      const agent = await startAgent();
+      const body = { conversation: "{conversationId}", text: "{message}", base: "{openaiBaseUrl}", key: "{apiKey}", tools: "{toolsUrl}" };
+      const scenario = { ...scenarioOf(talk), mode: "agent" as const };
+      const agentDriver = driverOf({ request: { url: `${agent.url}/talk`, body } });
+      const plan = planOf(talk, model.policyServer, { scenario, cascade, agentDriver, groupSize: 3 });
+      const [byAgent, byLoop] = await Promise.all([rolloutGroup(plan), rolloutGroup({ ...plan, scenario: { ...scenario, mode: "loop" } })]);
+      expect(byAgent.members.map(({ end }) => end)).toEqual(byLoop.members.map(() => ({ status: "completed" })));
+      expect(byAgent.members).toEqual(byLoop.members);
+      // What a user says is never read as a placeholder.
+      expect(agent.received.filter(({ body: asked }) => asked["text"] === "{message}, you said?")).toHaveLength(3);
+      await agent.close();
+    },
+  );
+
+  test("that answers with an error has failed", async () => {
+    const agent = await record(() => ({ status: 500, body: {} }));
+    const scenario = { ...scenarioOf(recorded), mode: "agent" as const };
+    const agentDriver = driverOf({ request: { url: agent.url, body: {} } });
+    const { members } = await rolloutGroup(planOf(recorded, model.policyServer, { scenario, cascade, agentDriver, groupSize: 1 }));
+    expect(members[0]?.end).toEqual({ status: "masked", cause: "agent_failed" });
+    await agent.close();
+  });
+});
+
+test.each([
+  [{}, /name a command, a request, or both/],
+  [{ command: ["agent", "{massage}"] }, /\{massage\} is no placeholder; there are \{message\}/],
+  [{ request: { url: "http://127.0.0.1:{port}/", body: {} } }, /there is no command/],
+  [{ command: ["agent"], env: { FIRST: "{message}" }, request: { url: "http://x/", body: {} } }, /\{message\} belongs into request/],
+])("a configuration that cannot work says why: %o", (config, problem) => {
+  const parsed = agentReplaySchema.safeParse(config);
+  expect(parsed.error?.issues.map(({ message }) => message).join("; ")).toMatch(problem);
 });

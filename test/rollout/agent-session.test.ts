@@ -180,7 +180,7 @@ describe("model calls", () => {
         },
         impatient.signal,
       ),
-    ).rejects.toThrow();
+    ).rejects.toThrow(/abort/i);
     await turn();
     expect(policy.requests.map(({ sampling }) => sampling.seed)).toEqual([
       policy.requests[0]?.sampling.seed,

@@ -2,12 +2,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { placeholdersIn } from "../../config-agent-replay.ts";
 import type { AgentConfig } from "../../config.ts";
 import { createLimiter } from "../../limiter.ts";
+import type { Logger } from "../../log.ts";
 import { textOf } from "../../trace/message.ts";
 import type { RolloutEnd } from "../group.ts";
 import type { AgentDriver, MemberPlan } from "../plan.ts";
 import { createReplaySession } from "../replay-session.ts";
 import { freePort, startAgentProcess, type AgentProcess } from "./agent-process.ts";
-import { createAgentSession, type AgentSession } from "./agent-session.ts";
+import { createAgentSession } from "./agent-session.ts";
 import type { RolloutListener, RolloutPlace } from "./listener.ts";
 import { fillIn, type PlaceholderValues } from "./placeholders.ts";
 
@@ -17,6 +18,7 @@ export interface AgentDriverDeps {
   listener: Pick<RolloutListener, "open">;
   /** The entry's environment; a command sees five names of it. */
   env: Readonly<Record<string, string | undefined>>;
+  log: Logger;
 }
 
 const READY_POLL_MS = 25;
@@ -43,12 +45,20 @@ async function play(config: AgentReplay, plan: MemberPlan, deps: AgentDriverDeps
   const stop = AbortSignal.any([session.over, late, ...(plan.signal === undefined ? [] : [plan.signal])]);
   const running: AgentProcess[] = [];
   try {
-    const replied = await converse(config, plan, { place, stop, running, ...deps }).catch((cause: unknown) => {
-      if (stop.aborted) return false;
+    const problem = await converse(config, plan, { place, stop, running, ...deps }).catch((cause: unknown) => {
+      if (stop.aborted) return late.aborted ? `no reply within ${config.timeoutMs} ms` : "the rollout has ended";
       throw cause;
     });
     plan.signal?.throwIfAborted();
-    return session.finish(endOf({ replied, late: late.aborted }));
+    const rollout = session.finish(endOf({ replied: problem === null, late: late.aborted }));
+    if (rollout.end.status === "masked") {
+      const { cause } = rollout.end;
+      deps.log.warn(
+        { run_id: plan.runId, scenario_id: plan.scenario.id, cause, problem: problem ?? "none" },
+        "rollout of the agent is masked",
+      );
+    }
+    return rollout;
   } finally {
     await Promise.all([place.close(), ...running.map((one) => one.stop())]);
   }
@@ -66,8 +76,8 @@ interface Conversation extends AgentDriverDeps {
   running: AgentProcess[];
 }
 
-/** The user's turns one after another, in one conversation. Whether the agent replied to all; rejects when `stop` aborts. */
-async function converse(config: AgentReplay, plan: MemberPlan, talk: Conversation): Promise<boolean> {
+/** The user's turns one after another, in one conversation. What kept the agent from replying to all, null for nothing; rejects when `stop` aborts. */
+async function converse(config: AgentReplay, plan: MemberPlan, talk: Conversation): Promise<string | null> {
   const { request, command } = config;
   const values: PlaceholderValues = {
     ...valuesOf(plan, talk.place),
@@ -76,14 +86,26 @@ async function converse(config: AgentReplay, plan: MemberPlan, talk: Conversatio
   const messages = [plan.scenario.start.messages.findLast(({ role }) => role === "user"), ...plan.scenario.start.userTurns];
   const texts = messages.flatMap((message) => (message === undefined ? [] : [textOf(message)]));
   if (request === undefined) {
-    for (const message of texts) if (!(await runOnce(config, { ...values, message }, talk))) return false;
-    return true;
+    for (const message of texts) {
+      const problem = await runOnce(config, { ...values, message }, talk);
+      if (problem !== null) return problem;
+    }
+    return null;
   }
-  const process = command === undefined ? null : start(config, values, talk);
-  const gone = process === null ? new Promise<false>(() => undefined) : process.exited.then(() => false as const);
-  if (config.readyUrl !== undefined && !(await Promise.race([gone, isReady(fillIn(config.readyUrl, values), talk.stop)]))) return false;
-  for (const message of texts) if (!(await Promise.race([gone, post(request, { ...values, message }, talk.stop)]))) return false;
-  return true;
+  const gone = command === undefined ? new Promise<never>(() => undefined) : start(config, values, talk).exited.then(ended);
+  if (config.readyUrl !== undefined) {
+    const problem = await Promise.race([gone, ready(fillIn(config.readyUrl, values), talk.stop)]);
+    if (problem !== null) return problem;
+  }
+  for (const message of texts) {
+    const problem = await Promise.race([gone, post(request, { ...values, message }, talk.stop)]);
+    if (problem !== null) return problem;
+  }
+  return null;
+}
+
+function ended(code: number | null): string {
+  return code === null ? "could not be started, or was killed" : `ended with exit code ${code}`;
 }
 
 function valuesOf(
@@ -131,38 +153,39 @@ function standardEnv({
 }
 
 /** One user turn of a program that ends with its reply. */
-async function runOnce(config: AgentReplay, values: PlaceholderValues, talk: Conversation): Promise<boolean> {
+async function runOnce(config: AgentReplay, values: PlaceholderValues, talk: Conversation): Promise<string | null> {
   const process = start(config, values, talk, values.message ?? "");
-  return (await Promise.race([process.exited, aborted(talk.stop)])) === 0;
+  const code = await Promise.race([process.exited, aborted(talk.stop)]);
+  return code === 0 ? null : ended(code);
 }
 
-async function isReady(url: string, stop: AbortSignal): Promise<boolean> {
+async function ready(url: string, stop: AbortSignal): Promise<null> {
   for (;;) {
     const answer = await fetch(url, { signal: stop, redirect: "manual" }).catch(() => null);
     await answer?.body?.cancel();
-    if (answer?.ok === true) return true;
+    if (answer?.ok === true) return null;
     await sleep(READY_POLL_MS, undefined, { signal: stop });
   }
 }
 
-/** Whether the agent took the message and replied. */
-async function post(request: NonNullable<AgentReplay["request"]>, values: PlaceholderValues, stop: AbortSignal): Promise<boolean> {
+/** Posts a user's message and waits for the whole reply, which is over with its last byte where it is streamed. */
+async function post(request: NonNullable<AgentReplay["request"]>, values: PlaceholderValues, stop: AbortSignal): Promise<string | null> {
   const { url, headers, body } = fillIn(request, values);
-  const options = {
-    method: "POST",
-    headers: { "content-type": "application/json", ...headers },
-    body: JSON.stringify(body),
-    redirect: "manual",
-  } as const;
-  const answer = await fetch(url, { ...options, signal: stop }).catch((cause: unknown) => {
+  try {
+    const answer = await fetch(url, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...headers },
+      body: JSON.stringify(body),
+      // Whoever sends elsewhere may send to production.
+      redirect: "manual",
+      signal: stop,
+    });
+    await answer.arrayBuffer();
+    return answer.ok ? null : `answered HTTP ${answer.status}`;
+  } catch (cause) {
     if (stop.aborted) throw cause;
-    return null;
-  });
-  // A streamed reply is over when its last byte is here.
-  await answer?.arrayBuffer().catch((cause: unknown) => {
-    if (stop.aborted) throw cause;
-  });
-  return answer?.ok === true;
+    return "could not be reached, or broke off its answer";
+  }
 }
 
 function aborted(signal: AbortSignal): Promise<never> {

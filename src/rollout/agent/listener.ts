@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Server } from "node:http";
 import { serve } from "@hono/node-server";
-import { Hono } from "hono";
+import type { Hono } from "hono";
 import { LRUCache } from "lru-cache";
 import { nightshiftError } from "../../errors.ts";
 import type { ToolShape } from "../../trajectory/record-tape.ts";
