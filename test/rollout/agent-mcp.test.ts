@@ -38,11 +38,11 @@ beforeAll(async () => {
 afterAll(() => Promise.all([model.close(), listener.close(), live.close()]));
 
 describe.each(["http", "sse"])("an agent of the OpenAI Agents SDK, streaming, its tools by MCP over %s", (transport) => {
-  test("plays from the tapes, and its next requests carry the recorded bytes", { timeout: 60_000 }, async () => {
+  test("plays from the tapes, and its next requests carry the recorded bytes", { timeout: 180_000 }, async () => {
     const config = agentReplaySchema.parse({
       command: [process.execPath, script],
       env: { SHOP_MCP_URL: transport === "sse" ? "{sseUrl}" : "{mcpUrl}", SHOP_MCP_TRANSPORT: transport },
-      timeoutMs: 30_000,
+      timeoutMs: 90_000,
     });
     const agentDriver = createAgentDriver(config, { listener, env: { ...process.env, SHOP_MCP_URL: live.url }, log: silentLog() });
     const plan = planOf(recorded, model.policyServer, {

@@ -20,6 +20,8 @@ import { startHttpPolicy, type HttpPolicy } from "./http-policy.ts";
 import { planOf, scenarioOf } from "./plan.ts";
 
 const node = process.execPath;
+/** For a machine that is busy with other things: a Node that starts may take its time. */
+const PATIENCE_MS = 90_000;
 const untouched = { calls: { lookup_order: 0, refund_policy: 0, issue_refund: 0 }, writes: 0 };
 const quickstartAgent = fileURLToPath(new URL("../../deploy/quickstart/agent.ts", import.meta.url));
 const steps: Step[] = [
@@ -80,13 +82,13 @@ const quickstart = {
     url: "http://127.0.0.1:{port}/conversations",
     body: { conversationId: "{conversationId}", userId: "{userId}", message: "{message}" },
   },
-  timeoutMs: 15_000,
+  timeoutMs: PATIENCE_MS,
 };
 
 describe("the quickstart's agent, unchanged", () => {
-  test("makes the group that the loop makes, and never reaches the shop", { timeout: 60_000 }, async () => {
+  test("makes the group that the loop makes, and never reaches the shop", { timeout: PATIENCE_MS }, async () => {
     const scenario = { ...scenarioOf(recorded), mode: "agent" as const };
-    const plan = planOf(recorded, model.policyServer, { scenario, cascade, agentDriver: driverOf(quickstart), groupSize: 4 });
+    const plan = planOf(recorded, model.policyServer, { scenario, cascade, agentDriver: driverOf(quickstart), groupSize: 3 });
     const [byAgent, byLoop] = await Promise.all([rolloutGroup(plan), rolloutGroup({ ...plan, scenario: { ...scenario, mode: "loop" } })]);
     expect(byAgent.members.map(({ end }) => end)).toEqual(byLoop.members.map(() => ({ status: "completed" })));
     const bytes = (group: TrajectoryGroup): string => new TextDecoder().decode(encodeGroup({ ...group, played: { mode: "loop" } }));
@@ -117,7 +119,7 @@ const isRunning = (pid: number): boolean => {
 
 describe("an agent that goes wrong", () => {
   const one = async (config: Record<string, unknown>) => {
-    const agentDriver = driverOf({ timeoutMs: 15_000, ...config });
+    const agentDriver = driverOf({ timeoutMs: PATIENCE_MS, ...config });
     const scenario = { ...scenarioOf(recorded), mode: "agent" as const };
     const { members } = await rolloutGroup(planOf(recorded, model.policyServer, { scenario, cascade, agentDriver, groupSize: 1 }));
     return members[0]!;
@@ -133,7 +135,7 @@ describe("an agent that goes wrong", () => {
     ["says its reply without asking the model", { command: [node, "-e", ""] }, "agent_failed", 0],
     ["serves nobody", { request: { url: "http://127.0.0.1:9/", body: {} } }, "agent_failed", 0],
     ["serves HTTP and dies before it is ready", { ...quickstart, command: [node, "-e", ""] }, "agent_failed", 0],
-  ])("%s", async (_, config, cause, calls) => {
+  ])("%s", { timeout: PATIENCE_MS }, async (_, config, cause, calls) => {
     const before = model.requests.length;
     const member = await one(config);
     expect(member.end).toEqual(masked(cause));
@@ -142,14 +144,14 @@ describe("an agent that goes wrong", () => {
     expect(asked.filter(isRunning)).toEqual([]);
   });
 
-  test("asks for samples that are not the policy's own", async () => {
+  test("asks for samples that are not the policy's own", { timeout: PATIENCE_MS }, async () => {
     const body = JSON.stringify({ messages: [{ role: "user", content: "x" }], response_format: { type: "json_object" } });
     const ask = `fetch(process.env.OPENAI_BASE_URL + "/chat/completions", { method: "POST", body: ${JSON.stringify(body)} })`;
     const member = await one({ command: [node, "-e", `${ask}.then(() => setInterval(() => {}, 1000))`] });
     expect([member.end, member.calls]).toEqual([masked("unsupported_request"), []]);
   });
 
-  test("has nothing of this process's environment but what it needs to run", async () => {
+  test("has nothing of this process's environment but what it needs to run", { timeout: PATIENCE_MS }, async () => {
     const tell = `fetch(process.env.OPENAI_BASE_URL + "/chat/completions", { method: "POST", body: JSON.stringify({ messages: [{ role: "user", content: JSON.stringify(process.env) }] }) })`;
     await one({ command: [node, "-e", tell] });
     const [{ content } = { content: "" }] = model.requests.at(-1)!["messages"] as { content: string }[];
@@ -161,7 +163,7 @@ describe("an agent that goes wrong", () => {
   });
 });
 
-test("a rollout that the run's abort ends rejects, and leaves no process behind", async () => {
+test("a rollout that the run's abort ends rejects, and leaves no process behind", { timeout: PATIENCE_MS }, async () => {
   const stop = new AbortController();
   const before = model.requests.length;
   const agentDriver = driverOf({ command: asking("setInterval(() => {}, 1000)") });
@@ -172,7 +174,7 @@ test("a rollout that the run's abort ends rejects, and leaves no process behind"
     groupSize: 1,
   });
   const running = rolloutGroup({ ...plan, signal: stop.signal });
-  await expect.poll(() => model.requests.length, { timeout: 10_000 }).toBe(before + 1);
+  await expect.poll(() => model.requests.length, { timeout: PATIENCE_MS }).toBe(before + 1);
   const pid = pidOf(model.requests.at(-1)!["messages"]);
   expect(isRunning(pid)).toBe(true);
   stop.abort();
@@ -212,7 +214,7 @@ describe("an agent that runs already, one for all rollouts", () => {
 
   test(
     "is told with each message where its model and tools are; the user's turns go into one conversation",
-    { timeout: 60_000 },
+    { timeout: PATIENCE_MS },
     async () => {
       const agent = await startAgent();
       const body = { conversation: "{conversationId}", text: "{message}", base: "{openaiBaseUrl}", key: "{apiKey}", tools: "{toolsUrl}" };
