@@ -28,10 +28,12 @@ export async function record(answer: (request: Received) => Answer | Promise<Ans
       const body = JSON.parse(Buffer.concat(chunks).toString("utf8")) as Record<string, unknown>;
       const one = { path: request.url ?? "", headers: request.headers, body };
       received.push(one);
-      void Promise.resolve(answer(one)).then(({ status, body: reply }) => {
+      const reply = async (): Promise<void> => {
+        const { status, body: replied } = await answer(one);
         response.writeHead(status, { "content-type": "application/json" });
-        response.end(JSON.stringify(reply));
-      });
+        response.end(JSON.stringify(replied));
+      };
+      void reply();
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
