@@ -5,6 +5,9 @@ import type { Logger } from "../log.ts";
 import type { Calibrator } from "../reward/calibration/calibrate.ts";
 import type { JudgeDeps } from "../reward/judge-client.ts";
 import type { OffTape } from "../rollout/off-tape.ts";
+import { createAgentDriver } from "../rollout/agent/agent-driver.ts";
+import { createRolloutListener } from "../rollout/agent/listener.ts";
+import type { AgentDriver } from "../rollout/plan.ts";
 import { startEmbeddedServer } from "../serving/embedded.ts";
 import type { GatewayAgent } from "../serving/gateway.ts";
 import { createVllm } from "../serving/vllm.ts";
@@ -22,6 +25,8 @@ export interface AgentParts extends Judges {
   offTape: OffTape;
   /** Null where no judge is configured. */
   calibrator: Calibrator | null;
+  /** Runs the agent itself for rollouts; null where none is configured. */
+  agentDriver: AgentDriver | null;
   replicas: readonly Replica[];
 }
 
@@ -30,7 +35,7 @@ const MODEL_CALL_TIMEOUT_MS = 120_000;
 
 /**
  * Reads the agent's base model and judges, and connects to its policy servers, or starts embedded ones where it names none.
- * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `reward_check_invalid`, `replay_key_unreadable`, `policy_server_unavailable`
+ * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `reward_check_invalid`, `replay_key_unreadable`, `policy_server_unavailable`, `port_taken`
  */
 export async function prepareAgent(agent: string, config: Config, deps: JudgeDeps & { started: Started }): Promise<AgentParts> {
   const own = config.agents[agent];
@@ -40,7 +45,20 @@ export async function prepareAgent(agent: string, config: Config, deps: JudgeDep
   const judges = await createJudges(agentConfig, deps);
   const offTape = createAgentOffTape(agent, agentConfig, deps);
   const replicas = await startReplicas(agent, agentConfig, config, deps);
-  return { agent, config: agentConfig, baseDigest, ...judges, offTape, replicas };
+  const agentDriver = await startAgentDriver(agentConfig, deps);
+  return { agent, config: agentConfig, baseDigest, ...judges, offTape, agentDriver, replicas };
+}
+
+/** The listener that the agent's rollouts talk to, and what runs them. */
+async function startAgentDriver(
+  { replay }: AgentConfig,
+  { env, log, started }: JudgeDeps & { started: Started },
+): Promise<AgentDriver | null> {
+  if (replay.agent === undefined) return null;
+  const listener = createRolloutListener({ ...replay.agent.listen, publicUrl: replay.agent.publicUrl });
+  await listener.start();
+  started.add("rollout listener", () => listener.close());
+  return createAgentDriver(replay.agent, { listener, env, log });
 }
 
 async function startReplicas(

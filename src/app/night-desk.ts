@@ -1,9 +1,11 @@
 import { randomUUID } from "node:crypto";
 import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
-import type { JudgeIdentity } from "../reward/calibration/identity.ts";
+import { withModes } from "../scenario/mode.ts";
 import { selectScenarios } from "../scenario/select.ts";
 import type { DryRun } from "../training/dry-run.ts";
+import { modeInput } from "../training/mode-input.ts";
+import type { JudgeIdentity } from "../reward/calibration/identity.ts";
 import { planJudge } from "../training/judge-trust.ts";
 import type { NightDeps } from "../training/night-context.ts";
 import { wholeNight } from "../training/night-start.ts";
@@ -41,6 +43,12 @@ export function createNightDesk(
       const { night } = config;
       const wanted = { ...wholeNight(night), count: night.scenarios, heldOutCount: config.gate.maxScenarios, seed: night.seed + 1 };
       const { train, heldOut, funnel } = selectScenarios({ ...recordings.selection, ...wanted });
+      const modes: Record<string, number> = {};
+      const hasAgent = config.replay.agent !== undefined;
+      for (const { mode, modeReason } of withModes(train, modeInput(recordings, config, { hasAgent }))) {
+        const key = `${mode} (${modeReason})`;
+        modes[key] = (modes[key] ?? 0) + 1;
+      }
       const { probe } = night;
       // Only where there are more to choose from than a night takes; most of what is probed is rolled out anyway.
       const isProbed = probe.members >= 2 && (funnel.leftOut.enough ?? 0) > 0;
@@ -52,6 +60,7 @@ export function createNightDesk(
         trainScenarios: train.length,
         heldOutScenarios: heldOut.length,
         leftOut: { ...funnel.leftOut },
+        modes,
         iterations: night.iterations,
         rollouts,
         maxModelCalls: rollouts * config.replay.maxCalls,

@@ -27,7 +27,8 @@ export function groupsCommand(program: Command, context: CliContext): void {
         options,
         context,
         async (client) => client.get<{ groups: StoredGroup[] }>("/v1/groups", { run: run ?? (await newestRun(client)), limit }),
-        (answer) => table(["group", "iteration", "scenario", "verdict", "mean", "deviation", "masked"], answer.groups.map(row), context),
+        (answer) =>
+          table(["group", "iteration", "scenario", "mode", "verdict", "mean", "deviation", "masked"], answer.groups.map(row), context),
       );
     });
   clientOptions(groups.command("show <group>"))
@@ -50,7 +51,36 @@ async function newestRun(client: ApiClient): Promise<string> {
 
 function row({ id, iteration, scenarioId, summary }: StoredGroup): unknown[] {
   const { verdict, mean, deviation, masked } = summary;
-  return [id, iteration, scenarioId.slice(0, 12), verdict, mean?.toFixed(3), deviation?.toFixed(3), counts(masked) || 0];
+  return [
+    id,
+    iteration,
+    shortScenario(scenarioId),
+    summary.played?.mode ?? "loop",
+    verdict,
+    mean?.toFixed(3),
+    deviation?.toFixed(3),
+    counts(masked) || 0,
+  ];
+}
+
+/** The call of a pivot stays: pivots of one conversation differ in nothing else. */
+function shortScenario(scenarioId: string): string {
+  const [whole = "", call] = scenarioId.split(".", 2);
+  return call === undefined ? whole.slice(0, 12) : `${whole.slice(0, 12)}.${call}`;
+}
+
+const MODE_REASONS: Record<NonNullable<NonNullable<TrajectoryGroup["played"]>["modeReason"]>, string> = {
+  agent_configured: "the agent is configured",
+  covered: "its tapes are predicted to answer enough",
+  low_coverage: "its tapes are predicted to answer too little",
+  requests_differ: "its requests did not all extend one transcript",
+};
+
+function describePlayed(played: TrajectoryGroup["played"]): string {
+  if (played === undefined) return "loop";
+  const { mode, modeReason, predictedCoverage } = played;
+  const why = modeReason === undefined ? "" : `: ${MODE_REASONS[modeReason]}`;
+  return `${mode}${why}${predictedCoverage === undefined ? "" : ` (predicted coverage ${percent(predictedCoverage)})`}`;
 }
 
 function describe({ id, iteration, scenarioId, summary, body }: StoredGroup & { body: TrajectoryGroup }, context: CliContext): string {
@@ -67,6 +97,7 @@ function describe({ id, iteration, scenarioId, summary, body }: StoredGroup & { 
           ? null
           : `${summary.anchorReward.toFixed(3)} for the recorded conversation ${summary.anchorExplanation ?? ""}`,
       independent: independentText(summary),
+      played: describePlayed(body.played),
       fidelity: `${fidelity.decision}, weight ${fidelity.weight.toFixed(2)}, recorded ${percent(fidelity.realShare)}, simulated ${percent(fidelity.simulatedShare)}`,
       "answers by rung": counts(fidelity.callsByRung) || "no tool calls",
     },

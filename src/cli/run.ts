@@ -62,13 +62,14 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
 }
 
 function describePlan(plan: DryRun, context: CliContext): string {
-  const { agent, conversations, trainScenarios, heldOutScenarios, leftOut, iterations, rollouts, maxModelCalls, judgeCalls } = plan;
+  const { agent, conversations, trainScenarios, heldOutScenarios, leftOut, modes, iterations, rollouts, maxModelCalls, judgeCalls } = plan;
   const entries = {
     agent,
     "trainable conversations": conversations,
     "scenarios to train on": trainScenarios,
     "held-out scenarios for the gate": heldOutScenarios,
     "left out": counts(leftOut) || "none",
+    "played by": counts(modes) || "nothing",
     iterations,
     rollouts,
     "model calls, at most": maxModelCalls,

@@ -96,7 +96,7 @@ function commented(node: Node, depth: number, without: ReadonlySet<string>): str
         // A key whose children are all unset would read as null.
         const isEmpty = !below.some((line) => line.startsWith("#"));
         // What it must have, only the operator knows: all of it stands as prose.
-        if ((child.required ?? []).length > 0) {
+        if ((child.required ?? []).length > 0 || child.default === undefined) {
           const prose = below.map((line) => line.replace(/^#( *)(?=\S)/, "$1# "));
           return [`${pad}# ${key}: ${child.description ?? ""} (not set)`, ...prose];
         }

@@ -8,6 +8,7 @@ import type { Trust } from "../rollout/cascade/trust.ts";
 import type { Rollout } from "../rollout/group.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
 import type { OffTape } from "../rollout/off-tape.ts";
+import type { AgentDriver } from "../rollout/plan.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import { selectScenarios } from "../scenario/select.ts";
@@ -31,6 +32,8 @@ export interface GateRunDeps {
   pairJudge: PairJudge;
   /** What answers rollouts where no tape does, the same to both arms. Unset: nothing does. */
   offTape?: OffTape;
+  /** The user's own agent, where there is one: both arms are played by it. */
+  agentDriver: AgentDriver | null;
   log: Logger;
 }
 
@@ -47,7 +50,9 @@ export async function runGate(options: GateRunOptions, deps: GateRunDeps): Promi
   const { config, runId } = options;
   const { night, gate, replay } = config;
   const wanted = { count: 0, heldOutCount: gate.maxScenarios, seed: night.seed };
-  const { heldOut } = selectScenarios({ ...deps.recordings.selection, ...wanted });
+  // Whole conversations, always: what the user gets is what is compared.
+  const mode = deps.agentDriver === null ? "loop" : "agent";
+  const heldOut = selectScenarios({ ...deps.recordings.selection, ...wanted }).heldOut.map((scenario) => ({ ...scenario, mode }) as const);
   const jobs = heldOut.flatMap((scenario) => Array.from({ length: gate.seedsPerScenario }, (_, seed) => ({ scenario, seed })));
   const limiter = createLimiter(replay.concurrency);
   const playing = { ...deps, trust: await trustOfRun(deps.runs, runId) };
@@ -109,6 +114,7 @@ async function play(
       iteration: -1 - seed,
       sampling: config.sampling,
       limits: config.replay,
+      agentDriver: deps.agentDriver,
       limiter,
       offTape: deps.offTape,
       signal,

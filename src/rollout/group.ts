@@ -1,3 +1,4 @@
+import type { Scenario } from "../scenario/scenario.ts";
 import type { Message, ToolDefinition } from "../trace/message.ts";
 
 export type Rung = "R0" | "R1" | "R2" | "R3" | "R4" | "R5" | "R6" | "R7" | "agent_error";
@@ -42,7 +43,14 @@ export interface SampledCall {
 export type RolloutEnd =
   | { status: "completed"; cut?: "user_turn" }
   | { status: "truncated"; cause: "loop" | "max_calls" | "length" }
-  | { status: "masked"; cause: "replay_miss" | "simulated_share" | "too_many_calls" | "infrastructure" };
+  | { status: "masked"; cause: "replay_miss" | "simulated_share" | "too_many_calls" | "infrastructure" | AgentFault };
+
+/**
+ * Why a rollout of the user's own agent says nothing about the policy: it could not be started, died, answered with an error or without asking the model; it ran
+ * past its time; it asked for what the sampler cannot honour and still sample the policy's own distribution; it left out a write that it had been told to make, and
+ * went on as if it had.
+ */
+export type AgentFault = "agent_failed" | "agent_timeout" | "unsupported_request" | "skipped_write";
 
 /** `message` is its place among the rollout's messages. */
 export interface SimulatedUserTurn {
@@ -62,6 +70,10 @@ export interface Rollout {
   simulatedUserTurns?: readonly SimulatedUserTurn[];
   end: RolloutEnd;
   seed: number;
+  /**
+   * Transcripts that the agent's requests made, where they did not all extend one (`messages` is the one with the last call). Missing for one.
+   */
+  branches?: number;
 }
 
 /** How faithful a group's tool answers were; a group without tool calls is faithful. Shares are of all calls of all members. */
@@ -103,6 +115,8 @@ export interface TrajectoryGroup {
   runId: string;
   iteration: number;
   scenarioId: string;
+  /** How it was played, and why so. Missing in groups from before there was a choice. */
+  played?: Pick<Scenario, "mode" | "modeReason" | "predictedCoverage">;
   adapterDigest: string;
   tools: readonly ToolDefinition[];
   members: readonly Rollout[];

@@ -1,9 +1,11 @@
 import { fidelityOf } from "./fidelity.ts";
-import type { TrajectoryGroup } from "./group.ts";
+import type { Scenario } from "../scenario/scenario.ts";
+import type { Rollout, TrajectoryGroup } from "./group.ts";
 import { playMember } from "./member.ts";
 import type { GroupPlan, MemberPlan } from "./plan.ts";
 import { seededId, seededInteger } from "./seed.ts";
 import { startOf } from "./start.ts";
+import { playStep } from "./step.ts";
 
 /** Identity of a group. */
 export function groupIdOf(runId: string, iteration: number, scenarioId: string): string {
@@ -18,6 +20,7 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
   const { scenario, runId, iteration, runSeed } = plan;
   const groupId = groupIdOf(runId, iteration, scenario.id);
   const start = startOf(scenario);
+  const play = driverOf(plan);
   const members = await Promise.all(
     Array.from({ length: plan.groupSize }, (_, index) => {
       const member: MemberPlan = {
@@ -28,7 +31,7 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
       };
       const played = plan.played?.[index];
       const isThisMember = played?.rolloutId === member.rolloutId && played.seed === member.seed;
-      return played !== undefined && isThisMember ? Promise.resolve(played) : plan.limiter(() => playMember(member));
+      return played !== undefined && isThisMember ? Promise.resolve(played) : plan.limiter(() => play(member));
     }),
   );
   return {
@@ -36,6 +39,7 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
     runId,
     iteration,
     scenarioId: scenario.id,
+    played: playedAs(scenario),
     adapterDigest: plan.adapterDigest,
     tools: scenario.start.tools.map(({ name, description, parameters }) => ({
       name,
@@ -45,4 +49,16 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
     members,
     fidelity: fidelityOf(members, scenario.recordedAtMs),
   };
+}
+
+/** What plays one member, by the scenario's mode. @throws RangeError for mode `agent` without an agent */
+function driverOf({ scenario, agentDriver }: GroupPlan): (member: MemberPlan) => Promise<Rollout> {
+  if (scenario.mode === "loop") return playMember;
+  if (scenario.mode === "step") return playStep;
+  if (agentDriver == null) throw new RangeError(`scenario ${scenario.id} is to be played by an agent, and there is none`);
+  return (member) => agentDriver.play(member);
+}
+
+function playedAs({ mode, modeReason, predictedCoverage }: Scenario): NonNullable<TrajectoryGroup["played"]> {
+  return { mode, ...(modeReason === undefined ? {} : { modeReason }), ...(predictedCoverage === undefined ? {} : { predictedCoverage }) };
 }

@@ -1,16 +1,14 @@
-import { setTimeout as wait } from "node:timers/promises";
-import type { ChatMessage, ChatRequest, ChatResult } from "../serving/policy-server.ts";
+import type { ChatMessage, ChatRequest } from "../serving/policy-server.ts";
 import { fromChatMessage, toChatMessages, toChatTools, withStableIds } from "./chat-messages.ts";
 import { simulatedShareOf } from "./fidelity.ts";
 import type { Rollout, RolloutEnd, SampledCall, SimulatedUserTurn } from "./group.ts";
+import { callModel, overLimit, sampledCall } from "./model-call.ts";
 import type { MemberPlan } from "./plan.ts";
 import { createReplaySession } from "./replay-session.ts";
 import { seededInteger } from "./seed.ts";
 import { sourcesOf } from "./sources.ts";
 import type { ToolSession } from "./tool-session.ts";
 import { createUserSession, type UserSession } from "./user/user-session.ts";
-
-const MAX_WAIT_MS = 30_000;
 
 /** What a member has so far; `messages` go to the server as they are, so that every request extends the one before. */
 interface Progress {
@@ -31,7 +29,7 @@ export async function playMember(plan: MemberPlan): Promise<Rollout> {
     simulatedUserTurns: [],
   };
   let end: RolloutEnd | null = null;
-  while (end === null) end = overLimit(plan, progress) ?? (await playTurn(plan, progress));
+  while (end === null) end = overLimit(plan, progress.calls.length) ?? (await playTurn(plan, progress));
   // The agent's own end or not: answers that were mostly made up teach nothing about the world.
   if (end.status !== "masked" && simulatedShareOf(progress.tools.journal()) > plan.limits.maxSimulatedShare) {
     end = { status: "masked", cause: "simulated_share" };
@@ -48,12 +46,6 @@ export async function playMember(plan: MemberPlan): Promise<Rollout> {
   };
 }
 
-function overLimit(plan: MemberPlan, progress: Progress): RolloutEnd | null {
-  const { recordedCalls } = plan.scenario;
-  if (progress.calls.length >= Math.max(1.5 * recordedCalls, recordedCalls + 6)) return { status: "masked", cause: "too_many_calls" };
-  return progress.calls.length >= plan.limits.maxCalls ? { status: "truncated", cause: "max_calls" } : null;
-}
-
 /** One model call and the answers to its tool calls; the end, or null to go on. */
 async function playTurn(plan: MemberPlan, progress: Progress): Promise<RolloutEnd | null> {
   const turn = progress.calls.length;
@@ -63,11 +55,11 @@ async function playTurn(plan: MemberPlan, progress: Progress): Promise<RolloutEn
     tools: toChatTools(plan.scenario.start.tools),
     sampling: { ...plan.sampling, seed: seededInteger("call", plan.seed, turn) },
   };
-  const result = await chat(plan, request);
+  const result = await callModel(plan, request, plan.signal);
   if (result === null) return { status: "masked", cause: "infrastructure" };
   const message = withStableIds(result.message, turn);
   progress.messages.push(message);
-  progress.calls.push(sampled(plan, request, result));
+  progress.calls.push(sampledCall(plan, request, result));
   if (result.finishReason === "length") return { status: "truncated", cause: "length" };
   const toolCalls = message.tool_calls ?? [];
   if (toolCalls.length > 0) return answerCalls(plan, progress, toolCalls);
@@ -83,31 +75,6 @@ async function hearUser(plan: MemberPlan, progress: Progress, said: string): Pro
   if (turn.status === "unavailable") return { status: "masked", cause: "infrastructure" };
   if (turn.simulated !== null) progress.simulatedUserTurns.push({ message: progress.messages.length, ...turn.simulated });
   progress.messages.push(...turn.messages);
-  return null;
-}
-
-function sampled(plan: MemberPlan, request: ChatRequest, result: Completed): SampledCall {
-  return {
-    promptTokenIds: result.promptTokenIds,
-    completionTokenIds: result.completionTokenIds,
-    logprobs: result.logprobs,
-    finishReason: result.finishReason,
-    adapterDigest: plan.adapterDigest,
-    sampling: { temperature: request.sampling.temperature, topP: request.sampling.topP, topK: 0, minP: 0, seed: request.sampling.seed },
-  };
-}
-
-type Completed = Extract<ChatResult, { status: "completed" }>;
-
-/** The server's reply, after as many tries as the limits allow; null when it gave none. */
-async function chat(plan: MemberPlan, request: ChatRequest): Promise<Completed | null> {
-  const options = plan.signal === undefined ? {} : { signal: plan.signal };
-  for (let attempt = 1; attempt <= plan.limits.maxAttempts; attempt += 1) {
-    const result = await plan.policyServer.chat(request, options);
-    if (result.status === "completed") return result;
-    if (result.status === "rejected") return null;
-    if (attempt < plan.limits.maxAttempts) await wait(Math.min(result.retryAfterMs * 2 ** (attempt - 1), MAX_WAIT_MS), undefined, options);
-  }
   return null;
 }
 

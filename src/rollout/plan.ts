@@ -34,11 +34,19 @@ export interface GroupPlan {
   openTools?: (member: MemberPlan) => ToolSession;
   /** First members that were played before, by the same plan: those that have this group's ids and seeds are taken as they are. */
   played?: readonly Rollout[];
+  /** Runs the user's agent, for scenarios of mode `agent`. */
+  agentDriver?: AgentDriver | null;
   /** Shared by all groups of a run; members wait here for their turn. */
   limiter: Limiter;
   /** What answers where no tape does. Unset: nothing does. */
   offTape?: OffTape | undefined;
   signal?: AbortSignal;
+}
+
+/** The user's own agent, run once per rollout. */
+export interface AgentDriver {
+  /** Rejects only when the plan's `signal` aborts. */
+  play(plan: MemberPlan): Promise<Rollout>;
 }
 
 /** One member of a group. */

@@ -7,7 +7,7 @@ import type { JournalEntry } from "./group.ts";
 import { latencyOf } from "./latency.ts";
 import { answerBeyond, type OffTape, type OffTapeAnswer } from "./off-tape.ts";
 import { sourcesOf } from "./sources.ts";
-import type { ToolSession, TurnAnswers } from "./tool-session.ts";
+import type { ToolRequest, ToolSession, TurnAnswers } from "./tool-session.ts";
 
 /** The same call in the same state this often is a loop. */
 const LOOP = 3;
@@ -52,9 +52,10 @@ export function createReplaySession(options: ReplaySessionOptions): ToolSession 
   };
 
   return {
-    async answer(turn, { signal } = {}): Promise<TurnAnswers> {
-      const calls = turn.map(({ tool, arguments: raw }) => cascade.prepare(start, tool, raw));
-      const block = turnHashOf(calls.map(({ callKey }) => callKey));
+    async answer(turn, { signal, block: whole } = {}): Promise<TurnAnswers> {
+      const prepare = ({ tool, arguments: raw }: ToolRequest): PreparedCall => cascade.prepare(start, tool, raw);
+      const calls = turn.map(prepare);
+      const block = turnHashOf((whole?.map(prepare) ?? calls).map(({ callKey }) => callKey));
       const results: { text: string; isError: boolean }[] = [];
       for (const call of calls) {
         if (isLoop(journal, call, overlay)) return { results, end: { status: "truncated", cause: "loop" } };

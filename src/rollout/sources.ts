@@ -1,3 +1,4 @@
+import { wholeScenarioOf } from "../trajectory/record-tape.ts";
 import type { Rollout, TrajectoryGroup } from "./group.ts";
 
 /**
@@ -13,5 +14,5 @@ export function sourcesOf(scenarioId: string, rollouts: readonly Pick<Rollout, "
   const tapes = rollouts.flatMap(({ journal }) =>
     journal.flatMap(({ servedFrom, madeFrom = [] }) => [...(servedFrom === undefined ? [] : [servedFrom.tape]), ...madeFrom]),
   );
-  return [...new Set([scenarioId, ...tapes])].toSorted();
+  return [...new Set([wholeScenarioOf(scenarioId), ...tapes])].toSorted();
 }

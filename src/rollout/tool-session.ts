@@ -19,8 +19,11 @@ export interface TurnAnswers {
 
 /** Where the tool calls of one rollout go. Replay answers them from tapes (`replay-session.ts`). */
 export interface ToolSession {
-  /** Answers what one turn of the agent asks for; turns come one after another. Rejects only when `signal` aborts. */
-  answer(turn: readonly ToolRequest[], options?: { signal?: AbortSignal }): Promise<TurnAnswers>;
+  /**
+   * Answers what one turn of the agent asks for; turns come one after another. Where a turn's calls come one by one, each with the whole turn as `block`: what
+   * raced in production is known by the set. Rejects only when `signal` aborts.
+   */
+  answer(turn: readonly ToolRequest[], options?: { signal?: AbortSignal; block?: readonly ToolRequest[] }): Promise<TurnAnswers>;
   /** Every answer so far and where it came from. */
   journal(): readonly JournalEntry[];
   /** Time that the tools took so far, by the recordings: nobody waits for it. */

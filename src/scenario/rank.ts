@@ -56,7 +56,7 @@ export function rankOf(input: RankInput): { rank: number; selectedFor: readonly 
 }
 
 /** A group without spread taught nothing: it comes last when all succeeded, and gets another chance when all failed. */
-function mixed(past: { spread: number; meanReward: number } | undefined): number {
+export function mixed(past: { spread: number; meanReward: number } | undefined): number {
   if (past === undefined) return 0.5;
   if (past.spread < NO_SPREAD) return past.meanReward > 0.5 ? -2 : -0.5;
   return Math.min(2, past.spread * 4);

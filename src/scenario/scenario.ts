@@ -30,7 +30,7 @@ export const scenarioSchema = z.object({
   /** Same-task conversations share a cluster. */
   cluster: z.string(),
   start: z.object({
-    /** System message and everything up to and including the first user message. */
+    /** System message and everything up to and including the first user message; of a pivot, everything before its call. */
     messages: z.array(messageSchema),
     /** Recorded user turns after the first, in order. */
     userTurns: z.array(messageSchema),
@@ -51,6 +51,12 @@ export const scenarioSchema = z.object({
   /** Its own tape first, then those of the same task and split. Any tape of the tenant and split may answer; the run pins which there are. */
   tapes: z.array(z.string()),
   mode: z.enum(["loop", "agent", "step"]),
+  /** Why this mode. Missing in scenarios from before it was chosen. */
+  modeReason: z.enum(["agent_configured", "covered", "low_coverage", "requests_differ"]).optional(),
+  /** Share of a replay's tool calls that the tapes were predicted to answer. */
+  predictedCoverage: z.number().optional(),
+  /** In mode `step`: which model call of the conversation, from 0, and what was answered in production. */
+  pivot: z.object({ call: z.int(), recorded: messageSchema }).optional(),
   split: z.enum(["train", "held_out"]),
   recordedAtMs: z.number(),
   /** Model calls of the recorded conversation. */

@@ -19,6 +19,8 @@ export interface ChatRequest {
   messages: readonly ChatMessage[];
   tools: readonly ChatTool[];
   sampling: { temperature: number; topP: number; maxTokens: number; seed: number };
+  /** More fields for the server as they are, such as `stop` or `chat_template_kwargs`; those above win. */
+  passed?: Readonly<Record<string, unknown>>;
 }
 
 export type ChatResult =

@@ -65,9 +65,11 @@ export function createVllm(config: VllmConfig): PolicyServer & { close(): Promis
 
 function chatBody(chat: ChatRequest): unknown {
   return {
+    ...(chat.tools.length > 0 ? { tool_choice: "auto" } : {}),
+    ...chat.passed,
     model: chat.model,
     messages: chat.messages,
-    ...(chat.tools.length > 0 ? { tools: chat.tools, tool_choice: "auto" } : {}),
+    ...(chat.tools.length > 0 ? { tools: chat.tools } : {}),
     temperature: chat.sampling.temperature,
     top_p: chat.sampling.topP,
     max_tokens: chat.sampling.maxTokens,

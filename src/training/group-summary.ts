@@ -32,6 +32,8 @@ export interface GroupSummary {
   weight: number;
   callsByRung: Record<string, number>;
   simulatedShare: number;
+  /** How its scenario was played. Missing in groups from before there was a choice. */
+  played?: TrajectoryGroup["played"];
   /** Sampled tokens of the unmasked members. Missing in groups from before they were counted. */
   completionTokens?: number;
 }
@@ -88,6 +90,7 @@ export function summarise(group: TrajectoryGroup, result: JudgeResult, options: 
     weight: group.fidelity.weight,
     callsByRung: { ...group.fidelity.callsByRung },
     simulatedShare: group.fidelity.simulatedShare,
+    ...(group.played === undefined ? {} : { played: group.played }),
     completionTokens: completionTokensOf(group),
   };
 }

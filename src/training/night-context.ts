@@ -5,7 +5,7 @@ import type { Logger } from "../log.ts";
 import type { RewardCheck } from "../reward/independent/check-module.ts";
 import type { Judge } from "../reward/judge.ts";
 import type { RecordingPins } from "../rollout/load-recordings.ts";
-import type { GroupPlan } from "../rollout/plan.ts";
+import type { AgentDriver, GroupPlan } from "../rollout/plan.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { OffTape } from "../rollout/off-tape.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
@@ -40,6 +40,8 @@ export interface NightDeps {
   /** What answers rollouts where no tape does. Unset: nothing does. */
   offTape?: OffTape;
   fleet: Fleet;
+  /** Runs the user's own agent for rollouts; null where none is configured. */
+  agentDriver: AgentDriver | null;
   key: SigningKey;
   /** Captured conversations of the agent as of `nowMs`; with `pins`, exactly those versions. */
   recordings: (options: { nowMs: number; pins?: RecordingPins }) => Promise<Recordings>;

@@ -8,6 +8,8 @@ import { rolloutPatiently } from "../rollout/patience.ts";
 import { decodeGroup } from "../rollout/encode-group.ts";
 import type { Rollout, TrajectoryGroup } from "../rollout/group.ts";
 import type { Recordings } from "../rollout/recordings.ts";
+import { withModes } from "../scenario/mode.ts";
+import { pivotsOf } from "../scenario/pivots.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import { countSignals, selectScenarios } from "../scenario/select.ts";
 import type { Database } from "../store/database.ts";
@@ -16,10 +18,12 @@ import { storableJson } from "../store/storable.ts";
 import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import type { Recorded } from "./group-summary.ts";
+import { wholeScenarioOf } from "../trajectory/record-tape.ts";
 import { loadGroups, runIteration, type StoredGroup } from "./iteration.ts";
 import { dropNoise, judgeNoise } from "./judge-noise.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { wholeNight, type Policy } from "./night-start.ts";
+import { modeInput } from "./mode-input.ts";
 import { recordedConversations } from "./recorded.ts";
 import { asProbe, byProbe, PROBE_ITERATION, probeVerdictOf, type Probes, type ProbeVerdict } from "./probe.ts";
 import { scenarioHistory } from "./scenario-history.ts";
@@ -41,7 +45,7 @@ export async function rollOutAndJudge(options: NightOptions, deps: NightDeps, at
   const { scenarioIds } = await deps.runs.step(runId, `scenarios-${iteration}`, async () => {
     const probes = new Map([...probed].map(([id, { summary }]) => [id, summary.verdict as ProbeVerdict]));
     const candidates = await candidatesOf(options, deps, { ...at, probes });
-    const chosen = candidates.slice(0, config.night.scenarios);
+    const chosen = await playable(candidates.slice(0, config.night.scenarios), options, deps, at);
     await saveScenarios(deps, runId, chosen);
     return { scenarioIds: chosen.map(({ id }) => id), selectedFor: countSignals(chosen) };
   });
@@ -99,7 +103,9 @@ export async function probeCandidates(options: NightOptions, deps: NightDeps, at
     const ranked = await candidatesOf(options, deps, { ...first, probes: new Map() });
     const history = await scenarioHistory(deps.database, options.agent);
     const untried = ranked.slice(0, night.probe.scenarios).filter(({ id }) => !history.has(id));
-    const chosen = ranked.length > night.scenarios ? untried : [];
+    // One that is played step by step has no small group that its full ones could take over.
+    const whole = (await playable(untried, options, deps, first)).filter(({ mode }) => mode !== "step");
+    const chosen = ranked.length > night.scenarios ? whole : [];
     await saveScenarios(deps, runId, chosen);
     return { scenarioIds: chosen.map(({ id }) => id) };
   });
@@ -144,6 +150,7 @@ function player(
         limits: config.replay,
         limiter,
         offTape: deps.offTape,
+        agentDriver: deps.agentDriver,
         signal,
         ...(deps.openTools === undefined ? {} : { openTools: deps.openTools }),
       },
@@ -181,7 +188,21 @@ async function candidatesOf(options: NightOptions, deps: NightDeps, at: At & { p
   return [...promising, ...byProbe(drawn, at.probes)];
 }
 
-const waitFor = (ms: number, signal: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
+/** Every scenario in its mode; one that is played step by step becomes its pivots. */
+async function playable(chosen: readonly Scenario[], options: NightOptions, deps: NightDeps, at: At): Promise<readonly Scenario[]> {
+  const { config, agent } = options;
+  const { recordings, iteration } = at;
+  const history = await scenarioHistory(deps.database, agent);
+  const trajectories = new Map(recordings.trajectories.map((trajectory) => [trajectory.id, trajectory]));
+  const tapes = new Map(recordings.selection.tapes.map((tape) => [tape.id, tape]));
+  return withModes(chosen, modeInput(recordings, config, { hasAgent: deps.agentDriver !== null })).flatMap((scenario) => {
+    const messages = trajectories.get(scenario.trajectoryId)?.messages;
+    if (scenario.mode !== "step" || messages === undefined) return [scenario];
+    const entries = tapes.get(scenario.tapes[0] ?? "")?.entries ?? [];
+    const { stepsPerConversation: count } = config.replay;
+    return pivotsOf({ scenario, messages, entries, history, count, seed: config.night.seed + iteration });
+  });
+}
 
 /** Keeps a run's scenarios. Those of somebody who was erased since they were chosen are left out. */
 export async function saveScenarios(
@@ -193,7 +214,7 @@ export async function saveScenarios(
     async (trx) => {
       await holdErasures(trx);
       for (const scenario of scenarios) {
-        if (await anyErased(trx, [scenario.id, scenario.trajectoryId])) {
+        if (await anyErased(trx, [wholeScenarioOf(scenario.id), scenario.trajectoryId])) {
           log.info({ scenario_id: scenario.id, run_id: runId }, "scenario left out: its subject was erased");
           continue;
         }
@@ -225,11 +246,17 @@ function tally(groups: readonly StoredGroup[]): {
   groups: number;
   kept: number;
   verdicts: Record<string, number>;
+  modes: Record<string, number>;
   meanReward: number | null;
 } {
   const verdicts: Record<string, number> = {};
-  for (const { summary } of groups) verdicts[summary.verdict] = (verdicts[summary.verdict] ?? 0) + 1;
+  const modes: Record<string, number> = {};
+  for (const { summary } of groups) {
+    verdicts[summary.verdict] = (verdicts[summary.verdict] ?? 0) + 1;
+    const mode = summary.played?.mode ?? "loop";
+    modes[mode] = (modes[mode] ?? 0) + 1;
+  }
   const means = groups.map((group) => group.summary.mean).filter((mean) => mean !== null);
   const meanReward = means.length === 0 ? null : means.reduce((sum, mean) => sum + mean, 0) / means.length;
-  return { groups: groups.length, kept: verdicts["kept"] ?? 0, verdicts, meanReward };
+  return { groups: groups.length, kept: verdicts["kept"] ?? 0, verdicts, modes, meanReward };
 }

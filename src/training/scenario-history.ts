@@ -1,4 +1,5 @@
 import type { GroupHistory } from "../scenario/rank.ts";
+import { wholeScenarioOf } from "../trajectory/record-tape.ts";
 import type { Database } from "../store/database.ts";
 import type { GroupSummary } from "./group-summary.ts";
 import { PROBE_ITERATION } from "./probe.ts";
@@ -21,8 +22,11 @@ export async function scenarioHistory(database: Database, agent: string): Promis
   const history = new Map<string, { spread: number; meanReward: number }>();
   for (const row of rows) {
     const { mean, deviation } = row.summary as unknown as GroupSummary;
-    if (mean === null || deviation === null || history.has(row.scenario_id)) continue;
-    history.set(row.scenario_id, { spread: deviation, meanReward: mean });
+    if (mean === null || deviation === null) continue;
+    // What is known of a pivot is known of its conversation: the newest of its pivots stands for it.
+    for (const id of [row.scenario_id, wholeScenarioOf(row.scenario_id)]) {
+      if (!history.has(id)) history.set(id, { spread: deviation, meanReward: mean });
+    }
   }
   return history;
 }

@@ -28,10 +28,10 @@ export async function removeRollouts(
   );
   const digests = [...new Set(objects.rows.map(({ digest }) => digest))];
   const groups = await sql<{ run_id: string; iteration: number; verdict: string; body_digest: Digest }>`
-    delete from groups where body_digest = any(${digests}::text[]) or scenario_id = any(${scenarioIds}::text[])
+    delete from groups where body_digest = any(${digests}::text[]) or split_part(scenario_id, '.', 1) = any(${scenarioIds}::text[])
     returning run_id, iteration, summary ->> 'verdict' as verdict, body_digest`.execute(trx);
   count("groups", groups.rows.length);
-  const scenarios = await sql`delete from scenarios where id = any(${scenarioIds}::text[])`.execute(trx);
+  const scenarios = await sql`delete from scenarios where split_part(id, '.', 1) = any(${scenarioIds}::text[])`.execute(trx);
   count("scenarios", Number(scenarios.numAffectedRows ?? 0));
   const pairs = await sql`
     delete from run_steps where step like 'gate-%' and split_part(step, '-', 2) = any(${scenarioIds}::text[])`.execute(trx);

@@ -18,6 +18,16 @@ export function scenarioIdOf(trajectory: { id: string; version: number }): strin
   return hash("sha256", `scenario|${trajectory.id}|${trajectory.version}`).slice(0, 32);
 }
 
+/** The scenario of one model call of a scenario's conversation, counted from 0. */
+export function pivotIdOf(scenarioId: string, call: number): string {
+  return `${scenarioId}.${call}`;
+}
+
+/** The scenario that a scenario's conversation became: itself, or that of the pivot. */
+export function wholeScenarioOf(scenarioId: string): string {
+  return scenarioId.split(".", 1)[0] ?? scenarioId;
+}
+
 /** A tool definition as zod or a dialect gives it. */
 export interface ToolShape {
   name: string;

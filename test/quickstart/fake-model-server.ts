@@ -13,8 +13,13 @@ export interface Recorder {
   close(): Promise<void>;
 }
 
+interface Answer {
+  status: number;
+  body: unknown;
+}
+
 /** Answers every POST by `answer` (a status and a JSON body) and keeps what came. */
-export async function record(answer: (request: Received) => { status: number; body: unknown }): Promise<Recorder> {
+export async function record(answer: (request: Received) => Answer | Promise<Answer>): Promise<Recorder> {
   const received: Received[] = [];
   const server: Server = createServer((request, response) => {
     const chunks: Buffer[] = [];
@@ -23,9 +28,12 @@ export async function record(answer: (request: Received) => { status: number; bo
       const body = JSON.parse(Buffer.concat(chunks).toString("utf8")) as Record<string, unknown>;
       const one = { path: request.url ?? "", headers: request.headers, body };
       received.push(one);
-      const { status, body: reply } = answer(one);
-      response.writeHead(status, { "content-type": "application/json" });
-      response.end(JSON.stringify(reply));
+      const reply = async (): Promise<void> => {
+        const { status, body: replied } = await answer(one);
+        response.writeHead(status, { "content-type": "application/json" });
+        response.end(JSON.stringify(replied));
+      };
+      void reply();
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -63,6 +63,7 @@ async function night(
       monotonicMs: () => performance.now(),
       key: loadSigningKey(join(directory, "keys")),
     },
+    agentDriver: null,
     recordings: (asked) => loadRecordings(database, { agent: "shop", config, ...asked }),
     judge: {
       score: () => Promise.resolve({ status: "scored", ...SCORES, provenance: {} } as never),

@@ -67,6 +67,7 @@ export async function playNight(
     judge: createRulerJudge(config.judge, { database, log: silentLog(), now, env: {} }),
     judgeDeviation: () => Promise.resolve(null),
     rewardCheck: null,
+    agentDriver: null,
     fleet: { policyServer: policy },
     ...given,
   } as unknown as NightDeps;

@@ -154,6 +154,7 @@ describe("a night", () => {
       },
       judgeDeviation: () => Promise.resolve(null),
       rewardCheck: null,
+      agentDriver: null,
     } as unknown as NightDeps;
     const recordings = createRecordings({ trajectories: talks, feedback: [], config, nowMs: DAY });
     return {

@@ -89,6 +89,7 @@ export async function openStand(options: {
           judge,
           judgeDeviation: () => Promise.resolve(null),
           rewardCheck: null,
+          agentDriver: null,
           jobRunner: createLocalJobRunner({ python, trainerDirectory: trainerDirectory() }, { log }),
         },
         recordings: ({ nowMs }) => Promise.resolve(createRecordings({ trajectories, feedback: [], config: night, nowMs })),

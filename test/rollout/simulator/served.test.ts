@@ -108,8 +108,11 @@ it.each<[string, (request: JudgeRequest, index: number) => Behaviour, Record<str
 });
 
 it("asks nothing more once a run's tokens are spent", async () => {
-  const { server, play } = await open(() => ({ text: "{}" }), { maxTokensPerRun: 1500 });
-  expect((await play()).ends).toEqual([missed, missed, missed]);
+  const { server, play } = await open(() => ({ text: "{}" }), { maxTokensPerRun: 1200 });
+  // A budget is kept by run: this one has spent nothing yet.
+  expect((await play({ runId: "spender" })).ends).toEqual([missed, missed, missed]);
   expect(server.requests).toHaveLength(3);
+  expect((await play({ runId: "spender", iteration: 7 })).ends).toEqual([missed, missed, missed]);
+  expect(server.requests.length).toBeLessThan(6);
   expect(server.requests.every(({ messages }) => !JSON.stringify(messages).includes("secret"))).toBe(true);
 });

@@ -72,7 +72,7 @@ describe("a read that nobody recorded", () => {
     ],
   ])("never answers %s", async (_, configs) => {
     const llm = createScriptedLlm(render);
-    const cascade = cascadeFor([mine, ...others], { configs: configs as typeof shopConfigs });
+    const cascade = cascadeFor([mine, ...others], { configs });
     const { member } = await playing(llm, calls(lookup("A1")), others, { cascade });
     expect(member.end).toEqual({ status: "masked", cause: "replay_miss" });
     expect(llm.questions).toEqual([]);
