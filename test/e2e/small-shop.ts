@@ -60,8 +60,9 @@ export const SMALL: Tree = {
     minibatches: 1,
     batchDeadlineMs: 120_000,
     heartbeatTimeoutMs: 60_000,
+    probe: { members: 0 },
   },
-  replay: { maxCalls: 6, concurrency: 16 },
+  replay: { maxCalls: 6, concurrency: 16, minPredictedCoverage: 0 },
   gate: { enabled: false },
   outcome: { feedback: "task_success", horizonMs: 3_000 },
   canary: {

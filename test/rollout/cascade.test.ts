@@ -23,9 +23,21 @@ describe("own tape", () => {
     ]);
   });
 
-  it("R2 answers about an entity that no write touched, whatever was written elsewhere", () => {
+  it("R2 answers about an entity that no write touched, where tapes show that such a write does not matter to it", () => {
     // On the tape, B2 was looked up after A1's refund; here before it.
-    expect(shown(play(cascade, tape, [lookup("B2")]))).toEqual([["R2", body(lookup("B2"))]]);
+    expect(play(cascade, tape, [lookup("B2")])[0]?.rung).toBe("R7");
+    const apart = conversation("t9", [lookup("C1"), refund("C2"), lookup("C1")], { startMs: 9 * DAY });
+    expect(shown(play(cascadeFor([tape, apart]), tape, [lookup("B2")]))).toEqual([["R2", body(lookup("B2"))]]);
+    const coupled = conversation("t8", [lookup("D1"), refund("D2"), lookup("D1", "delayed")], { startMs: 8 * DAY });
+    expect(play(cascadeFor([tape, apart, coupled]), tape, [lookup("B2")])[0]?.rung).toBe("R7");
+  });
+
+  it("R2 answers a write among others than its own where the world never refused one", () => {
+    const two = conversation("two", [refund("A1"), refund("B2")]);
+    const more = ["C1", "C2"].map((id, day) => conversation(id, [refund(id)], { startMs: (day + 1) * DAY }));
+    expect(shown(play(cascadeFor([two, ...more]), two, [refund("B2")]))).toEqual([["R2", body(refund("B2"))]]);
+    const refused = conversation("refused", [lookup("D1"), refundFails("D1")], { startMs: 7 * DAY });
+    expect(play(cascadeFor([two, ...more, refused]), two, [refund("B2")])[0]?.rung).not.toBe("R2");
   });
 
   it("gives the n-th repetition the n-th answer, then the last again", () => {

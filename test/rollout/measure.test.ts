@@ -89,7 +89,8 @@ describe("measureFidelity", () => {
       return tape(place + 20, lookup(`B${place}`), place % 2 === 0 ? step : { ...step, result: shown(step.result) });
     });
     const [rung] = toolOf(measured([...tapes, ...other]), "issue_refund").rungs;
-    expect(rung).toMatchObject({ rung: "R4", served: 24, misjudged: 0, refused: false });
+    // That it succeeds is certain, what it says is not: the models disagree.
+    expect(rung).toMatchObject({ rung: "R5", served: 24, misjudged: 0, refused: false });
     expect(rung?.wrong).toBeGreaterThan(5);
   });
 

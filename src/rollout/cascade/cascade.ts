@@ -9,6 +9,7 @@ import { learnReads, readOutcome, type Outcome, type ReadModel } from "./outcome
 import { stateOf, withEpochs, withOccurrence, withOffTape, withWrite, type Overlay } from "./overlay.ts";
 import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
 import { inThisEra, sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
+import { checkScopes, isApart, type ScopeRecord } from "./scope-record.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { checkProjections, projectRead, type ProjectionRecord } from "./project.ts";
 import { answerOf, type ToolFunctions } from "./tool-functions.ts";
@@ -61,6 +62,7 @@ export function createCascade(
   const schemas = createToolSchemas();
   const derivations = checkDerivations(pool, tapeIds);
   const projections = checkProjections(pool, tapeIds);
+  const scopes = checkScopes(pool, tapeIds);
   const modelOf = learnedOnce((call): WriteModel => learnWrites(pool, call));
   const readModelOf = learnedOnce((call): ReadModel => learnReads(pool, call));
   return {
@@ -71,7 +73,7 @@ export function createCascade(
       return prepareCall(knowing, definition === undefined ? null : schemas.of(definition), tool, rawArguments);
     },
     answer(situation, call, { seed, turn }) {
-      const answer = climb(situation, call, turn, { derivations, projections, functions, modelOf, trust, seed });
+      const answer = climb(situation, call, turn, { derivations, projections, scopes, functions, modelOf, trust, seed });
       if (answer.result === null) return answer;
       const isOwn = answer.servedFrom?.tape === situation.start.tapeId;
       const confidence = isOwn ? answer.confidence : trust.confidenceOf(call.tool, answer.rung, answer.confidence);
@@ -87,9 +89,13 @@ export function createCascade(
   };
 }
 
+/** Recorded writes of a tool, none refused by the world's state, before one may be served among other writes than its own. */
+const MIN_UNREFUSED = 3;
+
 interface Learned {
   derivations: DerivationRecord;
   projections: ProjectionRecord;
+  scopes: ScopeRecord;
   functions: ToolFunctions;
   modelOf: (call: PreparedCall) => WriteModel;
   trust: Trust;
@@ -98,7 +104,7 @@ interface Learned {
 
 /** The first rung that has an honest answer, with people named as on tapes. */
 function climb(situation: Situation, call: PreparedCall, turn: string, learned: Learned): Answer {
-  const recorded = fromOwnTape(situation, call, turn);
+  const recorded = fromOwnTape(situation, call, turn, learned);
   if (recorded !== null) return recorded;
   const mistake = malformed(call);
   if (mistake !== null) return answeredMistake(situation, call, mistake);
@@ -116,19 +122,36 @@ const miss: Answer = {
   ...{ servedFrom: null, madeFrom: [], recordedAtMs: null, epochs: null },
 };
 
-/** R1: same tape, call and ordered writes, the n-th time the n-th answer, then the last again. R2: same tape and call, equal entity versions. */
-function fromOwnTape(situation: Situation, call: PreparedCall, turn: string): Answer | null {
+/**
+ * R1: same tape, call and ordered writes, the n-th time the n-th answer, then the last again. R2: same tape and call, equal entity versions, where tapes show that
+ * the other writes do not matter to it: to a read by `isApart`, to a write where the world never refused one.
+ */
+function fromOwnTape(situation: Situation, call: PreparedCall, turn: string, { scopes, modelOf }: Learned): Answer | null {
   const { pool, start, overlay } = situation;
   const candidates = pool
     .ofTapeCall(start.tapeId, call.callKey)
     .filter((seen) => (seen.entry.raced === null || seen.entry.raced === turn) && sameVersions(situation, seen));
   if (isStateless(call.profile)) return servedOwn(nth(situation, candidates, call.callKey), "R0");
   const exact = candidates.filter(({ entry }) => entry.writePrefix === overlay.prefix);
-  const [first] = candidates;
-  return (
-    servedOwn(nth(situation, exact, `${call.callKey}|${overlay.prefix}`), "R1") ??
-    (first === undefined ? null : servedOwn(nth(situation, candidates, `${call.callKey}|${versionKey(overlay, first)}`), "R2"))
+  const answer = servedOwn(nth(situation, exact, prefixKey(call, overlay)), "R1");
+  if (answer !== null || candidates.length === 0) return answer;
+  const model = mayWrite(call.profile) ? modelOf(call) : null;
+  const apart = candidates.filter((seen) =>
+    model === null ? isApart(situation, seen, scopes) : model.errorRate === 0 && model.samples >= MIN_UNREFUSED,
   );
+  const [first] = apart;
+  return first === undefined
+    ? null
+    : servedOwn(nth(situation, apart, versionsKey(call, Object.keys(first.entry.entityVersion), overlay)), "R2");
+}
+
+/** Under which how often a call was asked is counted, in a state, and with the versions of what it touches. */
+function prefixKey({ callKey }: PreparedCall, { prefix }: Overlay): string {
+  return `${callKey}|state|${prefix}`;
+}
+
+function versionsKey({ callKey }: PreparedCall, entities: readonly string[], { writes }: Overlay): string {
+  return `${callKey}|versions|${entities.map((entity) => versionOf(writes, entity)).join(",")}`;
 }
 
 /** The answer to the n-th asking, or the first later one that is not from before what the rollout has seen; then the last again. */
@@ -139,12 +162,6 @@ function nth(situation: Situation, candidates: readonly PooledEntry[], key: stri
 
 function servedOwn(seen: PooledEntry | undefined, rung: Rung): Answer | null {
   return seen === undefined ? null : { ...served(seen, rung, 1), epochs: seen.epochs };
-}
-
-function versionKey(overlay: Overlay, { entry }: PooledEntry): string {
-  return Object.keys(entry.entityVersion)
-    .map((entity) => versionOf(overlay.writes, entity))
-    .join(",");
 }
 
 /** R0: a pure tool whose implementation is to be had. */
@@ -221,12 +238,8 @@ function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: G
   if (answer.result === null) return overlay;
   const parsed = parseResult(call.names.toTape(answer.result));
   const touched = entitiesTouched(call.profile, call.args, parsed, pool.templates);
-  const versions = touched.map((entity) => versionOf(overlay.writes, entity)).join(",");
-  const used = withOccurrence(withEpochs(overlay, answer.epochs ?? {}), [
-    call.callKey,
-    `${call.callKey}|${overlay.prefix}`,
-    `${call.callKey}|${versions}`,
-  ]);
+  const counted = [call.callKey, prefixKey(call, overlay), versionsKey(call, touched, overlay)];
+  const used = withOccurrence(withEpochs(overlay, answer.epochs ?? {}), counted);
   const failed = answer.isError || showsError(call.profile, parsed);
   if (!mayWrite(call.profile) && !failed && (answer.rung === "R5" || answer.rung === "R6"))
     return withOffTape(used, viewsOf(parsed, pool.templates));

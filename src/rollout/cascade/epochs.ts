@@ -1,31 +1,48 @@
 import { UNKNOWN_ERA, type EraIndex } from "../../trajectory/era.ts";
 import type { Tape } from "../../trajectory/tape.ts";
-import { countOf, type WriteEvent } from "../../trajectory/write-state.ts";
+import { createWriteLog } from "../../trajectory/write-state.ts";
+
+/** Stands among the entities of an entry's epochs for time itself: the place on the tape from which the entry's latest change by others could be seen. */
+export const TIME = "";
+
+export interface Epochs {
+  /** Per touched entity: how often somebody else had changed it since the conversation began, as far as its tape shows; and `TIME`. */
+  epochs: Readonly<Record<string, number>>;
+  /** Per touched entity: the last place on the tape at which it was still so. */
+  until: Readonly<Record<string, number>>;
+}
 
 /**
- * Per entry and touched entity: how often somebody else had changed the entity since the conversation began, by the recorded writes of others and by
- * answers that changed without a write. A rollout that was shown an entity after such a change must not be shown it from before: time would run
- * backwards.
+ * When others changed what a tape shows, by their recorded writes and by answers that changed without a write. A rollout that was shown an entity after
+ * such a change must not be shown it from before, nor anything else that may have changed with it: time would run backwards.
  */
-export function epochsOf(tape: Tape, eras: EraIndex): readonly Readonly<Record<string, number>>[] {
-  const writes: WriteEvent[] = [];
-  const current = new Map<string, { epoch: number; foreign: number }>();
+export function epochsOf(tape: Tape, eras: EraIndex): readonly Epochs[] {
+  const writes = createWriteLog();
+  const current = new Map<string, { epoch: number; foreign: number; since: number }>();
   const answers = new Map<string, string>();
-  return tape.entries.map((entry) => {
+  const last = new Map<string, number>();
+  const all = tape.entries.map((entry, index) => {
     const question = `${entry.callKey}|${JSON.stringify(entry.entityVersion)}`;
     const changed = answers.has(question) && answers.get(question) !== entry.result;
     answers.set(question, entry.result);
+    let time = 0;
     const epochs = entry.entitiesTouched.map((entity): [string, number] => {
       const atStart = (): number => eras.before(entity, { fromMs: tape.recordedAtMs, toMs: tape.recordedAtMs }, tape.id);
-      const before = current.get(entity) ?? { epoch: 0, foreign: atStart() };
+      const before = current.get(entity) ?? { epoch: 0, foreign: atStart(), since: 0 };
       const era = entry.entityEra[entity] ?? UNKNOWN_ERA;
-      const foreign = era === UNKNOWN_ERA ? UNKNOWN_ERA : era - countOf(writes, entity);
+      const foreign = era === UNKNOWN_ERA ? UNKNOWN_ERA : era - writes.countOf(entity);
       const moved = changed || foreign === UNKNOWN_ERA || foreign !== before.foreign;
-      const epoch = before.epoch + (moved ? 1 : 0);
-      current.set(entity, { epoch, foreign });
-      return [entity, epoch];
+      const now = { epoch: before.epoch + (moved ? 1 : 0), foreign, since: moved ? index : before.since };
+      current.set(entity, now);
+      last.set(`${entity}|${now.epoch}`, index);
+      time = Math.max(time, now.since);
+      return [entity, now.epoch];
     });
-    if (entry.writeKey !== null) writes.push({ writeKey: entry.writeKey, entities: entry.entitiesTouched });
-    return Object.fromEntries(epochs);
+    if (entry.writeKey !== null) writes.add({ writeKey: entry.writeKey, entities: entry.entitiesTouched });
+    return { epochs, time };
   });
+  return all.map(({ epochs, time }) => ({
+    epochs: Object.fromEntries([...epochs, [TIME, time]]),
+    until: Object.fromEntries(epochs.map(([entity, epoch]) => [entity, last.get(`${entity}|${epoch}`) ?? 0])),
+  }));
 }

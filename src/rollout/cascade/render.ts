@@ -10,6 +10,8 @@ export interface Rendering {
   views: { recorded: EntityView | null; here: EntityView | null };
   /** Result paths that differ from call to call; ids among them are drawn anew. `*` stands for any key. */
   volatilePaths: readonly string[];
+  /** Whether something has this id already: none is given twice. Default: nothing has. */
+  isTaken?: (id: string | number) => boolean;
   seed: readonly (string | number)[];
 }
 
@@ -37,13 +39,26 @@ function renderLeaf(rendering: Rendering, values: ReadonlyMap<Scalar, Scalar>, l
   if (!isScalar(leaf)) return leaf;
   const name = path.at(-1) ?? "";
   if (rendering.volatilePaths.some((pattern) => matchesPath(pattern, path)) && (typeof leaf === "string" || typeof leaf === "number")) {
-    return seededLike(leaf, ...rendering.seed, path.join("."));
+    return drawnId(leaf, rendering, path.join("."));
   }
   if (values.has(leaf)) return values.get(leaf);
   const { recorded, here } = rendering.views;
   const known = here?.get(name);
   if (known !== undefined && recorded?.get(name) === leaf) return known;
   return typeof leaf === "string" ? replaceInText(leaf, values) : leaf;
+}
+
+/** Draws of one id before a taken one is given after all: all that look like it may be. */
+const MAX_DRAWS = 50;
+
+function drawnId(example: string | number, { seed, isTaken = () => false }: Rendering, path: string): string | number {
+  let drawn = seededLike(example, ...seed, path);
+  for (let draw = 1; draw < MAX_DRAWS && isTaken(drawn); draw += 1) {
+    // Where all of this length are taken, the next is longer.
+    const shape = draw < MAX_DRAWS / 2 ? example : typeof example === "number" ? example * 10 : `${example}0`;
+    drawn = seededLike(shape, ...seed, path, draw);
+  }
+  return drawn;
 }
 
 /** Recorded argument value → this call's, for scalar arguments of the same name. */

@@ -4,6 +4,7 @@ import type { Names } from "../../trajectory/names.ts";
 import type { ToolShape } from "../../trajectory/record-tape.ts";
 import { profileOf } from "../../trajectory/tool-profile.ts";
 import { countOf, versionOf } from "../../trajectory/write-state.ts";
+import { TIME } from "./epochs.ts";
 import type { Overlay } from "./overlay.ts";
 import type { PreparedCall } from "./prepare.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
@@ -35,10 +36,18 @@ export function sameVersions({ overlay }: Situation, { entry }: PooledEntry): bo
   return Object.entries(entry.entityVersion).every(([entity, version]) => versionOf(overlay.writes, entity) === version);
 }
 
-/** Whether an entry of the own tape may be served now: same versions, and not from before a change by others that the rollout has seen. */
+/**
+ * Whether an entry of the own tape may be served now: same versions, and not from before a change by others that the rollout has seen. What is of before another
+ * entity's change must be shown to have been the same after it.
+ */
 export function stillTrue(situation: Situation, own: PooledEntry): boolean {
   const { seen } = situation.overlay;
-  return sameVersions(situation, own) && Object.entries(own.epochs).every(([entity, epoch]) => epoch >= (seen.get(entity) ?? 0));
+  const time = seen.get(TIME) ?? 0;
+  return (
+    sameVersions(situation, own) &&
+    Object.entries(own.epochs).every(([entity, epoch]) => entity === TIME || epoch >= (seen.get(entity) ?? 0)) &&
+    (own.index >= time || Object.values(own.until).every((until) => until >= time))
+  );
 }
 
 /**

@@ -18,6 +18,8 @@ export interface PooledEntry {
   views: ReadonlyMap<string, EntityView>;
   /** Per touched entity: how often somebody else had changed it since the conversation began, as far as its tape shows. */
   epochs: Readonly<Record<string, number>>;
+  /** Per touched entity: the last place on its tape at which others had not changed it further. */
+  until: Readonly<Record<string, number>>;
 }
 
 /** The tapes that may answer one run, indexed. Immutable; one per run and split. */
@@ -39,6 +41,8 @@ export interface TapePool {
   about(entity: string): readonly PooledEntry[];
   /** A tape's entries whose answer says something of the entity, in order. */
   aboutOn(tapeId: string, entity: string): readonly PooledEntry[];
+  /** Whether any call of the tenant showed this value, under whatever name. */
+  shows(value: string | number): boolean;
   /** Whether any successful call of the tenant showed this value under this name. */
   knowsKey(name: string, value: unknown): boolean;
   /** How calls ended whose value at this key path the agent had come up with itself. */
@@ -69,7 +73,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   const eras = createEraIndex([...tapes, ...others]);
   const all = tapes.flatMap((tape) => {
     const epochs = epochsOf(tape, eras);
-    return tape.entries.map((entry, index) => pooled({ tape, entry, index, epochs: epochs[index] ?? {} }, templates));
+    return tape.entries.map((entry, index) => pooled({ tape, entry, index, ...(epochs[index] ?? { epochs: {}, until: {} }) }, templates));
   });
   const ofSplit = all.filter(({ tape }) => tape.split === split);
   const newestFirst = ofSplit.filter(({ tape }) => !ownOnly(tape)).sort(byAge);
@@ -97,13 +101,14 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
     ofTool: (tool) => byTool.get(tool) ?? [],
     about: (entity) => byEntity.get(entity) ?? [],
     aboutOn: (tapeId, entity) => byTapeEntity.get(`${tapeId}|${entity}`) ?? [],
+    shows: (value) => known.all.has(String(value)),
     knowsKey: (name, value) => known.values.get(name)?.has(String(value)) ?? false,
     unheard: (tool, path) => unheard.get(`${tool}|${path}`) ?? { succeeded: 0, failed: 0 },
     knowsEntity: (entity) => known.entities.has(entity),
   };
 }
 
-function pooled(recorded: Pick<PooledEntry, "tape" | "index" | "entry" | "epochs">, templates: readonly string[]): PooledEntry {
+function pooled(recorded: Pick<PooledEntry, "tape" | "index" | "entry" | "epochs" | "until">, templates: readonly string[]): PooledEntry {
   const { args, parsed } = parsedOf(recorded.entry);
   return { ...recorded, args, parsed, views: viewsOf(parsed, templates) };
 }
@@ -146,12 +151,15 @@ function unheardCalls(entries: readonly PooledEntry[]): ReadonlyMap<string, { su
 function knownKeys(all: readonly Pick<PooledEntry, "entry" | "args" | "parsed">[]): {
   values: Map<string, Set<string>>;
   entities: Set<string>;
+  all: Set<string>;
 } {
   const values = new Map<string, Set<string>>();
+  const shown = new Set<string>();
   const entities = new Set<string>();
   const collect = (node: unknown, depth: number): void => {
     if (node === null || typeof node !== "object" || depth > 16) return;
     for (const [name, value] of Object.entries(node)) {
+      if (isScalar(value)) shown.add(String(value));
       if (!isScalar(value)) collect(value, depth + 1);
       else if (!values.get(name)?.add(String(value))) values.set(name, new Set([String(value)]));
     }
@@ -162,5 +170,5 @@ function knownKeys(all: readonly Pick<PooledEntry, "entry" | "args" | "parsed">[
     collect(parsed, 0);
     for (const entity of entry.entitiesTouched) entities.add(entity);
   }
-  return { values, entities };
+  return { values, entities, all: shown };
 }

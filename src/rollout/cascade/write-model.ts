@@ -1,5 +1,6 @@
 import { EVERYTHING, entityByPath, type EntityView, type Scalar } from "../../trajectory/entities.ts";
 import { CONFIDENCE } from "../confidence.ts";
+import { agree, fits } from "./consensus.ts";
 import { errorKind } from "./agent-error.ts";
 import type { Outcome } from "./outcome.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
@@ -53,6 +54,8 @@ const TOLERANCE = 0.05;
 const MIN_OUTCOMES = 2;
 const MIN_SUCCESSES = 3;
 const MAX_EXAMPLES = 50;
+/** Recorded answers that one is modelled on. */
+const MAX_MODELS = 3;
 
 /** Learns a write tool's outcomes from the pool. */
 export function learnWrites(pool: TapePool, call: Pick<PreparedCall, "tool" | "schema">): WriteModel {
@@ -84,20 +87,30 @@ export function answerWrite(
 ): WriteAnswer | null {
   const { views, features } = seenNow(situation, call);
   const decision = decide(situation, call, model, features, seed);
-  const example = decision === null ? undefined : nearest(situation, call, model, features, decision.isError);
-  if (decision === null || example === undefined) return null;
+  if (decision === null) return null;
+  const { same, ...decided } = decision;
+  const examples = same === undefined ? nearest(situation, call, model, features, decided.isError) : [same];
+  const [example] = examples;
+  if (example === undefined) return null;
   const { seen } = example;
-  const result = renderLike({
-    recorded: { result: seen.entry.result, parsed: seen.parsed, args: seen.args },
-    args: call.args,
-    views: { recorded: mergedViews(example.views), here: mergedViews(views) },
-    volatilePaths: call.profile.volatileResultPaths,
-    seed,
-  });
+  const isTaken = (id: string | number): boolean => situation.pool.shows(id) || isMade(situation, id);
+  const render = ({ seen: { entry, parsed, args }, views: recorded }: Sample): string =>
+    renderLike({
+      recorded: { result: entry.result, parsed, args },
+      args: call.args,
+      views: { recorded: mergedViews(recorded), here: mergedViews(views) },
+      volatilePaths: call.profile.volatileResultPaths,
+      isTaken,
+      seed,
+    });
+  const result = render(example);
+  // That it comes to this is known; what it then says is, where every model says the same of this call.
+  const isCertain = decided.rung === "R5" || same !== undefined || agree(call, examples.map(render));
+  const answer: Decision = isCertain ? decided : { ...decided, rung: "R5", confidence: CONFIDENCE.simulated };
   const elsewhere = entityByPath(call.profile, call.args).flatMap((entity) =>
     entity === null ? [] : (viewSource(situation, entity) ?? []),
   );
-  return { ...decision, result, madeFrom: [...new Set([seen.tape.id, ...elsewhere])] };
+  return { ...answer, result, madeFrom: [...new Set([seen.tape.id, ...elsewhere])] };
 }
 
 /**
@@ -146,6 +159,8 @@ function seenNow(situation: Situation, call: PreparedCall): { views: readonly (E
 }
 
 type Decision = Omit<WriteAnswer, "result" | "madeFrom">;
+/** `same`: the very same write, recorded in the same world. */
+type Decided = Decision & { same?: Sample };
 
 function decide(
   situation: Situation,
@@ -153,7 +168,7 @@ function decide(
   model: WriteModel,
   features: Features,
   seed: readonly (string | number)[],
-): Decision | null {
+): Decided | null {
   if (model.samples === 0) return null;
   const drawn = (): Decision => ({
     rung: "R5",
@@ -162,7 +177,7 @@ function decide(
   });
   if (model.undecided === true) return drawn();
   const same = model.byCall.get(call.callKey)?.find(({ seen }) => sameWorld(situation, seen));
-  if (same !== undefined) return { rung: "R4", isError: same.seen.entry.isError, confidence: 0.95 };
+  if (same !== undefined) return { rung: "R4", isError: same.seen.entry.isError, confidence: 0.95, same };
   const outcomes = new Set(
     [...model.preconditions].flatMap(([name, outcomeOf]) => {
       const value = features.get(name);
@@ -205,15 +220,20 @@ function mostlyErrors({ errors, count }: Outcomes): boolean {
   return errors * 2 > count;
 }
 
-/** The recorded write of this outcome that is most like this call: same preconditions first, then equal arguments, own tape, newest. */
-function nearest(situation: Situation, call: PreparedCall, model: WriteModel, features: Features, isError: boolean): Sample | undefined {
-  let best: Sample | undefined;
-  let bestScore = -1;
-  for (const sample of isError ? model.examples.failed : model.examples.succeeded) {
-    const score = scoreOf(situation, call, model, features, sample);
-    if (score > bestScore) [best, bestScore] = [sample, score];
-  }
-  return best;
+/** The recorded writes of this outcome that are most like this call: same preconditions first, then equal arguments, own tape, newest. */
+function nearest(situation: Situation, call: PreparedCall, model: WriteModel, features: Features, isError: boolean): readonly Sample[] {
+  return (isError ? model.examples.failed : model.examples.succeeded)
+    .filter(({ seen }) => fits(seen, call.args))
+    .map((sample) => ({ sample, score: scoreOf(situation, call, model, features, sample) }))
+    .sort((a, b) => b.score - a.score)
+    .slice(0, MAX_MODELS)
+    .map(({ sample }) => sample);
+}
+
+function isMade({ overlay }: Situation, id: string | number): boolean {
+  return overlay.writes.some(({ views }) =>
+    [...views.values()].some((view) => [...view.values()].some((value) => String(value) === String(id))),
+  );
 }
 
 function scoreOf(situation: Situation, call: PreparedCall, model: WriteModel, features: Features, sample: Sample): number {

@@ -15,7 +15,16 @@ const progress = createProgress((line) => process.stdout.write(`${line}\n`));
 
 /** One short night without a gate, and a canary at one half that decides nothing by itself while these tests last. */
 const SMALL = {
-  night: { iterations: 1, scenarios: 12, groupSize: 6, seed: 1, lora: { rank: 8, alpha: 32 }, learningRate: 1e-3, minibatches: 1 },
+  night: {
+    iterations: 1,
+    scenarios: 12,
+    groupSize: 6,
+    seed: 1,
+    lora: { rank: 8, alpha: 32 },
+    learningRate: 1e-3,
+    minibatches: 1,
+    probe: { members: 0 },
+  },
   gate: { enabled: false },
   canary: {
     ...{ mode: "non-inferior", delta: 0.5, lambda0: 0.5, ramp: [{ weight: 0.5 }], maxUnits: 100_000, lookEvery: 5 },

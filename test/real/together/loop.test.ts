@@ -8,7 +8,15 @@ import { startProduction, type Production } from "./production.ts";
 
 const SEED = 1;
 const progress = createProgress((line) => process.stdout.write(`${line}\n`));
-const NIGHT = { scenarios: 20, groupSize: 8, seed: SEED, lora: { rank: 8, alpha: 32 }, klBeta: 0.01, minibatches: 2 };
+const NIGHT = {
+  scenarios: 20,
+  groupSize: 8,
+  seed: SEED,
+  lora: { rank: 8, alpha: 32 },
+  klBeta: 0.01,
+  minibatches: 2,
+  probe: { members: 0 },
+};
 /** A good night, and one that teaches the opposite, fast. */
 const GOOD = { night: { ...NIGHT, iterations: 7, learningRate: 6e-4 }, gate: { maxScenarios: 150 } };
 const BAD = { ...GOOD, night: { ...NIGHT, iterations: 1, learningRate: 5e-3, sabotage: "invert_rewards" } };
