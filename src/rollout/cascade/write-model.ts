@@ -7,7 +7,7 @@ import { sameTool, type PreparedCall } from "./prepare.ts";
 import { renderLike } from "./render.ts";
 import { equalArguments } from "./score.ts";
 import { seededUnit } from "../seed.ts";
-import { knownView, mergedViews, sameWorld, viewSource, type Situation } from "./situation.ts";
+import { knownView, mergedViews, sameWorld, viewSource, type Situation, stillTrue } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
 /** What was known when a write was made: `again` (this tool had already written this entity), and each field of each entity by its template. */
@@ -176,7 +176,7 @@ function decide(
     confidence: CONFIDENCE.simulated,
   });
   if (model.undecided === true) return drawn();
-  const same = model.byCall.get(call.callKey)?.find(({ seen }) => sameWorld(situation, seen));
+  const same = model.byCall.get(call.callKey)?.find(({ seen }) => sameWorld(situation, seen) || isOwnNow(situation, seen));
   if (same !== undefined) return { rung: "R4", isError: same.seen.entry.isError, confidence: 0.95, same };
   const outcomes = new Set(
     [...model.preconditions].flatMap(([name, outcomeOf]) => {
@@ -193,6 +193,11 @@ function decide(
   }
   if (model.errorRate === 0 && model.samples >= MIN_SUCCESSES) return { rung: "R4", isError: false, confidence: 0.85 };
   return drawn();
+}
+
+/** The own tape's same write to things that are as they were there. Other writes differ, and may matter: that is why it is R4, not R2. */
+function isOwnNow(situation: Situation, seen: PooledEntry): boolean {
+  return seen.tape.id === situation.start.tapeId && seen.entry.raced === null && stillTrue(situation, seen);
 }
 
 function preconditionsOf(samples: readonly Sample[]): WriteModel["preconditions"] {

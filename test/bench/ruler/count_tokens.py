@@ -10,7 +10,8 @@ import tiktoken
 
 # LiteLLM has the vocabulary in its own package; tiktoken by itself would fetch it.
 litellm = importlib.util.find_spec("litellm")
-assert litellm is not None and litellm.origin is not None
+assert litellm is not None
+assert litellm.origin is not None
 os.environ["TIKTOKEN_CACHE_DIR"] = str(Path(litellm.origin).parent / "litellm_core_utils" / "tokenizers")
 
 with open(sys.argv[1], encoding="utf-8") as file:
