@@ -97,6 +97,12 @@ export const NIGHTS = {
     fix: "Start another one with `nightshift run`; it leaves the subject out. What the ended run trained is not promoted.",
     retryable: false,
   },
+  replay_agent_missing: {
+    message: (a: { agent: string; scenario: string }) =>
+      `scenario ${a.scenario} was chosen to be played by the agent itself, and agents.${a.agent}.replay.agent is not configured any more`,
+    fix: "Put `replay.agent` back, or start another run: it chooses another way to play.",
+    retryable: false,
+  },
   run_refused: {
     message: (a: { agent: string; problem: string }) => `no run for agent ${a.agent}: ${a.problem}`,
     fix: "Read `nightshift report` for what was captured and why it does not train; `nightshift run --dry-run` says what a run would do.",

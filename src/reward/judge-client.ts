@@ -3,6 +3,7 @@ import type { LlmJudgeConfig } from "../config-judge.ts";
 import { nightshiftError, type NightshiftError } from "../errors.ts";
 import { createLimiter } from "../limiter.ts";
 import type { Logger } from "../log.ts";
+import type { LlmAnswer, LlmQuestion } from "../serving/llm.ts";
 import type { Database } from "../store/database.ts";
 import { createCounter, createHistogram, secondsSince } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
@@ -21,25 +22,12 @@ export interface JudgeDeps {
   env: Record<string, string | undefined>;
 }
 
-export interface Question<T> {
-  system: string;
-  user: string;
-  /** JSON schema of the reply. */
-  schema: Record<string, unknown>;
-  maxOutputTokens: number;
-  /** Whose text is in it (rollout/sources.ts): erased with any of them. */
-  sources: readonly string[];
-  /** Whose budget this is on; null where something else bounds the questions. */
-  runId: string | null;
-  /** Reads a reply, or says what is wrong with it in words for the judge. */
-  parse: (text: string) => { ok: true; value: T } | { ok: false; problem: string };
-}
+export type Question<T> = LlmQuestion<T>;
 
+/** `cost` at the configured prices, null without them. Where it came from the cache, tokens and cost are those of the day it was asked. */
 export type Answer<T> =
-  /** `cost` at the configured prices, null without them. Where it came from the cache, tokens and cost are those of the day it was asked. */
-  | { status: "answered"; value: T; inputTokens: number; outputTokens: number; cost: number | null; cached: boolean }
-  | { status: "retryable"; retryAfterMs: number; error: NightshiftError }
-  | { status: "rejected"; error: NightshiftError };
+  | (Extract<LlmAnswer<T>, { status: "answered" }> & { cost: number | null })
+  | Exclude<LlmAnswer<T>, { status: "answered" }>;
 
 /** Asks an LLM and gets a valid reply or a typed error: cached by content, bounded in asks, retries, time, requests in flight, and tokens and money per run. */
 export interface JudgeClient {

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { isToolCall, isToolCallResponse, type Message, type Part, type ToolCallPart, type ToolDefinition } from "../trace/message.ts";
 
 /** One thing that was said or done. `head` is ours, `body` is somebody else's text. */
@@ -63,26 +62,6 @@ export function renderTools(tools: readonly ToolDefinition[]): string {
       return `${name}: ${description ?? "no description"}${schema}`;
     })
     .join("\n");
-}
-
-/** A marker that occurs nowhere in `texts`: what begins with it cannot be forged from inside them. Deterministic by seed. */
-export function fenceNonce(seed: string, texts: readonly string[]): string {
-  for (let attempt = 0; ; attempt++) {
-    const nonce = `~${createHash("sha256")
-      .update(JSON.stringify([seed, attempt, texts]))
-      .digest("hex")
-      .slice(0, 10)}`;
-    if (!texts.some((text) => text.includes(nonce))) return nonce;
-  }
-}
-
-/** Cuts the middle out of a text that is longer than `maxChars`, never through a surrogate pair. */
-export function elideMiddle(text: string, maxChars: number): string {
-  if (text.length <= maxChars) return text;
-  const half = Math.floor(maxChars / 2);
-  const head = text.slice(0, half).toWellFormed();
-  const tail = text.slice(text.length - half).toWellFormed();
-  return `${head} […${text.length - 2 * half} characters left out…] ${tail}`;
 }
 
 /** Some servers send empty text along with a call, others send none: the same turn. */

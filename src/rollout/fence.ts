@@ -6,7 +6,7 @@ import { hash } from "node:crypto";
  */
 export function fenceOf(seed: string, texts: readonly string[]): string {
   for (let attempt = 0; ; attempt += 1) {
-    const marker = `~${hash("sha256", JSON.stringify([seed, attempt, texts])).slice(0, 12)}`;
+    const marker = `~${hash("sha256", JSON.stringify([seed, attempt, texts])).slice(0, 10)}`;
     if (!texts.some((text) => text.includes(marker))) return marker;
   }
 }

@@ -1,3 +1,4 @@
+import { nightshiftError } from "../errors.ts";
 import { fidelityOf } from "./fidelity.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import type { Rollout, TrajectoryGroup } from "./group.ts";
@@ -51,11 +52,11 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
   };
 }
 
-/** What plays one member, by the scenario's mode. @throws RangeError for mode `agent` without an agent */
+/** What plays one member, by the scenario's mode. @throws NightshiftError `replay_agent_missing` */
 function driverOf({ scenario, agentDriver }: GroupPlan): (member: MemberPlan) => Promise<Rollout> {
   if (scenario.mode === "loop") return playMember;
   if (scenario.mode === "step") return playStep;
-  if (agentDriver == null) throw new RangeError(`scenario ${scenario.id} is to be played by an agent, and there is none`);
+  if (agentDriver == null) throw nightshiftError("replay_agent_missing", { agent: scenario.agent, scenario: scenario.id });
   return (member) => agentDriver.play(member);
 }
 

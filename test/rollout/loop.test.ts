@@ -104,6 +104,12 @@ describe("rolloutGroup", () => {
     await expect(running).rejects.toThrow(/abort/i);
   });
 
+  it("says what to do where an agent was to play and is not configured any more", async () => {
+    const plan = planOf(script([{ reply: "hello" }]));
+    const running = rolloutGroup({ ...plan, scenario: { ...plan.scenario, mode: "agent" }, agentDriver: null });
+    await expect(running).rejects.toMatchObject({ code: "replay_agent_missing", fix: expect.stringContaining("replay.agent") as string });
+  });
+
   it("gives other seeds to other members, iterations and runs, and the same bytes to the same plan", async () => {
     const plan = planOf(createScriptedPolicy((_, random) => ({ reply: `number ${random.integer(0, 1_000_000)}` })));
     const [one, again, later] = await Promise.all([rolloutGroup(plan), rolloutGroup(plan), rolloutGroup({ ...plan, iteration: 1 })]);

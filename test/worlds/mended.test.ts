@@ -7,7 +7,7 @@ const text = { type: "string" };
 
 // What the worlds found wrong once, as short as it goes.
 describe("mended defects of replay", () => {
-  // Without a write the state's hash and the entity's version are both empty, so the two counters of a call are one, counted twice.
+  // Without a write the state's hash and the entity's version are both empty: once, the two counters of a call were one, counted twice.
   it("R1 gives the third asking the third answer", () => {
     const tape = conversation("t", [
       lookup("A1", "processing"),
@@ -19,7 +19,7 @@ describe("mended defects of replay", () => {
     expect(answers.map(({ result }) => JSON.parse(result ?? "{}").status)).toEqual(["processing", "packed", "shipped", "delivered"]);
   });
 
-  // The model of an answer is rendered with this call's arguments; those that it alone had stay as they were.
+  // The model of an answer is rendered with this call's arguments; those that it alone had once stayed as they were.
   it("R4 does not answer with an argument that the call does not have", () => {
     const because = (id: string): Step => ({
       tool: "issue_refund",
@@ -46,7 +46,7 @@ describe("mended defects of replay", () => {
   const get = (ticket: string): Step => ({ tool: "get_ticket", args: { ticket }, result: { ticket, labels: ["bug"] } });
   const open = (project: string, ticket: string): Step => ({ tool: "open_ticket", args: { project }, result: { ticket, project } });
 
-  // Ids are drawn without a look at those that the tapes know.
+  // Ids were once drawn without a look at those that the tapes know.
   it("R4 gives no id to a new thing that another thing has", () => {
     const known = Array.from({ length: 9 }, (_, index) => `T${index + 1}`);
     const seen = conversation("seen", known.map(get), { tools, startMs: 0 });
@@ -59,7 +59,7 @@ describe("mended defects of replay", () => {
     expect(known).not.toContain(JSON.parse(answer?.result ?? "{}").ticket);
   });
 
-  // That a write succeeds may be certain while what it answers is not: lists of the nearest example are served as this entity's.
+  // That a write succeeds may be certain while what it answers is not: lists of the nearest example were once served as this entity's.
   it("R4 does not answer with another entity's list", () => {
     const label = (ticket: string, labels: readonly string[]): Step => ({
       tool: "add_label",

@@ -32,6 +32,9 @@ interface Compared {
 
 const count = Number(process.argv[2] ?? 50);
 const seed = Number(process.argv[3] ?? 20_261_122);
+if (!Number.isInteger(count) || count < 1 || !Number.isInteger(seed)) {
+  throw new RangeError(`npm run bench -- ruler [groups] [seed] takes whole numbers, received ${process.argv.slice(2).join(" ")}`);
+}
 const binaries = await artEnvironment();
 const KINDS = ["drawn", "replayed"] as const;
 const groups = KINDS.map((ids) => benchGroups(count, seed, ids));
