@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { LlmJudgeConfig } from "../config-judge.ts";
-import { nightshiftError, type NightshiftError } from "../errors.ts";
+import { nightshiftError } from "../errors.ts";
 import { createLimiter } from "../limiter.ts";
 import type { Logger } from "../log.ts";
 import type { LlmAnswer, LlmQuestion } from "../serving/llm.ts";
