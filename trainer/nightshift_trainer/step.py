@@ -132,7 +132,8 @@ def _accumulate(
     normalizer = sum(len(s.positions) for g in groups for m in g.members for s in m.sequences)
     for group in groups:
         rows = [(member, sequence) for member in group.members for sequence in member.sequences]
-        for indices in micro_batches([sequence for _, sequence in rows], config.micro_batch_tokens):
+        sequences = [sequence for _, sequence in rows]
+        for indices in micro_batches(policy.model, sequences, config.micro_batch_tokens):
             beat()
             _micro_batch(policy, [rows[i] for i in indices], group.weight, normalizer, config.loss, seen)
     return seen

@@ -13,6 +13,7 @@ import torch
 from torch.optim import AdamW
 
 from nightshift_trainer import advantage
+from nightshift_trainer.attention_gate import pack_rows
 from nightshift_trainer.batch import check_vocabulary, read_batch
 from nightshift_trainer.checkpoint import Progress, resume, save_checkpoint, seed_minibatch
 from nightshift_trainer.config import RunConfig
@@ -43,6 +44,9 @@ class Night:
         )
         self._metrics = Metrics(directory)
         self._policy = load_policy(directory, config)
+        unpacked = pack_rows(self._policy.model)
+        if unpacked is not None:
+            say(f"rows that begin alike are not packed: {unpacked}")
         self._optimizer = AdamW(
             list(self._policy.parameters().values()),
             lr=config.optimizer.lr,
