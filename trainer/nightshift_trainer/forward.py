@@ -71,6 +71,12 @@ def token_logprobs(model: Any, rows: Seq[Sequence]) -> Forward:
     return Forward(torch.cat(logp), torch.cat(entropy), physical)
 
 
+def physical_tokens(model: Any, rows: Seq[Sequence]) -> int:
+    """Tokens that go through the model when these rows run together, padding included."""
+    needed = [_needed(row) for row in rows]
+    return build_tree(needed).tokens if packs(model) else len(needed) * max(map(len, needed))
+
+
 def packs(model: Any) -> bool:
     """Whether this model's rows run as a packed tree: `attention_gate.pack_rows` has found that they can."""
     return model.config._attn_implementation == tree_attention.NAME

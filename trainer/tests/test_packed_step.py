@@ -31,7 +31,7 @@ class Recorder(torch.optim.SGD):
         ]
 
 
-def policy(packed: bool) -> Policy:
+def policy(packed: bool, recompute: bool = False) -> Policy:
     torch.manual_seed(1)
     config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=16, target_modules="all-linear")
     peft_model = get_peft_model(tiny_model(), config)
@@ -40,10 +40,9 @@ def policy(packed: bool) -> Policy:
         if "lora_B" in name:  # zero at the start, where A would have no gradient
             parameter.data.normal_(0, 0.1)
     peft_model.eval()
-    made = Policy(peft_model)
     if packed:
-        assert pack_rows(made.model) is None
-    return made
+        assert pack_rows(peft_model.get_base_model()) is None
+    return Policy(peft_model, None, recompute)
 
 
 def config(kind: str, budget: int) -> RunConfig:
@@ -99,16 +98,25 @@ def _sampled_nearly(far: LearningGroup) -> LearningGroup:
 
 def step(of: Policy, groups: list[LearningGroup], how: RunConfig) -> tuple[StepReport, list[torch.Tensor]]:
     recorder = Recorder(list(of.parameters().values()), lr=1)
-    report = take_step(of, recorder, groups, how, step=1, first_of_batch=False, beat=lambda: None)
+    report = take_step(
+        of,
+        recorder,
+        groups,
+        how,
+        budget_tokens=how.micro_batch_tokens,
+        step=1,
+        first_of_batch=False,
+        beat=lambda: None,
+    )
     return report, getattr(recorder, "gradients", [])
 
 
-def compare(seed: int, members: int, kind: str, budget: int) -> None:
+def compare(seed: int, members: int, kind: str, budget: int, recompute: bool = False) -> None:
     groups = [group(seed, members), group(seed + 1, 2)]
     if kind == "cispo":
         groups = [_sampled_nearly(one) for one in groups]
     expected, gradients = step(policy(packed=False), groups, config(kind, 1))
-    found, packed = step(policy(packed=True), groups, config(kind, budget))
+    found, packed = step(policy(packed=True, recompute=recompute), groups, config(kind, budget))
     assert found.physical_tokens <= expected.physical_tokens
     for name in ("loss", "ratio_mean", "k3", "kl_to_base", "entropy", "grad_norm"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-4, abs=1e-6), name
@@ -134,6 +142,23 @@ def test_both_ways_to_attend_on_a_cpu(path: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tree_attention, "_fastest", always)
     for seed in range(5):
         compare(seed, 6, "grpo", 10_000)
+
+
+def test_layers_that_are_computed_again_give_the_same_gradients() -> None:
+    runs = 0
+
+    def count(*_: Any) -> None:
+        nonlocal runs
+        runs += 1
+
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, *_: count() if type(module).__name__ == "Qwen3Attention" else None
+    )
+    compare(3, 6, "grpo", 10_000)
+    once, runs = runs, 0
+    compare(3, 6, "grpo", 10_000, recompute=True)
+    handle.remove()
+    assert runs > once
 
 
 def test_the_groups_of_these_tests_are_trees_of_depth_three() -> None:
