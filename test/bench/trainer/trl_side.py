@@ -22,6 +22,7 @@ def steps_of(
     reward_of = {tuple(c): r for c, r in zip(completions, workload.rewards(), strict=True)}
     first: dict[str, torch.Tensor] = {}
     seconds: list[float] = []
+    parts: list[float] = []
 
     class Keep(TrainerCallback):
         def on_pre_optimizer_step(self, *_: Any, model: Any = None, **__: Any) -> None:
@@ -35,13 +36,12 @@ def steps_of(
             began = time.perf_counter()
             loss = super().training_step(*arguments)
             synchronize()
-            self._parts.append(time.perf_counter() - began - self._preparing)
-            if len(self._parts) == self.current_gradient_accumulation_steps:
-                seconds.append(sum(self._parts))
-                self._parts = []
+            parts.append(time.perf_counter() - began - self._preparing)
+            if len(parts) == self.current_gradient_accumulation_steps:
+                seconds.append(sum(parts))
+                parts.clear()
             return loss
 
-        _parts: list[float] = []
         _preparing = 0.0
 
         def _prepare_inputs(self, inputs: Any) -> Any:
