@@ -177,6 +177,10 @@ const nightSchema = z.strictObject({
   ratioCap: z.number().positive().default(5).describe("CISPO's cap on the importance ratio."),
   klBeta: z.number().min(0).default(1e-3).describe("Weight of KL to the base, inside the advantage."),
   maxLogprobDelta: z.number().positive().default(0.05).describe("A batch whose mean |trainer − sampler| logprob exceeds this is refused."),
+  gradientCheckpointing: z
+    .boolean()
+    .default(false)
+    .describe("Compute activations again in the backward pass: a third more time, a fraction of the memory. On for models of billions of weights."),
   threads: z.int().positive().default(1).describe("CPU threads of a local trainer."),
   sabotage: z
     .enum(["shuffle_rewards", "invert_rewards"])

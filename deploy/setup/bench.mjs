@@ -10,7 +10,7 @@ const [name = "", ...args] = process.argv.slice(2);
 const known = readdirSync(BENCHES).filter((each) => existsSync(join(BENCHES, each, "bench.ts")));
 if (known.includes(name)) {
   // Partners are installed with the uv that set-up keeps.
-  await main(`test/bench/${name}/bench.ts`, args, { python: name === "gateway" || name === "ruler" });
+  await main(`test/bench/${name}/bench.ts`, args, { python: ["gateway", "ruler", "trainer"].includes(name) });
 } else {
   process.stderr.write(`${name === "" ? "which bench?" : `${name}: there is no such bench`}\n  fix: use one of ${known.join(", ")}\n`);
   process.exitCode = 2;

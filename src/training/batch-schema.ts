@@ -102,6 +102,7 @@ export const runFileSchema = z.strictObject({
   iterations: z.int().min(1),
   minibatches_per_batch: z.int().min(1).max(4),
   micro_batch_tokens: z.int().min(1),
+  gradient_checkpointing: z.boolean().optional(),
   checkpoint_every_steps: z.int().min(1),
   batch_deadline_s: z.number().positive(),
   heartbeat_interval_s: z.number().positive(),

@@ -27,6 +27,7 @@ export function trainerConfig(options: {
     iterations: night.iterations,
     minibatches_per_batch: night.minibatches,
     micro_batch_tokens: 16_384,
+    gradient_checkpointing: night.gradientCheckpointing,
     checkpoint_every_steps: night.minibatches,
     batch_deadline_s: night.batchDeadlineMs / 1_000,
     heartbeat_interval_s: Math.min(5, night.heartbeatTimeoutMs / 4_000),

@@ -89,6 +89,7 @@ class RunConfig(Strict):
     iterations: Count
     minibatches_per_batch: Annotated[int, Field(ge=1, le=4)]
     micro_batch_tokens: Count
+    gradient_checkpointing: bool = False
     checkpoint_every_steps: Count
     batch_deadline_s: Positive
     heartbeat_interval_s: Positive

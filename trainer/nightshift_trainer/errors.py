@@ -38,5 +38,16 @@ class DeadlineError(RunError):
     """The next batch did not come in time."""
 
 
+class OutOfMemoryError(RunError):
+    """A micro-batch of `rows` rows did not fit; the largest had `largest_tokens` physical tokens."""
+
+    def __init__(self, rows: int, largest_tokens: int, cause: Exception) -> None:
+        super().__init__(
+            f"a micro-batch of {rows} rows and {largest_tokens} tokens does not fit into memory: turn "
+            f"gradient_checkpointing on, or give the job more memory ({str(cause).splitlines()[0]})"
+        )
+        self.rows, self.largest_tokens = rows, largest_tokens
+
+
 class LockedError(RunError):
     """Another trainer owns the run directory."""

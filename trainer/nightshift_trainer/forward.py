@@ -1,8 +1,8 @@
 """Logprobs of chosen tokens, with as little arithmetic as plain transformers allows.
 
-Rows of a micro-batch that begin alike (members of a group: system prompt, tools, the user's words) run their common
-prefix once, as a key-value cache that every row attends to and through which the gradient flows: the same numbers as
-row by row (to rounding), for fewer tokens. The vocabulary is only touched at the chosen positions, in chunks.
+Rows of a micro-batch that begin alike run what they share once, as a packed tree (`packing.py`), where the model's
+attention can be told to (`pack_rows`); elsewhere they run padded, row by row. The numbers are the same, to rounding.
+The vocabulary is only touched at the chosen positions, in chunks.
 """
 
 from collections.abc import Sequence as Seq
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache
 
+from nightshift_trainer import tree_attention
+from nightshift_trainer.packing import build_tree, pack
+from nightshift_trainer.tree_attention import TreeLayout
 from nightshift_trainer.types import Sequence
 
-LEAST_SHARED_TOKENS = 16
-"""A shorter common prefix costs more calls than it saves tokens."""
 HEAD_CHUNK_ELEMENTS = 2**26
 """Logits that exist at once: positions times vocabulary (256 MiB in fp32)."""
 
@@ -32,18 +32,19 @@ class Forward:
     """Tokens that went through the model, padding included."""
 
 
-def micro_batches(sequences: Seq[Sequence], budget_tokens: int) -> list[list[int]]:
-    """Indices of `sequences` in batches of rows × longest row ≤ budget (a longer row is alone), by length.
+def micro_batches(model: Any, sequences: Seq[Sequence], budget_tokens: int) -> list[list[int]]:
+    """Indices of `sequences` in batches of at most `budget_tokens` physical tokens each (a longer row is alone).
 
-    Pass one group's sequences, so that rows of a batch share a prefix and padding stays small.
+    Pass one group's sequences, so that rows of a batch share what they can.
     """
+    if packs(model):
+        return pack([_needed(row) for row in sequences], budget_tokens)
     batches: list[list[int]] = []
     longest = 0
-    for index in sorted(range(len(sequences)), key=lambda i: (-len(sequences[i].token_ids), i)):
-        longest = max(longest, len(sequences[index].token_ids))
+    for index in sorted(range(len(sequences)), key=lambda i: (-len(_needed(sequences[i])), i)):
         if not batches or (len(batches[-1]) + 1) * longest > budget_tokens:
             batches.append([])
-            longest = len(sequences[index].token_ids)
+            longest = len(_needed(sequences[index]))
         batches[-1].append(index)
     return batches
 
@@ -54,8 +55,8 @@ def token_logprobs(model: Any, rows: Seq[Sequence]) -> Forward:
     `model` is a transformers causal language model, bare or with LoRA layers; the caller chooses grad and adapter.
     """
     device = model.device
-    prefix = shared_prefix(rows) if shares_prefixes(model.config) else 0
-    hidden_TD, physical = _hidden_before(model.get_decoder(), rows, prefix, device)
+    run = _hidden_packed if packs(model) else _hidden_padded
+    hidden_TD, physical = run(model.get_decoder(), rows, device)
     targets_T = _flat([[row.token_ids[p] for p in row.positions] for row in rows], device, torch.long)
     temperature_T = _flat([row.temperatures for row in rows], device, torch.float32)
     head = model.get_output_embeddings()
@@ -70,62 +71,43 @@ def token_logprobs(model: Any, rows: Seq[Sequence]) -> Forward:
     return Forward(torch.cat(logp), torch.cat(entropy), physical)
 
 
-def shares_prefixes(config: Any) -> bool:
-    """Whether a prefix can be forked as a key-value cache: full attention in every layer, no recurrence, no window."""
-    layer_types = getattr(config, "layer_types", None) or []
-    has_window = getattr(config, "sliding_window", None) is not None
-    return (
-        hasattr(config, "num_key_value_heads") and not has_window and set(layer_types) <= {"full_attention"}
-    )
+def physical_tokens(model: Any, rows: Seq[Sequence]) -> int:
+    """Tokens that go through the model when these rows run together, padding included."""
+    needed = [_needed(row) for row in rows]
+    return build_tree(needed).tokens if packs(model) else len(needed) * max(map(len, needed))
 
 
-def shared_prefix(rows: Seq[Sequence]) -> int:
-    """Length of the common prefix that may run once: it ends before what predicts any row's first chosen token."""
-    if len(rows) < 2:
-        return 0
-    common = common_prefix([row.token_ids for row in rows])
-    length = min(common, *(row.positions[0] - 1 for row in rows))
-    return length if length >= LEAST_SHARED_TOKENS else 0
+def packs(model: Any) -> bool:
+    """Whether this model's rows run as a packed tree: `attention_gate.pack_rows` has found that they can."""
+    return model.config._attn_implementation == tree_attention.NAME
 
 
-def common_prefix(sequences: Seq[tuple[int, ...]]) -> int:
-    """Length of the longest common prefix: that of the least and the greatest in dictionary order."""
-    least, greatest = min(sequences), max(sequences)
-    return next((i for i, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b), len(least))
+def _needed(row: Sequence) -> tuple[int, ...]:
+    """Nothing is predicted from the last chosen token or what follows it."""
+    return row.token_ids[: row.positions[-1]]
 
 
-def _hidden_before(
-    decoder: Any, rows: Seq[Sequence], prefix: int, device: torch.device
-) -> tuple[Tensor, int]:
-    """Hidden states one before each chosen position: those that predict it.
+def _hidden_packed(decoder: Any, rows: Seq[Sequence], device: torch.device) -> tuple[Tensor, int]:
+    """Hidden states one before each chosen position, those that predict it. A branch's first token is predicted by the
+    last token that it shares, so that one's state is taken once for every branch."""
+    tree = build_tree([_needed(row) for row in rows])
+    layout = TreeLayout(tree, device)
+    hidden_1SD = decoder(
+        input_ids=layout.ids_1S, position_ids=layout.positions_1S, use_cache=False, tree=layout
+    ).last_hidden_state
+    index_T = [at[p - 1] for i, row in enumerate(rows) for at in [tree.layout_of(i)] for p in row.positions]
+    return hidden_1SD[0, torch.tensor(index_T, device=device)], tree.tokens
 
-    Rows are padded on the right and attention is causal, so no real token sees padding and no padding mask is needed.
-    """
-    longest = max(len(row.token_ids) for row in rows) - prefix
-    ids_BS = torch.tensor(
-        [[*row.token_ids[prefix:], *[0] * (longest + prefix - len(row.token_ids))] for row in rows],
-        device=device,
-    )
+
+def _hidden_padded(decoder: Any, rows: Seq[Sequence], device: torch.device) -> tuple[Tensor, int]:
+    """The same without sharing. Rows are padded on the right and attention is causal, so no real token sees padding."""
+    needed = [_needed(row) for row in rows]
+    longest = max(len(ids) for ids in needed)
+    ids_BS = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in needed], device=device)
     row_T = _flat([[i] * len(row.positions) for i, row in enumerate(rows)], device, torch.long)
-    before_T = _flat([[p - 1 - prefix for p in row.positions] for row in rows], device, torch.long)
-    if prefix == 0:
-        hidden_BSD = decoder(input_ids=ids_BS, use_cache=False).last_hidden_state
-    else:
-        cache = DynamicCache()
-        decoder(
-            input_ids=torch.tensor([rows[0].token_ids[:prefix]], device=device),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        layers: list[Any] = cache.layers
-        for layer in layers:
-            layer.keys = layer.keys.expand(len(rows), -1, -1, -1)
-            layer.values = layer.values.expand(len(rows), -1, -1, -1)
-        positions_1S = torch.arange(prefix, prefix + longest, device=device)[None]
-        hidden_BSD = decoder(
-            input_ids=ids_BS, position_ids=positions_1S, past_key_values=cache, use_cache=True
-        ).last_hidden_state
-    return hidden_BSD[row_T, before_T], ids_BS.numel() + prefix
+    before_T = _flat([[p - 1 for p in row.positions] for row in rows], device, torch.long)
+    hidden_BSD = decoder(input_ids=ids_BS, use_cache=False).last_hidden_state
+    return hidden_BSD[row_T, before_T], ids_BS.numel()
 
 
 def _head(head: Any, hidden_TD: Tensor, targets_T: Tensor, temperature_T: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
+from nightshift_trainer.attention_gate import pack_rows
 from nightshift_trainer.config import RunConfig, located
 from nightshift_trainer.errors import ConfigError
 
@@ -26,10 +28,16 @@ CONFIG = "adapter_config.json"
 class Policy:
     """π_θ, and π_ref with the adapter switched off: one set of base weights in memory."""
 
-    def __init__(self, peft_model: PeftModel) -> None:
+    def __init__(self, peft_model: PeftModel, unpacked: str | None = None, recompute: bool = False) -> None:
         self._peft = peft_model
+        self._recompute = recompute
         self.model: Any = peft_model.get_base_model()
         """The transformers model with LoRA layers in place."""
+        self.unpacked = unpacked
+        """Why rows that begin alike are not packed; None when they are."""
+        if recompute:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+        self._train(peft_model.training)
 
     def base(self) -> AbstractContextManager[None]:
         """Inside this context the model is the base model."""
@@ -43,7 +51,15 @@ class Policy:
         try:
             yield
         finally:
-            self._peft.train(training)
+            self._train(training)
+
+    def _train(self, dropout: bool) -> None:
+        self._peft.train(dropout)
+        for module in self.model.modules() if self._recompute else ():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.training = (
+                    True  # its own flag only: layers recompute in training, dropout below asks its own
+                )
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The trained parameters in one fixed order."""
@@ -99,6 +115,7 @@ def load_policy(directory: Path, config: RunConfig) -> Policy:
             f"base_model.path: {path} is not a model that transformers loads: {error}"
         ) from error
     base = base.to("cuda" if torch.cuda.is_available() else "cpu")
+    unpacked = pack_rows(base)
     torch.manual_seed(config.seed)
     lora = config.lora
     peft_model = get_peft_model(
@@ -112,10 +129,10 @@ def load_policy(directory: Path, config: RunConfig) -> Policy:
         ),
     )
     assert isinstance(peft_model, PeftModel)
-    policy = Policy(peft_model)
+    peft_model.train(lora.dropout > 0)
+    policy = Policy(peft_model, unpacked, config.gradient_checkpointing)
     if config.start_adapter is not None:
         _start_from(policy, located(directory, config.start_adapter), config)
-    peft_model.train(lora.dropout > 0)
     return policy
 
 

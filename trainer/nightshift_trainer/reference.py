@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from nightshift_trainer.advantage import merge_calls
-from nightshift_trainer.forward import common_prefix, micro_batches, token_logprobs
+from nightshift_trainer.forward import micro_batches, token_logprobs
 from nightshift_trainer.lora import Policy
+from nightshift_trainer.packing import common_prefix
 from nightshift_trainer.types import Batch, Sequence
 
 CANDIDATES_PER_PROBE = 4
@@ -58,7 +59,7 @@ def _candidates(batch: Batch, wanted: int) -> list[Sequence]:
     """Sequences, each with the positions that no earlier one has after the same prefix, until `wanted` are together."""
     rows: list[Sequence] = []
     for token_ids in _token_sequences(batch):
-        known = max((common_prefix([token_ids, row.token_ids]) for row in rows), default=1)
+        known = max((common_prefix(token_ids, row.token_ids, 0) for row in rows), default=1)
         positions = tuple(range(max(known, 1), len(token_ids)))
         if positions:
             rows.append(_row(token_ids, positions))
@@ -93,7 +94,7 @@ def _token_sequences(batch: Batch) -> Iterator[tuple[int, ...]]:
 @torch.no_grad()
 def _logprobs(policy: Policy, rows: Seq[Sequence], budget_tokens: int) -> list[list[float]]:
     result: list[list[float]] = [[]] * len(rows)
-    for indices in micro_batches(rows, budget_tokens):
+    for indices in micro_batches(policy.model, rows, budget_tokens):
         logp = token_logprobs(policy.model, [rows[i] for i in indices]).logp_T.tolist()
         for index in indices:
             count = len(rows[index].positions)

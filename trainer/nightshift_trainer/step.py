@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nightshift_trainer.config import Loss, RunConfig
-from nightshift_trainer.errors import DatasetError
-from nightshift_trainer.forward import micro_batches, token_logprobs
+from nightshift_trainer.errors import DatasetError, OutOfMemoryError
+from nightshift_trainer.forward import micro_batches, physical_tokens, token_logprobs
 from nightshift_trainer.lora import Policy
 from nightshift_trainer.loss import Tokens, cispo_loss, grpo_clip_loss, k3, kl_shaped_advantage
 from nightshift_trainer.types import LearningGroup, LossMember, Sequence
@@ -66,18 +66,21 @@ def take_step(
     groups: Seq[LearningGroup],
     config: RunConfig,
     *,
+    budget_tokens: int,
     step: int,
     first_of_batch: bool,
     beat: Callable[[], None],
 ) -> StepReport:
-    """Moves the adapter once, or not at all (`stopped`). `step` counts from 1; `beat` runs between micro-batches.
+    """Moves the adapter once, or not at all (`stopped`). `step` counts from 1; `beat` runs between micro-batches,
+    each of at most `budget_tokens` physical tokens. Raises OutOfMemoryError, before anything moved, when one does not
+    fit.
 
     The batch's first step has seen no update since the batch was sampled, so its logprobs must agree with the
     sampler's: raises DatasetError above the bound, before anything moved.
     """
     began = time.monotonic()
     optimizer.zero_grad(set_to_none=True)
-    seen = _accumulate(policy, groups, config, beat)
+    seen = _accumulate(policy, groups, config, budget_tokens, beat)
     logp_T, sampler_T = torch.cat(seen.logp), torch.cat(seen.sampler)
     log_ratio_T = logp_T - sampler_T
     ratio_T = log_ratio_T.exp()
@@ -125,16 +128,26 @@ def learning_rate(config: RunConfig, step: int) -> float:
 
 
 def _accumulate(
-    policy: Policy, groups: Seq[LearningGroup], config: RunConfig, beat: Callable[[], None]
+    policy: Policy,
+    groups: Seq[LearningGroup],
+    config: RunConfig,
+    budget_tokens: int,
+    beat: Callable[[], None],
 ) -> _Seen:
     """Leaves the gradient of the whole minibatch's loss in the parameters."""
     seen = _Seen([], [], [], [], [])
     normalizer = sum(len(s.positions) for g in groups for m in g.members for s in m.sequences)
     for group in groups:
         rows = [(member, sequence) for member in group.members for sequence in member.sequences]
-        for indices in micro_batches([sequence for _, sequence in rows], config.micro_batch_tokens):
+        sequences = [sequence for _, sequence in rows]
+        for indices in micro_batches(policy.model, sequences, budget_tokens):
             beat()
-            _micro_batch(policy, [rows[i] for i in indices], group.weight, normalizer, config.loss, seen)
+            batch = [rows[i] for i in indices]
+            try:
+                _micro_batch(policy, batch, group.weight, normalizer, config.loss, seen)
+            except torch.OutOfMemoryError as error:
+                tokens = physical_tokens(policy.model, [sequence for _, sequence in batch])
+                raise OutOfMemoryError(len(batch), tokens, error) from error
     return seen
 
 

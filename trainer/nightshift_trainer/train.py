@@ -16,7 +16,7 @@ from nightshift_trainer import advantage
 from nightshift_trainer.batch import check_vocabulary, read_batch
 from nightshift_trainer.checkpoint import Progress, resume, save_checkpoint, seed_minibatch
 from nightshift_trainer.config import RunConfig
-from nightshift_trainer.errors import DatasetError, DeadlineError, InterruptError
+from nightshift_trainer.errors import DatasetError, DeadlineError, InterruptError, OutOfMemoryError
 from nightshift_trainer.handover import MANIFEST, digest_of, encode_json, publish
 from nightshift_trainer.lora import load_policy
 from nightshift_trainer.reference import build_reference
@@ -43,6 +43,9 @@ class Night:
         )
         self._metrics = Metrics(directory)
         self._policy = load_policy(directory, config)
+        if self._policy.unpacked is not None:
+            say(f"rows that begin alike are not packed: {self._policy.unpacked}")
+        self._budget_tokens = config.micro_batch_tokens
         self._optimizer = AdamW(
             list(self._policy.parameters().values()),
             lr=config.optimizer.lr,
@@ -102,15 +105,7 @@ class Night:
     def _step(self, groups: Any, source: str, index: int) -> None:
         seed_minibatch(self._config.seed, self.progress)
         try:
-            report = take_step(
-                self._policy,
-                self._optimizer,
-                groups,
-                self._config,
-                step=self.progress.step + 1,
-                first_of_batch=index == 0,
-                beat=self._beat,
-            )
+            report = self._take_step(groups, index)
         except DatasetError as error:
             raise DatasetError(f"{source}: {error}") from error
         self.progress = self.progress.after(report)
@@ -131,11 +126,35 @@ class Night:
         if report.stopped is None and self.progress.step % self._config.checkpoint_every_steps == 0:
             self._checkpoint()
 
+    def _take_step(self, groups: Any, index: int) -> StepReport:
+        """Retried with half the micro-batch for as long as memory does not suffice; what sufficed is kept."""
+        while True:
+            try:
+                return take_step(
+                    self._policy,
+                    self._optimizer,
+                    groups,
+                    self._config,
+                    budget_tokens=self._budget_tokens,
+                    step=self.progress.step + 1,
+                    first_of_batch=index == 0,
+                    beat=self._beat,
+                )
+            except OutOfMemoryError as error:
+                smaller = min(self._budget_tokens, error.largest_tokens) // 2
+                if smaller < 1 or error.rows == 1:
+                    raise
+                self._say(
+                    f"  out of memory with {error.largest_tokens} tokens at once: trying {smaller} instead"
+                )
+                self._budget_tokens = smaller
+                seed_minibatch(self._config.seed, self.progress)
+
     def _publish(self, batch: Batch, learning: Learning) -> None:
         config, iteration = self._config, self.progress.iteration
         self._status.update(phase="publishing")
         reference = build_reference(
-            self._policy, batch, config.probe.min_tokens, config.micro_batch_tokens, config.base_model.digest
+            self._policy, batch, config.probe.min_tokens, self._budget_tokens, config.base_model.digest
         )
         files = self._policy.adapter_files(config.base_model.path) | {
             "reference.json": encode_json(reference)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from nightshift_trainer import forward
-from nightshift_trainer.forward import micro_batches, shared_prefix, shares_prefixes, token_logprobs
+from nightshift_trainer.attention_gate import pack_rows
+from nightshift_trainer.forward import micro_batches, token_logprobs
 from nightshift_trainer.types import Sequence
 from tests.run_files import VOCABULARY, tiny_model
 
@@ -34,18 +35,20 @@ def plain(model: torch.nn.Module, sequences: list[Sequence]) -> torch.Tensor:
     return torch.stack(parts)
 
 
-@pytest.mark.parametrize("prefix", [0, 5, 40])
+@pytest.mark.parametrize("prefix", [1, 5, 40])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("packed", [True, False])
 def test_values_and_gradients_are_those_of_the_plain_model(
-    prefix: int, temperature: float, monkeypatch: pytest.MonkeyPatch
+    prefix: int, temperature: float, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model()
     sequences = rows(prefix, [9, 17, 12, 30], temperature)
-    assert shared_prefix(sequences) == (40 if prefix == 40 else 0)
     weights = torch.linspace(-1, 1, sum(len(s.positions) for s in sequences))
     expected = plain(model, sequences)
     (weights * expected).sum().backward()
     expected_gradient = model.model.embed_tokens.weight.grad
+    if packed:
+        assert pack_rows(model) is None
     for elements in (2**26, 7 * VOCABULARY):  # one chunk of the head, several
         monkeypatch.setattr(forward, "HEAD_CHUNK_ELEMENTS", elements)
         model.zero_grad()
@@ -56,9 +59,9 @@ def test_values_and_gradients_are_those_of_the_plain_model(
         assert gradient is not None
         assert expected_gradient is not None
         assert torch.allclose(gradient, expected_gradient, atol=1e-5)
-    assert result.physical_tokens == (prefix if prefix == 40 else 0) + 4 * (
-        31 if prefix == 40 else prefix + 31
-    )
+    # Nothing after the token before the last chosen one is needed.
+    computed = [row.positions[-1] - prefix for row in sequences]
+    assert result.physical_tokens == (prefix + sum(computed) if packed else 4 * (prefix + max(computed)))
 
 
 def test_entropy_is_that_of_the_tempered_distribution() -> None:
@@ -70,25 +73,20 @@ def test_entropy_is_that_of_the_tempered_distribution() -> None:
     assert torch.allclose(token_logprobs(model, [row]).entropy_T, expected, atol=1e-5)
 
 
-def test_a_prefix_ends_before_the_first_sampled_token_of_any_row() -> None:
-    same = rows(30, [9])[0]
-    early = Sequence(same.token_ids, (20, 25), (0, 0), (1, 1))
-    assert shared_prefix([same, early]) == 19
-    assert shared_prefix([same]) == 0
-
-
 def test_micro_batches_keep_the_budget_and_every_row() -> None:
+    model = tiny_model()
     sequences = rows(0, [5, 50, 7, 20, 20, 49])
-    batches = micro_batches(sequences, 110)
+    batches = micro_batches(model, sequences, 110)
     assert sorted(i for batch in batches for i in batch) == list(range(6))
     for batch in batches:
         longest = max(len(sequences[i].token_ids) for i in batch)
         assert len(batch) == 1 or len(batch) * longest <= 110
-    assert micro_batches(rows(0, [300]), 10) == [[0]]
+    assert micro_batches(model, rows(0, [300]), 10) == [[0]]
 
 
-def test_only_full_attention_shares_prefixes() -> None:
-    config = tiny_model().config
-    assert shares_prefixes(config)
-    config.layer_types = ["full_attention", "linear_attention"]
-    assert not shares_prefixes(config)
+def test_packed_micro_batches_count_what_rows_share_once() -> None:
+    model = tiny_model()
+    assert pack_rows(model) is None
+    sequences = rows(100, [8, 8, 8, 8])  # 100 + 4 × 8: the last token of a row predicts nothing
+    assert micro_batches(model, sequences, 132) == [[0, 1, 2, 3]]
+    assert sorted(map(len, micro_batches(model, sequences, 131))) == [1, 3]

@@ -12,11 +12,14 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
+from nightshift_trainer import step
 from nightshift_trainer.checkpoint import Progress
 from nightshift_trainer.config import load_config
-from nightshift_trainer.errors import ConfigError, DatasetError, DeadlineError
+from nightshift_trainer.errors import ConfigError, DatasetError, DeadlineError, OutOfMemoryError
+from nightshift_trainer.forward import physical_tokens, token_logprobs
 from nightshift_trainer.status import Status
 from nightshift_trainer.train import Night
+from nightshift_trainer.types import Sequence
 from tests.run_files import group, sampled_groups, tiny_model, write_batch
 from tests.trainer_process import finish, start, until
 
@@ -137,6 +140,46 @@ def test_cispo_stops_a_batch_that_moved_too_far(make_run: MakeRun) -> None:
     metrics = manifest(run)["metrics"]
     assert metrics["steps"] == 1
     assert metrics["stopped"].startswith(("mean k3", "ratio p95"))
+
+
+def test_a_batch_that_does_not_fit_is_cut_smaller_until_it_does(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for 60 tokens: a group is 20 shared tokens and 8 × 5 own ones, its half 40."""
+    groups = sampled_groups(tiny_model(), rewarded_tokens)
+    small, short = make_run("small", micro_batch_tokens=30), make_run("short", micro_batch_tokens=1000)
+    for run in (small, short):
+        write_batch(run, 1, groups)
+    train(small)
+
+    def cramped(model: Any, rows: list[Sequence]) -> Any:
+        if physical_tokens(model, rows) > 59:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return token_logprobs(model, rows)
+
+    monkeypatch.setattr(step, "token_logprobs", cramped)
+    said: list[str] = []
+    directory, config = load_config(short)
+    Night(directory, config, Status(directory, config), Event(), said.append).run()
+    assert [line for line in said if "out of memory" in line] == [
+        "  out of memory with 60 tokens at once: trying 30 instead"
+    ]
+    expected = load_file(small / "adapter-1" / "adapter_model.safetensors")
+    for name, tensor in load_file(short / "adapter-1" / "adapter_model.safetensors").items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_a_row_that_does_not_fit_alone_ends_the_run_with_what_to_do(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(step, "token_logprobs", none)
+    run = make_run()
+    write_batch(run, 1, sampled_groups(tiny_model(), rewarded_tokens))
+    with pytest.raises(OutOfMemoryError, match=r"1 rows and \d+ tokens does not fit.*gradient_checkpointing"):
+        train(run)
 
 
 def test_nothing_to_learn_publishes_the_adapter_unchanged(make_run: MakeRun) -> None:
