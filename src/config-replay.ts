@@ -56,6 +56,11 @@ export const replaySchema = z.strictObject({
   maxWrongShare: share
     .default(0.2)
     .describe("A tool whose answers from other tapes (R3) or derived ones (R4) may be wrong more often is no longer answered so."),
+  maxMisjudgedShare: share
+    .default(0.5)
+    .describe(
+      "A write whose made-up answers (R5) surely are a success for an error, or the other way round, more often than this is not answered so: the call is a miss. Below a half of them a draw by the recorded error rate is still better than none.",
+    ),
   alarms: replayAlarmsSchema.prefault({}).describe("What a run's replay may come to before it is said to be alarming."),
   simulator: simulatorSchema
     .optional()
