@@ -109,7 +109,7 @@ async function requireSameSigningKey(database: Database, id: string): Promise<vo
 }
 
 function controlOf(
-  { agent, config, baseDigest, replicas, calibrator }: AgentParts,
+  { agent, config, baseDigest, replicas, calibrator, offTape }: AgentParts,
   deps: { database: Database; runs: ReturnType<typeof createRunStore>; now: () => number; leader: Leader },
 ): AgentControl {
   const recordings = (asked: { nowMs: number }) => loadRecordings(deps.database, { agent, config, ...asked });
@@ -120,6 +120,7 @@ function controlOf(
     config,
     baseDigest,
     calibrator,
+    liveReads: offTape.liveReads,
     wake,
     async startRun(options) {
       const started = await desk.start(options);
