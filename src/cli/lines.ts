@@ -14,7 +14,7 @@ export async function followWork<Done extends { event: string }>(
   let toldAt = performance.now();
   for await (const event of client.lines<WorkEvent<Done>>(path, body)) {
     if (!("done" in event) && !("error" in event)) return event;
-    if ("error" in event) throw errorOf(event.error as { code: string; message: string }, about);
+    if ("error" in event) throw errorOf(event.error, about);
     if (performance.now() - toldAt < PROGRESS_MS) continue;
     toldAt = performance.now();
     const { done, total } = event as { done: number; total: number };
