@@ -6,7 +6,14 @@ const share = z.number().min(0).max(1);
 
 const replayAlarmsSchema = z.strictObject({
   maskRate: share.default(0.3).describe("Share of an iteration's members that were masked."),
-  maskGap: share.default(0.2).describe("Difference of that share between the groups of the better and the worse half by reward."),
+  maskGap: share
+    .default(0.2)
+    .describe("Difference of that share, or of one cause's, between the groups of the better and the worse half by reward."),
+  agentFaults: share
+    .default(0.1)
+    .describe(
+      "Share of an iteration's members that the operator's own agent lost: `agent_failed`, `agent_timeout`, `unsupported_request`, `skipped_write`.",
+    ),
   offTapeRise: share.default(0.1).describe("Rise, from the first iteration to the last, of the share of calls that no recording answered."),
   clusterGap: share.default(0.25).describe("Difference between a task's share of the traffic and its share of the training tokens."),
   simulatorCorrelated: share.default(0.2).describe("Share of the groups with signal that were dropped as `simulator_correlated_reward`."),
