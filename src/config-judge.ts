@@ -68,14 +68,47 @@ const trustFields = {
     .describe("Runs although the judge agrees less than that. Every output says so, and nothing is promoted on its own."),
 } as const;
 
+const auditFields = {
+  groups: z.int().min(0).max(1_000).default(20).describe("Groups of a run that trained, drawn by seed, that it scores."),
+  minAgreement: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.7)
+    .describe(
+      "Pairwise agreement of the two below which an alarm is raised, where all of its 95 % interval is below: the candidate waits for an operator.",
+    ),
+} as const;
+
 type Priced = { maxCostPerRun?: number | undefined; inputPricePerMillion?: number | undefined; outputPricePerMillion?: number | undefined };
 const isPriced = (judge: Priced): boolean =>
   judge.maxCostPerRun === undefined || (judge.inputPricePerMillion !== undefined && judge.outputPricePerMillion !== undefined);
 const NEEDS_PRICES = { path: ["maxCostPerRun"], error: "needs inputPricePerMillion and outputPricePerMillion" };
 
+const auditField = {
+  audit: z
+    .discriminatedUnion("driver", [
+      z
+        .strictObject({
+          ...llmFields,
+          rubric: z
+            .enum(["ruler", "outcome"])
+            .default("outcome")
+            .describe("`ruler` asks what the judge of rewards is asked; `outcome` only whether what was needed was truly done."),
+          ...auditFields,
+        })
+        .refine(isPriced, NEEDS_PRICES),
+      z.strictObject({ ...scriptedFields, ...auditFields }),
+    ])
+    .optional()
+    .describe(
+      "A second judge, or the same model under another rubric, that scores a sample of a run's groups when they have trained: how far it puts attempts in the same order. It rewards nothing. Unset: none.",
+    ),
+} as const;
+
 export const judgeSchema = z.discriminatedUnion("driver", [
-  z.strictObject({ ...llmFields, ...anchorField, ...rejudgeField, ...trustFields }).refine(isPriced, NEEDS_PRICES),
-  z.strictObject({ ...scriptedFields, ...anchorField, ...trustFields }),
+  z.strictObject({ ...llmFields, ...anchorField, ...rejudgeField, ...trustFields, ...auditField }).refine(isPriced, NEEDS_PRICES),
+  z.strictObject({ ...scriptedFields, ...anchorField, ...trustFields, ...auditField }),
 ]);
 
 export const pairJudgeSchema = z.discriminatedUnion("driver", [

@@ -6,7 +6,14 @@ const share = z.number().min(0).max(1);
 
 const replayAlarmsSchema = z.strictObject({
   maskRate: share.default(0.3).describe("Share of an iteration's members that were masked."),
-  maskGap: share.default(0.2).describe("Difference of that share between the groups of the better and the worse half by reward."),
+  maskGap: share
+    .default(0.2)
+    .describe("Difference of that share, or of one cause's, between the groups of the better and the worse half by reward."),
+  agentFaults: share
+    .default(0.1)
+    .describe(
+      "Share of an iteration's members that the operator's own agent lost: `agent_failed`, `agent_timeout`, `unsupported_request`, `skipped_write`.",
+    ),
   offTapeRise: share.default(0.1).describe("Rise, from the first iteration to the last, of the share of calls that no recording answered."),
   clusterGap: share.default(0.25).describe("Difference between a task's share of the traffic and its share of the training tokens."),
   simulatorCorrelated: share.default(0.2).describe("Share of the groups with signal that were dropped as `simulator_correlated_reward`."),
@@ -56,6 +63,11 @@ export const replaySchema = z.strictObject({
   maxWrongShare: share
     .default(0.2)
     .describe("A tool whose answers from other tapes (R3) or derived ones (R4) may be wrong more often is no longer answered so."),
+  maxMisjudgedShare: share
+    .default(0.5)
+    .describe(
+      "A write whose made-up answers (R5) surely are a success for an error, or the other way round, more often than this is not answered so: the call is a miss. Below a half of them a draw by the recorded error rate is still better than none.",
+    ),
   alarms: replayAlarmsSchema.prefault({}).describe("What a run's replay may come to before it is said to be alarming."),
   simulator: simulatorSchema
     .optional()

@@ -4,6 +4,7 @@ import type { Logger } from "../log.ts";
 import type { RouteWatch } from "../promotion/route-watch.ts";
 import type { TrafficRouter } from "../promotion/traffic-router.ts";
 import type { Calibrator } from "../reward/calibration/calibrate.ts";
+import type { LiveReads } from "../rollout/live-reads.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Database } from "../store/database.ts";
 import type { DryRun } from "../training/dry-run.ts";
@@ -23,6 +24,8 @@ export interface AgentControl {
    * @throws NightshiftError `run_in_progress`, `run_refused`, `judge_below_agreement`
    */
   startRun(options: { force: string | null }): Promise<{ runId: string }>;
+  /** Reads of the live world; null where none are configured. */
+  liveReads: LiveReads | null;
   dryRun(): Promise<DryRun>;
   recordings(): Promise<Recordings>;
   /** Replicas and the adapters that each lists now; null where it does not answer. */

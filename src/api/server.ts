@@ -8,6 +8,7 @@ import { adapterAgentRoutes } from "./adapter-agents.ts";
 import { alarmRoutes } from "./alarms.ts";
 import { requireRole } from "./auth.ts";
 import type { ApiDeps } from "./control.ts";
+import { driftRoutes } from "./drift.ts";
 import { feedbackRoutes } from "./feedback.ts";
 import { judgeRoutes } from "./judge.ts";
 import { pageRoutes } from "./page.ts";
@@ -38,6 +39,7 @@ const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 403 | 404 | 40
   judge_below_agreement: 422,
   labels_invalid: 422,
   calibration_too_small: 422,
+  drift_unmeasurable: 422,
   action_refused: 409,
 };
 
@@ -68,6 +70,7 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
   );
   app.route("/v1", runRoutes(deps));
   app.route("/v1", judgeRoutes(deps));
+  app.route("/v1", driftRoutes(deps));
   app.route("/v1", alarmRoutes(deps));
   app.route("/v1", promotionRoutes(deps));
   app.route("/v1", resourceRoutes(deps));

@@ -8,7 +8,7 @@ import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { createGatewayRouter } from "../promotion/gateway-router.ts";
 import { createRouteWatch, type RouteWatch } from "../promotion/route-watch.ts";
-import { loadRecordings } from "../rollout/load-recordings.ts";
+import { createRecordingsCache } from "../rollout/recordings-cache.ts";
 import type { Database } from "../store/database.ts";
 import type { Election } from "../store/election.ts";
 import { pinSetting } from "../store/pinned-setting.ts";
@@ -46,6 +46,9 @@ const LOOK_EVERY_MS = 400;
 /** Looks in the time of a lease, at least. */
 const LOOKS_PER_LEASE = 30;
 const LONGEST_LOOK_PAUSE_MS = 2_000;
+/** How old the time may be of which a dry run speaks (quarantine ends by it), and of which tools and replays are shown. */
+const PLAN_AGE_MS = 60_000;
+const VIEW_AGE_MS = 300_000;
 
 /**
  * Starts the control service. Every replica answers reads, the page and the gateways; what an operator wants is written down by whichever replica was asked, and
@@ -109,10 +112,11 @@ async function requireSameSigningKey(database: Database, id: string): Promise<vo
 }
 
 function controlOf(
-  { agent, config, baseDigest, replicas, calibrator }: AgentParts,
+  { agent, config, baseDigest, replicas, calibrator, offTape }: AgentParts,
   deps: { database: Database; runs: ReturnType<typeof createRunStore>; now: () => number; leader: Leader },
 ): AgentControl {
-  const recordings = (asked: { nowMs: number }) => loadRecordings(deps.database, { agent, config, ...asked });
+  const seen = createRecordingsCache(deps.database, { agent, config }, deps);
+  const recordings = () => seen.recordings({ maxAgeMs: PLAN_AGE_MS });
   const desk = createNightDesk({ agent, config, identity: calibrator?.identity ?? null }, { ...deps, recordings });
   const wake = (): void => deps.leader.wake(agent);
   return {
@@ -120,6 +124,7 @@ function controlOf(
     config,
     baseDigest,
     calibrator,
+    liveReads: offTape.liveReads,
     wake,
     async startRun(options) {
       const started = await desk.start(options);
@@ -127,7 +132,7 @@ function controlOf(
       return started;
     },
     dryRun: () => desk.dryRun(),
-    recordings: () => recordings({ nowMs: deps.now() }),
+    recordings: () => seen.recordings({ maxAgeMs: VIEW_AGE_MS }),
     replicas: () =>
       Promise.all(
         replicas.map(async ({ name, url, policyServer }) => ({

@@ -4,7 +4,6 @@ import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { createDisturbanceOutbox } from "../serving/disturbance.ts";
 import { createGateway, startOrClose, type GatewayAgent } from "../serving/gateway.ts";
-import { createRolloutSessions } from "../serving/rollout-session.ts";
 import { pollRoutes } from "../serving/route-poll.ts";
 import { createRouteTable } from "../serving/route-table.ts";
 import { makeDataDirectory } from "../store/data-directory.ts";
@@ -53,7 +52,6 @@ export async function startGatewayProcess(
     { gateway: config.gateway, agents },
     {
       routes: table,
-      rollouts: createRolloutSessions(),
       log,
       capture: collectorUrl === undefined ? null : captureTo({ collectorUrl, token: collectorToken }, { agents, log }),
       monotonicMs,

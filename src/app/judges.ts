@@ -18,6 +18,8 @@ import { loadScriptedModule } from "../reward/scripted-module.ts";
 export interface Judges {
   judge: Judge;
   pairJudge: PairJudge | null;
+  /** Looks over the judge's shoulder; null where none is configured. */
+  auditJudge: Judge | null;
   /** What is weighed in beside the judge; null where none is configured. */
   rewardCheck: RewardCheck | null;
   /** Null where no judge is configured. */
@@ -34,6 +36,7 @@ export async function createJudges(config: AgentConfig, deps: JudgeDeps): Promis
   return {
     judge: calibrator?.judge ?? NO_JUDGE,
     pairJudge: await createPairJudge(config.pairJudge, deps),
+    auditJudge: await createAuditJudge(config.judge?.audit, deps),
     rewardCheck: check === undefined ? null : await loadRewardCheck(check),
     calibrator,
   };
@@ -57,4 +60,10 @@ async function createCalibrator(config: NonNullable<AgentConfig["judge"]>, deps:
 async function createPairJudge(config: AgentConfig["pairJudge"], deps: JudgeDeps): Promise<PairJudge | null> {
   if (config === undefined) return null;
   return config.driver === "ruler" ? createLlmPairJudge(config, deps) : createScriptedPairJudge(await loadScriptedModule(config.module));
+}
+
+async function createAuditJudge(config: NonNullable<AgentConfig["judge"]>["audit"], deps: JudgeDeps): Promise<Judge | null> {
+  if (config === undefined) return null;
+  if (config.driver === "scripted") return createScriptedJudge(await loadScriptedModule(config.module));
+  return createRulerJudge(config, deps, { role: "audit", rubric: config.rubric });
 }

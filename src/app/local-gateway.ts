@@ -5,7 +5,6 @@ import { recordDisturbance } from "../promotion/disturbed.ts";
 import { createExperimentStore } from "../promotion/experiment-store.ts";
 import { createDisturbanceOutbox } from "../serving/disturbance.ts";
 import { createGateway, startOrClose } from "../serving/gateway.ts";
-import { createRolloutSessions } from "../serving/rollout-session.ts";
 import { createRouteTable, type RouteTable } from "../serving/route-table.ts";
 import type { Database } from "../store/database.ts";
 import { gatewayAgentOf } from "./agent-parts.ts";
@@ -42,7 +41,7 @@ export async function startLocalGateway(
   const served = agents.map(gatewayAgentOf);
   const gateway = createGateway(
     { gateway: config.gateway, agents: served },
-    { routes: table, rollouts: createRolloutSessions(), log, capture: captureTo(collector, { agents: served, log }), monotonicMs },
+    { routes: table, log, capture: captureTo(collector, { agents: served, log }), monotonicMs },
   );
   const { port } = await startOrClose(gateway);
   started.add("gateway", async () => {

@@ -3,9 +3,10 @@ import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import { withModes } from "../scenario/mode.ts";
 import { selectScenarios } from "../scenario/select.ts";
-import type { DryRun } from "../training/dry-run.ts";
+import { estimateNight, type DryRun } from "../training/dry-run.ts";
 import { modeInput } from "../training/mode-input.ts";
 import type { JudgeIdentity } from "../reward/calibration/identity.ts";
+import { judgeStanding } from "../reward/calibration/standing.ts";
 import { planJudge } from "../training/judge-trust.ts";
 import type { NightDeps } from "../training/night-context.ts";
 import { wholeNight } from "../training/night-start.ts";
@@ -26,6 +27,11 @@ export function createNightDesk(
   { agent, config, identity }: { agent: string; config: AgentConfig; identity: JudgeIdentity | null },
   deps: Pick<NightDeps, "database" | "runs" | "recordings" | "now">,
 ): NightDesk {
+  const hasKnownNoise = async (): Promise<boolean> => {
+    const minAgreement = config.judge?.minAgreement ?? 0;
+    const standing = await judgeStanding(deps.database, { tenant: config.tenant, agent, identity, minAgreement });
+    return standing.status !== "uncalibrated" && standing.calibration.report.repeatDeviation !== null;
+  };
   return {
     async start({ force }) {
       for (const key of config.gate.enabled ? (["judge", "pairJudge"] as const) : (["judge"] as const)) {
@@ -43,28 +49,25 @@ export function createNightDesk(
       const { night } = config;
       const wanted = { ...wholeNight(night), count: night.scenarios, heldOutCount: config.gate.maxScenarios, seed: night.seed + 1 };
       const { train, heldOut, funnel } = selectScenarios({ ...recordings.selection, ...wanted });
-      const modes: Record<string, number> = {};
       const hasAgent = config.replay.agent !== undefined;
-      for (const { mode, modeReason } of withModes(train, modeInput(recordings, config, { hasAgent }))) {
+      const scenarios = withModes(train, modeInput(recordings, config, { hasAgent }));
+      const modes: Record<string, number> = {};
+      for (const { mode, modeReason } of scenarios) {
         const key = `${mode} (${modeReason})`;
         modes[key] = (modes[key] ?? 0) + 1;
       }
-      const { probe } = night;
-      // Only where there are more to choose from than a night takes; most of what is probed is rolled out anyway.
-      const isProbed = probe.members >= 2 && (funnel.leftOut.enough ?? 0) > 0;
-      const probed = isProbed ? Math.min(probe.scenarios, train.length + (funnel.leftOut.enough ?? 0)) : 0;
-      const rollouts = train.length * night.groupSize * night.iterations + probed * probe.members;
+      const candidates = train.length + (funnel.leftOut.enough ?? 0);
+      const { trajectories, selection } = recordings;
+      const isCalibrated = await hasKnownNoise();
       return {
         agent,
-        conversations: recordings.trajectories.length,
+        conversations: trajectories.length,
         trainScenarios: train.length,
         heldOutScenarios: heldOut.length,
         leftOut: { ...funnel.leftOut },
         modes,
         iterations: night.iterations,
-        rollouts,
-        maxModelCalls: rollouts * config.replay.maxCalls,
-        judgeCalls: train.length * night.iterations + probed,
+        ...estimateNight({ scenarios, candidates, trajectories, tapes: selection.tapes, isCalibrated }, config),
       };
     },
   };

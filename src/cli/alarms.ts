@@ -6,7 +6,7 @@ import type { CliContext } from "./context.ts";
 import { oneLine, percent, table, when } from "./print.ts";
 
 const EXAMPLES = `
-An alarm says that a night's rewards seem to pay for something beside the task. Its candidate waits until somebody has looked at the rollouts
+An alarm says that a night's rewards seem to pay for something beside the task, or that a second judge sees them otherwise. Its candidate waits until somebody has looked at the rollouts
 (\`nightshift groups show\`) and acknowledged it, or until a newer night takes its place.
 
 Examples:
@@ -24,7 +24,7 @@ interface ListOptions extends ClientOptions {
 export function alarmsCommand(program: Command, context: CliContext): void {
   const alarms = program
     .command("alarms")
-    .description("what rewards seem to pay for beside the task; candidates wait for the answer")
+    .description("what speaks against a night's rewards; candidates wait for the answer")
     .addHelpText("after", EXAMPLES);
   clientOptions(alarms.command("list"))
     .description("open ones, newest first")
@@ -73,12 +73,17 @@ function acknowledgement({ acknowledged }: Pick<AlarmView, "acknowledged">): str
 }
 
 /** One suspicion in a few words. */
-export function describeCheck({ suspicion, status, explained, direction, groups, comparisons, needed }: Check): string {
+export function describeCheck({ suspicion, status, explained, direction, groups, comparisons, needed, agreement }: Check): string {
   const name = suspicion.replaceAll("_", " ");
+  const agreed =
+    agreement === undefined
+      ? ""
+      : `${percent(agreement.value)} of pairs in the same order, ${percent(agreement.low)} to ${percent(agreement.high)}`;
   if (status === "not_enough_data") {
     const unit = suspicion === "phrase" ? "comparable top attempts" : "comparisons";
-    return `${name}: not enough data (${groups} of ${needed.groups} groups, ${comparisons} of ${needed.comparisons} ${unit})`;
+    return `${name}: not enough data (${groups} of ${needed.groups} groups, ${comparisons} of ${needed.comparisons} ${unit})${agreed === "" ? "" : `, ${agreed}`}`;
   }
+  if (agreement !== undefined) return `${name}: ${status === "alarm" ? "ALARM, " : ""}${agreed} (${comparisons} of ${groups} groups)`;
   if (explained === null) return `${name}: ${status === "alarm" ? "ALARM" : "fine"}`;
   const way = direction === null ? "" : direction > 0 ? ", more is paid more" : ", less is paid more";
   return `${name}: ${status === "alarm" ? "ALARM, " : ""}${percent(explained)} of the reward${way}`;

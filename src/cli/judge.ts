@@ -1,12 +1,13 @@
 import { openSync, readFileSync, fstatSync, closeSync } from "node:fs";
 import type { Command } from "commander";
-import type { CalibrationEvent, JudgeAnswer } from "../api/judge.ts";
+import type { JudgeAnswer } from "../api/judge.ts";
 import type { Calibration } from "../reward/calibration/calibration-store.ts";
-import { errorTable, NightshiftError, nightshiftError } from "../errors.ts";
+import { nightshiftError } from "../errors.ts";
 import { MAX_LABEL_BYTES, parseLabels, type LabelLine } from "../reward/calibration/labels.ts";
 import { chooseAgent } from "./agent.ts";
-import { clientOptions, createClient, printAnswer, type ApiClient, type ClientOptions } from "./client.ts";
+import { clientOptions, createClient, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
+import { followWork } from "./lines.ts";
 import { describeCalibration, describeJudge } from "./judge-text.ts";
 
 const EXAMPLES = `
@@ -18,8 +19,6 @@ Examples:
   nightshift judge calibrate labels.jsonl --agent shop-support
   nightshift judge calibrate labels.jsonl --repeats 4 --input-price 2.5 --output-price 10
   nightshift judge show --json`;
-
-const PROGRESS_MS = 3_000;
 
 interface CalibrateOptions extends ClientOptions {
   agent?: string;
@@ -49,7 +48,12 @@ export function judgeCommand(program: Command, context: CliContext): void {
       const client = createClient(options, context);
       const agent = await chooseAgent(client, options.agent);
       const asked = { agent, labels, repeats: number(options.repeats, "--repeats"), seed: number(options.seed, "--seed") };
-      const calibration = await follow(file, client, { ...asked, prices: pricesOf(options), actor: options.actor }, context);
+      const body = { ...asked, prices: pricesOf(options), actor: options.actor };
+      const { calibration } = await followWork<{ event: "calibrated"; calibration: Calibration }>(
+        client,
+        { path: "/v1/judge/calibrations", body, of: "labels judged", about: file },
+        context,
+      );
       context.out(options.json ? JSON.stringify(calibration) : describeCalibration(calibration, context));
     });
   clientOptions(judge.command("show"))
@@ -81,25 +85,6 @@ function readLabels(file: string): LabelLine[] {
     throw nightshiftError("labels_unreadable", { file, problem: (cause as Error).message }, { cause });
   }
   return parseLabels(file, text);
-}
-
-/** Tells how far it is, until it is done. */
-async function follow(file: string, client: ApiClient, asked: object, context: CliContext): Promise<Calibration> {
-  let toldAt = performance.now();
-  for await (const event of client.lines<CalibrationEvent>("/v1/judge/calibrations", asked)) {
-    if (event.event === "calibrated") return event.calibration;
-    if (event.event === "error") throw errorOf(event.error, file);
-    if (performance.now() - toldAt < PROGRESS_MS) continue;
-    toldAt = performance.now();
-    context.err(`${event.done} of ${event.total} labels judged`);
-  }
-  throw nightshiftError("api_answer_invalid", { url: client.url, status: 200, problem: "the answer ended before the calibration did" });
-}
-
-function errorOf({ code, message }: { code: string; message: string }, file: string): Error {
-  const known = errorTable().find((row) => row.code === code);
-  if (known === undefined) return nightshiftError("api_answer_invalid", { url: file, status: 200, problem: message });
-  return new NightshiftError(known.code, message);
 }
 
 function pricesOf({ inputPrice, outputPrice }: CalibrateOptions): { input: number; output: number } | null {

@@ -7,6 +7,7 @@ import { adaptersCommand } from "./adapters.ts";
 import { collectorCommand } from "./collector.ts";
 import { alarmsCommand } from "./alarms.ts";
 import type { CliContext, ExitCode } from "./context.ts";
+import { driftCommand } from "./drift.ts";
 import { doctorCommand } from "./doctor.ts";
 import { gatewayCommand } from "./gateway.ts";
 import { groupsCommand } from "./groups.ts";
@@ -42,6 +43,7 @@ const COMMANDS: readonly AddCommand[] = [
   trajectoriesCommand,
   toolsCommand,
   replayCommand,
+  driftCommand,
   lineageCommand,
   subjectsCommand,
   judgeCommand,

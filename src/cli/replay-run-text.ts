@@ -21,14 +21,22 @@ export function alarmLines({ replay }: Pick<RunView, "replay">, context: CliCont
 
 function iterationTable(report: RunView["replay"]["report"], context: CliContext): string {
   if (report === null) return "";
-  const rows = report.iterations.map(({ iteration, maskRate, maskRateByReward: half, offTape, masked }) => [
+  const rows = report.iterations.map(({ iteration, maskRate, maskRateByReward, offTape, masked }) => [
     iteration,
     percent(maskRate),
-    half === null ? "-" : `${percent(half.better)} / ${percent(half.worse)}`,
+    halves(maskRateByReward),
     percent(offTape),
     counts(masked) || "none",
   ]);
-  return table(["iteration", "masked", "better / worse", "off tape", "causes"], rows, context);
+  const causes = report.iterations.flatMap(({ iteration, causes: some = [] }) =>
+    some.map(({ cause, members, rate, byReward }) => [iteration, oneLine(cause, 24), members, percent(rate), halves(byReward)]),
+  );
+  const byCause = causes.length === 0 ? [] : ["", table(["iteration", "masked by", "members", "share", "better / worse"], causes, context)];
+  return [table(["iteration", "masked", "better / worse", "off tape", "causes"], rows, context), ...byCause].join("\n");
+}
+
+function halves(of: { better: number; worse: number } | null): string {
+  return of === null ? "-" : `${percent(of.better)} / ${percent(of.worse)}`;
 }
 
 function measuredTable(tools: RunView["replay"]["tools"], context: CliContext): string {

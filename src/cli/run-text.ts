@@ -12,9 +12,17 @@ export function alarmLines({ id, alarms }: Pick<RunView, "id" | "alarms">): stri
   const open = alarms.filter(({ acknowledged }) => acknowledged === null);
   if (open.length === 0) return [];
   return [
-    `ALARM: rewards seem to pay for ${open.map((alarm) => alarm.id.replaceAll("_", " ")).join(", ")}; the candidate waits`,
+    `ALARM: ${suspicionsOf(open.map((alarm) => alarm.id))}; the candidate waits`,
     `  fix: \`nightshift alarms list --run ${id}\` has the figures; \`nightshift alarms ack ${id} ${open[0]?.id ?? ""} --reason …\` lets it go on.`,
   ];
+}
+
+function suspicionsOf(alarms: readonly string[]): string {
+  const paid = alarms.filter((alarm) => alarm !== "second_judge").map((alarm) => alarm.replaceAll("_", " "));
+  return [
+    ...(paid.length === 0 ? [] : [`rewards seem to pay for ${paid.join(", ")}`]),
+    ...(paid.length === alarms.length ? [] : ["a second judge sees the attempts otherwise"]),
+  ].join(", ");
 }
 
 type Step = RunView["steps"][number];
@@ -59,7 +67,8 @@ export function describeSpending(spending: RunView["judgeSpending"][number]): st
     maxCost === null ? (cost > 0 ? `, ${cost.toFixed(4)} in money` : "") : `, ${(cost + reservedCost).toFixed(4)} of ${maxCost} in money`;
   const held = reservedTokens === 0 ? "" : `, of them ${number(reservedTokens)} held for questions without an answer`;
   const left = refused === 0 ? "" : `; BUDGET SPENT: ${refused} questions were not asked`;
-  return `${role === "gate" ? "gate's judge" : "judge"} ${oneLine(model, 60)}: ${tokens}${held}${money}${left}`;
+  const who = { reward: "judge", gate: "gate's judge", audit: "audit's judge" }[role];
+  return `${who} ${oneLine(model, 60)}: ${tokens}${held}${money}${left}`;
 }
 
 function number(value: number): string {

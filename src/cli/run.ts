@@ -62,7 +62,15 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
 }
 
 function describePlan(plan: DryRun, context: CliContext): string {
-  const { agent, conversations, trainScenarios, heldOutScenarios, leftOut, modes, iterations, rollouts, maxModelCalls, judgeCalls } = plan;
+  const { agent, conversations, trainScenarios, heldOutScenarios, leftOut, modes, iterations, rollouts, maxModelCalls } = plan;
+  const { pivots, groups, judgings, judgeCalls, maxJudgeCalls } = plan;
+  const single = pivots === 0 ? "" : `, ${pivots} of them single model calls`;
+  const asked = counts({
+    "for groups": judgings.groups,
+    "for the probe": judgings.probes,
+    "again for its noise": judgings.noise,
+    "by the audit": judgings.audit,
+  });
   const entries = {
     agent,
     "trainable conversations": conversations,
@@ -71,9 +79,10 @@ function describePlan(plan: DryRun, context: CliContext): string {
     "left out": counts(leftOut) || "none",
     "played by": counts(modes) || "nothing",
     iterations,
+    "groups of an iteration": `${groups}${single}`,
     rollouts,
     "model calls, at most": maxModelCalls,
-    "judge calls": judgeCalls,
+    "judge calls": `${judgeCalls}, at most ${maxJudgeCalls}${asked === "" ? "" : `: ${asked}`}`,
   };
   return fields(entries, context);
 }

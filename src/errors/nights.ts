@@ -146,6 +146,11 @@ export const NIGHTS = {
     fix: "Point replay.liveReads.apiKeyFile at a readable file or replay.liveReads.apiKeyEnv at a variable that is set.",
     retryable: false,
   },
+  drift_unmeasurable: {
+    message: (a: { agent: string; problem: string }) => `the drift of ${a.agent}'s recordings cannot be measured: ${a.problem}`,
+    fix: "List tools below agents.<name>.replay.liveReads.tools, give them tools.<name>.class: read, and name a credential that can only read.",
+    retryable: false,
+  },
   judge_unavailable: {
     message: (a: { model: string; problem: string }) => `judge ${a.model} did not answer: ${a.problem}`,
     fix: "Check the judge's base URL, key and quota; the group is judged again later, and nothing is scored zero meanwhile.",

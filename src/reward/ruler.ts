@@ -3,10 +3,7 @@ import { z } from "zod";
 import type { ToolDefinition } from "../trace/message.ts";
 import { attemptsText, type JudgedMember } from "./attempts-text.ts";
 
-/** Changes with every change of the words below: scores under different versions are different measurements. */
-export const RUBRIC_VERSION = "ruler-1";
-
-const RUBRIC = `You compare several attempts of one AI agent at the same task and give each a score between 0 and 1.
+const RULER = `You compare several attempts of one AI agent at the same task and give each a score between 0 and 1.
 
 What the agent was meant to achieve, you infer from its instructions and from what the user asked for. Then score by these rules:
 1. Goal first. An attempt that reaches the goal always scores clearly above every attempt that does not.
@@ -15,6 +12,33 @@ What the agent was meant to achieve, you infer from its instructions and from wh
 4. Progress counts. An attempt that misses the goal still earns partial credit for how far it got towards it.
 
 An attempt that was cut off or failed is judged by what it shows. Attempts are in random order; their order and length mean nothing in themselves.`;
+
+/** The same question with nothing but the outcome in it: an audit by the judge that rewards must not ask what it was asked before. */
+const OUTCOME = `You check several attempts of one AI agent at the same task and give each a score between 0 and 1 for one thing only: how far what the person needed has truly been done.
+
+What was needed, you infer from the agent's instructions and from what the user asked for. Whether it was done, you take from what the tools answered, not from what the agent says of itself. Then score by these rules:
+1. 1 is for an attempt in which all of it was done and everything that the agent told the user is true. 0 is for one in which nothing was.
+2. A claim that no tool answer supports, or that one contradicts, counts as a thing not done.
+3. Length, tone, detours and confidence count for nothing, neither for nor against.
+4. Attempts that did the same get the same score.
+
+An attempt that was cut off or failed is judged by what it shows. Attempts are in random order; their order and length mean nothing in themselves.`;
+
+/** Versions change with every change of the words above: scores under different ones are different measurements. */
+const RUBRICS = {
+  ruler: { version: "ruler-1", text: RULER },
+  outcome: { version: "outcome-1", text: OUTCOME },
+} as const;
+
+export type Rubric = keyof typeof RUBRICS;
+
+/** Of the rubric that rewards. */
+export const RUBRIC_VERSION = RUBRICS.ruler.version;
+
+/** What is kept of a score about the question that it answers. */
+export function rubricVersionOf(rubric: Rubric): string {
+  return RUBRICS[rubric].version;
+}
 
 const REPLY = `Reply with one JSON object and nothing else:
 {"scores": [{"id": "<attempt id>", "explanation": "<at most 15 words>", "score": <number from 0 to 1>}, …]}
@@ -45,7 +69,7 @@ export interface RulerPrompt {
 export function rulerPrompt(
   members: readonly JudgedMember[],
   tools: readonly ToolDefinition[],
-  options: { seed: string; maxPromptTokens: number },
+  options: { seed: string; maxPromptTokens: number; rubric?: Rubric },
 ): RulerPrompt | null {
   const order = members.map((_, index) => index).sort((a, b) => (slot(options.seed, a) < slot(options.seed, b) ? -1 : 1));
   const attempts = order.flatMap((index, position) => {
@@ -54,7 +78,7 @@ export function rulerPrompt(
   });
   const written = attemptsText(attempts, tools, options);
   if (written === null) return null;
-  const system = `${RUBRIC}\n\n${written.fence}\n\n${REPLY}`;
+  const system = `${RUBRICS[options.rubric ?? "ruler"].text}\n\n${written.fence}\n\n${REPLY}`;
   return {
     system,
     user: written.text,

@@ -50,7 +50,8 @@ export type RolloutEnd =
  * past its time; it asked for what the sampler cannot honour and still sample the policy's own distribution; it left out a write that it had been told to make, and
  * went on as if it had.
  */
-export type AgentFault = "agent_failed" | "agent_timeout" | "unsupported_request" | "skipped_write";
+export type AgentFault = (typeof AGENT_FAULTS)[number];
+export const AGENT_FAULTS = ["agent_failed", "agent_timeout", "unsupported_request", "skipped_write"] as const;
 
 /** `message` is its place among the rollout's messages. */
 export interface SimulatedUserTurn {

@@ -5,7 +5,7 @@ import type { PreparedCall } from "./cascade/prepare.ts";
 import type { ReplayStart } from "./cascade/situation.ts";
 import type { JournalEntry } from "./group.ts";
 import { latencyOf } from "./latency.ts";
-import { answerBeyond, type OffTape, type OffTapeAnswer } from "./off-tape.ts";
+import { answerBeyond, believed, type OffTape, type OffTapeAnswer } from "./off-tape.ts";
 import { sourcesOf } from "./sources.ts";
 import type { ToolRequest, ToolSession, TurnAnswers } from "./tool-session.ts";
 
@@ -36,7 +36,7 @@ export function createReplaySession(options: ReplaySessionOptions): ToolSession 
   const answerOne = async (call: PreparedCall, turn: string, signal?: AbortSignal): Promise<OffTapeAnswer | "unavailable"> => {
     const situation = { pool: cascade.pool, start, overlay };
     const seed = [runSeed, iteration];
-    const recorded = cascade.answer(situation, call, { seed, turn });
+    const recorded = believed(cascade.answer(situation, call, { seed, turn }), call, cascade);
     const isRecorded = offTape === undefined || (recorded.rung !== "R5" && recorded.rung !== "R7");
     const sources = (): string[] => sourcesOf(start.scenarioId, [{ journal }]);
     const answer = isRecorded

@@ -10,9 +10,7 @@ import { createLiveHandler, passModels } from "./gateway/live.ts";
 import type { ServedAgent } from "./gateway/live-request.ts";
 import { sendRefusal } from "./gateway/refusal.ts";
 import { createFleet, type Upstream } from "./gateway/replicas.ts";
-import { handleRollout } from "./gateway/rollout.ts";
 import { endpointOf } from "./gateway/endpoint.ts";
-import type { RolloutSessions } from "./rollout-session.ts";
 import type { RouteTable } from "./route-table.ts";
 import type { RouteTarget } from "./routes.ts";
 
@@ -31,7 +29,6 @@ export interface GatewayAgent {
 
 export interface GatewayDeps {
   routes: RouteTable;
-  rollouts: RolloutSessions;
   log: Logger;
   /** Hears of live calls, and is closed after the last one; null captures nothing. */
   capture: Capture | null;
@@ -66,13 +63,6 @@ export function createGateway(config: { gateway: Config["gateway"]; agents: read
         return live(request, response, endpoint);
       case "models":
         return passModels(request, response, agents);
-      case "rollout":
-        return handleRollout(request, response, {
-          sessions: deps.rollouts,
-          agents,
-          sessionId: endpoint.sessionId,
-          maxBodyBytes: config.gateway.maxBodyBytes,
-        });
       case "health":
         // This process lives, no more: with everything else down it may be what still answers, and must not be taken out of service.
         response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ status: "ok" }));

@@ -19,7 +19,7 @@ export const REPLAY = {
     kind: "counter",
     unit: "{alarm}",
     description:
-      "What was alarming about an iteration's replay: `mask_rate`, `mask_gap`, `off_tape_rise`, `cluster_gap`, `simulator_correlated` or `false_success`.",
+      "What was alarming about an iteration's replay: `mask_rate`, `mask_gap`, `agent_faults`, `off_tape_rise`, `cluster_gap`, `simulator_correlated` or `false_success`.",
     attributes: ["nightshift.agent", "nightshift.reason"],
   },
 } as const;

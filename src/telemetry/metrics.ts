@@ -240,7 +240,7 @@ const NIGHT = {
     kind: "counter",
     unit: "{alarm}",
     description:
-      "Nights whose rewards seem to pay for something beside the task, by what: `length`, `tool_calls`, `refusal`, `simulated_share`, `novelty` or `phrase`. The candidate waits for an operator.",
+      "Nights whose rewards seem to pay for something beside the task, by what: `length`, `tool_calls`, `refusal`, `simulated_share`, `novelty`, `phrase`, or that a second judge sees otherwise (`second_judge`). The candidate waits for an operator.",
     attributes: ["nightshift.agent", "nightshift.reason"],
   },
   offTapeAnswers: {

@@ -8,6 +8,7 @@ import type { Database } from "../store/database.ts";
 import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import { loadGroups, type StoredGroup } from "./iteration.ts";
+import { auditOfRun } from "./judge-audit.ts";
 import type { Run, RunStore } from "./run-store.ts";
 
 /** A suspicion that a run's rewards pay for something beside the task. Its candidate waits until an operator has looked. */
@@ -39,8 +40,10 @@ const MAX_REASON_CHARS = 500;
 export async function examineRun(run: Run, deps: AlarmDeps): Promise<Alarm[]> {
   await deps.runs.step<{ checks: Check[]; base: string }>(run.id, "alarms", async () => {
     const { examination, base } = await examine(run, deps);
-    await raise(run, examination, deps);
-    return { checks: examination.checks, base };
+    const audit = await auditOfRun(deps.runs, run.id);
+    const checks = audit === null ? examination.checks : [...examination.checks, audit.check];
+    await raise(run, { ...examination, checks }, deps);
+    return { checks, base };
   });
   const alarms = await listAlarms(deps.database, { runId: run.id });
   return alarms.filter(({ acknowledged }) => acknowledged === null);

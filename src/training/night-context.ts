@@ -35,6 +35,8 @@ export interface NightDeps {
   judge: Judge;
   /** The judge's own repeat deviation by its calibration; null where it has none. */
   judgeDeviation: () => Promise<number | null>;
+  /** Scores a sample of what the judge has scored; null where none is configured. Unset: none. */
+  auditJudge?: Judge | null;
   /** The operator's check of attempts; null where none is configured. */
   rewardCheck: RewardCheck | null;
   /** What answers rollouts where no tape does. Unset: nothing does. */

@@ -20,8 +20,8 @@ interface Measured {
 export async function measureReplay(options: NightOptions, deps: NightDeps, recordings: Recordings): Promise<Trust> {
   const { runId, agent, config } = options;
   const { tools } = await deps.runs.step<Measured>(runId, "fidelity", () => {
-    const { measuredTapes, maxWrongShare } = config.replay;
-    const measure = { seed: config.night.seed, maxTapes: measuredTapes, maxWrongShare };
+    const { measuredTapes, maxWrongShare, maxMisjudgedShare } = config.replay;
+    const measure = { seed: config.night.seed, maxTapes: measuredTapes, maxWrongShare, maxMisjudgedShare };
     const { pool } = recordings.cascade("train");
     const measured = measuredTapes === 0 ? [] : measureFidelity({ trajectories: recordings.trajectories, pool }, measure);
     const wrongShare = createGauge(METRIC.replayWrongShare);

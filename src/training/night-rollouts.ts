@@ -67,7 +67,7 @@ export async function rollOutAndJudge(options: NightOptions, deps: NightDeps, at
   return loadGroups(deps.database, runId, iteration);
 }
 
-const pause = (ms: number, signal: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
+export const pause = (ms: number, signal: AbortSignal): Promise<void> => sleep(ms, undefined, { signal });
 
 /** By a group, which names its scenario only. Nothing is looked up where nothing is to be compared with it. */
 function recordedOf(

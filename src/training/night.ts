@@ -2,9 +2,10 @@ import { join } from "node:path";
 import { NightshiftError, type ErrorCode } from "../errors.ts";
 import type { RegisteredAdapter } from "./adapters.ts";
 import { examineRun } from "./alarms.ts";
+import { auditJudge } from "./judge-audit.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { measureReplay, reportReplay } from "./night-fidelity.ts";
-import { probeCandidates, rollOutAndJudge } from "./night-rollouts.ts";
+import { pause, probeCandidates, rollOutAndJudge } from "./night-rollouts.ts";
 import { pinRecordings, prepareRun, recordingsOfRun, type Policy } from "./night-start.ts";
 import { trainIteration } from "./night-train.ts";
 import type { RunOutcome } from "./run-store.ts";
@@ -73,6 +74,7 @@ async function learn(options: NightOptions, deps: NightDeps): Promise<RunOutcome
     policy = candidate;
   }
   if (candidate === null) return { kind: "nothing_to_learn", reason: "no iteration was configured" };
+  await auditJudge(options, { ...deps, sleep: pause });
   const run = await deps.runs.get(runId);
   if (run !== null) await examineRun(run, deps);
   return { kind: "candidate", adapterDigest: candidate.digest, adapterName: candidate.name };

@@ -1,5 +1,6 @@
 import type { AgentConfig } from "../config.ts";
 import { OFF_TAPE } from "../rollout/fidelity.ts";
+import { AGENT_FAULTS } from "../rollout/group.ts";
 import type { ToolFidelity } from "../rollout/measure/measure.ts";
 import type { GroupSummary } from "./group-summary.ts";
 
@@ -21,10 +22,26 @@ export interface IterationReplay {
   masked: Record<string, number>;
   maskRate: number;
   /** The same, of the groups with the better and the worse mean reward; the middle one of an odd number is in neither. Null for fewer than two. */
-  maskRateByReward: { better: number; worse: number } | null;
+  maskRateByReward: RewardHalves | null;
+  /** The same of every cause by itself, the most frequent first. Missing in reports from before it was kept. */
+  causes?: MaskCause[];
   calls: number;
   /** Share of the calls that no recording answered: R4 and above; null without calls. */
   offTape: number | null;
+}
+
+/** Of the groups with the better and the worse mean reward. */
+export interface RewardHalves {
+  better: number;
+  worse: number;
+}
+
+export interface MaskCause {
+  cause: string;
+  members: number;
+  /** Share of all members. */
+  rate: number;
+  byReward: RewardHalves | null;
 }
 
 export interface ClusterShare {
@@ -34,7 +51,14 @@ export interface ClusterShare {
   tokens: number;
 }
 
-export type AlarmName = "mask_rate" | "mask_gap" | "off_tape_rise" | "cluster_gap" | "simulator_correlated" | "false_success";
+export type AlarmName =
+  | "mask_rate"
+  | "mask_gap"
+  | "agent_faults"
+  | "off_tape_rise"
+  | "cluster_gap"
+  | "simulator_correlated"
+  | "false_success";
 
 export interface ReplayAlarm {
   alarm: AlarmName;
@@ -97,22 +121,28 @@ function iterationOf(iteration: number, groups: readonly ReportedGroup[]): Itera
     masked,
     maskRate: maskRateOf(groups),
     maskRateByReward: byRewardHalf(groups),
+    causes: Object.entries(masked)
+      .toSorted(([one, ones], [other, others]) => others - ones || (one < other ? -1 : 1))
+      .map(([cause, members]) => ({ cause, members, rate: maskRateOf(groups, cause), byReward: byRewardHalf(groups, cause) })),
     calls,
     offTape: calls === 0 ? null : total(OFF_TAPE.map((rung) => rungs[rung] ?? 0)) / calls,
   };
 }
 
-function byRewardHalf(groups: readonly ReportedGroup[]): IterationReplay["maskRateByReward"] {
+function byRewardHalf(groups: readonly ReportedGroup[], cause?: string): RewardHalves | null {
   const ranked = groups
     .filter(({ summary }) => summary.mean !== null)
     .toSorted((a, b) => (b.summary.mean ?? 0) - (a.summary.mean ?? 0) || (a.id < b.id ? -1 : 1));
   const half = Math.floor(ranked.length / 2);
-  return half === 0 ? null : { better: maskRateOf(ranked.slice(0, half)), worse: maskRateOf(ranked.slice(-half)) };
+  return half === 0 ? null : { better: maskRateOf(ranked.slice(0, half), cause), worse: maskRateOf(ranked.slice(-half), cause) };
 }
 
-function maskRateOf(groups: readonly ReportedGroup[]): number {
+/** Of all causes, or of one. */
+function maskRateOf(groups: readonly ReportedGroup[], cause?: string): number {
   const members = total(groups.map(({ summary }) => summary.members));
-  const masked = total(groups.flatMap(({ summary }) => Object.values(summary.masked)));
+  const masked = total(
+    groups.flatMap(({ summary }) => (cause === undefined ? Object.values(summary.masked) : [summary.masked[cause] ?? 0])),
+  );
   return members === 0 ? 0 : masked / members;
 }
 
@@ -137,14 +167,18 @@ function alarmsOf(
   told: number,
 ): ReplayAlarm[] {
   const alarms: ReplayAlarm[] = [];
-  const check = (alarm: AlarmName, value: number | null, limit: number, where: string): void => {
-    if (value !== null && value > limit) alarms.push({ alarm, value, limit, where });
+  const check = (alarm: AlarmName, value: number | null, limit: number, where: string): boolean => {
+    const isAlarm = value !== null && value > limit;
+    if (isAlarm) alarms.push({ alarm, value, limit, where });
+    return isAlarm;
   };
-  for (const { iteration, members, groups: judged, maskRate, maskRateByReward } of iterations) {
-    if (members < MIN_MEMBERS) continue;
-    check("mask_rate", maskRate, limits.maskRate, `iteration ${iteration}`);
-    if (maskRateByReward === null || judged < MIN_GROUPS) continue;
-    check("mask_gap", Math.abs(maskRateByReward.better - maskRateByReward.worse), limits.maskGap, `iteration ${iteration}`);
+  for (const one of iterations.filter(({ members }) => members >= MIN_MEMBERS)) {
+    const where = `iteration ${one.iteration}`;
+    check("mask_rate", one.maskRate, limits.maskRate, where);
+    const faults = (one.causes ?? []).filter(({ cause }) => (AGENT_FAULTS as readonly string[]).includes(cause));
+    const named = faults.map(({ cause, members }) => `${cause} ${members}`).join(", ");
+    check("agent_faults", total(faults.map(({ rate }) => rate)), limits.agentFaults, `${where}: ${named}`);
+    if (one.groups >= MIN_GROUPS) checkGaps(one, (gap, of) => check("mask_gap", gap, limits.maskGap, `${where}${of}`));
   }
   const measured = iterations.filter(({ calls }) => calls >= MIN_CALLS);
   const [first, last] = [measured.at(0), measured.at(-1)];
@@ -161,6 +195,13 @@ function alarmsOf(
     check("false_success", falseSuccess.asSuccess / falseSuccess.errors, limits.falseSuccess, `tool ${tool}`);
   }
   return alarms;
+}
+
+/** Where one cause alone makes the difference it is named; two that pull against each other are not lost in their sum. */
+function checkGaps({ maskRateByReward, causes = [] }: IterationReplay, check: (gap: number, of: string) => boolean): void {
+  const gap = (halves: RewardHalves | null): number => (halves === null ? 0 : Math.abs(halves.better - halves.worse));
+  const alarming = causes.filter(({ cause, byReward }) => check(gap(byReward), `: ${cause}`));
+  if (alarming.length === 0) check(gap(maskRateByReward), "");
 }
 
 function isKept({ summary }: ReportedGroup): boolean {

@@ -11,6 +11,7 @@ import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createGatewayRouter, type GatewayRouter } from "../../src/promotion/gateway-router.ts";
 import { createRouteWatch } from "../../src/promotion/route-watch.ts";
+import type { LiveReads } from "../../src/rollout/live-reads.ts";
 import type { Recordings } from "../../src/rollout/recordings.ts";
 import type { Calibrator } from "../../src/reward/calibration/calibrate.ts";
 import type { Database } from "../../src/store/database.ts";
@@ -51,6 +52,7 @@ export async function apiWorld(
     tokens?: Partial<Record<Role, string[]>>;
     agent?: Record<string, unknown>;
     recordings?: () => Promise<Recordings>;
+    liveReads?: LiveReads;
     calibrator?: (database: Database) => Calibrator;
   } = {},
 ): Promise<ApiWorld> {
@@ -83,6 +85,7 @@ export async function apiWorld(
     config: agent,
     baseDigest: "sha256:base",
     calibrator: options.calibrator?.(database) ?? null,
+    liveReads: options.liveReads ?? null,
     async startRun({ force }) {
       const runId = crypto.randomUUID();
       const judge = await planJudge("support", agent, { identity: control.calibrator?.identity ?? null, force }, database);

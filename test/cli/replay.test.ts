@@ -136,6 +136,10 @@ it("shows a run's measured replay and its alarms", async () => {
         {
           ...{ iteration: 1, groups: 4, members: 32, masked: { replay_miss: 12 }, maskRate: 0.375, calls: 10, offTape: 0.2 },
           maskRateByReward: { better: 0.25, worse: 0.5 },
+          causes: [
+            { cause: "skipped_write", members: 8, rate: 0.25, byReward: { better: 0, worse: 0.5 } },
+            { cause: "replay_miss", members: 4, rate: 0.125, byReward: null },
+          ],
         },
       ],
       ...{ simulatorCorrelated: null, clusters: [] },
@@ -158,6 +162,8 @@ it("shows a run's measured replay and its alarms", async () => {
   const { out } = await cli(["runs", "show", "r", "--url", api.url]);
   expect(out).toContain("replay alarm: mask rate 37.5 % (limit 30.0 %), iteration 1");
   expect(out).toMatch(/^1 +37\.5 % +25\.0 % \/ 50\.0 % +20\.0 % +replay_miss 12$/m);
+  expect(out).toMatch(/^1 +skipped_write +8 +25\.0 % +0\.0 % \/ 50\.0 %$/m);
+  expect(out).toMatch(/^1 +replay_miss +4 +12\.5 % +-$/m);
   expect(out).toMatch(/^refund +R3 +100 +1 +5\.2 % +REFUSED$/m);
   expect(out).toMatch(/^refund +R4 +20 +2 +5\.2 % +false success 2 of 12$/m);
   expect(out).toMatch(/^refund +none +10 +of 130 calls$/m);

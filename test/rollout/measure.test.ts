@@ -9,7 +9,7 @@ import type { Trajectory } from "../../src/trajectory/trajectory.ts";
 import { cascadeFor, conversation, lookup, play, policyOf, refund, refundFails, type Step } from "./build.ts";
 
 const HOUR = 3_600_000;
-const options = { seed: 1, maxTapes: 100, maxWrongShare: 0.2 };
+const options = { seed: 1, maxTapes: 100, maxWrongShare: 0.2, maxMisjudgedShare: 0.5 };
 const measured = (trajectories: readonly Trajectory[], overrides: Partial<typeof options> = {}): ToolFidelity[] =>
   measureFidelity({ trajectories, pool: cascadeFor(trajectories).pool }, { ...options, ...overrides });
 const toolOf = (tools: readonly ToolFidelity[], tool: string): ToolFidelity => {
@@ -100,6 +100,21 @@ describe("measureFidelity", () => {
     const tool = toolOf(measured([...refused, ...fine]), "issue_refund");
     // Only the lookup before it tells an order that was refunded from one that was not; two other tapes of each kind make it a rule.
     expect(tool).toMatchObject({ calls: 6, rungs: [{ rung: "R4", served: 6, wrong: 0 }], falseSuccess: { errors: 3, asSuccess: 0 } });
+  });
+
+  it("gives a made-up write up only where its outcome surely is wrong too often", () => {
+    // Every other refund failed, and nothing tells why: at R5 some outcomes are drawn wrong.
+    const tapes = Array.from({ length: 24 }, (_, hour) => {
+      const id = `D${hour}`;
+      return tape(hour, lookup(id), hour % 2 === 0 ? refund(id) : refundFails(id));
+    });
+    const madeUp = (maxMisjudgedShare: number) =>
+      toolOf(measured(tapes, { maxMisjudgedShare }), "issue_refund").rungs.find(({ rung }) => rung === "R5");
+    const { served = 0, misjudged = 0 } = madeUp(1) ?? {};
+    expect(misjudged).toBeGreaterThan(2);
+    const surely = lowerBound(misjudged, served);
+    expect(madeUp(surely - 0.01)?.refused).toBe(true);
+    expect(madeUp(surely + 0.01)?.refused).toBe(false);
   });
 
   it("leaves out as many tapes as it may, always the same ones", () => {

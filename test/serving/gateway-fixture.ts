@@ -4,7 +4,6 @@ import { silentLog } from "../../src/log.ts";
 import { createGateway } from "../../src/serving/gateway.ts";
 import { createCapture } from "../../src/serving/gateway/capture/capture.ts";
 import { createEmitter } from "../../src/serving/gateway/capture/emitter.ts";
-import { createRolloutSessions } from "../../src/serving/rollout-session.ts";
 import { createRouteTable } from "../../src/serving/route-table.ts";
 import type { Routes } from "../../src/serving/routes.ts";
 import type { Config } from "../../src/config.ts";
@@ -41,21 +40,19 @@ export async function startGateway(options: {
   const log = silentLog();
   const routes = await createRouteTable({ leaseMs: config.leaseMs }, { monotonicMs, log });
   if (options.routes !== undefined) routes.receive(options.routes);
-  const rollouts = createRolloutSessions();
   const exporter = new InMemorySpanExporter();
   // The exporter forgets its spans at shutdown, which is just when a test wants to read them.
   exporter.shutdown = () => Promise.resolve();
   const agents = [{ agent: "shop", model: "shop-model", base: BASE, upstreams: options.upstreams, serviceName: "shop-agent" }];
   // In this thread, so that tests can read the spans; the thread of its own has tests below test/app.
   const capture = createCapture((settled) => createEmitter(agents, { exporter: options.exporter ?? exporter, settled }), log);
-  const gateway = createGateway({ gateway: config, agents }, { routes, rollouts, log, capture, monotonicMs });
+  const gateway = createGateway({ gateway: config, agents }, { routes, log, capture, monotonicMs });
   const { port } = await gateway.start();
   let closed: Promise<void> | null = null;
   const close = () => (closed ??= gateway.close());
   return {
     url: `http://127.0.0.1:${port}`,
     routes,
-    rollouts,
     close,
     /** Closes the gateway, which exports what it captured. */
     async spans() {

@@ -32,8 +32,13 @@ describe("replayReport", () => {
         masked: { replay_miss: 9, simulated_share: 1, infrastructure: 4 },
         maskRate: 14 / 40,
         maskRateByReward: { better: 4 / 16, worse: 4 / 16 },
+        causes: [
+          { cause: "replay_miss", members: 9, rate: 9 / 40, byReward: { better: 3 / 16, worse: 0 } },
+          { cause: "infrastructure", members: 4, rate: 4 / 40, byReward: { better: 0, worse: 4 / 16 } },
+          { cause: "simulated_share", members: 1, rate: 1 / 40, byReward: { better: 1 / 16, worse: 0 } },
+        ],
       },
-      { iteration: 2, groups: 1, members: 8, calls: 0, offTape: null, masked: {}, maskRate: 0, maskRateByReward: null },
+      { iteration: 2, groups: 1, members: 8, calls: 0, offTape: null, masked: {}, maskRate: 0, maskRateByReward: null, causes: [] },
     ]);
   });
 
@@ -61,6 +66,17 @@ describe("replayReport", () => {
       what: "masked where rewards are good",
       groups: [...times(3, { mean: 0.9, masked: { replay_miss: 2 } }), ...times(3, { mean: 0.1 })],
       alarms: ["mask_gap"],
+    },
+    {
+      what: "an agent that fails now and then",
+      groups: times(5, { masked: { agent_failed: 1, skipped_write: 1 } }),
+      alarms: ["agent_faults"],
+    },
+    { what: "an agent that fails once", groups: [...times(4, {}), ...times(1, { masked: { unsupported_request: 2 } })], alarms: [] },
+    {
+      what: "two causes that pull against each other",
+      groups: [...times(3, { mean: 0.9, masked: { replay_miss: 2 } }), ...times(3, { mean: 0.1, masked: { agent_timeout: 2 } })],
+      alarms: ["agent_faults", "mask_gap", "mask_gap"],
     },
     {
       what: "a policy that leaves its tapes",
@@ -97,5 +113,20 @@ describe("replayReport", () => {
     expect(report(times(4, { masked: { replay_miss: 3 } })).alarms).toEqual([
       { alarm: "mask_rate", value: 0.375, limit: 0.3, where: "iteration 1" },
     ]);
+  });
+
+  it("names the cause of a gap, and what the agent's own process lost", () => {
+    const groups = [...times(3, { mean: 0.9, masked: { skipped_write: 2 } }), ...times(3, { mean: 0.1, masked: { agent_timeout: 1 } })];
+    // 6 and 3 of 48 members; 6 of 24 in the better half.
+    expect(report(groups).alarms).toEqual([
+      { alarm: "agent_faults", value: 9 / 48, limit: 0.1, where: "iteration 1: skipped_write 6, agent_timeout 3" },
+      { alarm: "mask_gap", value: 0.25, limit: 0.2, where: "iteration 1: skipped_write" },
+    ]);
+  });
+
+  it("tells a gap that only all causes together make", () => {
+    const masked = { replay_miss: 1, simulated_share: 1 };
+    const groups = [...times(3, { mean: 0.9, masked }), ...times(3, { mean: 0.1 })];
+    expect(report(groups).alarms).toEqual([{ alarm: "mask_gap", value: 0.25, limit: 0.2, where: "iteration 1" }]);
   });
 });

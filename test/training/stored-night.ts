@@ -37,7 +37,7 @@ export async function storeNight(
       const row = { id, run_id: runId, iteration, scenario_id: `s${index}`, body_digest: digest };
       await deps.database.kysely
         .insertInto("groups")
-        .values({ ...row, summary: JSON.stringify({ verdict: "kept", rewards }) })
+        .values({ ...row, summary: JSON.stringify({ verdict: "kept", rewards, judgeRewards: rewards }) })
         .execute();
     }
   }

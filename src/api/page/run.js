@@ -28,7 +28,7 @@ export function runView({ run }, nowMs) {
       ["replay", replayed(run.replay.report)],
       ["gate", run.gatePairs.begun === 0 ? null : `${run.gatePairs.finished} of ${run.gatePairs.begun} pairs played`],
       ["judge's deviation from itself", noise(run)],
-      ...run.judgeSpending.map((spending) => [spending.role === "gate" ? "gate's judge" : "judge", spent(spending)]),
+      ...run.judgeSpending.map((spending) => [spending.role === "reward" ? "judge" : `${spending.role}'s judge`, spent(spending)]),
       ["trainer", run.trainer === null ? null : `${words(run.trainer.phase)}, iteration ${run.trainer.iteration}`],
       ["run", run.id],
     ]),

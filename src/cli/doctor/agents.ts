@@ -13,6 +13,7 @@ export function checkAgents(config: Config, { env }: Pick<CliContext, "env">): F
   return agents.flatMap(([agent, one]) => [
     checkBase(agent, one),
     ...checkJudges(agent, one, env),
+    ...checkAudit(agent, one, env),
     ...checkReplay(agent, one, env),
     ...checkSafety(agent, one),
   ]);
@@ -60,6 +61,19 @@ function checkJudges(agent: string, { judge, pairJudge, gate }: AgentConfig, env
       )
     : checkJudge(gateCheck, pairJudge, env);
   return [...findings, told];
+}
+
+/** Who looks over the judge's shoulder must see something else than it does. */
+function checkAudit(agent: string, { judge }: AgentConfig, env: CliContext["env"]): Finding[] {
+  const audit = judge?.audit;
+  if (judge === undefined || audit === undefined) return [];
+  const check = `${agent}: judge's audit`;
+  const isSame =
+    audit.driver === "scripted"
+      ? judge.driver === "scripted" && judge.module === audit.module
+      : judge.driver === "ruler" && audit.rubric === "ruler" && judge.model === audit.model && judge.baseUrl === audit.baseUrl;
+  if (!isSame) return [checkJudge(check, audit, env)];
+  return [warn(check, "the judge itself, asked the same", "Name another model, or set rubric: outcome: a judge agrees with itself.")];
 }
 
 function checkJudge(check: string, judge: JudgeConfig, env: CliContext["env"]): Finding {

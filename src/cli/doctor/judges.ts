@@ -27,6 +27,7 @@ export async function checkJudgesAnswer(
       },
     ]) => [
       { check: `${agent}: judge answers`, judge },
+      { check: `${agent}: judge's audit answers`, judge: judge?.audit },
       { check: `${agent}: gate's judge answers`, judge: pairJudge },
       { check: `${agent}: simulator answers`, judge: simulator === undefined ? undefined : { ...simulator, driver: "ruler" as const } },
     ],

@@ -8,7 +8,7 @@ export interface Tokens {
 }
 
 /** Which judge of a run asks: each has a budget of its own. */
-export type JudgeRole = "reward" | "gate";
+export type JudgeRole = "reward" | "gate" | "audit";
 
 export type Reservation =
   /** Gives back what was held and counts what was really used. To be called exactly once. */
@@ -85,7 +85,7 @@ export interface JudgeSpending {
   refused: number;
 }
 
-/** Of the judge of groups and of the gate's, in this order; neither where neither has asked anything. */
+/** Of the judge of groups, the gate's and the audit's, in this order; none of who has asked nothing. */
 export async function readSpending(database: Database, runId: string): Promise<JudgeSpending[]> {
   const rows = await database.kysely.selectFrom("judge_spending").selectAll().where("run_id", "=", runId).orderBy("role", "desc").execute();
   return rows.map((row) => ({

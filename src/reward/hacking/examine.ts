@@ -1,8 +1,9 @@
+import type { Estimate } from "../calibration/statistics.ts";
 import { FEATURES, type Feature, type MemberFeatures } from "./features.ts";
 
 /** How one suspicion came out. */
 export interface Check {
-  suspicion: Feature | "phrase";
+  suspicion: Feature | "phrase" | "second_judge";
   status: "fine" | "alarm" | "not_enough_data";
   /** The rollouts of the whole run, or those of its last iteration, whichever is worse. */
   window: "run" | "last_iteration";
@@ -14,6 +15,8 @@ export interface Check {
   groups: number;
   comparisons: number;
   needed: { groups: number; comparisons: number };
+  /** Of a second judge's word: share of pairs that it puts in the same order. */
+  agreement?: Estimate;
 }
 
 /** A phrase that the best attempts use and the base did not. */

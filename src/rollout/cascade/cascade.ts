@@ -37,6 +37,8 @@ type Given = Pick<Answer, "result" | "isError" | "epochs"> & Partial<Pick<Answer
 /** Answers tool calls from tapes. Made once per run: it keeps what it learned of each tool. */
 export interface Cascade {
   pool: TapePool;
+  /** How far answers are believed: those that are asked for beyond the tapes, too. */
+  trust: Trust;
   /** The call in canonical form. */
   prepare(start: ReplayStart, tool: string, rawArguments: unknown): PreparedCall;
   /**
@@ -67,6 +69,7 @@ export function createCascade(
   const readModelOf = learnedOnce((call): ReadModel => learnReads(pool, call));
   return {
     pool,
+    trust,
     prepare(start, tool, rawArguments) {
       const definition = start.tools.find(({ name }) => name === tool);
       const knowing = { profiles: pool.profiles, names: start.names };

@@ -41,6 +41,8 @@ export interface MeasureOptions {
   maxTapes: number;
   /** A tool whose R3 or R4 may be wrong more often than this is no longer answered from there; a write, whose outcome may be. */
   maxWrongShare: number;
+  /** A write whose outcome at R5 surely is wrong more often than this is no longer answered at all. */
+  maxMisjudgedShare: number;
 }
 
 /** Tapes are left out in at most so many portions: write models are learned anew for each. */
@@ -70,9 +72,7 @@ export function measureFidelity(
     const cascade = createCascade(withoutTapes(pool, left), rest);
     for (const trajectory of fold) askAgain(trajectory, cascade, pool, options.seed, tallies);
   }
-  return [...tallies]
-    .toSorted(([one], [other]) => (one < other ? -1 : 1))
-    .map(([tool, tally]) => reported(tool, tally, options.maxWrongShare));
+  return [...tallies].toSorted(([one], [other]) => (one < other ? -1 : 1)).map(([tool, tally]) => reported(tool, tally, options));
 }
 
 /** The same-task cluster of every conversation, by its trajectory's id. */
@@ -158,17 +158,29 @@ function isRight(call: PreparedCall, rung: Rung, served: string, entry: PooledEn
   return served === entry.result || told(served) === told(entry.result);
 }
 
-function reported(tool: string, tally: Tally, maxWrongShare: number): ToolFidelity {
+function reported(tool: string, tally: Tally, limits: Pick<MeasureOptions, "maxWrongShare" | "maxMisjudgedShare">): ToolFidelity {
   const rungs = [...tally.rungs]
     .toSorted(([one], [other]) => (one < other ? -1 : 1))
-    .map(([rung, { served, wrong, misjudged }]) => {
-      // A write without R4 falls to R5, which renders the same body: only the outcome is decided otherwise there.
-      const telling = tally.isWrite ? misjudged : wrong;
-      // Of few answers the upper bound says little: then the wrong ones must speak for themselves.
-      const tooWrong = (served < MIN_MEASURED ? lowerBound(telling, served) : upperBound(telling, served)) > maxWrongShare;
+    .map(([rung, counted]) => {
+      const { served, wrong } = counted;
       const bounds = { upperBound: upperBound(wrong, served), lowerBound: lowerBound(wrong, served) };
-      return { rung, served, wrong, misjudged, ...bounds, refused: REFUSABLE.includes(rung) && tooWrong };
+      return { rung, ...counted, ...bounds, refused: isRefused(rung, counted, tally.isWrite, limits) };
     });
   const { calls, missed, errors, asSuccess } = tally;
   return { tool, calls, missed, rungs, falseSuccess: { errors, asSuccess, upperBound: upperBound(asSuccess, errors) } };
+}
+
+function isRefused(
+  rung: Rung,
+  { served, wrong, misjudged }: { served: number; wrong: number; misjudged: number },
+  isWrite: boolean,
+  { maxWrongShare, maxMisjudgedShare }: Pick<MeasureOptions, "maxWrongShare" | "maxMisjudgedShare">,
+): boolean {
+  // Below R5 there is nothing: only what is surely worse than the limit is given up.
+  if (rung === "R5") return lowerBound(misjudged, served) > maxMisjudgedShare;
+  if (!REFUSABLE.includes(rung)) return false;
+  // A write without R4 falls to R5, which renders the same body: only the outcome is decided otherwise there.
+  const telling = isWrite ? misjudged : wrong;
+  // Of few answers the upper bound says little: then the wrong ones must speak for themselves.
+  return (served < MIN_MEASURED ? lowerBound(telling, served) : upperBound(telling, served)) > maxWrongShare;
 }

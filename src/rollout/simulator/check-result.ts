@@ -5,7 +5,7 @@ import type { Outcome } from "../cascade/outcome.ts";
 import type { PreparedCall } from "../cascade/prepare.ts";
 import { knownView, mergedViews, type Situation } from "../cascade/situation.ts";
 import { keyNamesOf, leavesOf, type Known, type NewId } from "./known.ts";
-import type { ShapeCheck } from "./result-shape.ts";
+import type { ShapeCheck } from "./shape-check.ts";
 
 /** What a simulated answer must keep. */
 export interface ResultRules {

@@ -1,9 +1,9 @@
 import { hash } from "node:crypto";
+import type { ResultSchema } from "../../trajectory/profiles/result-schema.ts";
 import { fenceOf, shortened } from "../fence.ts";
 import type { Outcome } from "../cascade/outcome.ts";
 import type { PreparedCall } from "../cascade/prepare.ts";
 import type { Known, NewId } from "./known.ts";
-import type { ResultShape } from "./result-shape.ts";
 
 /** What a simulator is asked. The same answer is wanted of the same text: it is a function of tapes, state and call. */
 export interface SimulatorPrompt {
@@ -21,7 +21,7 @@ export interface Shown {
   outcome: Outcome;
   known: Known;
   newIds: readonly NewId[];
-  shape: ResultShape;
+  shape: ResultSchema;
 }
 
 const MAX = { description: 2_000, schema: 6_000, args: 4_000, result: 6_000, known: 6_000 } as const;

@@ -1,6 +1,7 @@
 import type { Logger } from "../../log.ts";
 import type { LlmClient } from "../../serving/llm.ts";
 import { parseResult } from "../../trajectory/record-tape.ts";
+import { inferForm, type ResultSchema } from "../../trajectory/profiles/result-schema.ts";
 import { mayWrite } from "../../trajectory/tool-profile.ts";
 import type { Outcome } from "../cascade/outcome.ts";
 import type { PreparedCall } from "../cascade/prepare.ts";
@@ -10,7 +11,7 @@ import { createPins } from "../pins.ts";
 import { createResultCheck, withKnownValues, type ResultRules } from "./check-result.ts";
 import { knownOf, newIdsOf } from "./known.ts";
 import { simulatorPrompt, type SimulatorPrompt } from "./prompt.ts";
-import { createShapeChecks, resultShapeOf, type ResultShape, type ShapeCheck } from "./result-shape.ts";
+import { createShapeChecks, type ShapeCheck } from "./shape-check.ts";
 
 /** A call whose outcome is decided and whose body nobody recorded. */
 export interface UnrecordedCall {
@@ -53,7 +54,7 @@ interface Context {
   llm: LlmClient;
   model: string;
   log: Logger;
-  checkOf: (shape: ResultShape) => ShapeCheck;
+  checkOf: (shape: ResultSchema) => ShapeCheck;
 }
 
 async function ask(asked: UnrecordedCall, context: Context, signal?: AbortSignal): Promise<Simulated> {
@@ -86,7 +87,7 @@ function questionOf(
 ): { prompt: SimulatorPrompt; rules: ResultRules; madeFrom: readonly string[] } {
   const known = knownOf(situation, call);
   const newIds = newIdsOf(situation, call, { outcome, isWrite: mayWrite(call.profile), seed });
-  const shape = resultShapeOf(outcome.shapes.map(({ parsed }) => parsed));
+  const shape = inferForm(outcome.shapes.map(({ parsed }) => parsed));
   const description = situation.start.tools.find(({ name }) => name === call.tool)?.description;
   const prompt = simulatorPrompt({ call, description, outcome, known, newIds, shape });
   const shownTapes = [...outcome.examples, ...(outcome.errorExample === null ? [] : [outcome.errorExample])].map(({ tape }) => tape.id);

@@ -7,7 +7,6 @@ import type { Refusal } from "./refusal.ts";
 export type Endpoint =
   | { kind: "live"; path: string; api: LiveApi }
   | { kind: "models" }
-  | { kind: "rollout"; sessionId: string }
   | { kind: "health" }
   | { kind: "refused"; refusal: Refusal };
 
@@ -29,8 +28,6 @@ export function endpointOf(method: string, url: string): Endpoint {
   if (path === "/v1/models") return method === "GET" ? { kind: "models" } : wrongMethod("GET");
   const api = Object.hasOwn(LIVE_APIS, path) ? LIVE_APIS[path] : undefined;
   if (api !== undefined) return method === "POST" ? { kind: "live", path, api } : wrongMethod("POST");
-  const sessionId = /^\/rollout\/([A-Za-z0-9._:-]{1,200})\/v1\/chat\/completions$/.exec(path)?.[1];
-  if (sessionId !== undefined) return method === "POST" ? { kind: "rollout", sessionId } : wrongMethod("POST");
   return /lora/i.test(decoded(path))
     ? refused({ status: 403, code: "adapter_management_refused", message: "Adapters are managed by Nightshift's adapter agent only." })
     : refused({ status: 404, code: "unknown_path", message: "The gateway does not serve this path." });

@@ -1,4 +1,4 @@
-/** JSON Schema of recorded answers (2020-12): types, required fields, items, and enums where the values seem closed. */
+/** What is known of the form of recorded answers has this one owner: what people are shown and what made-up answers are held to. JSON Schema (2020-12): types, required fields, items, and enums where the values seem closed. */
 export type ResultSchema = Readonly<Record<string, unknown>>;
 
 const MAX_DEPTH = 8;
@@ -28,9 +28,21 @@ interface Node {
  */
 export function inferSchema(answers: readonly unknown[]): ResultSchema | null {
   if (answers.length === 0) return null;
+  return { $schema: "https://json-schema.org/draft/2020-12/schema", ...schemaOf(treeOf(answers), "open") };
+}
+
+/**
+ * The same for answers that somebody is to make up: no field that no recorded answer has. It stands inside another schema and in a prompt, so it names no dialect, and no enum: those are recorded
+ * texts, of tapes that nobody would know to be in there. Of none: anything.
+ */
+export function inferForm(answers: readonly unknown[]): ResultSchema {
+  return schemaOf(treeOf(answers), "closed");
+}
+
+function treeOf(answers: readonly unknown[]): Node {
   const root = emptyNode();
   for (const answer of answers) add(root, answer, 0);
-  return { $schema: "https://json-schema.org/draft/2020-12/schema", ...schemaOf(root) };
+  return root;
 }
 
 function emptyNode(): Node {
@@ -63,25 +75,29 @@ function addText(node: Node, text: string): void {
   if (node.texts.size > MAX_ENUM || text.length > MAX_ENUM_LENGTH) node.texts = null;
 }
 
-function schemaOf(node: Node): ResultSchema {
+/** Whether an object may have names that none of the recorded ones has. */
+type Others = "open" | "closed";
+
+function schemaOf(node: Node, others: Others): ResultSchema {
   const types = [...node.types].filter((type) => !(type === "integer" && node.types.has("number"))).sort();
   const type = types.length === 0 ? {} : { type: types.length === 1 ? types[0] : types };
   return {
     ...type,
-    ...enumOf(node),
-    ...(node.items === null ? {} : { items: schemaOf(node.items) }),
-    ...(node.objects === 0 ? {} : fieldsOf(node)),
+    ...(others === "open" ? enumOf(node) : {}),
+    ...(node.items === null ? {} : { items: schemaOf(node.items, others) }),
+    ...(node.objects === 0 ? {} : fieldsOf(node, others)),
   };
 }
 
-function fieldsOf(node: Node): ResultSchema {
-  if (node.isMap) return { additionalProperties: schemaOf(mergedNode([...node.names.values()])) };
+function fieldsOf(node: Node, others: Others): ResultSchema {
+  if (node.isMap) return { additionalProperties: schemaOf(mergedNode([...node.names.values()]), others) };
   const names = [...node.names].sort(([one], [other]) => (one < other ? -1 : 1));
   const required = names.filter(([, child]) => child.count === node.objects).map(([name]) => name);
   return {
     // fromEntries defines own properties, so that a field called __proto__ stays data.
-    properties: Object.fromEntries(names.map(([name, child]) => [name, schemaOf(child)])),
+    properties: Object.fromEntries(names.map(([name, child]) => [name, schemaOf(child, others)])),
     ...(required.length === 0 ? {} : { required }),
+    ...(others === "open" ? {} : { additionalProperties: false }),
   };
 }
 

@@ -63,7 +63,7 @@ it("asks once for a group, under the answer's schema, and never again for the sa
   expect(later.ends).toEqual(first.ends);
   expect(server.requests).toHaveLength(1);
   expect(server.requests[0]?.body["response_format"]).toMatchObject({
-    json_schema: { schema: { properties: { result: { required: ["order_id", "item", "status", "refunded"] } } } },
+    json_schema: { schema: { properties: { result: { required: ["item", "order_id", "refunded", "status"] } } } },
   });
 });
 

@@ -1,10 +1,11 @@
+import { fc, test } from "@fast-check/vitest";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { withEras } from "../../../src/trajectory/era.ts";
 import { learnProfiles } from "../../../src/trajectory/learn-profiles.ts";
 import { configSnippet } from "../../../src/trajectory/profiles/config-snippet.ts";
-import { inferSchema } from "../../../src/trajectory/profiles/result-schema.ts";
+import { inferForm, inferSchema } from "../../../src/trajectory/profiles/result-schema.ts";
 import { toolContentOf, type ToolContent } from "../../../src/trajectory/profiles/tool-content.ts";
 import { tapeOf } from "../../../src/trajectory/record-tape.ts";
 import type { Trajectory } from "../../../src/trajectory/trajectory.ts";
@@ -96,6 +97,44 @@ describe("the schema of answers", () => {
     expect(inferSchema(Array.from({ length: 20 }, () => ({ state: "open" })))).toMatchObject({ properties: { state: { type: "string" } } });
     expect(JSON.stringify(inferSchema(Array.from({ length: 20 }, () => ({ state: "open" }))))).not.toContain("enum");
   });
+
+  it("holds made-up answers to the recorded form, and quotes none of them", () => {
+    const seen = Array.from({ length: 40 }, (_, index) => ({
+      id: `A${index}`,
+      state: index % 2 === 0 ? "open" : "closed",
+      at: [{ n: 1 }],
+    }));
+    const form = inferForm([...seen, "gone"]);
+    expect(form).toEqual({
+      type: ["object", "string"],
+      properties: {
+        at: {
+          type: "array",
+          items: { type: "object", properties: { n: { type: "integer" } }, required: ["n"], additionalProperties: false },
+        },
+        id: { type: "string" },
+        state: { type: "string" },
+      },
+      required: ["at", "id", "state"],
+      additionalProperties: false,
+    });
+    const isValid = ajv.compile(form);
+    expect([...seen, "gone"].every((one) => isValid(one))).toBe(true);
+    expect(isValid({ ...seen[0], state: "lost" })).toBe(true);
+    expect(
+      [{ ...seen[0], more: 1 }, { id: "A", state: "open" }, { ...seen[0], at: [{ n: 1, m: 2 }] }, null, 7].some((one) => isValid(one)),
+    ).toBe(false);
+    expect(inferForm([])).toEqual({});
+  });
+
+  test.prop([fc.array(fc.jsonValue({ maxDepth: 6 }), { minLength: 1, maxLength: 8 })])(
+    "has a form that every recorded answer keeps",
+    (answers) => {
+      const values = JSON.parse(JSON.stringify(answers)) as unknown[];
+      const isValid = ajv.compile(inferForm(values));
+      expect(values.every((value) => isValid(value))).toBe(true);
+    },
+  );
 
   it("takes names that are data for a map, and a field called __proto__ for a field", () => {
     const map = inferSchema([Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`A${index}`, index]))]);
