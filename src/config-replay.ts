@@ -69,7 +69,13 @@ export const replaySchema = z.strictObject({
     .int()
     .positive()
     .default(2)
-    .describe("Model calls of one conversation that an iteration samples, for scenarios of mode step."),
+    .describe("Model calls of one conversation that an iteration samples, for scenarios of mode step and where replay cut a group."),
+  cutSteps: z
+    .boolean()
+    .optional()
+    .describe(
+      "Whether a group that replay cut, and that does not train, becomes single steps where it was cut. Unset: where an LLM judges and no `reward.check` speaks, because a script that looks at how a conversation ends cannot tell steps apart.",
+    ),
   minPredictedCoverage: z
     .number()
     .min(0)
