@@ -30,7 +30,14 @@ const liveReadsSchema = z.strictObject({
       z.strictObject({
         url: z
           .url()
-          .describe("Endpoint that answers `POST {tool, arguments}` with the tool's result as its body. Redirects are not followed."),
+          .describe(
+            "Endpoint that answers `POST {tool, arguments}` with the tool's result as its body, or an MCP server. Redirects are not followed.",
+          ),
+        protocol: z
+          .enum(["http", "mcp"])
+          .default("http")
+          .describe("What the endpoint speaks; `mcp` is streamable HTTP. Of an MCP server nothing but this one tool is called."),
+        name: z.string().min(1).optional().describe("The tool's name on the MCP server, where it has another there."),
       }),
     )
     .describe(
