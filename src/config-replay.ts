@@ -37,7 +37,14 @@ const liveReadsSchema = z.strictObject({
       z.strictObject({
         url: z
           .url()
-          .describe("Endpoint that answers `POST {tool, arguments}` with the tool's result as its body. Redirects are not followed."),
+          .describe(
+            "Endpoint that answers `POST {tool, arguments}` with the tool's result as its body, or an MCP server. Redirects are not followed.",
+          ),
+        protocol: z
+          .enum(["http", "mcp"])
+          .default("http")
+          .describe("What the endpoint speaks; `mcp` is streamable HTTP. Of an MCP server nothing but this one tool is called."),
+        name: z.string().min(1).optional().describe("The tool's name on the MCP server, where it has another there."),
       }),
     )
     .describe(
@@ -81,7 +88,13 @@ export const replaySchema = z.strictObject({
     .int()
     .positive()
     .default(2)
-    .describe("Model calls of one conversation that an iteration samples, for scenarios of mode step."),
+    .describe("Model calls of one conversation that an iteration samples, for scenarios of mode step and where replay cut a group."),
+  cutSteps: z
+    .boolean()
+    .optional()
+    .describe(
+      "Whether a group that replay cut, and that does not train, becomes single steps where it was cut. Unset: where an LLM judges and no `reward.check` speaks, because a script that looks at how a conversation ends cannot tell steps apart.",
+    ),
   minPredictedCoverage: z
     .number()
     .min(0)

@@ -29,6 +29,8 @@ interface GroupHead {
   /** The conversation that was replayed. */
   trajectoryId: string;
   verdict: string;
+  /** How it was played, why so, and where a step comes from. Missing in groups from before there was a choice. */
+  played?: TrajectoryGroup["played"];
 }
 
 export interface MemberView {
@@ -89,7 +91,8 @@ async function showGroup(group: StoredGroup, member: number | undefined, deps: A
   if (bytes === null || recorded === null) throw nightshiftError("not_found", { what: `group ${group.id}` });
   const body = decodeGroup(bytes);
   const { id: groupId, runId, iteration, scenarioId, summary } = group;
-  const head = { groupId, runId, iteration, scenarioId, trajectoryId: recorded.id, verdict: summary.verdict };
+  const played = body.played === undefined ? {} : { played: body.played };
+  const head = { groupId, runId, iteration, scenarioId, trajectoryId: recorded.id, verdict: summary.verdict, ...played };
   const members = body.members.map((one, index) => memberView(one, index, summary.rewards));
   if (member === undefined) return { ...head, status: "group", fidelity: body.fidelity, members };
   return { ...head, status: "rollout", members: members.length, ...pick(body, members, member, recorded) };

@@ -5,6 +5,7 @@ import type { Run } from "../training/run-store.ts";
 import { nightshiftError } from "../errors.ts";
 import { clientOptions, printAnswer, type ApiClient, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
+import { describePlayed } from "./played-text.ts";
 import { counts, fields, percent, table } from "./print.ts";
 
 type Judged = NonNullable<StoredGroup["summary"]["judge"]>;
@@ -67,20 +68,6 @@ function row({ id, iteration, scenarioId, summary }: StoredGroup): unknown[] {
 function shortScenario(scenarioId: string): string {
   const [whole = "", call] = scenarioId.split(".", 2);
   return call === undefined ? whole.slice(0, 12) : `${whole.slice(0, 12)}.${call}`;
-}
-
-const MODE_REASONS: Record<NonNullable<NonNullable<TrajectoryGroup["played"]>["modeReason"]>, string> = {
-  agent_configured: "the agent is configured",
-  covered: "its tapes are predicted to answer enough",
-  low_coverage: "its tapes are predicted to answer too little",
-  requests_differ: "its requests did not all extend one transcript",
-};
-
-function describePlayed(played: TrajectoryGroup["played"]): string {
-  if (played === undefined) return "loop";
-  const { mode, modeReason, predictedCoverage } = played;
-  const why = modeReason === undefined ? "" : `: ${MODE_REASONS[modeReason]}`;
-  return `${mode}${why}${predictedCoverage === undefined ? "" : ` (predicted coverage ${percent(predictedCoverage)})`}`;
 }
 
 function describe({ id, iteration, scenarioId, summary, body }: StoredGroup & { body: TrajectoryGroup }, context: CliContext): string {

@@ -3,6 +3,7 @@ import type { ReplayView } from "../api/replay.ts";
 import { nightshiftError } from "../errors.ts";
 import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext, ExitCode } from "./context.ts";
+import { describePlayed } from "./played-text.ts";
 import { counts, fields, oneLine, percent, table } from "./print.ts";
 import { besideRecording } from "./replay-text.ts";
 
@@ -87,11 +88,12 @@ function describeCheck(answer: Extract<ReplayView, { status: "replayed" }>, full
 }
 
 function describeGroup(answer: Extract<ReplayView, { status: "group" }>, context: CliContext): string {
-  const { groupId, trajectoryId, iteration, verdict, fidelity, members } = answer;
+  const { groupId, trajectoryId, iteration, verdict, played, fidelity, members } = answer;
   const { divergenceStep, divergenceDepth, reasons = [] } = fidelity;
   const depth = divergenceDepth === undefined ? "" : `, ${divergenceDepth.toFixed(1)} calls to the end`;
   const head = {
     ...{ group: groupId, recording: trajectoryId, iteration, verdict },
+    played: describePlayed(played),
     fidelity: [fidelity.decision, ...reasons].join(", "),
     weight: fidelity.weight.toFixed(3),
     answers: `${percent(fidelity.coverage)} covered, ${percent(fidelity.realShare)} recorded, ${percent(fidelity.simulatedShare)} simulated`,

@@ -117,7 +117,7 @@ export interface TrajectoryGroup {
   iteration: number;
   scenarioId: string;
   /** How it was played, and why so. Missing in groups from before there was a choice. */
-  played?: Pick<Scenario, "mode" | "modeReason" | "predictedCoverage">;
+  played?: Pick<Scenario, "mode" | "modeReason" | "predictedCoverage" | "origin">;
   adapterDigest: string;
   tools: readonly ToolDefinition[];
   members: readonly Rollout[];

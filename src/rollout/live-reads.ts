@@ -7,6 +7,7 @@ import { parseResult, showsError } from "../trajectory/record-tape.ts";
 import { createLimiter } from "../limiter.ts";
 import type { PreparedCall } from "./cascade/prepare.ts";
 import type { Situation } from "./cascade/situation.ts";
+import { readByMcp, type LiveAnswer, type LiveQuestion } from "./live-mcp.ts";
 import { createPins } from "./pins.ts";
 
 export type LiveReadsConfig = NonNullable<AgentConfig["replay"]["liveReads"]>;
@@ -37,9 +38,9 @@ export function createLiveReads(config: LiveReadsConfig, deps: { token: string |
   const enter = createLimiter(config.concurrency);
   return {
     async read({ situation, call, key }, { signal } = {}) {
-      const url = Object.hasOwn(config.tools, call.tool) ? config.tools[call.tool]?.url : undefined;
-      if (url === undefined || !mayBeRead(situation, call)) return { status: "none", isFailure: false };
-      return pins.get(`${call.tool}|${key}`, () => enter(() => ask({ url, call, config }, deps, signal)));
+      const endpoint = Object.hasOwn(config.tools, call.tool) ? config.tools[call.tool] : undefined;
+      if (endpoint === undefined || !mayBeRead(situation, call)) return { status: "none", isFailure: false };
+      return pins.get(`${call.tool}|${key}`, () => enter(() => ask({ endpoint, call, config }, deps, signal)));
     },
   };
 }
@@ -59,37 +60,49 @@ function mayBeRead({ overlay }: Situation, call: PreparedCall): boolean {
 }
 
 interface Asked {
-  url: string;
+  endpoint: LiveReadsConfig["tools"][string];
   call: PreparedCall;
   config: LiveReadsConfig;
 }
 
 async function ask(
-  { url, call, config }: Asked,
+  { endpoint, call, config }: Asked,
   deps: { token: string | null; log: Logger; now: () => number },
   signal?: AbortSignal,
 ): Promise<LiveRead> {
   const timeout = AbortSignal.timeout(config.timeoutMs);
+  const stop = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+  const { token } = deps;
+  const { maxBytes } = config;
   try {
-    const response = await fetch(url, {
-      method: "POST",
-      // A redirect would carry the credential, and the arguments, to somebody whom nobody listed.
-      redirect: "error",
-      headers: { "content-type": "application/json", ...(deps.token === null ? {} : { authorization: `Bearer ${deps.token}` }) },
-      body: JSON.stringify({ tool: call.tool, arguments: call.args }),
-      signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-    });
-    if (!response.ok) {
-      await response.body?.cancel();
-      return failed(`HTTP ${response.status}`, call, deps);
-    }
-    const result = await boundedText(response, config.maxBytes);
-    if (result === null) return failed(`more than ${config.maxBytes} bytes`, call, deps);
-    return { status: "answered", result, isError: showsError(call.profile, parseResult(result)), readAtMs: deps.now() };
+    const answer =
+      endpoint.protocol === "mcp"
+        ? await readByMcp({ url: endpoint.url, tool: endpoint.name ?? call.tool, args: call.args, token, maxBytes }, stop)
+        : await readByHttp({ url: endpoint.url, tool: call.tool, args: call.args, token, maxBytes }, stop);
+    if ("problem" in answer) return failed(answer.problem, call, deps);
+    const isError = answer.isError || showsError(call.profile, parseResult(answer.text));
+    return { status: "answered", result: answer.text, isError, readAtMs: deps.now() };
   } catch (error) {
     if (signal?.aborted === true) throw signal.reason;
     return failed(timeout.aborted ? `no answer in ${config.timeoutMs} ms` : problemOf(error), call, deps);
   }
+}
+
+async function readByHttp({ url, tool, args, token, maxBytes }: LiveQuestion, signal: AbortSignal): Promise<LiveAnswer> {
+  const response = await fetch(url, {
+    method: "POST",
+    // A redirect would carry the credential, and the arguments, to somebody whom nobody listed.
+    redirect: "error",
+    headers: { "content-type": "application/json", ...(token === null ? {} : { authorization: `Bearer ${token}` }) },
+    body: JSON.stringify({ tool, arguments: args }),
+    signal,
+  });
+  if (!response.ok) {
+    await response.body?.cancel();
+    return { problem: `HTTP ${response.status}` };
+  }
+  const text = await boundedText(response, maxBytes);
+  return text === null ? { problem: `more than ${maxBytes} bytes` } : { text, isError: false };
 }
 
 /** What went wrong, without anything that the endpoint said: neither it nor the credential belongs into a log. */

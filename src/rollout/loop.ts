@@ -60,6 +60,11 @@ function driverOf({ scenario, agentDriver }: GroupPlan): (member: MemberPlan) =>
   return (member) => agentDriver.play(member);
 }
 
-function playedAs({ mode, modeReason, predictedCoverage }: Scenario): NonNullable<TrajectoryGroup["played"]> {
-  return { mode, ...(modeReason === undefined ? {} : { modeReason }), ...(predictedCoverage === undefined ? {} : { predictedCoverage }) };
+function playedAs({ mode, modeReason, predictedCoverage, origin }: Scenario): NonNullable<TrajectoryGroup["played"]> {
+  return {
+    mode,
+    ...(modeReason === undefined ? {} : { modeReason }),
+    ...(predictedCoverage === undefined ? {} : { predictedCoverage }),
+    ...(origin === undefined ? {} : { origin }),
+  };
 }

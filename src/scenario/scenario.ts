@@ -52,11 +52,13 @@ export const scenarioSchema = z.object({
   tapes: z.array(z.string()),
   mode: z.enum(["loop", "agent", "step"]),
   /** Why this mode. Missing in scenarios from before it was chosen. */
-  modeReason: z.enum(["agent_configured", "covered", "low_coverage", "requests_differ"]).optional(),
+  modeReason: z.enum(["agent_configured", "covered", "low_coverage", "requests_differ", "replay_cut"]).optional(),
   /** Share of a replay's tool calls that the tapes were predicted to answer. */
   predictedCoverage: z.number().optional(),
   /** In mode `step`: which model call of the conversation, from 0, and what was answered in production. */
   pivot: z.object({ call: z.int(), recorded: messageSchema }).optional(),
+  /** Of a pivot that was made where replay had ended a group's members (`replay_cut`): which group, why it does not train, and how many of its members ended there. */
+  origin: z.object({ group: z.string(), reason: z.enum(["step_only", "no_signal"]), members: z.int() }).optional(),
   split: z.enum(["train", "held_out"]),
   recordedAtMs: z.number(),
   /** Model calls of the recorded conversation. */

@@ -43,6 +43,8 @@ export async function runIteration(
     config: AgentConfig;
     /** The judge's own repeat deviation, as far as it is known. */
     judgeDeviation: number;
+    /** What was recorded stands beside the members for the judge, whatever its configuration says. */
+    anchored?: boolean;
     /** Members of a group as it is rolled out. Default: the night's. */
     groupSize?: number;
     signal: AbortSignal;
@@ -60,7 +62,7 @@ export async function runIteration(
     for (let scenario = waiting.shift(); scenario !== undefined; scenario = waiting.shift()) {
       const group = await deps.rollOut(scenario, signal);
       const recorded = deps.recordedOf(group);
-      const anchor = config.judge?.anchor === true ? (recorded?.attempt ?? null) : null;
+      const anchor = options.anchored === true || config.judge?.anchor === true ? (recorded?.attempt ?? null) : null;
       const result = await judgeWithPatience(group, { signal, anchor }, deps);
       const summary = summarise(group, result, { config, judgeDeviation, check: deps.rewardCheck, recorded });
       await saveGroup(group, options.verdict === undefined ? summary : { ...summary, verdict: options.verdict(summary) }, deps);

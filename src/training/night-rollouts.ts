@@ -13,20 +13,20 @@ import { pivotsOf } from "../scenario/pivots.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import { countSignals, selectScenarios } from "../scenario/select.ts";
 import type { Database } from "../store/database.ts";
-import { anyErased, holdErasures } from "../store/erased-sources.ts";
-import { storableJson } from "../store/storable.ts";
 import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import type { Recorded } from "./group-summary.ts";
-import { wholeScenarioOf } from "../trajectory/record-tape.ts";
 import { loadGroups, runIteration, type StoredGroup } from "./iteration.ts";
 import { dropNoise, judgeNoise } from "./judge-noise.ts";
+import { rollOutCuts } from "./night-cuts.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { wholeNight, type Policy } from "./night-start.ts";
 import { modeInput } from "./mode-input.ts";
 import { recordedConversations } from "./recorded.ts";
 import { asProbe, byProbe, PROBE_ITERATION, probeVerdictOf, type Probes, type ProbeVerdict } from "./probe.ts";
+import { loadScenarios, saveScenarios } from "./run-scenarios.ts";
 import { scenarioHistory } from "./scenario-history.ts";
+import { tally } from "./tally.ts";
 
 interface At {
   iteration: number;
@@ -36,7 +36,10 @@ interface At {
   startedAtMs: number;
 }
 
-/** One iteration's groups, judged. Durable steps `scenarios-k` and `groups-k`, and every group by itself. */
+/**
+ * One iteration's groups, judged, and after them those of single steps where replay ended members of groups that do not train. Durable steps `scenarios-k`, `groups-k`,
+ * `cuts-k` and `steps-k`, and every group by itself.
+ */
 export async function rollOutAndJudge(options: NightOptions, deps: NightDeps, at: At): Promise<StoredGroup[]> {
   const { runId, config, signal } = options;
   const { iteration } = at;
@@ -64,6 +67,18 @@ export async function rollOutAndJudge(options: NightOptions, deps: NightDeps, at
     countGroups(options.agent, tallied.verdicts);
     return tallied;
   });
+  await rollOutCuts(options, deps, {
+    ...{ iteration, recordings: at.recordings },
+    async play(steps) {
+      const play = player(options, deps, at);
+      const judging = { ...deps, sleep: pause, recordedOf: recordedOf(steps, at.recordings, config, { always: true }) };
+      const { deviation: judgeDeviation } = await judgeNoise(options, judging, judging);
+      const rollOut = (scenario: Scenario): Promise<TrajectoryGroup> => play(scenario, { groupSize, played: [] });
+      const steppedOptions = { runId, iteration, scenarios: steps, config, judgeDeviation, anchored: true, signal };
+      await runIteration(steppedOptions, { ...judging, rollOut });
+    },
+    count: (verdicts) => countGroups(options.agent, verdicts),
+  });
   return loadGroups(deps.database, runId, iteration);
 }
 
@@ -74,8 +89,9 @@ function recordedOf(
   scenarios: readonly Scenario[],
   recordings: Recordings,
   { judge, reward }: AgentConfig,
+  { always }: { always: boolean } = { always: false },
 ): (group: { scenarioId: string }) => Recorded | null {
-  if (judge?.anchor !== true && reward.feedback === undefined) return () => null;
+  if (!always && judge?.anchor !== true && reward.feedback === undefined) return () => null;
   const byScenario = new Map(scenarios.map((scenario) => [scenario.id, scenario]));
   const recorded = recordedConversations(recordings, reward.feedback);
   return ({ scenarioId }) => {
@@ -202,61 +218,4 @@ async function playable(chosen: readonly Scenario[], options: NightOptions, deps
     const { stepsPerConversation: count } = config.replay;
     return pivotsOf({ scenario, messages, entries, history, count, seed: config.night.seed + iteration });
   });
-}
-
-/** Keeps a run's scenarios. Those of somebody who was erased since they were chosen are left out. */
-export async function saveScenarios(
-  { database, log }: Pick<NightDeps, "database" | "log">,
-  runId: string,
-  scenarios: readonly Scenario[],
-): Promise<void> {
-  await database.transaction(
-    async (trx) => {
-      await holdErasures(trx);
-      for (const scenario of scenarios) {
-        if (await anyErased(trx, [wholeScenarioOf(scenario.id), scenario.trajectoryId])) {
-          log.info({ scenario_id: scenario.id, run_id: runId }, "scenario left out: its subject was erased");
-          continue;
-        }
-        await trx
-          .insertInto("scenarios")
-          .values({ run_id: runId, id: scenario.id, split: scenario.split, body: storableJson(scenario) })
-          .onConflict((conflict) => conflict.columns(["run_id", "id"]).doNothing())
-          .execute();
-      }
-    },
-    { isolation: "read committed" },
-  );
-}
-
-/** In the order asked for; those that were erased since are left out. */
-async function loadScenarios(database: Database, runId: string, ids: readonly string[]): Promise<Scenario[]> {
-  if (ids.length === 0) return [];
-  const rows = await database.kysely
-    .selectFrom("scenarios")
-    .select(["id", "body"])
-    .where("run_id", "=", runId)
-    .where("id", "in", ids)
-    .execute();
-  const bodies = new Map(rows.map((row) => [row.id, row.body as unknown as Scenario]));
-  return ids.flatMap((id) => bodies.get(id) ?? []);
-}
-
-function tally(groups: readonly StoredGroup[]): {
-  groups: number;
-  kept: number;
-  verdicts: Record<string, number>;
-  modes: Record<string, number>;
-  meanReward: number | null;
-} {
-  const verdicts: Record<string, number> = {};
-  const modes: Record<string, number> = {};
-  for (const { summary } of groups) {
-    verdicts[summary.verdict] = (verdicts[summary.verdict] ?? 0) + 1;
-    const mode = summary.played?.mode ?? "loop";
-    modes[mode] = (modes[mode] ?? 0) + 1;
-  }
-  const means = groups.map((group) => group.summary.mean).filter((mean) => mean !== null);
-  const meanReward = means.length === 0 ? null : means.reduce((sum, mean) => sum + mean, 0) / means.length;
-  return { groups: groups.length, kept: verdicts["kept"] ?? 0, verdicts, modes, meanReward };
 }

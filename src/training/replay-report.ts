@@ -2,6 +2,7 @@ import type { AgentConfig } from "../config.ts";
 import { OFF_TAPE } from "../rollout/fidelity.ts";
 import { AGENT_FAULTS } from "../rollout/group.ts";
 import type { ToolFidelity } from "../rollout/measure/measure.ts";
+import { wholeScenarioOf } from "../trajectory/record-tape.ts";
 import type { GroupSummary } from "./group-summary.ts";
 
 /** What replay came to in a run so far, and what of it is alarming. No text of a conversation is in it. */
@@ -72,7 +73,8 @@ export interface ReportedGroup {
   id: string;
   iteration: number;
   scenarioId: string;
-  summary: Pick<GroupSummary, "verdict" | "mean" | "members" | "masked" | "callsByRung"> & Partial<Pick<GroupSummary, "completionTokens">>;
+  summary: Pick<GroupSummary, "verdict" | "mean" | "members" | "masked" | "callsByRung"> &
+    Partial<Pick<GroupSummary, "completionTokens" | "played">>;
 }
 
 export interface ReportInput {
@@ -92,7 +94,9 @@ const MAX_CLUSTERS = 20;
 
 /** Pure; the order of the groups does not matter. */
 export function replayReport(input: ReportInput): ReplayReport {
-  const byIteration = Map.groupBy(input.groups, ({ iteration }) => iteration);
+  // Steps made of what replay had cut ask no tool: with them a share would say how many there are, not how often replay fails.
+  const replayed = input.groups.filter(({ summary }) => summary.played?.modeReason !== "replay_cut");
+  const byIteration = Map.groupBy(replayed, ({ iteration }) => iteration);
   const iterations = [...byIteration]
     .toSorted(([one], [other]) => one - other)
     .map(([iteration, groups]) => iterationOf(iteration, groups));
@@ -151,7 +155,7 @@ function clusterShares({ groups, clusters }: ReportInput): ClusterShare[] {
   for (const cluster of clusters.values()) conversations.set(cluster, (conversations.get(cluster) ?? 0) + 1);
   const tokens = new Map<string, number>();
   for (const { scenarioId, summary } of groups.filter(isKept)) {
-    const cluster = clusters.get(scenarioId);
+    const cluster = clusters.get(wholeScenarioOf(scenarioId));
     if (cluster !== undefined) tokens.set(cluster, (tokens.get(cluster) ?? 0) + (summary.completionTokens ?? 0));
   }
   const allTokens = total([...tokens.values()]);

@@ -103,14 +103,19 @@ it("tells a group's fidelity and its members", async () => {
     ...{ callsByRung: { R1: 3, R4: 1 }, coverage: 1, realShare: 0.75, simulatedShare: 0, divergenceStep: 2, divergenceDepth: 1.5 },
     ...{ stalenessMs: 5_400_000, weight: 0.8765, unmasked: 1, decision: "drop", reasons: ["few_unmasked", "masked_by_replay"] },
   };
+  const origin = { group: "g0", reason: "step_only", members: 3 };
+  const played = { mode: "step", modeReason: "replay_cut", predictedCoverage: 0.9, origin };
   const members = [
     { ...rollout.member, index: 0 },
     { index: 1, rolloutId: "b", reward: null, end: { status: "completed" }, callsByRung: {} },
   ];
-  api = await stubApi({ "POST /v1/replay/g1": { ...head, status: "group", fidelity, members } });
+  api = await stubApi({ "POST /v1/replay/g1": { ...head, status: "group", played, fidelity, members } });
   const { code, out } = await cli(["replay", "g1", "--url", api.url]);
   expect(code).toBe(0);
   expect(out).toMatch(/^fidelity {7}drop, few_unmasked, masked_by_replay$/m);
+  expect(out).toMatch(
+    /^played +step: replay had no honest answer after it; 3 members of group g0 ended there, which does not train: too few of its members have an honest end$/m,
+  );
   expect(out).toMatch(/^left its tape {2}at call 2, 1\.5 calls to the end$/m);
   expect(out).toMatch(/^staleness {6}1\.5 h$/m);
   expect(out).toMatch(/^unmasked {7}1 of 2$/m);

@@ -37,11 +37,20 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all([model.close(), listener.close(), live.close()]));
 
-describe.each(["http", "sse"])("an agent of the OpenAI Agents SDK, streaming, its tools by MCP over %s", (transport) => {
+describe.each([
+  ["http", "chat_completions"],
+  ["sse", "chat_completions"],
+  ["http", "responses"],
+])("an agent of the OpenAI Agents SDK, streaming, its tools by MCP over %s, its model by %s", (transport, api) => {
   test("plays from the tapes, and its next requests carry the recorded bytes", { timeout: 180_000 }, async () => {
     const config = agentReplaySchema.parse({
       command: [process.execPath, script],
-      env: { SHOP_MCP_URL: transport === "sse" ? "{sseUrl}" : "{mcpUrl}", SHOP_MCP_TRANSPORT: transport },
+      env: {
+        SHOP_MCP_URL: transport === "sse" ? "{sseUrl}" : "{mcpUrl}",
+        SHOP_MCP_TRANSPORT: transport,
+        // The SDK asks by the Responses API of itself.
+        ...(api === "responses" ? {} : { SHOP_OPENAI_API: api }),
+      },
       timeoutMs: 90_000,
     });
     const agentDriver = createAgentDriver(config, { listener, env: { ...process.env, SHOP_MCP_URL: live.url }, log: silentLog() });

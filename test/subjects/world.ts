@@ -15,7 +15,7 @@ import type { Database } from "../../src/store/database.ts";
 import { registerAdapter, type RegisteredAdapter } from "../../src/training/adapters.ts";
 import { createEraser, type Eraser } from "../../src/training/eraser.ts";
 import { runIteration } from "../../src/training/iteration.ts";
-import { saveScenarios } from "../../src/training/night-rollouts.ts";
+import { saveScenarios } from "../../src/training/run-scenarios.ts";
 import { createRunFiles, type RunFiles } from "../../src/training/run-files.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
 import { recordFeedback } from "../../src/trajectory/feedback.ts";

@@ -58,6 +58,8 @@ function phase(run) {
     fidelity: "measuring replay",
     scenarios: "choosing scenarios",
     groups: "rolling out and judging",
+    cuts: "looking where replay had no answer",
+    steps: "rolling out single steps",
     noise: "judging a few groups again",
     batch: "writing the batch",
     train: "training",

@@ -8,7 +8,7 @@ import type { MemberPlan } from "../plan.ts";
 import { seededInteger } from "../seed.ts";
 import type { ToolResult, ToolSession } from "../tool-session.ts";
 import type { ChatAnswer } from "./chat-answer.ts";
-import { readChatRequest, type AgentRequest } from "./chat-request.ts";
+import { readChatRequest, type AgentRequest, type ReadRequest } from "./chat-request.ts";
 import { answerPlace, hasSkippedWrite, placeIn, toolBlock, type BlockAnswer, type ToolBlock } from "./tool-block.ts";
 import { extendedBranch, type Branch } from "./transcript-branches.ts";
 
@@ -18,8 +18,11 @@ export type ChatOutcome =
 
 /** One rollout of the user's own agent, as its model calls and tool calls make it. Everything is refused once it has ended. */
 export interface AgentSession {
-  /** Answers `POST /v1/chat/completions`; a call whose `signal` aborts is as if it had not been made. Rejects only then. */
-  chat(body: unknown, signal: AbortSignal): Promise<ChatOutcome>;
+  /**
+   * Answers a model call. `read` makes the chat request of its body; default: as `POST /v1/chat/completions` has it. A call whose `signal` aborts is as if it had not
+   * been made. Rejects only then.
+   */
+  chat(body: unknown, signal: AbortSignal, read?: (body: unknown) => ReadRequest): Promise<ChatOutcome>;
   /** Answers a tool call from the rollout's tools; null where the rollout has ended, or ends here. */
   callTool(tool: string, args: unknown): Promise<ToolResult | null>;
   /** Why it ended of itself; null while it goes on. */
@@ -57,9 +60,9 @@ export function createAgentSession(plan: MemberPlan, tools: ToolSession): AgentS
   return {
     over: over.signal,
     ended: () => progress.end,
-    async chat(body, signal) {
+    async chat(body, signal, readRequest = readChatRequest) {
       if (progress.end !== null) return refused("rollout_ended", "The rollout has ended.");
-      const read = readChatRequest(body);
+      const read = readRequest(body);
       if (read.status === "invalid") return refused("invalid_request", read.message);
       if (read.status === "unsupported") {
         endWith({ status: "masked", cause: "unsupported_request" });

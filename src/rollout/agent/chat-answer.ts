@@ -57,8 +57,8 @@ function usageOf({ promptTokens, completionTokens }: ChatAnswer): Record<string,
   return { prompt_tokens: promptTokens, completion_tokens: completionTokens, total_tokens: promptTokens + completionTokens };
 }
 
-/** By code points, so that no chunk holds half a surrogate pair; what its reader puts together again is the same text. */
-function pieces(text: string): string[] {
+/** The text in pieces, by code points, so that no chunk holds half a surrogate pair; what its reader puts together again is the same text. */
+export function pieces(text: string): string[] {
   const characters = Array.from(text);
   return Array.from({ length: Math.ceil(characters.length / PIECE) }, (_, at) => characters.slice(at * PIECE, (at + 1) * PIECE).join(""));
 }

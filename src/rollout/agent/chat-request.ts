@@ -63,8 +63,7 @@ export function readChatRequest(body: unknown): ReadRequest {
   const asked = parsed.data;
   const problem =
     constraintOf(asked) ?? (asked.messages.every((one) => isText(one.content)) ? null : "messages with parts that are not text");
-  if (problem !== null)
-    return { status: "unsupported", message: `A rollout cannot honour ${problem}: it samples text from the policy as it is.` };
+  if (problem !== null) return unsupported(problem);
   const limits = [asked.max_tokens, asked.max_completion_tokens].filter((limit) => limit != null);
   const tools = asked["tool_choice"] === "none" ? [] : (asked.tools ?? []);
   return {
@@ -79,6 +78,11 @@ export function readChatRequest(body: unknown): ReadRequest {
       passed: Object.fromEntries(PASSED.flatMap((key) => (asked[key] == null ? [] : [[key, asked[key]]]))),
     },
   };
+}
+
+/** A request that a rollout cannot honour, for what it asks. */
+export function unsupported(what: string): ReadRequest {
+  return { status: "unsupported", message: `A rollout cannot honour ${what}: it samples text from the policy as it is.` };
 }
 
 /** What would change which tokens may be sampled: logprobs of such samples are not those that the trainer computes. */

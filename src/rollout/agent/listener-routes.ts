@@ -7,6 +7,8 @@ import type { AgentSession, ChatOutcome } from "./agent-session.ts";
 import { chunksOf, completionOf } from "./chat-answer.ts";
 import { replayServer } from "./mcp-server.ts";
 import type { SseSessions } from "./mcp-sse.ts";
+import { eventsOf, responseOf, type ResponsesBody } from "./responses-answer.ts";
+import { readResponsesRequest } from "./responses-request.ts";
 
 /** A rollout that agents may talk to. */
 export interface OpenRollout {
@@ -46,6 +48,7 @@ export function rolloutRoutes(find: (token: string) => OpenRollout | "ended" | n
     app.post(`${base}/tools/:name`, routed(tool));
     if (options.onlyToolsOf !== undefined) continue;
     app.post(`${base}/v1/chat/completions`, routed(chat));
+    app.post(`${base}/v1/responses`, routed(respond));
     app.get(
       `${base}/v1/models`,
       routed((context) => context.json({ object: "list", data: [] })),
@@ -59,7 +62,12 @@ export function rolloutRoutes(find: (token: string) => OpenRollout | "ended" | n
     );
   }
   app.notFound((context) =>
-    refuse(context, 404, "unknown_path", "Rollouts are answered at /v1/chat/completions, /mcp, /sse and /tools/<name> only."),
+    refuse(
+      context,
+      404,
+      "unknown_path",
+      "Rollouts are answered at /v1/chat/completions, /v1/responses, /mcp, /sse and /tools/<name> only.",
+    ),
   );
   app.onError((_, context) => refuse(context, 400, "bad_request", "The request could not be read."));
   return app;
@@ -72,8 +80,19 @@ async function chat(context: Context, { session }: OpenRollout): Promise<Respons
   const outcome: ChatOutcome = await session.chat(body, context.req.raw.signal);
   if (outcome.status === "refused") return refuse(context, STATUS[outcome.problem], outcome.problem, outcome.message);
   if (!outcome.request.stream) return context.json(completionOf(outcome.answer));
-  const chunks = chunksOf(outcome.answer);
-  return new Response(ReadableStream.from(chunks.map((chunk) => new TextEncoder().encode(chunk))), {
+  return eventStream(chunksOf(outcome.answer));
+}
+
+async function respond(context: Context, { session }: OpenRollout): Promise<Response> {
+  const body: unknown = await context.req.json().catch(() => null);
+  const outcome = await session.chat(body, context.req.raw.signal, readResponsesRequest);
+  if (outcome.status === "refused") return refuse(context, STATUS[outcome.problem], outcome.problem, outcome.message);
+  const asked = body as ResponsesBody;
+  return outcome.request.stream ? eventStream(eventsOf(outcome.answer, asked)) : context.json(responseOf(outcome.answer, asked));
+}
+
+function eventStream(events: readonly string[]): Response {
+  return new Response(ReadableStream.from(events.map((event) => new TextEncoder().encode(event))), {
     headers: { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" },
   });
 }
