@@ -19,7 +19,7 @@ export function createSendSpans({ collectorUrl, token }: { collectorUrl: string;
   /** One try: what went wrong, and in how many milliseconds another one is worth it, where one is. */
   async function attempt(body: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<{ problem: string; retryMs?: number | null } | null> {
     try {
-      const answer = await fetch(url, { method: "POST", headers, body, signal, redirect: "error" });
+      const answer = await fetch(url, { method: "POST", headers, body, signal, redirect: "manual" });
       await answer.arrayBuffer();
       if (answer.ok) return null;
       const problem = `HTTP ${answer.status}`;
