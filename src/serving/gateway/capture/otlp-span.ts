@@ -17,7 +17,7 @@ export interface CapturedSpan {
   attributes: Readonly<Record<string, SpanAttribute | undefined>>;
 }
 
-/** Null is as good as absent. */
+/** Null is as good as absent. Keys are ASCII. */
 export type SpanAttribute = string | number | boolean | readonly string[] | null;
 
 /** Writes spans as OTLP's bytes (opentelemetry-proto v1.11, field numbers as in src/trace/wire.ts), into one buffer that grows to the largest span. */
@@ -50,15 +50,13 @@ export function requestOf({ serviceName, scope }: SpanSource, spans: readonly Ui
 
 const KIND = { internal: 1, client: 3 } as const;
 const ERROR = 2;
-/** Below this pbf's own loop over the characters is faster than asking Node. */
-const SHORT_TEXT = 48;
 
 function writeResource(serviceName: string, pbf: PbfWriter): void {
   pbf.writeMessage(1, writeAttribute, ["service.name", serviceName]);
 }
 
 function writeScope(name: string, pbf: PbfWriter): void {
-  pbf.writeStringField(1, name);
+  writeText(pbf, 1, name);
 }
 
 function writeSpan(span: CapturedSpan, pbf: PbfWriter): void {
@@ -99,9 +97,9 @@ function writeItems(items: readonly string[], pbf: PbfWriter): void {
   for (const item of items) pbf.writeMessage(1, writeValue, item);
 }
 
+/** Not writeStringField: pbf 5.1.2 writes characters above U+1FFFF wrongly, and long text slowly. */
 function writeText(pbf: PbfWriter, field: number, text: string): void {
-  if (text.length < SHORT_TEXT) pbf.writeStringField(field, text);
-  else pbf.writeBytesField(field, Buffer.from(text));
+  pbf.writeBytesField(field, Buffer.from(text));
 }
 
 /** Nanoseconds since the epoch are beyond what a double holds. */
