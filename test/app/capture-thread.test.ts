@@ -87,7 +87,7 @@ it("settles as lost what a collector refuses", async () => {
   const { thread, outcomes } = open();
   thread.send(seenCall("key", null));
   await thread.close();
-  expect(outcomes).toMatchObject([{ count: 1, problem: "OTLPExporterError: Bad Request" }]);
+  expect(outcomes).toMatchObject([{ count: 1, problem: "HTTP 400" }]);
 });
 
 it("starts again when its thread fails: what that held is settled as lost, what comes later is exported", async () => {

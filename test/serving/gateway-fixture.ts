@@ -1,12 +1,12 @@
-import { InMemorySpanExporter, type SpanExporter } from "@opentelemetry/sdk-trace";
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createGateway } from "../../src/serving/gateway.ts";
 import { createCapture } from "../../src/serving/gateway/capture/capture.ts";
-import { createEmitter } from "../../src/serving/gateway/capture/emitter.ts";
+import { createEmitter, type SendSpans } from "../../src/serving/gateway/capture/emitter.ts";
 import { createRouteTable } from "../../src/serving/route-table.ts";
 import type { Routes } from "../../src/serving/routes.ts";
 import type { Config } from "../../src/config.ts";
+import { decodeSpans } from "../../src/trace/decode.ts";
 
 export const BASE = { name: "base", digest: "sha256:base" };
 export const STABLE = { name: "shop-1-aaaaaaaaaaaa", digest: "sha256:aaaa" };
@@ -33,19 +33,21 @@ export async function startGateway(options: {
   gateway?: Partial<Config["gateway"]>;
   routes?: Routes;
   monotonicMs?: () => number;
-  exporter?: SpanExporter;
+  sendSpans?: SendSpans;
 }) {
   const config = { ...parseConfig({}).gateway, port: 0, ...options.gateway };
   const monotonicMs = options.monotonicMs ?? (() => performance.now());
   const log = silentLog();
   const routes = await createRouteTable({ leaseMs: config.leaseMs }, { monotonicMs, log });
   if (options.routes !== undefined) routes.receive(options.routes);
-  const exporter = new InMemorySpanExporter();
-  // The exporter forgets its spans at shutdown, which is just when a test wants to read them.
-  exporter.shutdown = () => Promise.resolve();
+  const requests: Uint8Array[] = [];
+  const sendSpans: SendSpans = (request) => {
+    requests.push(request);
+    return Promise.resolve(null);
+  };
   const agents = [{ agent: "shop", model: "shop-model", base: BASE, upstreams: options.upstreams, serviceName: "shop-agent" }];
   // In this thread, so that tests can read the spans; the thread of its own has tests below test/app.
-  const capture = createCapture((settled) => createEmitter(agents, { exporter: options.exporter ?? exporter, settled }), log);
+  const capture = createCapture((settled) => createEmitter(agents, { sendSpans: options.sendSpans ?? sendSpans, settled }), log);
   const gateway = createGateway({ gateway: config, agents }, { routes, log, capture, monotonicMs });
   const { port } = await gateway.start();
   let closed: Promise<void> | null = null;
@@ -57,7 +59,7 @@ export async function startGateway(options: {
     /** Closes the gateway, which exports what it captured. */
     async spans() {
       await close();
-      return exporter.getFinishedSpans();
+      return requests.flatMap((request) => decodeSpans(request).map(({ value }) => value));
     },
     /** A chat of the agent; `x-trajectory-id` is the assignment key. */
     chat: (key: string, body: Record<string, unknown> = {}, headers: Record<string, string> = {}, signal?: AbortSignal) =>

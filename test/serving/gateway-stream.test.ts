@@ -65,7 +65,7 @@ describe("a stream", () => {
       expect(Buffer.from(await answer.arrayBuffer()).equals(bytes)).toBe(true);
       const [span] = await gateway.spans();
       const content = pieces.join("");
-      expect(JSON.parse(String(span?.attributes["gen_ai.output.messages"]))).toEqual([
+      expect(JSON.parse(span?.attributes["gen_ai.output.messages"] as string)).toEqual([
         {
           role: "assistant",
           parts: [

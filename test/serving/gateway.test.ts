@@ -1,8 +1,7 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
-import type { SpanExporter } from "@opentelemetry/sdk-trace";
 import { expect, test } from "vitest";
+import { createSendSpans } from "../../src/serving/gateway/capture/send-spans.ts";
 import { echo, sendJson, startUpstream } from "./fake-upstream.ts";
 import { BASE, CANDIDATE, experiment, STABLE, startGateway } from "./gateway-fixture.ts";
 
@@ -150,15 +149,17 @@ test("a compressed request body is refused, since its model name cannot be seen"
   await upstream.close();
 });
 
-test("an exporter that fails costs no call", async () => {
-  const upstream = await startUpstream(echo);
-  const exporter: SpanExporter = {
-    export: () => {
+test.each([
+  { what: "fails", sendSpans: () => Promise.reject(new Error("down")) },
+  {
+    what: "throws",
+    sendSpans: () => {
       throw new Error("down");
     },
-    shutdown: () => Promise.reject(new Error("down")),
-  };
-  await using gateway = await startGateway({ upstreams: [upstream], exporter });
+  },
+])("an export that $what costs no call", async ({ sendSpans }) => {
+  const upstream = await startUpstream(echo);
+  await using gateway = await startGateway({ upstreams: [upstream], sendSpans });
   for (let call = 0; call < 3; call++) expect((await gateway.chat(`key-${call}`)).status).toBe(200);
   await gateway.close();
   await upstream.close();
@@ -175,8 +176,8 @@ test("captured calls reach the collector's OTLP endpoint, at the latest when the
     collector.listen(0, "127.0.0.1", resolve);
   });
   const { port } = collector.address() as AddressInfo;
-  const exporter = new OTLPTraceExporter({ url: `http://127.0.0.1:${port}/v1/traces` });
-  await using gateway = await startGateway({ upstreams: [upstream], exporter });
+  const sendSpans = createSendSpans({ collectorUrl: `http://127.0.0.1:${port}/` });
+  await using gateway = await startGateway({ upstreams: [upstream], sendSpans });
   await gateway.chat("a-key-to-find");
   await gateway.close();
   const sent = Buffer.concat(bodies).toString("latin1");

@@ -106,7 +106,7 @@ test("the gateway's capture and the gateway's own telemetry do not mix", async (
   const captured = await gateway.spans();
   await upstream.close();
   await telemetry.shutdown();
-  expect(captured.map(({ instrumentationScope, resource }) => [instrumentationScope.name, resource.attributes["service.name"]])).toEqual([
+  expect(captured.map(({ scope, resource }) => [scope.name, resource["service.name"]])).toEqual([
     [SCOPE.gateway, "shop-agent"],
   ]);
   expect(endpoint.at("/v1/traces")).toEqual([]);

@@ -119,9 +119,7 @@ test("gateway: requests by who answered, failovers, fallbacks, and capture that 
     const model = String(request.body["model"]);
     return model === CANDIDATE.name ? sendUnknownModel(response, model) : sendJson(response, completion(model));
   });
-  const lost = { export: (_: unknown, done: (result: { code: number; error: Error }) => void) => done({ code: 1, error: new Error("x") }) };
-  const exporter = { ...lost, shutdown: () => Promise.resolve() };
-  await using gateway = await startGateway({ upstreams: [dead, alive], routes: experiment(1), exporter });
+  await using gateway = await startGateway({ upstreams: [dead, alive], routes: experiment(1), sendSpans: () => Promise.resolve("down") });
   expect((await gateway.chat("key")).status).toBe(200);
   gateway.routes.receive(experiment(0, { version: 2 }));
   expect((await gateway.chat("other")).status).toBe(200);

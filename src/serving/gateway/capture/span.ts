@@ -1,59 +1,36 @@
-import {
-  ROOT_CONTEXT,
-  SpanKind,
-  SpanStatusCode,
-  trace,
-  TraceFlags,
-  type Attributes,
-  type Context,
-  type Span,
-  type Tracer,
-} from "@opentelemetry/api";
+import { randomBytes } from "node:crypto";
 import { ASSIGNMENT_SPAN, ATTRIBUTE } from "../../../telemetry.ts";
 import type { Assignment } from "../../../trace/call.ts";
 import { parseObject } from "../body.ts";
 import { LIVE_APIS } from "../endpoint.ts";
 import { count, text, type LiveAnswer, type LiveApi } from "../live-api.ts";
 import { readAnswer } from "./answer-reader.ts";
+import type { CapturedSpan, SpanAttribute } from "./otlp-span.ts";
 import type { Seen, SeenAssignment, SeenCall } from "./seen.ts";
 
-/** An agent's spans start here. */
-export interface AgentTracer {
-  tracer: Tracer;
-  agentName: string | null;
-}
-
-/** A started span and when it ended. */
-interface Started {
-  span: Span;
-  endMs: number;
-}
-
-/** Starts the span of what was seen; null where there is none to be made. */
-export function startSpanOf(seen: Seen, to: AgentTracer): Started | null {
-  return seen.kind === "call" ? startCallSpan(seen, to) : startAssignmentSpan(seen, to);
+/** The span of what was seen; null where there is none to be made. */
+export function spanOf(seen: Seen, agentName: string | null): CapturedSpan | null {
+  return seen.kind === "call" ? callSpan(seen, agentName) : assignmentSpan(seen, agentName);
 }
 
 /**
  * One GenAI CLIENT span for a live call, as a child of the caller's `traceparent`, with the text of both sides (the collector redacts it like any other) and the
  * digest of the adapter that answered.
  */
-function startCallSpan(call: SeenCall, { tracer, agentName }: AgentTracer): Started {
+function callSpan(call: SeenCall, agentName: string | null): CapturedSpan {
   const api = LIVE_APIS[call.path];
   if (api === undefined) throw new Error(`no API has the path ${call.path}`);
   const request = parseObject(Buffer.from(call.request)) ?? {};
   const answer = call.answer === null ? null : readAnswer(api, call.answer, call);
-  const span = tracer.startSpan(
-    `${api.operation} ${call.publicModel}`,
-    {
-      kind: SpanKind.CLIENT,
-      startTime: call.startMs,
-      attributes: { ...attributesOf(call, { api, request, answer, agentName }), ...contentOf(api, request, answer) },
-    },
-    callerContext(call.caller.traceparent),
-  );
-  if (call.errorType !== null) span.setStatus({ code: SpanStatusCode.ERROR });
-  return { span, endMs: call.endMs };
+  return {
+    name: `${api.operation} ${call.publicModel}`,
+    kind: "client",
+    ...idsBelow(callerSpan(call.caller.traceparent)),
+    startMs: call.startMs,
+    endMs: call.endMs,
+    isError: call.errorType !== null,
+    attributes: { ...attributesOf(call, { api, request, answer, agentName }), ...contentOf(api, request, answer) },
+  };
 }
 
 /**
@@ -61,20 +38,29 @@ function startCallSpan(call: SeenCall, { tracer, agentName }: AgentTracer): Star
  * first; without this the canary could not tell that an earlier unit is still under way, and would count units in the order in which they end.
  * Where neither a session id nor a `traceparent` says which conversation it is, nothing is sent.
  */
-function startAssignmentSpan({ caller, assignment, atMs }: SeenAssignment, { tracer, agentName }: AgentTracer): Started | null {
-  const parent = callerContext(caller.traceparent);
-  if (caller.sessionId === null && parent === ROOT_CONTEXT) return null;
+function assignmentSpan({ caller, assignment, atMs }: SeenAssignment, agentName: string | null): CapturedSpan | null {
+  const parent = callerSpan(caller.traceparent);
+  if (caller.sessionId === null && parent === null) return null;
   const identity = { "gen_ai.conversation.id": caller.sessionId, "gen_ai.agent.name": agentName };
-  const attributes = present({ ...identity, ...assignmentAttributes(assignment) });
-  return { span: tracer.startSpan(ASSIGNMENT_SPAN, { startTime: atMs, attributes }, parent), endMs: atMs };
+  const attributes = { ...identity, ...assignmentAttributes(assignment) };
+  return { name: ASSIGNMENT_SPAN, kind: "internal", ...idsBelow(parent), startMs: atMs, endMs: atMs, isError: false, attributes };
 }
 
-/** The agent's own span as parent. Whether the agent samples its traces says nothing about capture, so its flag is not looked at. */
-function callerContext(traceparent: string | null): Context {
+interface SpanIds {
+  traceId: string;
+  spanId: string;
+}
+
+/** The agent's own span. Whether the agent samples its traces says nothing about capture, so its flag is not looked at. */
+function callerSpan(traceparent: string | null): SpanIds | null {
   const match = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}/.exec(traceparent ?? "");
   const [, traceId, spanId] = match ?? [];
-  if (traceId === undefined || spanId === undefined || /^0+$/.test(traceId) || /^0+$/.test(spanId)) return ROOT_CONTEXT;
-  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags: TraceFlags.SAMPLED, isRemote: true });
+  return traceId === undefined || spanId === undefined || /^0+$/.test(traceId) || /^0+$/.test(spanId) ? null : { traceId, spanId };
+}
+
+function idsBelow(parent: SpanIds | null): SpanIds & { parentSpanId: string | null } {
+  const random = randomBytes(24).toString("hex");
+  return { traceId: parent?.traceId ?? random.slice(16), spanId: random.slice(0, 16), parentSpanId: parent?.spanId ?? null };
 }
 
 function contentOf(api: LiveApi, request: Record<string, unknown>, answer: LiveAnswer | null): Record<string, string> {
@@ -94,15 +80,15 @@ interface Read {
   agentName: string | null;
 }
 
-function attributesOf(call: SeenCall, { api, request, answer, agentName }: Read): Attributes {
+function attributesOf(call: SeenCall, { api, request, answer, agentName }: Read): CapturedSpan["attributes"] {
   const { assignment, target } = call;
-  return present({
+  return {
     "gen_ai.operation.name": api.operation,
     "gen_ai.provider.name": api.provider,
     "gen_ai.request.model": call.publicModel,
     "gen_ai.response.model": answer?.model ?? target?.name,
     "gen_ai.response.id": answer?.id,
-    "gen_ai.response.finish_reasons": answer === null || answer.finishReasons.length === 0 ? null : [...answer.finishReasons],
+    "gen_ai.response.finish_reasons": answer === null || answer.finishReasons.length === 0 ? null : answer.finishReasons,
     "gen_ai.response.time_to_first_chunk": call.firstByteMs === null ? null : (call.firstByteMs - call.startMs) / 1_000,
     "gen_ai.usage.input_tokens": answer?.usage.inputTokens,
     "gen_ai.usage.output_tokens": answer?.usage.outputTokens,
@@ -116,10 +102,10 @@ function attributesOf(call: SeenCall, { api, request, answer, agentName }: Read)
     [ATTRIBUTE.adapterName]: target?.name,
     ...assignmentAttributes(assignment),
     [ATTRIBUTE.fallback]: call.fallback,
-  });
+  };
 }
 
-function assignmentAttributes(assignment: Assignment): Record<string, string | number | boolean | null> {
+function assignmentAttributes(assignment: Assignment): Record<string, SpanAttribute> {
   return {
     [ATTRIBUTE.assignmentKey]: assignment.key,
     [ATTRIBUTE.assignmentWeak]: assignment.weakKey,
@@ -130,11 +116,7 @@ function assignmentAttributes(assignment: Assignment): Record<string, string | n
   };
 }
 
-function present(attributes: Record<string, string | number | boolean | string[] | null | undefined>): Attributes {
-  return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== null && value !== undefined)) as Attributes;
-}
-
-function samplingOf(api: LiveApi, body: Record<string, unknown>): Record<string, string | number | boolean | string[] | undefined> {
+function samplingOf(api: LiveApi, body: Record<string, unknown>): CapturedSpan["attributes"] {
   const stop = body["stop"] ?? body["stop_sequences"];
   const stops = (Array.isArray(stop) ? stop : [stop]).filter((each) => typeof each === "string");
   return {
