@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { bootstrapSchema } from "./config-bootstrap.ts";
 import { replaySchema } from "./config-replay.ts";
 import { judgeSchema, pairJudgeSchema, rewardSchema } from "./config-judge.ts";
 
@@ -271,6 +272,9 @@ export const agentSchema = z.strictObject({
   requireCalibration: z.boolean().default(true).describe("An uncalibrated judge trains, but nothing is promoted on its own."),
   scenario: scenarioSchema.prefault({}),
   replay: replaySchema.prefault({}),
+  bootstrap: bootstrapSchema
+    .optional()
+    .describe("A sandboxed MCP server to learn against where there are no recordings yet: `nightshift bootstrap`."),
   night: nightSchema.prefault({}),
   gate: gateSchema.prefault({}),
   canary: canarySchema.prefault({}),

@@ -1,15 +1,15 @@
 import { createHash, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Hono } from "hono";
-import { stream } from "hono/streaming";
 import { z } from "zod";
-import { NightshiftError, nightshiftError } from "../errors.ts";
+import { nightshiftError } from "../errors.ts";
 import { calibrateJudge } from "../reward/calibration/calibrate.ts";
 import { listCalibrations, saveCalibration, type Calibration } from "../reward/calibration/calibration-store.ts";
 import { labelSchema, MAX_LABELS } from "../reward/calibration/labels.ts";
 import { resolveLabels } from "../reward/calibration/resolve.ts";
 import { judgeView } from "../training/judge-trust.ts";
 import type { AgentControl, ApiDeps } from "./control.ts";
+import { answerInLines, type ErrorEvent } from "./json-lines.ts";
 import { agentOf, readBody, readQuery } from "./request.ts";
 
 const price = z.number().min(0).max(1e6);
@@ -29,7 +29,7 @@ const calibrateSchema = z.strictObject({
 export type CalibrationEvent =
   | { event: "progress"; done: number; total: number }
   | { event: "calibrated"; calibration: Calibration }
-  | { event: "error"; error: { code: string; message: string; fix: string } };
+  | ErrorEvent;
 
 export type JudgeAnswer = Awaited<ReturnType<typeof judgeOf>>;
 
@@ -51,20 +51,13 @@ export function judgeRoutes(deps: ApiDeps): Hono {
       throw nightshiftError("run_refused", { agent: body.agent, problem: `agents.${body.agent}.judge is not configured` });
     // What is wrong with the labels is said before the answer begins.
     const labels = await resolveLabels(body.labels, { tenant: control.config.tenant, agent: body.agent }, deps);
-    context.header("content-type", "application/x-ndjson");
-    return stream(context, async (out) => {
-      const gone = new AbortController();
-      out.onAbort(() => gone.abort(new Error("nobody waits for this calibration any more")));
-      const tell = async (event: CalibrationEvent): Promise<void> => void (await out.write(`${JSON.stringify(event)}\n`));
+    return answerInLines<CalibrationEvent>(context, deps, "calibration", async (tell, signal) => {
       let done = 0;
       const telling = setInterval(() => void tell({ event: "progress", done, total: labels.length }), TELL_EVERY_MS);
       try {
         const progress = (count: number, total: number): void => void tell({ event: "progress", done: (done = count), total });
-        const calibration = await calibrate(control, { ...body, labels, signal: gone.signal, progress }, deps);
+        const calibration = await calibrate(control, { ...body, labels, signal, progress }, deps);
         await tell({ event: "calibrated", calibration });
-      } catch (error) {
-        if (gone.signal.aborted) return;
-        await tell({ event: "error", error: toldError(error, deps) });
       } finally {
         clearInterval(telling);
       }
@@ -93,12 +86,6 @@ async function calibrate({ agent, config, calibrator }: AgentControl, asked: Ask
   await saveCalibration(deps.database, calibration);
   deps.log.info({ agent, model: identity.model, agreement: report.agreement?.value ?? null }, "judge calibrated");
   return calibration;
-}
-
-function toldError(error: unknown, { log }: ApiDeps): { code: string; message: string; fix: string } {
-  if (error instanceof NightshiftError) return { code: error.code, message: error.message, fix: error.fix };
-  log.error({ err: error }, "calibration failed");
-  return { code: "internal", message: "the calibration could not be completed", fix: "Read the log of this process." };
 }
 
 async function judgeOf({ agent, config, calibrator }: AgentControl, deps: ApiDeps) {

@@ -17,6 +17,7 @@ import { createRunFiles } from "../training/run-files.ts";
 import { createRunStore } from "../training/run-store.ts";
 import { openObjects } from "./artifacts.ts";
 import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
+import { createBootstrapDesk } from "./bootstrap-desk.ts";
 import { createLeader, type Leader } from "./leader.ts";
 import { startLoop } from "./loop.ts";
 import { createNightDesk } from "./night-desk.ts";
@@ -109,17 +110,19 @@ async function requireSameSigningKey(database: Database, id: string): Promise<vo
 }
 
 function controlOf(
-  { agent, config, baseDigest, replicas, calibrator }: AgentParts,
+  { agent, config, baseDigest, replicas, calibrator, sandbox }: AgentParts,
   deps: { database: Database; runs: ReturnType<typeof createRunStore>; now: () => number; leader: Leader },
 ): AgentControl {
   const recordings = (asked: { nowMs: number }) => loadRecordings(deps.database, { agent, config, ...asked });
   const desk = createNightDesk({ agent, config, identity: calibrator?.identity ?? null }, { ...deps, recordings });
+  const bootstrap = createBootstrapDesk({ agent, config, identity: calibrator?.identity ?? null, sandbox }, deps);
   const wake = (): void => deps.leader.wake(agent);
   return {
     agent,
     config,
     baseDigest,
     calibrator,
+    bootstrap,
     wake,
     async startRun(options) {
       const started = await desk.start(options);

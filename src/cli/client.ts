@@ -128,6 +128,14 @@ function errorOf(url: string, status: number, answer: unknown): NightshiftError 
   return new NightshiftError(known.code satisfies ErrorCode, message);
 }
 
+/** The error that an answer in lines ended with; its codes are ours. */
+export function toldError({ code, message }: { code: string; message: string }, url: string): NightshiftError {
+  const known = errorTable().find((row) => row.code === code);
+  return known === undefined
+    ? nightshiftError("api_answer_invalid", { url, status: 200, problem: message })
+    : new NightshiftError(known.code, message);
+}
+
 function parse(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;

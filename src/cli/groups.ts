@@ -73,6 +73,7 @@ const MODE_REASONS: Record<NonNullable<NonNullable<TrajectoryGroup["played"]>["m
   agent_configured: "the agent is configured",
   covered: "its tapes are predicted to answer enough",
   low_coverage: "its tapes are predicted to answer too little",
+  live: "it was made up, and its tools are a live sandbox's",
   requests_differ: "its requests did not all extend one transcript",
 };
 

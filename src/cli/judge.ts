@@ -2,10 +2,10 @@ import { openSync, readFileSync, fstatSync, closeSync } from "node:fs";
 import type { Command } from "commander";
 import type { CalibrationEvent, JudgeAnswer } from "../api/judge.ts";
 import type { Calibration } from "../reward/calibration/calibration-store.ts";
-import { errorTable, NightshiftError, nightshiftError } from "../errors.ts";
+import { nightshiftError } from "../errors.ts";
 import { MAX_LABEL_BYTES, parseLabels, type LabelLine } from "../reward/calibration/labels.ts";
 import { chooseAgent } from "./agent.ts";
-import { clientOptions, createClient, printAnswer, type ApiClient, type ClientOptions } from "./client.ts";
+import { clientOptions, createClient, printAnswer, toldError, type ApiClient, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
 import { describeCalibration, describeJudge } from "./judge-text.ts";
 
@@ -49,7 +49,7 @@ export function judgeCommand(program: Command, context: CliContext): void {
       const client = createClient(options, context);
       const agent = await chooseAgent(client, options.agent);
       const asked = { agent, labels, repeats: number(options.repeats, "--repeats"), seed: number(options.seed, "--seed") };
-      const calibration = await follow(file, client, { ...asked, prices: pricesOf(options), actor: options.actor }, context);
+      const calibration = await follow(client, { ...asked, prices: pricesOf(options), actor: options.actor }, context);
       context.out(options.json ? JSON.stringify(calibration) : describeCalibration(calibration, context));
     });
   clientOptions(judge.command("show"))
@@ -84,22 +84,16 @@ function readLabels(file: string): LabelLine[] {
 }
 
 /** Tells how far it is, until it is done. */
-async function follow(file: string, client: ApiClient, asked: object, context: CliContext): Promise<Calibration> {
+async function follow(client: ApiClient, asked: object, context: CliContext): Promise<Calibration> {
   let toldAt = performance.now();
   for await (const event of client.lines<CalibrationEvent>("/v1/judge/calibrations", asked)) {
     if (event.event === "calibrated") return event.calibration;
-    if (event.event === "error") throw errorOf(event.error, file);
+    if (event.event === "error") throw toldError(event.error, client.url);
     if (performance.now() - toldAt < PROGRESS_MS) continue;
     toldAt = performance.now();
     context.err(`${event.done} of ${event.total} labels judged`);
   }
   throw nightshiftError("api_answer_invalid", { url: client.url, status: 200, problem: "the answer ended before the calibration did" });
-}
-
-function errorOf({ code, message }: { code: string; message: string }, file: string): Error {
-  const known = errorTable().find((row) => row.code === code);
-  if (known === undefined) return nightshiftError("api_answer_invalid", { url: file, status: 200, problem: message });
-  return new NightshiftError(known.code, message);
 }
 
 function pricesOf({ inputPrice, outputPrice }: CalibrateOptions): { input: number; output: number } | null {

@@ -23,6 +23,10 @@ export const scenarioSchema = z.object({
   id: z.string(),
   tenant: z.string(),
   agent: z.string(),
+  /** `bootstrap`: made up from a tool list; trajectory, conversation and subject then name the task alone. Missing: recorded. */
+  origin: z.enum(["recorded", "bootstrap"]).optional(),
+  /** Of a made-up one: from 1 to 5, and the tools that it should take. */
+  task: z.object({ difficulty: z.int(), tools: z.array(z.string()) }).optional(),
   trajectoryId: z.string(),
   trajectoryVersion: z.int(),
   conversationId: z.string(),
@@ -52,7 +56,7 @@ export const scenarioSchema = z.object({
   tapes: z.array(z.string()),
   mode: z.enum(["loop", "agent", "step"]),
   /** Why this mode. Missing in scenarios from before it was chosen. */
-  modeReason: z.enum(["agent_configured", "covered", "low_coverage", "requests_differ"]).optional(),
+  modeReason: z.enum(["agent_configured", "covered", "low_coverage", "requests_differ", "live"]).optional(),
   /** Share of a replay's tool calls that the tapes were predicted to answer. */
   predictedCoverage: z.number().optional(),
   /** In mode `step`: which model call of the conversation, from 0, and what was answered in production. */

@@ -19,7 +19,7 @@ import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import type { Recorded } from "./group-summary.ts";
 import { wholeScenarioOf } from "../trajectory/record-tape.ts";
-import { loadGroups, runIteration, type StoredGroup } from "./iteration.ts";
+import { loadGroups, runIteration, type IterationDeps, type StoredGroup } from "./iteration.ts";
 import { dropNoise, judgeNoise } from "./judge-noise.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { wholeNight, type Policy } from "./night-start.ts";
@@ -38,7 +38,7 @@ interface At {
 
 /** One iteration's groups, judged. Durable steps `scenarios-k` and `groups-k`, and every group by itself. */
 export async function rollOutAndJudge(options: NightOptions, deps: NightDeps, at: At): Promise<StoredGroup[]> {
-  const { runId, config, signal } = options;
+  const { runId, config } = options;
   const { iteration } = at;
   const { groupSize } = config.night;
   const probed = iteration === 1 ? await probesOf(deps.database, runId) : new Map<string, StoredGroup>();
@@ -50,13 +50,28 @@ export async function rollOutAndJudge(options: NightOptions, deps: NightDeps, at
     return { scenarioIds: chosen.map(({ id }) => id), selectedFor: countSignals(chosen) };
   });
   const scenarios = await loadScenarios(deps.database, runId, scenarioIds);
+  const play = player(options, deps, at);
+  const rollOut = async (scenario: Scenario) =>
+    play(scenario, { groupSize, played: await membersOf(probed.get(scenario.id), deps.artifacts) });
+  return judgeGroups(options, deps, { iteration, scenarios, recordedOf: recordedOf(scenarios, at.recordings, config), rollOut });
+}
+
+/** Rolls the scenarios of one iteration out, judges their groups and holds them to the judge's own noise. Durable step `groups-k`, and every group by itself. */
+export async function judgeGroups(
+  options: NightOptions,
+  deps: NightDeps,
+  {
+    iteration,
+    scenarios,
+    recordedOf,
+    rollOut,
+  }: Pick<IterationDeps, "recordedOf" | "rollOut"> & { iteration: number; scenarios: readonly Scenario[] },
+): Promise<StoredGroup[]> {
+  const { runId, config, signal } = options;
   await deps.runs.step(runId, `groups-${iteration}`, async () => {
-    const play = player(options, deps, at);
-    const judging = { ...deps, sleep: pause, recordedOf: recordedOf(scenarios, at.recordings, config) };
+    const judging = { ...deps, sleep: pause, recordedOf };
     const known = iteration === 1 ? null : await judgeNoise(options, judging, judging);
     const judgeDeviation = known?.deviation ?? config.night.judgeDeviation;
-    const rollOut = async (scenario: Scenario) =>
-      play(scenario, { groupSize, played: await membersOf(probed.get(scenario.id), deps.artifacts) });
     await runIteration({ runId, iteration, scenarios, config, judgeDeviation, signal }, { ...judging, rollOut });
     const { deviation } = known ?? (await judgeNoise(options, judging, judging));
     await dropNoise(deps.database, { runId, iteration }, { minSpread: config.night.minSpread, judgeDeviation: deviation });
@@ -230,7 +245,7 @@ export async function saveScenarios(
 }
 
 /** In the order asked for; those that were erased since are left out. */
-async function loadScenarios(database: Database, runId: string, ids: readonly string[]): Promise<Scenario[]> {
+export async function loadScenarios(database: Database, runId: string, ids: readonly string[]): Promise<Scenario[]> {
   if (ids.length === 0) return [];
   const rows = await database.kysely
     .selectFrom("scenarios")
