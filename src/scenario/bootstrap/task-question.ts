@@ -64,7 +64,7 @@ export function taskQuestion(asked: WantedTasks): TaskQuestion {
   return {
     system: `${WRITE}${operator}\n${fence}\n${REPLY}`,
     user: `${pieces.map(({ head, body }) => `${marker} ${head}\n${body}`).join("\n")}\n${marker} write ${count} tasks: ${spread.join(", ")} (draw ${seed})`,
-    schema: schemaOf(tools, count),
+    schema: schemaOf(tools),
     maxOutputTokens: count * TOKENS_PER_TASK,
     parse: (reply) => readTasks(reply, { tools: new Set(tools.map(({ name }) => name)), count, marker }),
   };
@@ -75,7 +75,7 @@ function toolText({ name, description, parameters }: TaskTool, share: number): s
   return `${name}: ${said}\narguments: ${shortened(JSON.stringify(parameters ?? {}), Math.min(MAX.schema, Math.floor((share * 2) / 3)))}`;
 }
 
-function schemaOf(tools: readonly TaskTool[], count: number): Record<string, unknown> {
+function schemaOf(tools: readonly TaskTool[]): Record<string, unknown> {
   const task = {
     type: "object",
     properties: {
