@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { TrajectoryGroup } from "../rollout/group.ts";
+import type { Isolation, TrajectoryGroup } from "../rollout/group.ts";
 import type { StoredGroup } from "../training/iteration.ts";
 import type { Run } from "../training/run-store.ts";
 import { nightshiftError } from "../errors.ts";
@@ -77,6 +77,12 @@ const MODE_REASONS: Record<NonNullable<NonNullable<TrajectoryGroup["played"]>["m
   requests_differ: "its requests did not all extend one transcript",
 };
 
+const SANDBOXES: Record<Isolation, string> = {
+  connection: "live, a world for each member",
+  reset: "live, set back before each member",
+  none: "live, never set back: each member met what those before it wrote",
+};
+
 function describePlayed(played: TrajectoryGroup["played"]): string {
   if (played === undefined) return "loop";
   const { mode, modeReason, predictedCoverage } = played;
@@ -100,6 +106,7 @@ function describe({ id, iteration, scenarioId, summary, body }: StoredGroup & { 
       independent: independentText(summary),
       played: describePlayed(body.played),
       fidelity: `${fidelity.decision}, weight ${fidelity.weight.toFixed(2)}, recorded ${percent(fidelity.realShare)}, simulated ${percent(fidelity.simulatedShare)}`,
+      sandbox: fidelity.live === undefined ? null : SANDBOXES[fidelity.live],
       "answers by rung": counts(fidelity.callsByRung) || "no tool calls",
     },
     context,

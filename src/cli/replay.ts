@@ -91,7 +91,7 @@ function describeGroup(answer: Extract<ReplayView, { status: "group" }>, context
   const { divergenceStep, divergenceDepth, reasons = [] } = fidelity;
   const depth = divergenceDepth === undefined ? "" : `, ${divergenceDepth.toFixed(1)} calls to the end`;
   const head = {
-    ...{ group: groupId, recording: trajectoryId, iteration, verdict },
+    ...{ group: groupId, recording: trajectoryId ?? "none: its task was made up", iteration, verdict },
     fidelity: [fidelity.decision, ...reasons].join(", "),
     weight: fidelity.weight.toFixed(3),
     answers: `${percent(fidelity.coverage)} covered, ${percent(fidelity.realShare)} recorded, ${percent(fidelity.simulatedShare)} simulated`,

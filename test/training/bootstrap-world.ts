@@ -56,9 +56,9 @@ export interface BootstrapWorld {
   deps: BootstrapDeps;
   policy: ReturnType<typeof createScriptedPolicy>;
   runsDirectory: string;
-  run(runId: string, signal?: AbortSignal): ReturnType<typeof runBootstrap>;
+  run: (runId: string, signal?: AbortSignal) => ReturnType<typeof runBootstrap>;
   /** The names of the run's steps that have ended. */
-  stepsOf(runId: string): Promise<string[]>;
+  stepsOf: (runId: string) => Promise<string[]>;
 }
 
 const NOW_MS = 1_800_000_000_000;
