@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { bootstrapSchema } from "./config-bootstrap.ts";
 import { replaySchema } from "./config-replay.ts";
 import { judgeSchema, pairJudgeSchema, rewardSchema } from "./config-judge.ts";
 
@@ -180,7 +181,9 @@ const nightSchema = z.strictObject({
   gradientCheckpointing: z
     .boolean()
     .default(false)
-    .describe("Compute activations again in the backward pass: a third more time, a fraction of the memory. On for models of billions of weights."),
+    .describe(
+      "Compute activations again in the backward pass: a third more time, a fraction of the memory. On for models of billions of weights.",
+    ),
   threads: z.int().positive().default(1).describe("CPU threads of a local trainer."),
   sabotage: z
     .enum(["shuffle_rewards", "invert_rewards"])
@@ -275,6 +278,9 @@ export const agentSchema = z.strictObject({
   requireCalibration: z.boolean().default(true).describe("An uncalibrated judge trains, but nothing is promoted on its own."),
   scenario: scenarioSchema.prefault({}),
   replay: replaySchema.prefault({}),
+  bootstrap: bootstrapSchema
+    .optional()
+    .describe("A sandboxed MCP server to learn against where there are no recordings yet: `nightshift bootstrap`."),
   night: nightSchema.prefault({}),
   gate: gateSchema.prefault({}),
   canary: canarySchema.prefault({}),

@@ -7,6 +7,7 @@ import type { Calibrator } from "../reward/calibration/calibrate.ts";
 import type { LiveReads } from "../rollout/live-reads.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Database } from "../store/database.ts";
+import type { BootstrapDryRun } from "../training/bootstrap-plan.ts";
 import type { DryRun } from "../training/dry-run.ts";
 import type { RunFiles } from "../training/run-files.ts";
 import type { RunStore } from "../training/run-store.ts";
@@ -27,11 +28,32 @@ export interface AgentControl {
   /** Reads of the live world; null where none are configured. */
   liveReads: LiveReads | null;
   dryRun(): Promise<DryRun>;
+  /** Runs without recordings, against the agent's sandbox. */
+  bootstrap: BootstrapDesk;
   recordings(): Promise<Recordings>;
   /** Replicas and the adapters that each lists now; null where it does not answer. */
   replicas(): Promise<{ name: string; url: string; models: readonly string[] | null }[]>;
   /** An operator acted: look now, if the loops run in this process; elsewhere the leader finds what was written at its next turn. */
   wake(): void;
+}
+
+/** What differs from the config in one run against a sandbox. */
+interface BootstrapWish {
+  tasks?: number | undefined;
+  systemPrompt?: string | undefined;
+}
+
+export interface BootstrapDesk {
+  /**
+   * Registers a run.
+   * @throws NightshiftError `bootstrap_not_configured`, `bootstrap_not_sandboxed`, `bootstrap_no_writer`, `run_in_progress`, `run_refused`, `judge_below_agreement`
+   */
+  start(wish: BootstrapWish & { force: string | null }): Promise<{ runId: string }>;
+  /**
+   * Lists the tools and makes the tasks up; calls no tool.
+   * @throws NightshiftError as `start`, and `bootstrap_server_unavailable`, `bootstrap_tools_unusable`, `bootstrap_tasks_unusable`
+   */
+  dryRun(wish: BootstrapWish & { signal: AbortSignal; progress: (done: number, total: number) => void }): Promise<BootstrapDryRun>;
 }
 
 export interface ApiDeps {

@@ -38,7 +38,7 @@ export async function lineageOf(reference: string, deps: ApiDeps): Promise<Linea
     adapters.push({ digest, name, runId, iteration, learnedFrom: await learnedFrom(adapter, deps) });
   }
   // Every adapter of a run carries the groups of the iterations before it: the newest of each run has them all.
-  const conversations = new Set(adapters.flatMap(({ learnedFrom: groups }) => groups.map((group) => group.conversation_id)));
+  const conversations = new Set(adapters.flatMap(({ learnedFrom: groups }) => groups.flatMap((group) => group.conversation_id ?? [])));
   return { reference, answer, adapters, conversations: conversations.size };
 }
 

@@ -9,7 +9,7 @@ import type { Scenario } from "../scenario/scenario.ts";
 import { splitOf, subjectOf } from "../scenario/split.ts";
 import type { Message } from "../trace/message.ts";
 import { loadTrajectory } from "../trajectory/trajectory-store.ts";
-import type { Reason, Trajectory } from "../trajectory/trajectory.ts";
+import type { Reason } from "../trajectory/trajectory.ts";
 import { loadGroups, type StoredGroup } from "../training/iteration.ts";
 import type { ApiDeps } from "./control.ts";
 import { agentOf, readQuery } from "./request.ts";
@@ -26,8 +26,8 @@ interface GroupHead {
   runId: string;
   iteration: number;
   scenarioId: string;
-  /** The conversation that was replayed. */
-  trajectoryId: string;
+  /** The conversation that was replayed; null for a task that was made up. */
+  trajectoryId: string | null;
   verdict: string;
   /** How it was played, why so, and where a step comes from. Missing in groups from before there was a choice. */
   played?: TrajectoryGroup["played"];
@@ -92,13 +92,13 @@ async function showGroup(group: StoredGroup, member: number | undefined, deps: A
   const body = decodeGroup(bytes);
   const { id: groupId, runId, iteration, scenarioId, summary } = group;
   const played = body.played === undefined ? {} : { played: body.played };
-  const head = { groupId, runId, iteration, scenarioId, trajectoryId: recorded.id, verdict: summary.verdict, ...played };
+  const head = { groupId, runId, iteration, scenarioId, trajectoryId: recorded.trajectoryId, verdict: summary.verdict, ...played };
   const members = body.members.map((one, index) => memberView(one, index, summary.rewards));
   if (member === undefined) return { ...head, status: "group", fidelity: body.fidelity, members };
   return { ...head, status: "rollout", members: members.length, ...pick(body, members, member, recorded) };
 }
 
-function pick(body: TrajectoryGroup, members: readonly MemberView[], index: number, recorded: Trajectory) {
+function pick(body: TrajectoryGroup, members: readonly MemberView[], index: number, recorded: Recording) {
   const [view, rollout] = [members[index], body.members[index]];
   if (view === undefined || rollout === undefined) {
     throw nightshiftError("not_found", { what: `member ${index} in group ${body.groupId}: it has 0 to ${members.length - 1}` });
@@ -112,11 +112,18 @@ function memberView({ rolloutId, end, journal }: Rollout, index: number, rewards
   return { index, rolloutId, reward: rewards[index] ?? null, end, callsByRung };
 }
 
-/** The version of the conversation that the run was pinned to. */
-async function recordingOf({ runId, scenarioId }: StoredGroup, { database }: ApiDeps): Promise<Trajectory | null> {
+interface Recording {
+  trajectoryId: string | null;
+  messages: readonly Message[];
+}
+
+/** The version of the conversation that the run was pinned to; nothing was recorded of a made-up task. */
+async function recordingOf({ runId, scenarioId }: StoredGroup, { database }: ApiDeps): Promise<Recording | null> {
   const db = database.kysely;
   const row = await db.selectFrom("scenarios").select("body").where("run_id", "=", runId).where("id", "=", scenarioId).executeTakeFirst();
   if (row === undefined) return null;
-  const { trajectoryId, trajectoryVersion } = row.body as unknown as Scenario;
-  return loadTrajectory(db, trajectoryId, trajectoryVersion);
+  const { origin, trajectoryId, trajectoryVersion } = row.body as unknown as Scenario;
+  if (origin === "bootstrap") return { trajectoryId: null, messages: [] };
+  const trajectory = await loadTrajectory(db, trajectoryId, trajectoryVersion);
+  return trajectory === null ? null : { trajectoryId, messages: trajectory.messages };
 }

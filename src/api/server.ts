@@ -7,6 +7,7 @@ import { NightshiftError, nightshiftError } from "../errors.ts";
 import { adapterAgentRoutes } from "./adapter-agents.ts";
 import { alarmRoutes } from "./alarms.ts";
 import { requireRole } from "./auth.ts";
+import { bootstrapRoutes } from "./bootstrap.ts";
 import type { ApiDeps } from "./control.ts";
 import { driftRoutes } from "./drift.ts";
 import { feedbackRoutes } from "./feedback.ts";
@@ -36,6 +37,9 @@ const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 403 | 404 | 40
   role_refused: 403,
   run_in_progress: 409,
   run_refused: 422,
+  bootstrap_not_configured: 422,
+  bootstrap_not_sandboxed: 422,
+  bootstrap_no_writer: 422,
   judge_below_agreement: 422,
   labels_invalid: 422,
   calibration_too_small: 422,
@@ -69,6 +73,7 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
     }),
   );
   app.route("/v1", runRoutes(deps));
+  app.route("/v1", bootstrapRoutes(deps));
   app.route("/v1", judgeRoutes(deps));
   app.route("/v1", driftRoutes(deps));
   app.route("/v1", alarmRoutes(deps));

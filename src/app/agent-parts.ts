@@ -10,11 +10,13 @@ import { createRolloutListener } from "../rollout/agent/listener.ts";
 import type { AgentDriver } from "../rollout/plan.ts";
 import { startEmbeddedServer } from "../serving/embedded.ts";
 import type { GatewayAgent } from "../serving/gateway.ts";
+import type { Sandbox } from "../training/bootstrap-plan.ts";
 import { createVllm } from "../serving/vllm.ts";
 import { baseModelDigest } from "./base-model.ts";
 import { createJudges, type Judges } from "./judges.ts";
 import { createAgentOffTape } from "./off-tape.ts";
 import { replicaName, type Replica } from "./replica-adapters.ts";
+import { createAgentSandbox } from "./sandbox.ts";
 import type { Started } from "./started.ts";
 
 /** One agent as the control service has it, whether this process leads or not. */
@@ -27,6 +29,8 @@ export interface AgentParts extends Judges {
   calibrator: Calibrator | null;
   /** Runs the agent itself for rollouts; null where none is configured. */
   agentDriver: AgentDriver | null;
+  /** What runs without recordings learn in. */
+  sandbox: () => Sandbox;
   replicas: readonly Replica[];
 }
 
@@ -44,9 +48,10 @@ export async function prepareAgent(agent: string, config: Config, deps: JudgeDep
   const baseDigest = await baseModelDigest(agent, agentConfig, join(config.dataDir, "base-digests.json"));
   const judges = await createJudges(agentConfig, deps);
   const offTape = createAgentOffTape(agent, agentConfig, deps);
+  const sandbox = createAgentSandbox(agent, agentConfig, deps);
   const replicas = await startReplicas(agent, agentConfig, config, deps);
   const agentDriver = await startAgentDriver(agentConfig, deps);
-  return { agent, config: agentConfig, baseDigest, ...judges, offTape, agentDriver, replicas };
+  return { agent, config: agentConfig, baseDigest, ...judges, offTape, sandbox, agentDriver, replicas };
 }
 
 /** The listener that the agent's rollouts talk to, and what runs them. */

@@ -17,6 +17,7 @@ import { createRunFiles } from "../training/run-files.ts";
 import { createRunStore } from "../training/run-store.ts";
 import { openObjects } from "./artifacts.ts";
 import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
+import { createBootstrapDesk } from "./bootstrap-desk.ts";
 import { createLeader, type Leader } from "./leader.ts";
 import { startLoop } from "./loop.ts";
 import { createNightDesk } from "./night-desk.ts";
@@ -112,12 +113,13 @@ async function requireSameSigningKey(database: Database, id: string): Promise<vo
 }
 
 function controlOf(
-  { agent, config, baseDigest, replicas, calibrator, offTape }: AgentParts,
+  { agent, config, baseDigest, replicas, calibrator, offTape, sandbox }: AgentParts,
   deps: { database: Database; runs: ReturnType<typeof createRunStore>; now: () => number; leader: Leader },
 ): AgentControl {
   const seen = createRecordingsCache(deps.database, { agent, config }, deps);
   const recordings = () => seen.recordings({ maxAgeMs: PLAN_AGE_MS });
   const desk = createNightDesk({ agent, config, identity: calibrator?.identity ?? null }, { ...deps, recordings });
+  const bootstrap = createBootstrapDesk({ agent, config, identity: calibrator?.identity ?? null, sandbox }, deps);
   const wake = (): void => deps.leader.wake(agent);
   return {
     agent,
@@ -125,6 +127,7 @@ function controlOf(
     baseDigest,
     calibrator,
     liveReads: offTape.liveReads,
+    bootstrap,
     wake,
     async startRun(options) {
       const started = await desk.start(options);

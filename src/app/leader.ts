@@ -27,7 +27,7 @@ export interface Leader {
 
 export interface LeaderDeps extends Omit<
   AgentRuntimeDeps,
-  "fleet" | keyof Judges | "judgeIdentity" | "agentDriver" | "recordings" | "confirm"
+  "fleet" | keyof Judges | "judgeIdentity" | "agentDriver" | "sandbox" | "recordings" | "confirm"
 > {
   database: Database;
   watch: RouteWatch;
@@ -56,14 +56,26 @@ export function createLeader(
   const isBusy = (runId: string): boolean => [...runtimes.values()].some((runtime) => runtime.isBusyWith(runId));
 
   const start = (parts: AgentParts, confirm: () => void): AgentRuntime => {
-    const { agent, config: agentConfig, baseDigest, judge, auditJudge, pairJudge, offTape, agentDriver, rewardCheck, calibrator } = parts;
+    const {
+      agent,
+      config: agentConfig,
+      baseDigest,
+      judge,
+      auditJudge,
+      pairJudge,
+      offTape,
+      sandbox,
+      agentDriver,
+      rewardCheck,
+      calibrator,
+    } = parts;
     const { runsDirectory } = options;
     const settleMs = config.capture.graceMs + config.capture.sweepMs + SETTLE_MARGIN_MS;
     return startAgentRuntime(
       { agent, config: agentConfig, baseDigest, runsDirectory, settleMs },
       {
         ...deps,
-        ...{ judge, auditJudge, pairJudge, offTape, agentDriver, rewardCheck, confirm },
+        ...{ judge, auditJudge, pairJudge, offTape, sandbox, agentDriver, rewardCheck, confirm },
         judgeIdentity: calibrator?.identity ?? null,
         fleet: createAgentFleet(parts, deps),
         recordings: (asked) => loadRecordings(deps.database, { agent, config: agentConfig, ...asked }),

@@ -34,9 +34,7 @@ export function createNightDesk(
   };
   return {
     async start({ force }) {
-      for (const key of config.gate.enabled ? (["judge", "pairJudge"] as const) : (["judge"] as const)) {
-        if (config[key] === undefined) throw nightshiftError("run_refused", { agent, problem: `agents.${agent}.${key} is not configured` });
-      }
+      requireJudges(agent, config);
       const runId = randomUUID();
       const judge = await planJudge(agent, config, { identity, force }, deps.database);
       const plan = { iterations: config.night.iterations, scenarios: config.night.scenarios, seed: config.night.seed, judge };
@@ -71,4 +69,11 @@ export function createNightDesk(
       };
     },
   };
+}
+
+/** @throws NightshiftError `run_refused` */
+export function requireJudges(agent: string, config: AgentConfig): void {
+  for (const key of config.gate.enabled ? (["judge", "pairJudge"] as const) : (["judge"] as const)) {
+    if (config[key] === undefined) throw nightshiftError("run_refused", { agent, problem: `agents.${agent}.${key} is not configured` });
+  }
 }

@@ -9,9 +9,11 @@ import type { PairJudge } from "../reward/pair-judge.ts";
 import { examineRun } from "../training/alarms.ts";
 import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
 import { mayPromoteAlone, plannedJudge } from "../training/judge-trust.ts";
-import type { NightDeps } from "../training/night-context.ts";
 import { recordingsOfRun } from "../training/night-start.ts";
 import { runNight } from "../training/night.ts";
+import { noRecordings, runBootstrap } from "../training/bootstrap.ts";
+import { bootstrapPlanOf, type BootstrapDeps } from "../training/bootstrap-plan.ts";
+import { liveGateOf } from "./sandbox.ts";
 import type { Run } from "../training/run-store.ts";
 
 export interface NightShiftOptions {
@@ -20,7 +22,7 @@ export interface NightShiftOptions {
   runsDirectory: string;
 }
 
-export interface NightShiftDeps extends Omit<NightDeps, "judgeDeviation"> {
+export interface NightShiftDeps extends Omit<BootstrapDeps, "judgeDeviation"> {
   pairJudge: PairJudge | null;
   /** Whom the judge of rewards is calibrated as; null without one. */
   judgeIdentity: JudgeIdentity | null;
@@ -57,7 +59,8 @@ export function createNightShift(options: NightShiftOptions, deps: NightShiftDep
 async function carryOut(run: Run, options: NightShiftOptions, deps: NightShiftDeps, signal: AbortSignal): Promise<void> {
   const { agent, config, runsDirectory } = options;
   const judgeDeviation = (): Promise<number | null> => Promise.resolve(plannedJudge(run)?.repeatDeviation ?? null);
-  await runNight({ runId: run.id, agent, config, runsDirectory, signal }, { ...deps, judgeDeviation });
+  const night = { runId: run.id, agent, config, runsDirectory, signal };
+  await (bootstrapPlanOf(run) === null ? runNight : runBootstrap)(night, { ...deps, judgeDeviation });
 }
 
 /** A finished run with a candidate and no experiment is one whose gate has not ended, or may not begin: an alarm about its rewards is open. */
@@ -78,7 +81,7 @@ async function gateAndSubmit(
     return;
   }
   const stable = await deps.fleet.stable();
-  const gate = config.gate.enabled ? await decide(run.id, candidate, stable, { agent, config, deps, signal }) : null;
+  const gate = config.gate.enabled ? await decide(run, candidate, stable, { agent, config, deps, signal }) : null;
   await experiments.submit({
     id: run.id,
     tenant: config.tenant,
@@ -97,15 +100,18 @@ async function gateAndSubmit(
 }
 
 async function decide(
-  runId: string,
+  run: Run,
   candidate: RegisteredAdapter,
   stable: { name: string; digest: string },
   { agent, config, deps, signal }: { agent: string; config: AgentConfig; deps: NightShiftDeps; signal: AbortSignal },
 ): Promise<GateDecision> {
   if (deps.pairJudge === null) throw nightshiftError("run_refused", { agent, problem: `agents.${agent}.pairJudge is not configured` });
-  const recordings = await recordingsOfRun(runId, deps);
+  const runId = run.id;
+  const isLive = bootstrapPlanOf(run) !== null;
+  const live = isLive ? { live: await liveGateOf(run, { agent, config }, deps) } : {};
+  const recordings = isLive ? await noRecordings(deps, run.startedAtMs) : await recordingsOfRun(runId, deps);
   if (recordings === null) throw nightshiftError("artifact_missing", { what: `selection of run ${runId}` });
   await deps.fleet.ensureServed(candidate, signal);
   const { policyServer } = deps.fleet;
-  return runGate({ runId, config, candidate, stable, signal }, { ...deps, recordings, policyServer, pairJudge: deps.pairJudge });
+  return runGate({ runId, config, candidate, stable, signal }, { ...deps, ...live, recordings, policyServer, pairJudge: deps.pairJudge });
 }

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { TrajectoryGroup } from "../rollout/group.ts";
+import type { Isolation, TrajectoryGroup } from "../rollout/group.ts";
 import type { StoredGroup } from "../training/iteration.ts";
 import type { Run } from "../training/run-store.ts";
 import { nightshiftError } from "../errors.ts";
@@ -70,6 +70,12 @@ function shortScenario(scenarioId: string): string {
   return call === undefined ? whole.slice(0, 12) : `${whole.slice(0, 12)}.${call}`;
 }
 
+const SANDBOXES: Record<Isolation, string> = {
+  connection: "live, a world for each member",
+  reset: "live, set back before each member",
+  none: "live, never set back: each member met what those before it wrote",
+};
+
 function describe({ id, iteration, scenarioId, summary, body }: StoredGroup & { body: TrajectoryGroup }, context: CliContext): string {
   const { verdict, judge, mean, deviation } = summary;
   const { fidelity } = body;
@@ -86,6 +92,7 @@ function describe({ id, iteration, scenarioId, summary, body }: StoredGroup & { 
       independent: independentText(summary),
       played: describePlayed(body.played),
       fidelity: `${fidelity.decision}, weight ${fidelity.weight.toFixed(2)}, recorded ${percent(fidelity.realShare)}, simulated ${percent(fidelity.simulatedShare)}`,
+      sandbox: fidelity.live === undefined ? null : SANDBOXES[fidelity.live],
       "answers by rung": counts(fidelity.callsByRung) || "no tool calls",
     },
     context,

@@ -4,6 +4,7 @@ import { actCommands } from "./act.ts";
 import { adapterAgentCommand } from "./adapter-agent.ts";
 import { artifactSyncCommand } from "./artifact-sync.ts";
 import { adaptersCommand } from "./adapters.ts";
+import { bootstrapCommand } from "./bootstrap.ts";
 import { collectorCommand } from "./collector.ts";
 import { alarmsCommand } from "./alarms.ts";
 import type { CliContext, ExitCode } from "./context.ts";
@@ -37,6 +38,7 @@ const COMMANDS: readonly AddCommand[] = [
   statusCommand,
   reportCommand,
   runCommand,
+  bootstrapCommand,
   runsCommand,
   groupsCommand,
   adaptersCommand,
@@ -75,7 +77,10 @@ Examples:
 `;
 
 /** Errors of what the operator wrote, not of what happened. */
-const USAGE_CODES: ReadonlySet<string> = new Set(["config_invalid", "config_unreadable", "api_open", "collector_open", "usage_invalid"]);
+const USAGE_CODES: ReadonlySet<string> = new Set([
+  ...["config_invalid", "config_unreadable", "api_open", "collector_open", "usage_invalid"],
+  ...["bootstrap_not_configured", "bootstrap_not_sandboxed", "bootstrap_no_writer"],
+]);
 
 /**
  * Runs one command line (without the program's own name) and resolves to its exit code. Errors become two lines on stderr: what failed, and the fix.

@@ -21,7 +21,7 @@ export function besideRecording(answer: Extract<ReplayView, { status: "rollout" 
   const { end, reward } = member;
   const head = {
     group: `${groupId}, ${verdict}`,
-    recording: trajectoryId,
+    recording: trajectoryId ?? "none: its task was made up",
     member: `${member.index} of 0 to ${members - 1}`,
     end: end.status === "completed" ? "completed" : `${end.status}: ${end.cause}`,
     reward: reward?.toFixed(3),

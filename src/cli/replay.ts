@@ -92,7 +92,7 @@ function describeGroup(answer: Extract<ReplayView, { status: "group" }>, context
   const { divergenceStep, divergenceDepth, reasons = [] } = fidelity;
   const depth = divergenceDepth === undefined ? "" : `, ${divergenceDepth.toFixed(1)} calls to the end`;
   const head = {
-    ...{ group: groupId, recording: trajectoryId, iteration, verdict },
+    ...{ group: groupId, recording: trajectoryId ?? "none: its task was made up", iteration, verdict },
     played: describePlayed(played),
     fidelity: [fidelity.decision, ...reasons].join(", "),
     weight: fidelity.weight.toFixed(3),

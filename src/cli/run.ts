@@ -54,11 +54,20 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
         );
         return;
       }
-      const run = await follow(client, started.runId, context);
-      context.out(options.json ? JSON.stringify(run) : [...replayAlarmLines(run, context), describeOutcome(run)].join("\n"));
-      for (const line of alarmLines(run)) context.err(line);
-      finish(run.state === "finished" ? 0 : 1);
+      finish(await followToEnd(client, started.runId, { context, json: options.json === true }));
     });
+}
+
+/** Follows a run and prints what it came to. */
+export async function followToEnd(
+  client: ApiClient,
+  runId: string,
+  { context, json }: { context: CliContext; json: boolean },
+): Promise<ExitCode> {
+  const run = await follow(client, runId, context);
+  context.out(json ? JSON.stringify(run) : [...replayAlarmLines(run, context), describeOutcome(run)].join("\n"));
+  for (const line of alarmLines(run)) context.err(line);
+  return run.state === "finished" ? 0 : 1;
 }
 
 function describePlan(plan: DryRun, context: CliContext): string {

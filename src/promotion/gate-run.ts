@@ -5,10 +5,10 @@ import type { Logger } from "../log.ts";
 import type { Pair, PairJudge, PairResult } from "../reward/pair-judge.ts";
 import { createLimiter, type Limiter } from "../limiter.ts";
 import type { Trust } from "../rollout/cascade/trust.ts";
-import type { Rollout } from "../rollout/group.ts";
+import type { Isolation, Rollout } from "../rollout/group.ts";
 import { rolloutPatiently } from "../rollout/patience.ts";
 import type { OffTape } from "../rollout/off-tape.ts";
-import type { AgentDriver } from "../rollout/plan.ts";
+import type { AgentDriver, GroupPlan } from "../rollout/plan.ts";
 import type { Recordings } from "../rollout/recordings.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import { selectScenarios } from "../scenario/select.ts";
@@ -25,6 +25,18 @@ export interface GateRunOptions {
   signal: AbortSignal;
 }
 
+/** The sandbox that a run learned in, for both arms alike. */
+export interface LiveGate {
+  /** Tasks that trained nothing. */
+  heldOut: readonly Scenario[];
+  isolation: Isolation;
+  /** Rollouts that may be in it at once. */
+  concurrency: number;
+  open: NonNullable<GroupPlan["openTools"]>;
+  /** Whether it may be called any more. */
+  isOpen: () => boolean;
+}
+
 export interface GateRunDeps {
   runs: RunStore;
   recordings: Recordings;
@@ -34,6 +46,8 @@ export interface GateRunDeps {
   offTape?: OffTape;
   /** The user's own agent, where there is one: both arms are played by it. */
   agentDriver: AgentDriver | null;
+  /** For a run that had no recordings. Unset: tool calls are answered from tapes. */
+  live?: LiveGate;
   log: Logger;
 }
 
@@ -52,9 +66,12 @@ export async function runGate(options: GateRunOptions, deps: GateRunDeps): Promi
   const wanted = { count: 0, heldOutCount: gate.maxScenarios, seed: night.seed };
   // Whole conversations, always: what the user gets is what is compared.
   const mode = deps.agentDriver === null ? "loop" : "agent";
-  const heldOut = selectScenarios({ ...deps.recordings.selection, ...wanted }).heldOut.map((scenario) => ({ ...scenario, mode }) as const);
+  const { live } = deps;
+  const heldOut =
+    live?.heldOut.slice(0, gate.maxScenarios) ??
+    selectScenarios({ ...deps.recordings.selection, ...wanted }).heldOut.map((scenario) => ({ ...scenario, mode }) as const);
   const jobs = heldOut.flatMap((scenario) => Array.from({ length: gate.seedsPerScenario }, (_, seed) => ({ scenario, seed })));
-  const limiter = createLimiter(replay.concurrency);
+  const limiter = createLimiter(Math.min(replay.concurrency, live?.concurrency ?? Infinity));
   const playing = { ...deps, trust: await trustOfRun(deps.runs, runId) };
   const pairs = await Promise.all(
     jobs.map(({ scenario, seed }) =>
@@ -116,10 +133,11 @@ async function play(
       limits: config.replay,
       agentDriver: deps.agentDriver,
       limiter,
-      offTape: deps.offTape,
+      offTape: deps.live === undefined ? deps.offTape : undefined,
       signal,
+      ...(deps.live === undefined ? {} : { openTools: deps.live.open, live: deps.live.isolation }),
     },
-    deps,
+    deps.live === undefined ? deps : { ...deps, isOpen: deps.live.isOpen },
   );
   const [member] = group.members;
   if (member === undefined) throw new Error("a group of one has one member");

@@ -1,6 +1,6 @@
 import type { Rollout } from "../rollout/group.ts";
 import type { ToolDefinition } from "../trace/message.ts";
-import { fenceOf, shortened } from "../rollout/fence.ts";
+import { fenceOf, shortened } from "../fence.ts";
 import { renderTools, renderTranscript, sharedPrefixLength, type Piece } from "./transcript.ts";
 
 /** What a judge is shown of a rollout. */

@@ -7,4 +7,6 @@ export const CONFIDENCE = {
   simulated: 0.6,
   /** R6: a true answer, of another day than the scenario's. */
   liveRead: 0.8,
+  /** R6 in a sandbox that nothing sets back: true, but siblings met a world that others had written to. */
+  sharedSandbox: 0.8,
 } as const;

@@ -15,7 +15,7 @@ export interface JournalEntry {
   madeFrom?: readonly string[];
   /** Who wrote an answer at R5, and the hash of all that it was asked; missing where code rendered it. */
   simulator?: { model: string; promptHash: string };
-  /** When the served answer was recorded, for R0–R3, or read, for R6. */
+  /** When the served answer was recorded, for R0–R3, or given, for R6. */
   recordedAtMs?: number;
   confidence: number;
   stateBefore: string;
@@ -98,9 +98,16 @@ export interface FidelityReport {
   unmasked: number;
   /** `step-only`: too few members have an honest end, but enough have an honest beginning to sample single actions from. */
   decision: "train" | "downweight" | "step-only" | "drop";
+  /** The tools were a live sandbox's (every answer is R6), and what kept its members apart. Missing where they were replayed. */
+  live?: Isolation;
   /** Why it is not `train`. Missing in groups from before they were kept. */
   reasons?: readonly FidelityReason[];
 }
+
+/**
+ * What kept the rollouts of a live sandbox apart: a world of each connection's own, a reset before each, or nothing: then each met what those before it had written.
+ */
+export type Isolation = "connection" | "reset" | "none";
 
 export type FidelityReason =
   | "low_weight"
@@ -117,7 +124,7 @@ export interface TrajectoryGroup {
   iteration: number;
   scenarioId: string;
   /** How it was played, and why so. Missing in groups from before there was a choice. */
-  played?: Pick<Scenario, "mode" | "modeReason" | "predictedCoverage" | "origin">;
+  played?: Pick<Scenario, "mode" | "modeReason" | "predictedCoverage" | "cutFrom">;
   adapterDigest: string;
   tools: readonly ToolDefinition[];
   members: readonly Rollout[];

@@ -14,7 +14,7 @@ export function groupIdOf(runId: string, iteration: number, scenarioId: string):
 }
 
 /**
- * Plays one scenario `groupSize` times against the policy, with tool calls answered from tapes; nothing is executed. The same plan with a policy server
+ * Plays one scenario `groupSize` times against the policy, with tool calls answered from tapes; nothing is executed, but in a sandbox where `openTools` leads there. The same plan with a policy server
  * that is a function of its request gives the same bytes (`encodeGroup`), however many members run at once. Rejects only when `signal` aborts.
  */
 export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
@@ -32,7 +32,7 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
       };
       const played = plan.played?.[index];
       const isThisMember = played?.rolloutId === member.rolloutId && played.seed === member.seed;
-      return played !== undefined && isThisMember ? Promise.resolve(played) : plan.limiter(() => play(member));
+      return played != null && isThisMember ? Promise.resolve(played) : plan.limiter(() => play(member));
     }),
   );
   return {
@@ -48,7 +48,7 @@ export async function rolloutGroup(plan: GroupPlan): Promise<TrajectoryGroup> {
       ...(parameters === undefined ? {} : { parameters }),
     })),
     members,
-    fidelity: fidelityOf(members, scenario.recordedAtMs),
+    fidelity: { ...fidelityOf(members, scenario.recordedAtMs), ...(plan.live === undefined ? {} : { live: plan.live }) },
   };
 }
 
@@ -60,11 +60,11 @@ function driverOf({ scenario, agentDriver }: GroupPlan): (member: MemberPlan) =>
   return (member) => agentDriver.play(member);
 }
 
-function playedAs({ mode, modeReason, predictedCoverage, origin }: Scenario): NonNullable<TrajectoryGroup["played"]> {
+function playedAs({ mode, modeReason, predictedCoverage, cutFrom }: Scenario): NonNullable<TrajectoryGroup["played"]> {
   return {
     mode,
     ...(modeReason === undefined ? {} : { modeReason }),
     ...(predictedCoverage === undefined ? {} : { predictedCoverage }),
-    ...(origin === undefined ? {} : { origin }),
+    ...(cutFrom === undefined ? {} : { cutFrom }),
   };
 }

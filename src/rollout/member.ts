@@ -29,7 +29,11 @@ export async function playMember(plan: MemberPlan): Promise<Rollout> {
     simulatedUserTurns: [],
   };
   let end: RolloutEnd | null = null;
-  while (end === null) end = overLimit(plan, progress.calls.length) ?? (await playTurn(plan, progress));
+  try {
+    while (end === null) end = overLimit(plan, progress.calls.length) ?? (await playTurn(plan, progress));
+  } finally {
+    await progress.tools.close?.();
+  }
   // The agent's own end or not: answers that were mostly made up teach nothing about the world.
   if (end.status !== "masked" && simulatedShareOf(progress.tools.journal()) > plan.limits.maxSimulatedShare) {
     end = { status: "masked", cause: "simulated_share" };

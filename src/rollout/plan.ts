@@ -3,7 +3,7 @@ import type { PolicyServer } from "../serving/policy-server.ts";
 import type { Cascade } from "./cascade/cascade.ts";
 import type { Limiter } from "../limiter.ts";
 import type { OffTape } from "./off-tape.ts";
-import type { Rollout } from "./group.ts";
+import type { Isolation, Rollout } from "./group.ts";
 import type { ReplayStart } from "./cascade/situation.ts";
 import type { ToolSession } from "./tool-session.ts";
 
@@ -32,8 +32,10 @@ export interface GroupPlan {
   limits: RolloutLimits;
   /** Where a member's tool calls go. Default: replay from `cascade`; the true environment, where there is one to be had. */
   openTools?: (member: MemberPlan) => ToolSession;
-  /** First members that were played before, by the same plan: those that have this group's ids and seeds are taken as they are. */
-  played?: readonly Rollout[];
+  /** What keeps the members apart where `openTools` leads to a live sandbox; the group's fidelity says so. Unset: nothing is live. */
+  live?: Isolation;
+  /** Members that were played before, by the same plan, in their places: those that have this group's ids and seeds are taken as they are. */
+  played?: readonly (Rollout | null)[];
   /** Runs the user's agent, for scenarios of mode `agent`. */
   agentDriver?: AgentDriver | null;
   /** Shared by all groups of a run; members wait here for their turn. */

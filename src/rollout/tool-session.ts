@@ -17,7 +17,7 @@ export interface TurnAnswers {
   end: RolloutEnd | null;
 }
 
-/** Where the tool calls of one rollout go. Replay answers them from tapes (`replay-session.ts`). */
+/** Where the tool calls of one rollout go. Replay answers them from tapes (`replay-session.ts`), a sandbox live (`live/live-session.ts`). */
 export interface ToolSession {
   /**
    * Answers what one turn of the agent asks for; turns come one after another. Where a turn's calls come one by one, each with the whole turn as `block`: what
@@ -28,4 +28,6 @@ export interface ToolSession {
   journal(): readonly JournalEntry[];
   /** Time that the tools took so far, by the recordings: nobody waits for it. */
   elapsedMs(): number;
+  /** Lets go of what answers; never rejects. Replay holds nothing. */
+  close?(): Promise<void>;
 }

@@ -23,6 +23,10 @@ export const scenarioSchema = z.object({
   id: z.string(),
   tenant: z.string(),
   agent: z.string(),
+  /** `bootstrap`: made up from a tool list; trajectory, conversation and subject then name the task alone. Missing: recorded. */
+  origin: z.enum(["recorded", "bootstrap"]).optional(),
+  /** Of a made-up one: from 1 to 5, and the tools that it should take. */
+  task: z.object({ difficulty: z.int(), tools: z.array(z.string()) }).optional(),
   trajectoryId: z.string(),
   trajectoryVersion: z.int(),
   conversationId: z.string(),
@@ -52,13 +56,13 @@ export const scenarioSchema = z.object({
   tapes: z.array(z.string()),
   mode: z.enum(["loop", "agent", "step"]),
   /** Why this mode. Missing in scenarios from before it was chosen. */
-  modeReason: z.enum(["agent_configured", "covered", "low_coverage", "requests_differ", "replay_cut"]).optional(),
+  modeReason: z.enum(["agent_configured", "covered", "low_coverage", "requests_differ", "replay_cut", "live"]).optional(),
   /** Share of a replay's tool calls that the tapes were predicted to answer. */
   predictedCoverage: z.number().optional(),
   /** In mode `step`: which model call of the conversation, from 0, and what was answered in production. */
   pivot: z.object({ call: z.int(), recorded: messageSchema }).optional(),
   /** Of a pivot that was made where replay had ended a group's members (`replay_cut`): which group, why it does not train, and how many of its members ended there. */
-  origin: z.object({ group: z.string(), reason: z.enum(["step_only", "no_signal"]), members: z.int() }).optional(),
+  cutFrom: z.object({ group: z.string(), reason: z.enum(["step_only", "no_signal"]), members: z.int() }).optional(),
   split: z.enum(["train", "held_out"]),
   recordedAtMs: z.number(),
   /** Model calls of the recorded conversation. */

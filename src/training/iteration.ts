@@ -25,8 +25,8 @@ export interface IterationDeps {
   log: Logger;
   now: () => number;
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** Rolls one scenario out with tonight's policy. */
-  rollOut: (scenario: Scenario, signal: AbortSignal) => Promise<TrajectoryGroup>;
+  /** Rolls one scenario out with tonight's policy; null where it is not to be played any more. */
+  rollOut: (scenario: Scenario, signal: AbortSignal) => Promise<TrajectoryGroup | null>;
 }
 
 const JUDGE_ATTEMPTS = 5;
@@ -61,6 +61,7 @@ export async function runIteration(
   const lane = async (): Promise<void> => {
     for (let scenario = waiting.shift(); scenario !== undefined; scenario = waiting.shift()) {
       const group = await deps.rollOut(scenario, signal);
+      if (group === null) continue;
       const recorded = deps.recordedOf(group);
       const anchor = options.anchored === true || config.judge?.anchor === true ? (recorded?.attempt ?? null) : null;
       const result = await judgeWithPatience(group, { signal, anchor }, deps);

@@ -32,7 +32,7 @@ interface Cuts {
   notMade: Partial<Record<NoStep, number>>;
 }
 
-type Reason = NonNullable<Scenario["origin"]>["reason"];
+type Reason = NonNullable<Scenario["cutFrom"]>["reason"];
 
 interface CutDeps {
   iteration: number;
@@ -105,7 +105,7 @@ async function stepsOf(
     if (group.fidelity.decision !== "drop") cuts.groups[reason] = (cuts.groups[reason] ?? 0) + 1;
     const made = stepsOfGroup(group, { scenario, messages, reason, count: options.config.replay.stepsPerConversation });
     steps.push(...made.steps);
-    cuts.members += made.steps.reduce((sum, { origin }) => sum + (origin?.members ?? 0), 0);
+    cuts.members += made.steps.reduce((sum, { cutFrom }) => sum + (cutFrom?.members ?? 0), 0);
     for (const [why, count] of made.notMade) cuts.notMade[why] = (cuts.notMade[why] ?? 0) + count;
   }
   return { steps, cuts: { ...cuts, scenarioIds: steps.map(({ id }) => id) } };
@@ -140,7 +140,7 @@ export function stepsOfGroup(
       ...pivot,
       mode: "step",
       modeReason: "replay_cut",
-      origin: { group: group.groupId, reason, members },
+      cutFrom: { group: group.groupId, reason, members },
     }));
   return { steps, notMade };
 }

@@ -16,7 +16,7 @@ import type { Database } from "../store/database.ts";
 import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import type { Recorded } from "./group-summary.ts";
-import { loadGroups, runIteration, type StoredGroup } from "./iteration.ts";
+import { loadGroups, runIteration, type IterationDeps, type StoredGroup } from "./iteration.ts";
 import { dropNoise, judgeNoise } from "./judge-noise.ts";
 import { rollOutCuts } from "./night-cuts.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
@@ -41,7 +41,7 @@ interface At {
  * `cuts-k` and `steps-k`, and every group by itself.
  */
 export async function rollOutAndJudge(options: NightOptions, deps: NightDeps, at: At): Promise<StoredGroup[]> {
-  const { runId, config, signal } = options;
+  const { runId, config } = options;
   const { iteration } = at;
   const { groupSize } = config.night;
   const probed = iteration === 1 ? await probesOf(deps.database, runId) : new Map<string, StoredGroup>();
@@ -53,31 +53,46 @@ export async function rollOutAndJudge(options: NightOptions, deps: NightDeps, at
     return { scenarioIds: chosen.map(({ id }) => id), selectedFor: countSignals(chosen) };
   });
   const scenarios = await loadScenarios(deps.database, runId, scenarioIds);
+  const play = player(options, deps, at);
+  const rollOut = async (scenario: Scenario) =>
+    play(scenario, { groupSize, played: await membersOf(probed.get(scenario.id), deps.artifacts) });
+  await judgeGroups(options, deps, { iteration, scenarios, recordedOf: recordedOf(scenarios, at.recordings, config), rollOut });
+  await rollOutCuts(options, deps, {
+    ...{ iteration, recordings: at.recordings },
+    async play(steps) {
+      const judging = { ...deps, sleep: pause, recordedOf: recordedOf(steps, at.recordings, config, { always: true }) };
+      const { deviation: judgeDeviation } = await judgeNoise(options, judging, judging);
+      const rollOutStep = (scenario: Scenario): Promise<TrajectoryGroup> => play(scenario, { groupSize, played: [] });
+      const steppedOptions = { runId, iteration, scenarios: steps, config, judgeDeviation, anchored: true, signal: options.signal };
+      await runIteration(steppedOptions, { ...judging, rollOut: rollOutStep });
+    },
+    count: (verdicts) => countGroups(options.agent, verdicts),
+  });
+  return loadGroups(deps.database, runId, iteration);
+}
+
+/** Rolls the scenarios of one iteration out, judges their groups and holds them to the judge's own noise. Durable step `groups-k`, and every group by itself. */
+export async function judgeGroups(
+  options: NightOptions,
+  deps: NightDeps,
+  {
+    iteration,
+    scenarios,
+    recordedOf,
+    rollOut,
+  }: Pick<IterationDeps, "recordedOf" | "rollOut"> & { iteration: number; scenarios: readonly Scenario[] },
+): Promise<StoredGroup[]> {
+  const { runId, config, signal } = options;
   await deps.runs.step(runId, `groups-${iteration}`, async () => {
-    const play = player(options, deps, at);
-    const judging = { ...deps, sleep: pause, recordedOf: recordedOf(scenarios, at.recordings, config) };
+    const judging = { ...deps, sleep: pause, recordedOf };
     const known = iteration === 1 ? null : await judgeNoise(options, judging, judging);
     const judgeDeviation = known?.deviation ?? config.night.judgeDeviation;
-    const rollOut = async (scenario: Scenario) =>
-      play(scenario, { groupSize, played: await membersOf(probed.get(scenario.id), deps.artifacts) });
     await runIteration({ runId, iteration, scenarios, config, judgeDeviation, signal }, { ...judging, rollOut });
     const { deviation } = known ?? (await judgeNoise(options, judging, judging));
     await dropNoise(deps.database, { runId, iteration }, { minSpread: config.night.minSpread, judgeDeviation: deviation });
     const tallied = tally(await loadGroups(deps.database, runId, iteration));
     countGroups(options.agent, tallied.verdicts);
     return tallied;
-  });
-  await rollOutCuts(options, deps, {
-    ...{ iteration, recordings: at.recordings },
-    async play(steps) {
-      const play = player(options, deps, at);
-      const judging = { ...deps, sleep: pause, recordedOf: recordedOf(steps, at.recordings, config, { always: true }) };
-      const { deviation: judgeDeviation } = await judgeNoise(options, judging, judging);
-      const rollOut = (scenario: Scenario): Promise<TrajectoryGroup> => play(scenario, { groupSize, played: [] });
-      const steppedOptions = { runId, iteration, scenarios: steps, config, judgeDeviation, anchored: true, signal };
-      await runIteration(steppedOptions, { ...judging, rollOut });
-    },
-    count: (verdicts) => countGroups(options.agent, verdicts),
   });
   return loadGroups(deps.database, runId, iteration);
 }

@@ -84,7 +84,9 @@ async function lineageOf(database: Database, runId: string): Promise<Uint8Array>
   const rows = await database.kysely.selectFrom("scenarios").select(["id", "body"]).where("run_id", "=", runId).execute();
   const scenarios = new Map(rows.map((row) => [row.id, row.body as unknown as Scenario]));
   const learned = groups.map((group) => {
-    const scenario = scenarios.get(group.scenarioId);
+    const known = scenarios.get(group.scenarioId);
+    // Nobody said a made-up task.
+    const scenario = known?.origin === "bootstrap" ? undefined : known;
     return {
       group_id: group.id,
       iteration: group.iteration,

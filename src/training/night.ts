@@ -1,81 +1,29 @@
-import { join } from "node:path";
-import { NightshiftError, type ErrorCode } from "../errors.ts";
-import type { RegisteredAdapter } from "./adapters.ts";
-import { examineRun } from "./alarms.ts";
-import { auditJudge } from "./judge-audit.ts";
+import { beginTraining, carryOut, learnByIterations } from "./learning.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { measureReplay, reportReplay } from "./night-fidelity.ts";
-import { pause, probeCandidates, rollOutAndJudge } from "./night-rollouts.ts";
-import { pinRecordings, prepareRun, recordingsOfRun, type Policy } from "./night-start.ts";
-import { trainIteration } from "./night-train.ts";
+import { probeCandidates, rollOutAndJudge } from "./night-rollouts.ts";
+import { pinRecordings, recordingsOfRun } from "./night-start.ts";
 import type { RunOutcome } from "./run-store.ts";
-import { watchRun } from "./run-watch.ts";
 
-/** What a night cannot do anything about and that passes: the run stays open, and whoever called comes again. */
-const OUTAGES: ReadonlySet<ErrorCode> = new Set(["artifact_store_unavailable", "artifact_store_refused", "store_unavailable"]);
-
-/**
- * One night for one agent: (select → roll out → judge → batch → train) × iterations. Every step is durable, so calling it again with the same run
- * continues where it was killed. Resolves to the outcome; the run's row is finished by then, by whoever it was. Rejects only when `signal` aborts, for a defect, or while the
- * artifact store or the database is away.
- */
-export async function runNight(options: NightOptions, deps: NightDeps): Promise<RunOutcome> {
-  const log = deps.log.child({ run_id: options.runId, agent: options.agent });
-  const watch = watchRun(options, deps.runs);
-  try {
-    const outcome = await learn({ ...options, signal: watch.signal }, { ...deps, log });
-    await deps.runs.finish(options.runId, "finished", outcome, deps.now());
-    log.info({ outcome: outcome.kind }, "run finished");
-    return outcome;
-  } catch (error) {
-    const ended = watch.endedAs();
-    if (ended !== null) return ended;
-    if (options.signal.aborted || !(error instanceof NightshiftError) || OUTAGES.has(error.code)) throw error;
-    const outcome: RunOutcome = { kind: "failed", code: error.code, message: error.message, fix: error.fix };
-    await deps.runs.finish(options.runId, "failed", outcome, deps.now());
-    log.error({ err: error, code: error.code }, "run failed");
-    return outcome;
-  } finally {
-    watch.stop();
-    await deps.jobRunner.cancel(options.runId);
-  }
+/** One night for one agent: (select → roll out → judge → batch → train) × iterations, as `carryOut` has it. */
+export function runNight(options: NightOptions, deps: NightDeps): Promise<RunOutcome> {
+  return carryOut(options, deps, learn);
 }
 
 async function learn(options: NightOptions, deps: NightDeps): Promise<RunOutcome> {
-  const { runId, config } = options;
+  const { runId } = options;
   const startedAtMs = (await deps.runs.get(runId))?.startedAtMs ?? deps.now();
   const pinned = await pinRecordings(options, deps, startedAtMs);
   if (pinned.trainScenarios === 0) return { kind: "nothing_to_learn", reason: "no trainable conversation passed selection" };
 
   const trust = await measureReplay(options, deps, pinned.recordings);
-  const runDirectory = join(options.runsDirectory, runId);
-  const start = await prepareRun(options, deps, runDirectory);
-  await deps.jobRunner.start({ runId, runDirectory }, { signal: options.signal });
-
-  await probeCandidates(options, deps, { policy: start, recordings: pinned.recordings, trust, startedAtMs });
-  let policy: Policy = start;
-  let candidate: RegisteredAdapter | null = null;
-  for (let iteration = 1; iteration <= config.night.iterations; iteration += 1) {
-    if (candidate !== null) await deps.fleet.ensureServed(candidate, options.signal);
+  const begun = await beginTraining(options, deps);
+  await probeCandidates(options, deps, { policy: begun.start, recordings: pinned.recordings, trust, startedAtMs });
+  return learnByIterations(options, deps, begun, async ({ iteration, policy }) => {
     // Read again in every iteration: who was erased since is in none that follows.
     const recordings = iteration === 1 ? pinned.recordings : ((await recordingsOfRun(runId, deps)) ?? pinned.recordings);
     const groups = await rollOutAndJudge(options, deps, { iteration, policy, recordings, trust, startedAtMs });
     await reportReplay(options, deps, { iteration, recordings });
-    const kept = groups.filter((group) => group.summary.verdict === "kept");
-    if (kept.length === 0) {
-      if (candidate === null) return { kind: "nothing_to_learn", reason: `none of ${groups.length} groups had signal` };
-      break;
-    }
-    candidate = await trainIteration(options, deps, {
-      iteration,
-      runDirectory,
-      parentDigest: candidate?.digest ?? start.adapterDigest,
-    });
-    policy = candidate;
-  }
-  if (candidate === null) return { kind: "nothing_to_learn", reason: "no iteration was configured" };
-  await auditJudge(options, { ...deps, sleep: pause });
-  const run = await deps.runs.get(runId);
-  if (run !== null) await examineRun(run, deps);
-  return { kind: "candidate", adapterDigest: candidate.digest, adapterName: candidate.name };
+    return groups;
+  });
 }

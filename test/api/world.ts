@@ -3,7 +3,7 @@ import { type IncomingMessage, request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text as readText } from "node:stream/consumers";
-import type { AgentControl } from "../../src/api/control.ts";
+import type { AgentControl, ApiDeps } from "../../src/api/control.ts";
 import { createApi } from "../../src/api/server.ts";
 import { createFileArtifactStore } from "../../src/artifact/file.ts";
 import type { Role } from "../../src/config-api.ts";
@@ -54,6 +54,7 @@ export async function apiWorld(
     recordings?: () => Promise<Recordings>;
     liveReads?: LiveReads;
     calibrator?: (database: Database) => Calibrator;
+    bootstrap?: (given: Pick<ApiDeps, "database" | "runs" | "now">) => AgentControl["bootstrap"];
   } = {},
 ): Promise<ApiWorld> {
   const dir = mkdtempSync(join(tmpdir(), "nightshift-api-"));
@@ -93,6 +94,10 @@ export async function apiWorld(
       return { runId };
     },
     dryRun: () => Promise.reject(new Error("not asked here")),
+    bootstrap: options.bootstrap?.({ database, runs, now }) ?? {
+      start: () => Promise.reject(new Error("not asked here")),
+      dryRun: () => Promise.reject(new Error("not asked here")),
+    },
     recordings: options.recordings ?? (() => Promise.reject(new Error("not asked here"))),
     replicas: () => Promise.resolve([{ name: "r0", url: "http://r0", models: null }]),
     wake: () => void (wakes += 1),

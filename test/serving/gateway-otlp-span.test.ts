@@ -7,14 +7,16 @@ import type { Settled } from "../../src/serving/gateway/capture/capture.ts";
 import { decodeSpans } from "../../src/trace/decode.ts";
 import { checkMessage, SHAPE } from "../../src/trace/wire.ts";
 
+const HEX = Array.from({ length: 16 }, (_, digit) => digit.toString(16));
+
 const SOURCE = { serviceName: "shop-agent ☂", scope: "a.scope" };
 const text = fc.string({ unit: "binary", maxLength: 200 });
 const number = fc.oneof(fc.integer(), fc.maxSafeInteger(), fc.double({ noNaN: true })).filter((value) => !Object.is(value, -0));
 const capturedSpan: fc.Arbitrary<CapturedSpan> = fc.record({
   name: text,
   kind: fc.constantFrom("internal", "client"),
-  traceId: fc.string({ unit: fc.constantFrom(..."0123456789abcdef"), minLength: 32, maxLength: 32 }).filter((id) => !/^0+$/.test(id)),
-  spanId: fc.string({ unit: fc.constantFrom(..."0123456789abcdef"), minLength: 16, maxLength: 16 }).filter((id) => !/^0+$/.test(id)),
+  traceId: fc.string({ unit: fc.constantFrom(...HEX), minLength: 32, maxLength: 32 }).filter((id) => !/^0+$/.test(id)),
+  spanId: fc.string({ unit: fc.constantFrom(...HEX), minLength: 16, maxLength: 16 }).filter((id) => !/^0+$/.test(id)),
   parentSpanId: fc.constantFrom(null, "b7ad6b7169203331"),
   startMs: fc.integer({ min: 0, max: 2 ** 42 }),
   endMs: fc.integer({ min: 0, max: 2 ** 42 }),

@@ -106,9 +106,7 @@ test("the gateway's capture and the gateway's own telemetry do not mix", async (
   const captured = await gateway.spans();
   await upstream.close();
   await telemetry.shutdown();
-  expect(captured.map(({ scope, resource }) => [scope.name, resource["service.name"]])).toEqual([
-    [SCOPE.gateway, "shop-agent"],
-  ]);
+  expect(captured.map(({ scope, resource }) => [scope.name, resource["service.name"]])).toEqual([[SCOPE.gateway, "shop-agent"]]);
   expect(endpoint.at("/v1/traces")).toEqual([]);
   const sent = Buffer.concat(endpoint.at("/v1/metrics").map(({ body }) => body));
   expect(sent.includes("nightshift.gateway.requests")).toBe(true);

@@ -152,8 +152,8 @@ describe("a group that replay cut", () => {
     });
     const whole = groups.find(({ scenarioId }) => scenarioId === cut);
     const made = bodies.get(step);
-    const origin = { group: whole?.id, reason: "step_only", members: 4 };
-    expect(made?.played).toMatchObject({ mode: "step", modeReason: "replay_cut", origin });
+    const cutFrom = { group: whole?.id, reason: "step_only", members: 4 };
+    expect(made?.played).toMatchObject({ mode: "step", modeReason: "replay_cut", cutFrom });
     for (const { messages, journal } of made?.members ?? []) {
       expect(messages.slice(0, -1).map(({ role }) => role)).toEqual(["system", "user", "assistant", "tool"]);
       expect([textOf(messages.at(-1)!), journal]).toEqual([expect.stringMatching(/^step \d+$/), []]);
@@ -224,7 +224,7 @@ describe("the steps of a group", () => {
     ({ groupId: "g-1", members: of, fidelity: { decision } }) as unknown as TrajectoryGroup;
   const stepsFrom = (group: TrajectoryGroup, count: number, messages = recorded.messages) => {
     const { steps, notMade } = stepsOfGroup(group, { scenario, messages, reason: "step_only", count });
-    return { calls: steps.map(({ pivot, origin }) => [pivot?.call, origin?.members]), notMade: Object.fromEntries(notMade), steps };
+    return { calls: steps.map(({ pivot, cutFrom }) => [pivot?.call, cutFrom?.members]), notMade: Object.fromEntries(notMade), steps };
   };
 
   it("are where most members ended, in the order of the conversation, as many as the budget has", async () => {
@@ -256,7 +256,7 @@ describe("the steps of a group", () => {
         ...{ mode: "step", modeReason: "replay_cut", recordedCalls: 1 },
         start: { ...scenario.start, messages: recorded.messages.slice(0, -1), userTurns: [] },
         pivot: { call: 3, recorded: recorded.messages.at(-1) },
-        origin: { group: "g-1", reason: "step_only", members: 1 },
+        cutFrom: { group: "g-1", reason: "step_only", members: 1 },
       },
     ]);
   });

@@ -26,11 +26,10 @@ export function startAgentProcess(options: {
   input?: string;
 }): AgentProcess {
   const [program = "", ...args] = options.command;
-  const inherited = INHERITED.flatMap((name) => (options.inherited[name] === undefined ? [] : [[name, options.inherited[name]] as const]));
   // A process group of its own: what the program starts ends with it.
   const child = spawn(program, args, {
     ...(options.directory === undefined ? {} : { cwd: options.directory }),
-    env: { ...Object.fromEntries(inherited), ...options.env },
+    env: { ...inheritedOf(options.inherited), ...options.env },
     detached: true,
     stdio: [options.input === undefined ? "ignore" : "pipe", "ignore", "ignore"],
   });
@@ -42,6 +41,11 @@ export function startAgentProcess(options: {
     child.once("exit", (code) => resolve(code));
   });
   return { exited, stop: () => stop(child, exited) };
+}
+
+/** What a program of the operator's gets of this process's environment. */
+export function inheritedOf(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(INHERITED.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]] as const])));
 }
 
 async function stop(child: ChildProcess, exited: Promise<unknown>): Promise<void> {

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { ResultSchema } from "../../trajectory/profiles/result-schema.ts";
-import { fenceOf, shortened } from "../fence.ts";
+import { fenceOf, shortened } from "../../fence.ts";
 import type { Outcome } from "../cascade/outcome.ts";
 import type { PreparedCall } from "../cascade/prepare.ts";
 import type { Known, NewId } from "./known.ts";

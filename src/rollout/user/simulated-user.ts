@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import type { Logger } from "../../log.ts";
 import type { LlmClient } from "../../serving/llm.ts";
 import { parseResult } from "../../trajectory/record-tape.ts";
-import { fenceOf, shortened } from "../fence.ts";
+import { fenceOf, shortened } from "../../fence.ts";
 import { createPins } from "../pins.ts";
 
 /** What a recorded user is asked that they were not asked then. */

@@ -57,18 +57,30 @@ async function compare(prefix: number) {
   const memoryAlone = ours.peak_bytes / alone.peak_bytes;
   const { cosine } = await gradients("nightshift", "trl");
   const own = await gradients("nightshift", "padded");
-  say(`FLOP-ideal ${ideal.toFixed(2)}x; packing ${packing.toFixed(2)}x (${((100 * packing) / ideal).toFixed(0)} % of it); TRL ${speedUp.toFixed(2)}x`);
-  say(`memory ${memory.toFixed(2)}x of TRL's, ${memoryAlone.toFixed(2)}x of its with one row at once; gradient's cosine with TRL's ${cosine.toFixed(6)}`);
+  say(
+    `FLOP-ideal ${ideal.toFixed(2)}x; packing ${packing.toFixed(2)}x (${((100 * packing) / ideal).toFixed(0)} % of it); TRL ${speedUp.toFixed(2)}x`,
+  );
+  say(
+    `memory ${memory.toFixed(2)}x of TRL's, ${memoryAlone.toFixed(2)}x of its with one row at once; gradient's cosine with TRL's ${cosine.toFixed(6)}`,
+  );
   const bars = [
     bar(`step time, TRL over ours, prefix ${prefix}`, speedUp, BARS[shape]?.[prefix] ?? 1, ">="),
     bar(`share of the FLOP-ideal gain by packing, prefix ${prefix}`, packing / ideal, IDEAL_SHARE, ">="),
     bar(`gradient's cosine with TRL's, prefix ${prefix}`, cosine, COSINE_BAR, ">="),
     ...(prefix === 8192
-      ? [bar("peak memory over TRL's", memory, MEMORY_BAR, "<="), bar("over TRL's with one row at once", memoryAlone, MEMORY_BAR_ALONE, "<=")]
+      ? [
+          bar("peak memory over TRL's", memory, MEMORY_BAR, "<="),
+          bar("over TRL's with one row at once", memoryAlone, MEMORY_BAR_ALONE, "<="),
+        ]
       : []),
   ];
   for (const { what, bar: wanted, value, holds } of bars) say(`${holds ? "holds " : "MISSED"} ${what}: ${value.toFixed(3)}, bar ${wanted}`);
-  const of = ({ seconds, peak_bytes }: Measured) => ({ median: median(seconds), p90: quantiles(seconds).p90, peakBytes: peak_bytes, steps: seconds.length });
+  const of = ({ seconds, peak_bytes }: Measured) => ({
+    median: median(seconds),
+    p90: quantiles(seconds).p90,
+    peakBytes: peak_bytes,
+    steps: seconds.length,
+  });
   return {
     ...{ prefix, own: OWN, members: MEMBERS, ideal, packing, speedUp, memory, memoryAlone, cosine, packedToPadded: own.relative, bars },
     ...{ nightshift: of(ours), padded: of(padded), trl: of(theirs), trlOneRow: of(alone) },
@@ -87,7 +99,11 @@ async function measure(side: Side, prefix: number, microBatch: number): Promise<
   });
   const measured = JSON.parse(output.trim().split("\n").at(-1) ?? "") as Measured;
   const name = microBatch === MEMBERS ? side : `${side}, ${microBatch} row at once`;
-  const cells = [median(measured.seconds).toFixed(2), quantiles(measured.seconds).p90.toFixed(2), (measured.peak_bytes / 2 ** 20).toFixed(0)];
+  const cells = [
+    median(measured.seconds).toFixed(2),
+    quantiles(measured.seconds).p90.toFixed(2),
+    (measured.peak_bytes / 2 ** 20).toFixed(0),
+  ];
   say(`${name.padEnd(26)}${[...cells, String(measured.physical_tokens)].map((cell) => cell.padStart(10)).join("")}`);
   return measured;
 }
@@ -105,10 +121,16 @@ async function trlEnvironment(): Promise<string> {
   const dir = await fetched("trl-1.9.0", async (dir) => {
     const uv = join(ROOT, ".cache/uv/bin/uv");
     const python = join(dir, "venv/bin/python");
-    await runTool(uv, ["venv", "--python", join(ROOT, ".venv/bin/python"), join(dir, "venv")], { problem: "no Python environment for TRL", fix: FIX });
+    await runTool(uv, ["venv", "--python", join(ROOT, ".venv/bin/python"), join(dir, "venv")], {
+      problem: "no Python environment for TRL",
+      fix: FIX,
+    });
     const same = ["--constraint", join(ROOT, "trainer/requirements.txt"), "--only-binary", ":all:"];
     const wanted = [TRL, "torch", "transformers", "peft", "pydantic", "requests"];
-    await runTool(uv, ["pip", "install", "--quiet", "--python", python, ...same, ...wanted], { problem: "TRL cannot be installed", fix: FIX });
+    await runTool(uv, ["pip", "install", "--quiet", "--python", python, ...same, ...wanted], {
+      problem: "TRL cannot be installed",
+      fix: FIX,
+    });
   });
   return join(dir, "venv/bin/python");
 }

@@ -1,0 +1,92 @@
+import { join } from "node:path";
+import { NightshiftError, type ErrorCode } from "../errors.ts";
+import type { RegisteredAdapter } from "./adapters.ts";
+import { examineRun } from "./alarms.ts";
+import type { StoredGroup } from "./iteration.ts";
+import { auditJudge } from "./judge-audit.ts";
+import type { NightDeps, NightOptions } from "./night-context.ts";
+import { pause } from "./night-rollouts.ts";
+import { prepareRun, type Policy } from "./night-start.ts";
+import { trainIteration } from "./night-train.ts";
+import type { RunOutcome } from "./run-store.ts";
+import { watchRun } from "./run-watch.ts";
+
+/** What a night cannot do anything about and that passes: the run stays open, and whoever called comes again. */
+const OUTAGES: ReadonlySet<ErrorCode> = new Set(["artifact_store_unavailable", "artifact_store_refused", "store_unavailable"]);
+
+/**
+ * Carries a run out by `learn`. Every step is durable, so calling it again with the same run
+ * continues where it was killed. Resolves to the outcome; the run's row is finished by then, by whoever it was. Rejects only when `signal` aborts, for a defect, or while the
+ * artifact store or the database is away.
+ */
+export async function carryOut<Deps extends NightDeps>(
+  options: NightOptions,
+  deps: Deps,
+  learn: (options: NightOptions, deps: Deps) => Promise<RunOutcome>,
+): Promise<RunOutcome> {
+  const log = deps.log.child({ run_id: options.runId, agent: options.agent });
+  const watch = watchRun(options, deps.runs);
+  try {
+    const outcome = await learn({ ...options, signal: watch.signal }, { ...deps, log });
+    await deps.runs.finish(options.runId, "finished", outcome, deps.now());
+    log.info({ outcome: outcome.kind }, "run finished");
+    return outcome;
+  } catch (error) {
+    const ended = watch.endedAs();
+    if (ended !== null) return ended;
+    if (options.signal.aborted || !(error instanceof NightshiftError) || OUTAGES.has(error.code)) throw error;
+    const outcome: RunOutcome = { kind: "failed", code: error.code, message: error.message, fix: error.fix };
+    await deps.runs.finish(options.runId, "failed", outcome, deps.now());
+    log.error({ err: error, code: error.code }, "run failed");
+    return outcome;
+  } finally {
+    watch.stop();
+    await deps.jobRunner.cancel(options.runId);
+  }
+}
+
+export interface Begun {
+  start: Awaited<ReturnType<typeof prepareRun>>;
+  runDirectory: string;
+}
+
+/** Fixes what the run starts from and starts its trainer. */
+export async function beginTraining(options: NightOptions, deps: NightDeps): Promise<Begun> {
+  const { runId, signal } = options;
+  const runDirectory = join(options.runsDirectory, runId);
+  const start = await prepareRun(options, deps, runDirectory);
+  await deps.jobRunner.start({ runId, runDirectory }, { signal });
+  return { start, runDirectory };
+}
+
+/** (Roll out and judge → batch → train) × iterations, each with the adapter of the one before. */
+export async function learnByIterations(
+  options: NightOptions,
+  deps: NightDeps,
+  { start, runDirectory }: Begun,
+  rollOut: (at: { iteration: number; policy: Policy }) => Promise<readonly StoredGroup[]>,
+): Promise<RunOutcome> {
+  const { runId, config } = options;
+  let policy: Policy = start;
+  let candidate: RegisteredAdapter | null = null;
+  for (let iteration = 1; iteration <= config.night.iterations; iteration += 1) {
+    if (candidate !== null) await deps.fleet.ensureServed(candidate, options.signal);
+    const groups = await rollOut({ iteration, policy });
+    const kept = groups.filter((group) => group.summary.verdict === "kept");
+    if (kept.length === 0) {
+      if (candidate === null) return { kind: "nothing_to_learn", reason: `none of ${groups.length} groups had signal` };
+      break;
+    }
+    candidate = await trainIteration(options, deps, {
+      iteration,
+      runDirectory,
+      parentDigest: candidate?.digest ?? start.adapterDigest,
+    });
+    policy = candidate;
+  }
+  if (candidate === null) return { kind: "nothing_to_learn", reason: "no iteration was configured" };
+  await auditJudge(options, { ...deps, sleep: pause });
+  const run = await deps.runs.get(runId);
+  if (run !== null) await examineRun(run, deps);
+  return { kind: "candidate", adapterDigest: candidate.digest, adapterName: candidate.name };
+}
