@@ -56,26 +56,15 @@ export function createLeader(
   const isBusy = (runId: string): boolean => [...runtimes.values()].some((runtime) => runtime.isBusyWith(runId));
 
   const start = (parts: AgentParts, confirm: () => void): AgentRuntime => {
-    const {
-      agent,
-      config: agentConfig,
-      baseDigest,
-      judge,
-      auditJudge,
-      pairJudge,
-      offTape,
-      sandbox,
-      agentDriver,
-      rewardCheck,
-      calibrator,
-    } = parts;
+    const { agent, config: agentConfig, baseDigest, calibrator, judge, auditJudge, pairJudge, offTape, sandbox, ...drivers } = parts;
     const { runsDirectory } = options;
     const settleMs = config.capture.graceMs + config.capture.sweepMs + SETTLE_MARGIN_MS;
     return startAgentRuntime(
       { agent, config: agentConfig, baseDigest, runsDirectory, settleMs },
       {
         ...deps,
-        ...{ judge, auditJudge, pairJudge, offTape, sandbox, agentDriver, rewardCheck, confirm },
+        ...{ judge, auditJudge, pairJudge, offTape, sandbox, confirm },
+        ...{ agentDriver: drivers.agentDriver, rewardCheck: drivers.rewardCheck },
         judgeIdentity: calibrator?.identity ?? null,
         fleet: createAgentFleet(parts, deps),
         recordings: (asked) => loadRecordings(deps.database, { agent, config: agentConfig, ...asked }),
