@@ -8,6 +8,7 @@ import type { Database } from "../../src/store/database.ts";
 import { loadGroups } from "../../src/training/iteration.ts";
 import { conversationId } from "../../src/trajectory/conversation-key.ts";
 import { recordFeedback } from "../../src/trajectory/feedback.ts";
+import { pivotIdOf, scenarioIdOf } from "../../src/trajectory/record-tape.ts";
 import { storeMedia } from "../../src/trajectory/media-rows.ts";
 import { listTrajectories, loadTrajectories } from "../../src/trajectory/trajectory-store.ts";
 import type { Value } from "../fixtures/otlp/build.ts";
@@ -181,4 +182,68 @@ test("a conversation that names two customers goes whole, and the report says th
   expect(await tablesWith(database, "about my gong")).toEqual([]);
   expect(await tablesWith(database, "about my bell")).toEqual(["spans"]);
   expect(await erase("tom")).toMatchObject({ sharedConversations: 0, removed: { conversations: 1 } });
+});
+
+test("the step groups of a conversation's model calls go with it, and no more of them are kept; another's stay", async () => {
+  const secret = "my harp has 47 strings";
+  const uma = await world.talk("uma", secret);
+  const vic = await world.talk("vic", "my drum has none");
+  await world.runs.create({ id: "steps", tenant: "default", agent: "agent of steps", plan: {}, nowMs: world.clock.nowMs });
+  await world.playGroup({ runId: "steps", iteration: 1 }, uma, { pivot: 0, says: secret });
+  await world.playGroup({ runId: "steps", iteration: 1 }, uma, { pivot: 2, says: secret });
+  await world.playGroup({ runId: "steps", iteration: 1 }, vic, { pivot: 0 });
+  const of = (trajectory: typeof uma, call: number) => pivotIdOf(scenarioIdOf(trajectory), call);
+  const groups = await loadGroups(database, "steps");
+  expect(groups.map(({ scenarioId }) => scenarioId).toSorted()).toEqual([of(uma, 0), of(uma, 2), of(vic, 0)].toSorted());
+  const bodies = groups.filter(({ scenarioId }) => scenarioId !== of(vic, 0)).map(({ bodyDigest }) => bodyDigest);
+  expect((await erase("uma")).removed).toMatchObject({ groups: 2, scenarios: 2, judge_results: 2 });
+  expect(await tablesWith(database, secret)).toEqual([]);
+  for (const digest of bodies) expect(await world.artifacts.get(digest)).toBeNull();
+  // A night that had chosen one more goes on, and nothing of it is kept.
+  await world.playGroup({ runId: "steps", iteration: 2 }, uma, { pivot: 1, says: secret });
+  expect((await loadGroups(database, "steps")).map(({ scenarioId }) => scenarioId)).toEqual([of(vic, 0)]);
+  const scenarios = await database.kysely.selectFrom("scenarios").select("id").where("run_id", "=", "steps").execute();
+  expect(scenarios.map(({ id }) => id)).toEqual([of(vic, 0)]);
+  expect(await tablesWith(database, secret)).toEqual([]);
+});
+
+test("a hundred pictures of one conversation are all stored, and all gone with it but the one that somebody else shows", async () => {
+  const album = Array.from({ length: 100 }, (_, page) => Buffer.from(`page ${page} of Wim's album`));
+  const pictures = await showPictures(world, "wim", album);
+  await showPictures(world, "xia", album.slice(41, 42));
+  const there = async () => (await Promise.all(pictures.map((digest) => world.artifacts.get(digest)))).filter((bytes) => bytes !== null);
+  expect(await there()).toHaveLength(100);
+  const named = await database.kysely.selectFrom("conversation_media").select("digest").execute();
+  expect(new Set(named.map(({ digest }) => digest))).toEqual(new Set(pictures));
+  expect(named).toHaveLength(101);
+  expect((await erase("wim")).removed).toMatchObject({ conversations: 1, media: 99 });
+  expect((await there()).map((bytes) => Buffer.from(bytes ?? []).toString())).toEqual(["page 41 of Wim's album"]);
+  await erase("xia");
+  expect(await there()).toEqual([]);
+});
+
+test("an artifact store that says nothing is waited for three seconds; the rows are gone by then, the object when it is back", async () => {
+  const [picture = "sha256:"] = await showPictures(world, "yan", [Buffer.from("a bassoon")]);
+  const limits: boolean[] = [];
+  const silent = vi.spyOn(world.artifacts, "delete").mockImplementationOnce((_digest, options) => {
+    const waiting = Promise.withResolvers<never>();
+    options?.signal?.addEventListener("abort", () => waiting.reject(options.signal?.reason));
+    vi.advanceTimersByTime(2_999);
+    limits.push(options?.signal?.aborted === true);
+    vi.advanceTimersByTime(1);
+    limits.push(options?.signal?.aborted === true);
+    return waiting.promise;
+  });
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  try {
+    expect(await erase("yan")).toMatchObject({ state: "started", removed: { conversations: 1, media: 1 } });
+  } finally {
+    vi.useRealTimers();
+    silent.mockRestore();
+  }
+  expect(limits).toEqual([false, true]);
+  expect(await world.artifacts.get(picture)).not.toBeNull();
+  expect(await database.kysely.selectFrom("conversation_media").selectAll().execute()).toEqual([]);
+  expect(await finish()).toBe(1);
+  expect(await world.artifacts.get(picture)).toBeNull();
 });

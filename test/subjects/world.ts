@@ -19,7 +19,7 @@ import { saveScenarios } from "../../src/training/run-scenarios.ts";
 import { createRunFiles, type RunFiles } from "../../src/training/run-files.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
 import { recordFeedback } from "../../src/trajectory/feedback.ts";
-import { scenarioIdOf } from "../../src/trajectory/record-tape.ts";
+import { pivotIdOf, scenarioIdOf } from "../../src/trajectory/record-tape.ts";
 import { loadTrajectory, listTrajectories } from "../../src/trajectory/trajectory-store.ts";
 import type { Trajectory } from "../../src/trajectory/trajectory.ts";
 import { createInlineTransport } from "../../src/transport/inline.ts";
@@ -46,11 +46,11 @@ export interface SubjectWorld {
   /** Spans through the receiver, as an SDK sends them. */
   send(spans: readonly object[]): Promise<void>;
   feedback(conversation: string, explanation: string): Promise<void>;
-  /** A judged, kept group of the trajectory's scenario, whose members also quote other tapes. */
+  /** A judged, kept group of the trajectory's scenario, or of one model call of it, whose members also quote other tapes. */
   playGroup(
     run: { runId: string; iteration: number },
     of: Trajectory,
-    more?: { quotes?: readonly Trajectory[]; says?: string },
+    more?: { quotes?: readonly Trajectory[]; says?: string; pivot?: number },
   ): Promise<void>;
   adapter(of: {
     runId: string;
@@ -207,18 +207,18 @@ async function playGroup(
   deps: { database: Database; artifacts: ArtifactStore; log: ReturnType<typeof silentLog>; now: () => number; config: Config },
   { runId, iteration }: { runId: string; iteration: number },
   of: Trajectory,
-  { quotes = [], says = "" }: { quotes?: readonly Trajectory[]; says?: string },
+  { quotes = [], says = "", pivot }: { quotes?: readonly Trajectory[]; says?: string; pivot?: number },
 ): Promise<void> {
   const agent = deps.config.agents["shop"];
   if (agent === undefined) throw new Error("the config has its agent");
-  const scenarioId = scenarioIdOf(of);
+  const scenarioId = pivot === undefined ? scenarioIdOf(of) : pivotIdOf(scenarioIdOf(of), pivot);
   const journal = quotes.map((quoted, step) => ({
     ...{ step, tool: "t", callKey: "k", rung: "R3" as const, servedFrom: { tape: `${quoted.id}@${quoted.version}`, entry: 0 } },
     ...{ confidence: 1, stateBefore: "", stateAfter: "", isError: false },
   }));
   const member = (reward: string) => rollout([...of.messages, text("assistant", `${reward} ${says}`)], { scenarioId, journal });
   const made: TrajectoryGroup = {
-    ...group(`group-${runId}-${iteration}-${of.id}`, ["a", "b", "c"].map(member)),
+    ...group(`group-${runId}-${iteration}-${of.id}${pivot === undefined ? "" : `-${pivot}`}`, ["a", "b", "c"].map(member)),
     scenarioId,
     runId,
     iteration,
