@@ -11,7 +11,7 @@ export async function followWork<Done extends { event: string }>(
   { path, body, of, about }: { path: string; body: object; of: string; about: string },
   context: CliContext,
 ): Promise<Done> {
-  let toldAt = performance.now();
+  let toldAt = Number.NEGATIVE_INFINITY;
   for await (const event of client.lines<WorkEvent<Done>>(path, body)) {
     if (!("done" in event) && !("error" in event)) return event;
     if ("error" in event) throw errorOf(event.error, about);

@@ -103,8 +103,8 @@ it("tells a group's fidelity and its members", async () => {
     ...{ callsByRung: { R1: 3, R4: 1 }, coverage: 1, realShare: 0.75, simulatedShare: 0, divergenceStep: 2, divergenceDepth: 1.5 },
     ...{ stalenessMs: 5_400_000, weight: 0.8765, unmasked: 1, decision: "drop", reasons: ["few_unmasked", "masked_by_replay"] },
   };
-  const origin = { group: "g0", reason: "step_only", members: 3 };
-  const played = { mode: "step", modeReason: "replay_cut", predictedCoverage: 0.9, origin };
+  const cutFrom = { group: "g0", reason: "step_only", members: 3 };
+  const played = { mode: "step", modeReason: "replay_cut", predictedCoverage: 0.9, cutFrom };
   const members = [
     { ...rollout.member, index: 0 },
     { index: 1, rolloutId: "b", reward: null, end: { status: "completed" }, callsByRung: {} },

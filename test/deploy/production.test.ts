@@ -21,6 +21,7 @@ test("there are commands to look at", () => {
   const named = new Set(commands.map(({ words }) => words.split(" ")[0]));
   const expected = [
     "adapter-agent",
+    "bootstrap",
     "collector",
     "doctor",
     "drift",
