@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { buffer } from "node:stream/consumers";
 import type { RolloutCall, RolloutSession, RolloutSessions } from "../rollout-session.ts";
 import { parseObject, readBody } from "./body.ts";
 import { forward, type Forwarded } from "./forward.ts";
@@ -65,7 +64,7 @@ export async function handleRollout(
 async function wholeAnswer({ answer, release }: Extract<Forwarded, { status: "answered" }>): Promise<Buffer> {
   let outcome: "ok" | "failed" = "failed";
   try {
-    const bytes = await buffer(answer.body);
+    const bytes = Buffer.from(await answer.body.arrayBuffer());
     outcome = "ok";
     return bytes;
   } finally {
