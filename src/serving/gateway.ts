@@ -93,7 +93,7 @@ export function createGateway(config: { gateway: Config["gateway"]; agents: read
     async close() {
       await drain(server, running);
       await deps.capture?.close();
-      for (const { fleet } of agents.values()) fleet.close();
+      await Promise.all([...agents.values()].map((agent) => agent.fleet.close()));
     },
   };
 }

@@ -200,7 +200,12 @@ export function concatBytes(chunks: readonly Uint8Array[]): Uint8Array {
 /** A length-delimited field: tag, length, content. */
 export function lengthDelimited(number: number, content: readonly Uint8Array[]): Uint8Array {
   const size = content.reduce((sum, chunk) => sum + chunk.length, 0);
-  return concatBytes([varintBytes(number * 8 + 2), varintBytes(size), ...content]);
+  return concatBytes([lengthPrefix(number, size), ...content]);
+}
+
+/** What stands before the content of a length-delimited field: its tag, and the content's length in bytes. */
+export function lengthPrefix(number: number, length: number): Uint8Array {
+  return concatBytes([varintBytes(number * 8 + 2), varintBytes(length)]);
 }
 
 function varintBytes(value: number): Uint8Array {

@@ -1,8 +1,8 @@
+import type { Dispatcher } from "undici";
 import { withModel } from "./body.ts";
 import type { Refusal } from "./refusal.ts";
 import type { Acquired, Fleet, Replica } from "./replicas.ts";
 import type { RouteTarget } from "../routes.ts";
-import { discard, type Answer, type Sent } from "./upstream.ts";
 
 export interface UpstreamCall {
   method: "GET" | "POST";
@@ -24,7 +24,7 @@ export interface UpstreamCall {
 export type Forwarded =
   | {
       status: "answered";
-      answer: Answer;
+      answer: Dispatcher.ResponseData;
       target: RouteTarget;
       /** Why another target than the first answered; null when the first did. */
       fallback: string | null;
@@ -36,6 +36,10 @@ export type Forwarded =
   | { status: "aborted" };
 
 type Slot = Extract<Acquired, { status: "acquired" }>;
+type Sent =
+  | { status: "answered"; answer: Dispatcher.ResponseData }
+  | { status: "failed"; kind: "connect" | "timeout" | "broken" }
+  | { status: "aborted" };
 type Next = "relay" | "same_target" | "next_target" | "refuse";
 
 const UNAVAILABLE: Refusal = {
@@ -68,7 +72,7 @@ export async function forward(fleet: Fleet, call: UpstreamCall): Promise<Forward
     if (next === "relay" && sent.status === "answered") {
       return { status: "answered", answer: sent.answer, target, fallback, upstreamMs, release: slot.release };
     }
-    leave(slot, sent);
+    discard(slot, sent);
     // A replica that answered 404 is well: it has only lost this adapter.
     if (sent.status === "failed" || targetIndex > 0 || !call.isCandidate) tried.add(slot.replica);
     if (next === "refuse") return { status: "refused", refusal: failureRefusal(sent), fallback };
@@ -106,16 +110,32 @@ function decide(
   return mayRepeat && at.attempt < Math.max(2, at.replicas) ? "same_target" : "refuse";
 }
 
-function send(replica: Replica, call: UpstreamCall, target: RouteTarget): Promise<Sent> {
+async function send(replica: Replica, call: UpstreamCall, target: RouteTarget): Promise<Sent> {
+  if (call.signal.aborted) return { status: "aborted" };
   const headers: Record<string, string | string[]> = { ...call.headers };
   if (replica.apiKey !== undefined) headers["authorization"] = `Bearer ${replica.apiKey}`;
-  return replica.connections.send({
-    method: call.method,
-    path: replica.basePath + call.path,
-    headers,
-    body: call.body === null ? null : withModel(call.body, target.name),
-    signal: call.signal,
-  });
+  try {
+    const answer = await replica.pool.request({
+      method: call.method,
+      path: replica.basePath + call.path,
+      headers,
+      body: call.body === null ? null : withModel(call.body, target.name),
+      signal: call.signal,
+    });
+    return { status: "answered", answer };
+  } catch (cause) {
+    if (call.signal.aborted) return { status: "aborted" };
+    return { status: "failed", kind: failureKind(cause) };
+  }
+}
+
+function failureKind(cause: unknown): "connect" | "timeout" | "broken" {
+  const code = cause instanceof Error ? ((cause as NodeJS.ErrnoException).code ?? "") : "";
+  if (code === "UND_ERR_HEADERS_TIMEOUT") return "timeout";
+  // Nothing was sent yet, so repeating is safe whatever the call does.
+  return ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"].includes(code)
+    ? "connect"
+    : "broken";
 }
 
 /** 500 may be the request's own fault: it neither ejects a replica nor is it repeated. */
@@ -123,13 +143,14 @@ function isGatewayFailure(statusCode: number): boolean {
   return statusCode === 502 || statusCode === 503 || statusCode === 504;
 }
 
-function leave(slot: Slot, sent: Sent): void {
+function discard(slot: Slot, sent: Sent): void {
   if (sent.status !== "answered") {
     slot.release("failed");
     return;
   }
   slot.release(isGatewayFailure(sent.answer.statusCode) ? "failed" : "ok");
-  discard(sent.answer);
+  // Reads a short error body so that the connection can be used again; a long one closes it.
+  sent.answer.body.dump({ limit: 65_536 }).catch(() => undefined);
 }
 
 function reasonOf(sent: Sent): string {

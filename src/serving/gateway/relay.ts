@@ -1,5 +1,5 @@
 import type { ServerResponse } from "node:http";
-import type { Answer } from "./upstream.ts";
+import type { Dispatcher } from "undici";
 
 /** How a relayed body ended. */
 export type RelayEnd = "complete" | "upstream_broke" | "client_left";
@@ -39,7 +39,7 @@ export function endToEnd(
 
 const OWN_HEADERS: ReadonlySet<string> = new Set(["x-request-id", "x-nightshift-adapter", "x-nightshift-arm"]);
 
-export function isEventStream(answer: Answer): boolean {
+export function isEventStream(answer: Dispatcher.ResponseData): boolean {
   return String(answer.headers["content-type"]).startsWith("text/event-stream");
 }
 
@@ -48,7 +48,7 @@ export function isEventStream(answer: Answer): boolean {
  * it must not change it. An upstream that breaks off cuts the client's connection too, so that a short answer never looks whole.
  */
 export function relay(
-  answer: Answer,
+  answer: Dispatcher.ResponseData,
   response: ServerResponse,
   options: { headers: Readonly<Record<string, string>>; seen: (chunk: Buffer) => void },
 ): Promise<RelayEnd> {
@@ -66,11 +66,12 @@ export function relay(
       return;
     }
     response.writeHead(answer.statusCode, { ...endToEnd(answer.headers, OWN_HEADERS), ...options.headers });
+    // A stream's first event may be seconds away, and the client may want to see now that it was accepted. Other headers go in one packet with their body.
+    if (isEventStream(answer)) response.flushHeaders();
     body.on("data", (chunk: Buffer) => {
       if (!response.write(chunk)) body.pause();
       options.seen(chunk);
     });
-    if (isEventStream(answer)) flushSoon(response);
     response.on("drain", () => body.resume());
     body.once("end", () => {
       response.end(() => settle("complete"));
@@ -85,15 +86,4 @@ export function relay(
       body.destroy();
     });
   });
-}
-
-/**
- * A stream's first event may be seconds away, and the client may want to see now that it was accepted; an event that is here already goes in one packet with the
- * headers. Other answers' headers wait for their body.
- */
-function flushSoon(response: ServerResponse): void {
-  response.cork();
-  response.flushHeaders();
-  // What has come of the body is handed out in a tick that is already under way.
-  process.nextTick(() => response.uncork());
 }

@@ -1,5 +1,5 @@
+import { Pool } from "undici";
 import type { Logger } from "../../log.ts";
-import { connectUpstream, type UpstreamConnections } from "./upstream.ts";
 import { STANDINGS, startReadinessCheck, type Standing } from "./readiness.ts";
 
 /** One policy server of an agent. `apiKey` replaces the caller's `authorization`; it is never logged. */
@@ -11,7 +11,7 @@ export interface Upstream {
 }
 
 export interface Replica {
-  readonly connections: UpstreamConnections;
+  readonly pool: Pool;
   /** Path of the upstream's base URL, without a trailing slash. */
   readonly basePath: string;
   readonly apiKey: string | undefined;
@@ -39,7 +39,7 @@ export interface Fleet {
   readonly size: number;
   /** Takes a slot, on a replica outside `avoid` where one is healthy. An aborted `signal` leaves the queue, as if its time were over. */
   acquire(avoid: ReadonlySet<Replica>, options: { signal: AbortSignal }): Promise<Acquired>;
-  close(): void;
+  close(): Promise<void>;
 }
 
 export interface FleetConfig {
@@ -53,6 +53,7 @@ export interface FleetConfig {
 const FAILURES_TO_EJECT = 3;
 const FIRST_EJECTION_MS = 500;
 const LONGEST_EJECTION_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 2_000;
 
 interface Member extends Replica {
   inFlight: number;
@@ -126,9 +127,9 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
       if (waiters.length >= config.maxQueue) return Promise.resolve({ status: "queue_full" });
       return enqueue(waiters, avoid, AbortSignal.any([signal, AbortSignal.timeout(config.queueTimeoutMs)]));
     },
-    close() {
+    async close() {
       for (const check of checks) check.close();
-      for (const { connections } of members) connections.close();
+      await Promise.all(members.map((member) => member.pool.destroy()));
     },
   };
 }
@@ -170,7 +171,7 @@ function createRoundRobin(
 function createMember(upstream: Upstream, timeoutMs: number): Member {
   const url = new URL(upstream.url);
   return {
-    connections: connectUpstream(url, { timeoutMs }),
+    pool: new Pool(url.origin, { connect: { timeout: CONNECT_TIMEOUT_MS }, headersTimeout: timeoutMs, bodyTimeout: timeoutMs }),
     basePath: url.pathname.replace(/\/+$/, "").replace(/\/v1$/, ""),
     apiKey: upstream.apiKey,
     inFlight: 0,

@@ -1,11 +1,11 @@
 import { subscribe } from "node:diagnostics_channel";
 import { writeFileSync } from "node:fs";
-import type { ClientRequest, IncomingMessage } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { quantiles, type Quantiles } from "../quantiles.ts";
 
 /**
- * Loaded into the gateway's process with `--import`: times every call from inside, by what Node and undici announce and by the sockets. SIGUSR2 writes what was
+ * Loaded into the gateway's process with `--import`: times every call from inside, by what Node and undici announce and by the client's socket. SIGUSR2 writes what was
  * seen since the last one to the file of NIGHTSHIFT_BENCH_PROBE. It counts its own work as the gateway's.
  */
 export interface ProbeResult {
@@ -36,7 +36,6 @@ interface UpstreamRequest {
 const CALL_HEADER = "x-bench-call";
 const calls = new Map<string, Call>();
 const onSocket = new WeakMap<Socket, Call>();
-const onUpstreamSocket = new WeakMap<Socket, Call>();
 const watched = new WeakSet<Socket>();
 let added: number[] = [];
 let firstByte: number[] = [];
@@ -50,28 +49,6 @@ subscribe("http.server.request.start", (message) => {
   onSocket.set(socket, call);
   watchWrites(socket);
 });
-// Of a gateway that asks by node:http.
-subscribe("http.client.request.created", (message) => {
-  const { request } = message as { request: ClientRequest };
-  const call = calls.get(String(request.getHeader(CALL_HEADER)));
-  if (call === undefined) return;
-  request.once("socket", (socket) => {
-    onUpstreamSocket.set(socket, call);
-    watchWrites(socket);
-  });
-});
-subscribe("http.client.response.finish", (message) => {
-  const { request, response } = message as { request: ClientRequest; response: IncomingMessage };
-  const call = calls.get(String(request.getHeader(CALL_HEADER)));
-  if (call === undefined) return;
-  call.answerMs = performance.now();
-  const push = response.push.bind(response);
-  response.push = (chunk, encoding) => {
-    if (chunk !== null && call.bodyMs === 0) call.bodyMs = performance.now();
-    return push(chunk, encoding);
-  };
-});
-// Of one that asks by undici.
 subscribe("undici:request:bodySent", (message) => stamp(message, "sentMs"));
 subscribe("undici:request:headers", (message) => stamp(message, "answerMs"));
 subscribe("undici:request:bodyChunkReceived", (message) => stamp(message, "bodyMs"));
@@ -100,7 +77,7 @@ function stamp(message: unknown, moment: "sentMs" | "answerMs" | "bodyMs"): void
   if (call !== undefined && call[moment] === 0) call[moment] = performance.now();
 }
 
-/** Notes when bytes of a request or an answer have been handed to the kernel. */
+/** Notes when bytes of an answer have been handed to the kernel. */
 function watchWrites(socket: Socket): void {
   if (watched.has(socket)) return;
   watched.add(socket);
@@ -108,8 +85,6 @@ function watchWrites(socket: Socket): void {
     const original = socket[method] as (...args: unknown[]) => void;
     socket[method] = function written(this: Socket, ...args: unknown[]) {
       original.apply(this, args);
-      const asked = onUpstreamSocket.get(socket);
-      if (asked?.answerMs === 0) asked.sentMs = performance.now();
       const call = onSocket.get(socket);
       if (call === undefined) return;
       call.lastWrittenMs = performance.now();

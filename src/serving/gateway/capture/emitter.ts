@@ -1,6 +1,7 @@
 import { SCOPE } from "../../../telemetry.ts";
+import { concatBytes } from "../../../trace/wire.ts";
 import type { CaptureLine, Settled } from "./capture.ts";
-import { createSpanWriter, requestOf, type SpanSource } from "./otlp-span.ts";
+import { createSpanBuffer, type CapturedSpan, type SpanBuffer } from "./otlp-span.ts";
 import { bytesOf, type Seen } from "./seen.ts";
 import { spanOf } from "./span.ts";
 
@@ -12,19 +13,17 @@ export interface CapturedAgent {
 }
 
 /** Sends one OTLP request (a protobuf ExportTraceServiceRequest). Resolves to null when the collector has it, else to why it never will. */
-export type SendSpans = (request: Uint8Array<ArrayBuffer>) => Promise<string | null>;
+export type SendSpans = (request: Uint8Array) => Promise<string | null>;
 
 const EXPORT_DELAY_MS = 500;
 const SPANS_PER_EXPORT = 64;
-/** Collectors refuse large requests. One span may be larger alone. */
-const BYTES_PER_REQUEST = 1024 * 1024;
+/** Collectors refuse large requests: one is sent as soon as it is so long, its last span included. */
+const BYTES_PER_REQUEST = 512 * 1024;
 
-/** Written spans that will be one request. `seenBytes` is what they were made of. */
-interface Batch {
-  bySource: Map<SpanSource, Uint8Array[]>;
-  count: number;
-  bytes: number;
-  seenBytes: number;
+/** An agent's spans that were written and not sent. */
+interface Source {
+  spans: SpanBuffer;
+  agentName: string | null;
 }
 
 /** Makes spans of what was seen and sends them, one request after the other, in the thread that it is called in. */
@@ -32,10 +31,13 @@ export function createEmitter(
   agents: readonly CapturedAgent[],
   deps: { sendSpans: SendSpans; settled: (outcome: Settled) => void },
 ): CaptureLine {
-  const sources = new Map(
-    agents.map(({ agent, serviceName, agentName }) => [agent, { serviceName, scope: SCOPE.gateway, agentName: agentName ?? null }]),
+  const sources = new Map<string, Source>(
+    agents.map(({ agent, serviceName, agentName }) => [
+      agent,
+      { spans: createSpanBuffer({ serviceName, scope: SCOPE.gateway }), agentName: agentName ?? null },
+    ]),
   );
-  const writer = createSpanWriter();
+  /** Of the request that is being written: who has spans in it, its size, and the size of what it was made of. */
   let batch = emptyBatch();
   let timer: NodeJS.Timeout | null = null;
   let sending: Promise<void> = Promise.resolve();
@@ -44,31 +46,29 @@ export function createEmitter(
     if (timer !== null) clearTimeout(timer);
     timer = null;
     if (batch.count === 0) return;
-    const full = batch;
+    const { bytesOfSource, count, seenBytes } = batch;
+    const request = concatBytes([...bytesOfSource.keys()].map(({ spans }) => spans.take()));
     batch = emptyBatch();
-    sending = sending.then(() => sendBatch(full));
+    sending = sending.then(() => sendRequest(request, { count, bytes: seenBytes }));
   }
 
-  async function sendBatch({ bySource, count, seenBytes }: Batch): Promise<void> {
+  async function sendRequest(request: Uint8Array, size: { count: number; bytes: number }): Promise<void> {
     let problem: string | null;
     try {
-      problem = await deps.sendSpans(Buffer.concat([...bySource].map(([source, spans]) => requestOf(source, spans))));
+      problem = await deps.sendSpans(request);
     } catch (cause) {
       problem = String(cause);
     }
-    deps.settled({ count, bytes: seenBytes, problem });
+    deps.settled({ ...size, problem });
   }
 
-  function add(source: SpanSource, span: Uint8Array, seenBytes: number): void {
-    if (batch.bytes + span.length > BYTES_PER_REQUEST) flush();
-    const spans = batch.bySource.get(source);
-    if (spans === undefined) batch.bySource.set(source, [span]);
-    else spans.push(span);
+  function add(source: Source, span: CapturedSpan, seenBytes: number): void {
+    batch.bytesOfSource.set(source, source.spans.add(span));
     batch.count++;
-    batch.bytes += span.length;
     batch.seenBytes += seenBytes;
     timer ??= setTimeout(flush, EXPORT_DELAY_MS).unref();
-    if (batch.count === SPANS_PER_EXPORT) flush();
+    const bytes = [...batch.bytesOfSource.values()].reduce((sum, each) => sum + each, 0);
+    if (batch.count === SPANS_PER_EXPORT || bytes >= BYTES_PER_REQUEST) flush();
   }
 
   return {
@@ -78,7 +78,7 @@ export function createEmitter(
         const source = sources.get(seen.agent);
         const span = source === undefined ? null : spanOf(seen, source.agentName);
         if (source === undefined || span === null) deps.settled({ count: 1, bytes, problem: null });
-        else add(source, writer.write(span), bytes);
+        else add(source, span, bytes);
       } catch (cause) {
         deps.settled({ count: 1, bytes, problem: String(cause) });
       }
@@ -90,6 +90,6 @@ export function createEmitter(
   };
 }
 
-function emptyBatch(): Batch {
-  return { bySource: new Map(), count: 0, bytes: 0, seenBytes: 0 };
+function emptyBatch(): { bytesOfSource: Map<Source, number>; count: number; seenBytes: number } {
+  return { bytesOfSource: new Map(), count: 0, seenBytes: 0 };
 }

@@ -1,5 +1,5 @@
 import { PbfWriter } from "pbf";
-import { lengthDelimited } from "../../../trace/wire.ts";
+import { concatBytes, lengthPrefix } from "../../../trace/wire.ts";
 
 /** A span of the gateway, as plain data. */
 export interface CapturedSpan {
@@ -20,36 +20,52 @@ export interface CapturedSpan {
 /** Null is as good as absent. Keys are ASCII. */
 export type SpanAttribute = string | number | boolean | readonly string[] | null;
 
-/** Writes spans as OTLP's bytes (opentelemetry-proto v1.11, field numbers as in src/trace/wire.ts), into one buffer that grows to the largest span. */
-export function createSpanWriter(): { write(span: CapturedSpan): Uint8Array } {
-  const writer = new PbfWriter(new Uint8Array(64 * 1024));
-  return {
-    /** One span as a field of its ScopeSpans. */
-    write(span) {
-      writer.pos = 0;
-      writer.writeMessage(2, writeSpan, span);
-      return writer.buf.slice(0, writer.pos);
-    },
-  };
-}
-
 /** Whose spans they are. */
 export interface SpanSource {
   serviceName: string;
   scope: string;
 }
 
-/** An OTLP request, or a part of one, with written spans of one source. Such parts, one after the other, are one request. */
-export function requestOf({ serviceName, scope }: SpanSource, spans: readonly Uint8Array[]): Uint8Array {
-  const head = new PbfWriter();
-  head.writeMessage(1, writeResource, serviceName);
-  const scopeHead = new PbfWriter();
-  scopeHead.writeMessage(1, writeScope, scope);
-  return lengthDelimited(1, [head.finish(), lengthDelimited(2, [scopeHead.finish(), ...spans])]);
+/** Spans of one source, written as they come. */
+export interface SpanBuffer {
+  /** Returns how many bytes all spans have now. */
+  add(span: CapturedSpan): number;
+  /** Hands out the spans as an OTLP request, or a part of one, and forgets them. Such parts, one after the other, are one request. */
+  take(): Uint8Array;
+}
+
+/**
+ * Writes spans as OTLP's bytes (opentelemetry-proto v1.11, field numbers as in src/trace/wire.ts) into memory that is used again: buffers of their own for each span made
+ * the garbage collector cost more than all writing.
+ */
+export function createSpanBuffer({ serviceName, scope }: SpanSource): SpanBuffer {
+  const spans = new PbfWriter(new Uint8Array(64 * 1024));
+  const resourceField = fieldOf(writeResource, serviceName);
+  const scopeField = fieldOf(writeScope, scope);
+  return {
+    add(span) {
+      spans.writeMessage(2, writeSpan, span);
+      return spans.pos;
+    },
+    take() {
+      const scopePrefix = lengthPrefix(2, scopeField.length + spans.pos);
+      const inside = resourceField.length + scopePrefix.length + scopeField.length + spans.pos;
+      const written = spans.buf.subarray(0, spans.pos);
+      spans.pos = 0;
+      return concatBytes([lengthPrefix(1, inside), resourceField, scopePrefix, scopeField, written]);
+    },
+  };
+}
+
+function fieldOf(write: (name: string, pbf: PbfWriter) => void, name: string): Uint8Array {
+  const writer = new PbfWriter();
+  writer.writeMessage(1, write, name);
+  return writer.finish();
 }
 
 const KIND = { internal: 1, client: 3 } as const;
 const ERROR = 2;
+const ENCODER = new TextEncoder();
 
 function writeResource(serviceName: string, pbf: PbfWriter): void {
   pbf.writeMessage(1, writeAttribute, ["service.name", serviceName]);
@@ -99,7 +115,12 @@ function writeItems(items: readonly string[], pbf: PbfWriter): void {
 
 /** Not writeStringField: pbf 5.1.2 writes characters above U+1FFFF wrongly, and long text slowly. */
 function writeText(pbf: PbfWriter, field: number, text: string): void {
-  pbf.writeBytesField(field, Buffer.from(text));
+  const length = Buffer.byteLength(text);
+  pbf.writeTag(field, 2);
+  pbf.writeVarint(length);
+  pbf.realloc(length);
+  ENCODER.encodeInto(text, pbf.buf.subarray(pbf.pos, pbf.pos + length));
+  pbf.pos += length;
 }
 
 /** Nanoseconds since the epoch are beyond what a double holds. */

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { request } from "undici";
 import type { SendSpans } from "./emitter.ts";
 
 /** After these a collector may take the same request later (OTLP's specification, as well as no answer at all). */
@@ -17,17 +18,17 @@ export function createSendSpans({ collectorUrl, token }: { collectorUrl: string;
   };
 
   /** One try: what went wrong, and in how many milliseconds another one is worth it, where one is. */
-  async function attempt(body: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<{ problem: string; retryMs?: number | null } | null> {
+  async function attempt(body: Uint8Array, signal: AbortSignal): Promise<{ problem: string; retryMs?: number | null } | null> {
     try {
-      const answer = await fetch(url, { method: "POST", headers, body, signal, redirect: "manual" });
-      await answer.arrayBuffer();
-      if (answer.ok) return null;
-      const problem = `HTTP ${answer.status}`;
-      return RETRYABLE.has(answer.status) ? { problem, retryMs: secondsOf(answer.headers.get("retry-after")) } : { problem };
+      const { statusCode, headers: answered, body: rest } = await request(url, { method: "POST", headers, body, signal });
+      await rest.dump();
+      if (statusCode >= 200 && statusCode < 300) return null;
+      const problem = `HTTP ${statusCode}`;
+      return RETRYABLE.has(statusCode) ? { problem, retryMs: secondsOf(answered["retry-after"]) } : { problem };
     } catch (cause) {
       if (signal.aborted) return { problem: `no answer within ${PATIENCE_MS} ms` };
-      const { message, cause: inner } = cause as Error & { cause?: Error & { code?: string } };
-      return { problem: inner?.code ?? inner?.message ?? message, retryMs: null };
+      const { code, message } = cause as NodeJS.ErrnoException;
+      return { problem: code ?? message, retryMs: null };
     }
   }
 
@@ -45,6 +46,6 @@ export function createSendSpans({ collectorUrl, token }: { collectorUrl: string;
 }
 
 /** `Retry-After` in milliseconds; null where it does not say so in seconds. */
-function secondsOf(header: string | null): number | null {
-  return header !== null && /^\d{1,6}$/.test(header) ? Number(header) * 1_000 : null;
+function secondsOf(header: string | string[] | undefined): number | null {
+  return typeof header === "string" && /^\d{1,6}$/.test(header) ? Number(header) * 1_000 : null;
 }
