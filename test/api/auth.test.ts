@@ -90,6 +90,7 @@ const MAY: Record<string, readonly Role[]> = {
   "GET /v1/report": ["operator", "viewer"],
   "GET /v1/judge": ["operator", "viewer"],
   "POST /v1/judge/calibrations": ["operator"],
+  "POST /v1/bootstrap": ["operator"],
   "GET /v1/alarms": ["operator", "viewer"],
   "POST /v1/runs/:run/alarms/:alarm/acknowledgement": ["operator"],
   "GET /v1/runs": ["operator", "viewer"],

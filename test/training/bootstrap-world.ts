@@ -109,7 +109,7 @@ export function bootstrapWorld(
       status: () => Promise.resolve({ status: "running" }),
       cancel: () => Promise.resolve(),
       close: () => Promise.resolve(),
-    } as BootstrapDeps["jobRunner"],
+    },
   };
   const runsDirectory = join(directory, "runs");
   return {
