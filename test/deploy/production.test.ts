@@ -19,7 +19,20 @@ const commands = pages.flatMap(({ path, text }) =>
 
 test("there are commands to look at", () => {
   const named = new Set(commands.map(({ words }) => words.split(" ")[0]));
-  const expected = ["adapter-agent", "collector", "doctor", "gateway", "import", "ingest", "report", "rollback", "run", "serve", "status"];
+  const expected = [
+    "adapter-agent",
+    "bootstrap",
+    "collector",
+    "doctor",
+    "gateway",
+    "import",
+    "ingest",
+    "report",
+    "rollback",
+    "run",
+    "serve",
+    "status",
+  ];
   expect(named).toEqual(new Set(expected));
 });
 
