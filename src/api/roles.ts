@@ -21,6 +21,7 @@ const TABLE: readonly Row[] = [
   { method: "POST", path: "/v1/runs", roles: ["operator"] },
   { method: "POST", path: "/v1/judge/calibrations", roles: ["operator"] },
   { method: "POST", path: "/v1/drift", roles: ["operator"] },
+  { method: "POST", path: "/v1/bootstrap", roles: ["operator"] },
   { method: "POST", path: "/v1/runs/:run/alarms/:alarm/acknowledgement", roles: ["operator"] },
   { method: "POST", path: "/v1/experiments/:id/actions", roles: ["operator"] },
   { method: "DELETE", path: "/v1/subjects/:key", roles: ["operator"] },

@@ -69,7 +69,7 @@ test("a dry run prints the tasks and the sides they are on, and calls no tool", 
   const { code, out, err } = await nightshift("--dry-run", "--json");
   expect(code).toBe(0);
   const plan = JSON.parse(out) as BootstrapDryRun;
-  expect(plan).toMatchObject({ agent: "support", isolation: "reset", tools: [{ name: "issue_refund" }, { name: "lookup_order" }] });
+  expect(plan).toMatchObject({ agent: "support", isolation: "reset", tools: [{ name: "lookup_order" }, { name: "issue_refund" }] });
   expect(plan.tasks.map(({ difficulty }) => difficulty).toSorted((a, b) => a - b)).toEqual([1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
   expect(err).toBe("8 of 10 tasks made up");
   expect(llm.requests[0]?.messages[0]?.content).toContain("The operator says: Orders are A1 and A2.");

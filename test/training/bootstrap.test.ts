@@ -68,7 +68,7 @@ describe("a run without recordings", () => {
     const scenarios = await scenariosOf(runId);
     expect(scenarios).toHaveLength(10);
     expect(scenarios.every(({ origin, modeReason }) => origin === "bootstrap" && modeReason === "live")).toBe(true);
-    expect(scenarios.every(({ start }) => start.tools.map(({ name }) => name).join() === "issue_refund,lookup_order")).toBe(true);
+    expect(scenarios.every(({ start }) => start.tools.map(({ name }) => name).join() === "lookup_order,issue_refund")).toBe(true);
     // Two of each difficulty.
     expect(scenarios.map(({ task }) => task?.difficulty ?? 0).toSorted((a, b) => a - b)).toEqual([1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
     const held = new Set((await heldOutTasks(runId, deps)).map(({ id }) => id));

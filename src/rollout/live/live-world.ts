@@ -16,7 +16,7 @@ export interface LiveWorld {
   /** Rollouts that may be in it at once. */
   concurrency: number;
   /**
-   * The tools that the agent is to have, in one order.
+   * The tools that the agent is to have, in the server's order.
    * @throws NightshiftError `bootstrap_server_unavailable`, `bootstrap_tools_unusable`
    */
   tools(options?: { signal?: AbortSignal }): Promise<readonly TaskTool[]>;

@@ -16,7 +16,7 @@ const MAX_LIST_CHARS = 262_144;
 const NAME = /^[A-Za-z0-9_.-]{1,64}$/;
 
 /**
- * The tools that the agent gets, by name, in one order whatever the server's: its request must be the same every day. `wanted` limits them, `without` is the tool that sets the
+ * The tools that the agent gets, in the server's order, as an agent's framework would hand them on. `wanted` limits them, `without` is the tool that sets the
  * sandbox back. Nothing is shortened here, because the agent is trained on what it will see. Pure.
  */
 export function toolsOf(
@@ -34,7 +34,7 @@ export function toolsOf(
     ...(description === undefined ? {} : { description }),
     parameters: inputSchema as Record<string, unknown>,
   }));
-  return { ok: true, tools: tools.toSorted((a, b) => (a.name < b.name ? -1 : 1)) };
+  return { ok: true, tools };
 }
 
 function problemOf(tools: readonly ListedTool[]): string | null {

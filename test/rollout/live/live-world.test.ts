@@ -38,9 +38,9 @@ const answersOf = (members: Awaited<ReturnType<typeof rolloutGroup>>["members"])
   members.map(({ messages }) => messages.flatMap(({ parts }) => parts.filter(isToolCallResponse)).map(({ response }) => response));
 
 describe("a sandbox over streamable HTTP", () => {
-  test("lists its tools in one order, and is asked with the bearer token alone", async () => {
+  test("lists its tools in its order, and is asked with the bearer token alone", async () => {
     const world = worldOf(http(), "s3cret");
-    expect((await world.tools()).map(({ name }) => name)).toEqual(["issue_refund", "lookup_order", "reset_shop"]);
+    expect((await world.tools()).map(({ name }) => name)).toEqual(["lookup_order", "issue_refund", "reset_shop"]);
     expect(new Set(sandbox.credentials)).toEqual(new Set(["Bearer s3cret"]));
     expect(sandbox.shop.calls).toEqual([]);
   });
@@ -180,7 +180,7 @@ describe("groups", () => {
     const world = worldOf({ ...http(), reset: { tool: "reset_shop" } });
     expect(world).toMatchObject({ isolation: "reset", concurrency: 1 });
     const scenario = taskScenario(await world.tools());
-    expect(scenario.start.tools.map(({ name }) => name)).toEqual(["issue_refund", "lookup_order"]);
+    expect(scenario.start.tools.map(({ name }) => name)).toEqual(["lookup_order", "issue_refund"]);
     const group = await rolloutGroup(livePlan(world, scenario, refundOnce()));
     expect(answersOf(group.members)).toEqual(Array.from({ length: 3 }, () => ['{"refunded":"A1"}']));
     expect(group.fidelity).toMatchObject({ live: "reset", weight: 1, decision: "train", callsByRung: { R6: 3 }, simulatedShare: 0 });

@@ -13,13 +13,13 @@ const listed = (name: string, more: Partial<ListedTool> = {}): ListedTool => ({ 
 const task = (text: string, difficulty = 1): Task => ({ text, difficulty, tools: ["a"] });
 
 describe("a tool list", () => {
-  test("is in one order, whatever the server's, and without the tool that sets it back", () => {
+  test("keeps the server's order, and is without the tool that sets it back", () => {
     const tools = [listed("b", { description: "second" }), listed("reset"), listed("a")];
     expect(toolsOf(tools, { without: "reset" })).toEqual({
       ok: true,
       tools: [
-        { name: "a", parameters: { type: "object" } },
         { name: "b", description: "second", parameters: { type: "object" } },
+        { name: "a", parameters: { type: "object" } },
       ],
     });
     expect(toolsOf(tools, { wanted: ["b"] })).toMatchObject({ tools: [{ name: "b" }] });
