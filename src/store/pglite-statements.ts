@@ -21,6 +21,8 @@ interface Prepared {
 
 /** Statements that Postgres keeps; the one that was not used for longest goes first. */
 const MAX_PREPARED = 200;
+/** What is longer has a parameter for each of many values: it hardly comes again, and would be megabytes of a plan's memory. */
+const LONGEST_KEPT = 8_192;
 /** What the tables look like is part of a prepared statement. */
 const CHANGES_TABLES = /^\s*(?:create|alter|drop)\b/i;
 
@@ -36,18 +38,22 @@ export function createStatements(postgres: PGlite): (sql: string, parameters: re
   const exchange = (message: Uint8Array) => postgres.execProtocolStream(message, { syncToFs: false });
 
   async function prepared(sql: string): Promise<Prepared> {
-    const found = known.get(sql) ?? (await prepare(sql));
+    if (sql.length > LONGEST_KEPT) return prepare(sql, "");
+    const found = known.get(sql) ?? (await prepareKept(sql));
     known.delete(sql);
     known.set(sql, found);
     return found;
   }
 
-  async function prepare(text: string): Promise<Prepared> {
-    const name = `s${++names}`;
+  async function prepareKept(sql: string): Promise<Prepared> {
     const [oldest] = known.size < MAX_PREPARED ? [] : known;
-    if (oldest !== undefined) known.delete(oldest[0]);
-    const close = oldest === undefined ? [] : [serialize.close({ type: "S", name: oldest[1].name })];
-    const messages = [...close, serialize.parse({ name, text }), serialize.describe({ type: "S", name }), serialize.sync()];
+    if (oldest === undefined) return prepare(sql, `s${++names}`);
+    known.delete(oldest[0]);
+    return prepare(sql, `s${++names}`, [serialize.close({ type: "S", name: oldest[1].name })]);
+  }
+
+  async function prepare(text: string, name: string, before: readonly Uint8Array[] = []): Promise<Prepared> {
+    const messages = [...before, serialize.parse({ name, text }), serialize.describe({ type: "S", name }), serialize.sync()];
     const described = await exchange(Buffer.concat(messages));
     return { name, described, parameterTypes: parse.parseDescribeStatementResults(described) };
   }

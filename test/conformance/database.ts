@@ -52,6 +52,30 @@ export function describeDatabase(name: string, open: () => Promise<Database>): v
       expect(await read(["read-0"])).toHaveLength(1);
     });
 
+    test("a statement that comes again is right after its table has changed, among hundreds of others, and after it has failed", async () => {
+      const { kysely } = database;
+      const all = async () => (await sql`select * from shifting`.execute(kysely)).rows;
+      await sql`create table shifting (a text not null)`.execute(kysely);
+      const insert = (value: string | null) => sql`insert into shifting (a) values (${value})`.execute(kysely);
+      await insert("one");
+      expect([await all(), await all()]).toEqual([[{ a: "one" }], [{ a: "one" }]]);
+      await sql`alter table shifting add column b integer default 2`.execute(kysely);
+      expect(await all()).toEqual([{ a: "one", b: 2 }]);
+      for (let number = 0; number < 250; number++)
+        expect((await sql`select ${sql.lit(number)}::int as n`.execute(kysely)).rows).toEqual([{ n: number }]);
+      const many = Array.from({ length: 3_000 }, (_, index) => `v${index}`);
+      const asked = sql<{ a: string }>`select a from shifting where a in (${sql.join([...many, "one"])})`;
+      for (let time = 0; time < 2; time++) expect((await asked.execute(kysely)).rows).toEqual([{ a: "one" }]);
+      await expect(insert(null)).rejects.toMatchObject({ code: "23502" });
+      await insert("two");
+      expect(await all()).toEqual([
+        { a: "one", b: 2 },
+        { a: "two", b: 2 },
+      ]);
+      await sql`drop table shifting`.execute(kysely);
+      await expect(all()).rejects.toMatchObject({ code: "42P01" });
+    });
+
     test("compacting, either way, keeps what is there and takes more", async () => {
       await setSetting("before", { a: 1 });
       const span = { tenant: "compacted", trace_id: "a", span_id: "b", raw: new Uint8Array([1]), received_at_ms: 1 };
