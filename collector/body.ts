@@ -2,6 +2,8 @@ import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { createGunzip, createZstdDecompress, gunzip } from "node:zlib";
 import { nightshiftError } from "../src/errors.ts";
+import { giveBack } from "../src/give-back.ts";
+import { saidSize } from "../src/trace/gzip-size.ts";
 import { Refusal, unavailable } from "./reply.ts";
 
 export type Encoding = "identity" | "gzip" | "zstd";
@@ -64,7 +66,7 @@ export async function readWire({ chunks, declaredBytes }: Incoming, limits: Limi
   if (declaredBytes > limits.maxBytes) throw tooLarge(limits.maxBytes);
   const collector = collectInto(limits, lease);
   for await (const chunk of chunks) collector.add(chunk);
-  return collector.finish();
+  return collector.finish(giveBack);
 }
 
 /** Decompresses a body. @throws Refusal 413, 400 or 503 */
@@ -93,23 +95,18 @@ async function inflate(wire: Uint8Array, encoding: "gzip" | "zstd", limits: Limi
   return collector.finish();
 }
 
-/** Deflate makes nothing smaller than this. */
-const LARGEST_RATIO = 1_032;
 const AT_ONCE_BYTES = 8 * 1024 * 1024;
-const GZIP_TRAILER_BYTES = 8;
 
 /**
  * gzip says at its end how much it inflates to. Believed, within bounds, it saves the pieces and their copying, which is half of the work; null where it cannot be
  * so, or was not: several members, a sender that lies.
  */
 async function inflateAtOnce(wire: Uint8Array, limits: Limits, lease: Lease): Promise<Uint8Array | null> {
-  if (wire.length < GZIP_TRAILER_BYTES) return null;
-  const size = Buffer.from(wire.buffer, wire.byteOffset, wire.byteLength).readUInt32LE(wire.length - 4);
-  if (size > Math.min(AT_ONCE_BYTES, limits.maxBytes, wire.length * LARGEST_RATIO)) return null;
+  const size = saidSize(wire);
+  if (size === null || size > Math.min(AT_ONCE_BYTES, limits.maxBytes)) return null;
   limits.budget.take(size);
   lease.bytes += size;
-  // One byte more, or zlib would ask for another piece to be sure of the end.
-  const room = Math.max(MIN_CHUNK_BYTES, size + 1);
+  const room = Math.max(MIN_CHUNK_BYTES, size + SPARE_BYTES);
   const inflated = await gunzipAtOnce(wire, { chunkSize: room, maxOutputLength: room }).catch(() => null);
   if (inflated !== null && inflated.length === size) return inflated;
   limits.budget.release(size);
@@ -118,6 +115,8 @@ async function inflateAtOnce(wire: Uint8Array, limits: Limits, lease: Lease): Pr
 }
 
 const MIN_CHUNK_BYTES = 64;
+/** Behind what was inflated: without a byte more, zlib asks for another piece to be sure of the end. */
+export const SPARE_BYTES = 1;
 const gunzipAtOnce = promisify(gunzip);
 
 function collectInto(limits: Limits, lease: Lease) {
@@ -131,8 +130,12 @@ function collectInto(limits: Limits, lease: Lease) {
       lease.bytes += chunk.length;
       chunks.push(chunk);
     },
-    finish(): Uint8Array {
-      return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+    /** @param done what becomes of pieces that were put together */
+    finish(done: (chunk: Uint8Array) => void = () => {}): Uint8Array {
+      if (chunks.length === 1 && chunks[0] !== undefined) return chunks[0];
+      const whole = Buffer.concat(chunks);
+      chunks.forEach(done);
+      return whole;
     },
   };
 }

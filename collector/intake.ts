@@ -1,5 +1,6 @@
 import type { ArtifactStore } from "../src/artifact/artifact-store.ts";
 import type { Config } from "../src/config.ts";
+import { giveBack } from "../src/give-back.ts";
 import type { Logger } from "../src/log.ts";
 import { createCounter, createHistogram, observeGauge, secondsSince } from "../src/telemetry/instruments.ts";
 import { METRIC } from "../src/telemetry/metrics.ts";
@@ -7,7 +8,7 @@ import { encodeJsonRequest } from "../src/trace/otlp-json.ts";
 import type { Redactor } from "../src/trace/redact-request.ts";
 import type { Signal } from "../src/trace/wire.ts";
 import type { Transport } from "../src/transport/transport.ts";
-import { createBudget, openBody, readWire, type Budget, type Incoming, type Lease } from "./body.ts";
+import { createBudget, openBody, readWire, SPARE_BYTES, type Budget, type Incoming, type Lease } from "./body.ts";
 import { publishRequest, refuseMalformed, type Accepted } from "./publish.ts";
 import { Refusal, unavailable } from "./reply.ts";
 import type { TenantOf } from "./tenant.ts";
@@ -77,11 +78,14 @@ export function createIntake(config: Config["collector"], deps: IntakeDeps): Int
     async take(incoming, { tenant, signal, format }) {
       const lease: Lease = { bytes: 0 };
       let endTurn = (): void => {};
+      let inflated: Uint8Array | null = null;
       try {
         const wire = await readWire(incoming, limits, lease);
         if (signal === "metrics") return NOTHING;
         endTurn = await turns.take(wire.length * (incoming.encoding === "identity" ? 1 : USUAL_RATIO));
         const body = await openBody(wire, incoming.encoding, limits, lease);
+        // No transport ever has these: what is published are the bytes as they came, or copies.
+        if (body.bytes !== wire) inflated = body.bytes;
         if (format === "protobuf") return await publish(body.bytes, body, tenant, signal);
         return await publish(
           refuseMalformed(() => encodeJsonRequest(body.bytes, signal)),
@@ -90,6 +94,7 @@ export function createIntake(config: Config["collector"], deps: IntakeDeps): Int
           signal,
         );
       } finally {
+        if (inflated !== null) giveBack(inflated, SPARE_BYTES);
         endTurn();
         budget.release(lease.bytes);
       }

@@ -16,12 +16,14 @@ import { parentPort } from "node:worker_threads";
 import { PGlite, types } from "@electric-sql/pglite";
 import { NodeFS } from "@electric-sql/pglite/nodefs";
 import type { PgliteAnswer, PgliteRequest } from "./pglite-protocol.ts";
+import { createStatements, type StatementResult } from "./pglite-statements.ts";
 
 /**
  * The thread that Postgres runs in: PGlite executes queries synchronously, so on the main thread a checkpoint would stall every listener.
  * Started by pglite.ts only.
  */
 let postgres: PGlite | null = null;
+let run: ReturnType<typeof createStatements> | null = null;
 let last: Promise<void> = Promise.resolve();
 
 parentPort?.on("message", (request: PgliteRequest) => {
@@ -36,14 +38,15 @@ async function answer(request: PgliteRequest): Promise<PgliteAnswer> {
   }
 }
 
-async function perform(request: PgliteRequest): Promise<{ rows: readonly unknown[]; affectedRows: number; command: string }> {
+async function perform(request: PgliteRequest): Promise<StatementResult> {
   if (request.kind === "query") {
-    if (postgres === null) throw new Error("not open");
-    const { rows, affectedRows, command } = await postgres.query(request.sql, [...request.parameters]);
-    return { rows, affectedRows: affectedRows ?? 0, command: command?.split(" ")[0] ?? "" };
+    if (run === null) throw new Error("not open");
+    return run(request.sql, request.parameters);
   }
-  if (request.kind === "open") postgres = request.dir === null ? await openInMemory() : await openDirectory(request.dir);
-  else await postgres?.close();
+  if (request.kind === "open") {
+    postgres = request.dir === null ? await openInMemory() : await openDirectory(request.dir);
+    run = createStatements(postgres);
+  } else await postgres?.close();
   return { rows: [], affectedRows: 0, command: "" };
 }
 
@@ -75,7 +78,11 @@ const WASI_ENOSPC = 51;
 /** Postgres' SQLSTATE. */
 const DISK_FULL = "53100";
 
+/** See pglite-statements.ts. */
+const START = [...PGlite.defaultStartParams, "-c", "plan_cache_mode=force_custom_plan"];
+
 const OPTIONS = {
+  startParams: START,
   // PGlite's own bytea functions work byte by byte and cost milliseconds for one captured span.
   parsers: { [types.BYTEA]: (text: string) => new Uint8Array(Buffer.from(text.slice(2), "hex")), [types.INT8]: Number },
   // Bytes go to Postgres as they are; its types know of text only, which is twice as long and has to be read again.
@@ -129,7 +136,7 @@ async function openDirectory(dir: string): Promise<PGlite> {
 
 /** PGlite starts Postgres with -F (no fsync): a power cut would lose acknowledged commits. */
 const DURABLE = [
-  ...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"),
+  ...START.filter((parameter) => parameter !== "-F"),
   ...["-c", "wal_sync_method=fsync"],
   // A segment that is used again keeps its old bytes until they are written over: erased text would lie in it.
   ...["-c", "wal_recycle=off"],

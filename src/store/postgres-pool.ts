@@ -1,6 +1,7 @@
 import type { PostgresPool, PostgresPoolClient } from "kysely";
-import { Pool, TypeOverrides, types, type PoolClient } from "pg";
+import { Pool, Query, TypeOverrides, types, type PoolClient, type QueryResult } from "pg";
 import type { Logger } from "../log.ts";
+import { type CopiedRow, isCopy } from "./copied.ts";
 import { describeServer, isConnectionLost, postgresError } from "./postgres-errors.ts";
 
 export interface PostgresOptions {
@@ -58,7 +59,7 @@ function wrap(client: PoolClient, server: string): PostgresPoolClient {
       // The rollback of a transaction whose connection broke fails with the reason that it broke for.
       if (lost !== null) throw lost;
       try {
-        const { command, rowCount, rows } = await client.query(sql, [...parameters]);
+        const { command, rowCount, rows } = isCopy(sql) ? await copyOut(client, sql) : await client.query(sql, [...parameters]);
         return { command, rowCount: rowCount ?? 0, rows };
       } catch (error) {
         const told = postgresError(error, server);
@@ -69,6 +70,20 @@ function wrap(client: PoolClient, server: string): PostgresPoolClient {
     release: () => client.release(lost ?? false),
     // The dialect's type also asks for a cursor signature, which it uses only when a cursor was configured.
   } as PostgresPoolClient;
+}
+
+/** pg leaves out what COPY sends, but tells its query of every piece. */
+function copyOut(client: PoolClient, sql: string): Promise<Pick<QueryResult<CopiedRow>, "command" | "rowCount" | "rows">> {
+  return new Promise((resolve, reject) => {
+    const rows: CopiedRow[] = [];
+    const query = new Query(sql, (error) => {
+      if (error) reject(error);
+      else resolve({ command: "COPY", rowCount: rows.length, rows });
+    });
+    // Copied, because the connection writes what comes next over it.
+    const handleCopyData = ({ chunk }: { chunk: Buffer }): void => void rows.push({ copied: new Uint8Array(chunk) });
+    client.query(Object.assign(query, { handleCopyData }));
+  });
 }
 
 /** Our int8 values are times, counts and versions, all below 2^53. */

@@ -1,5 +1,5 @@
-import { PbfReader, PbfWriter } from "pbf";
-import { readAnyValue, readAttributeInto, readTime } from "./attributes.ts";
+import { type PbfReader, PbfWriter } from "pbf";
+import { readAnyValue, readAttributeInto, readerOf, readText, readTime } from "./attributes.ts";
 import { listGroupRecords, listRecords, rawRecord, type RecordRange } from "./records.ts";
 import { hasUsableIds } from "./scan.ts";
 import type { AttributeValue, LogEvent, Scope, Span, SpanEvent, SpanLink } from "./span.ts";
@@ -33,7 +33,7 @@ export function decodeStoredLog(raw: Uint8Array): LogEvent | null {
   const range = listGroupRecords(raw, "logs")[0];
   if (range === undefined) return null;
   const found = { sequence: 0n };
-  new PbfReader(range.group.header).readFields((tag, into, pbf) => {
+  readerOf(range.group.header).readFields((tag, into, pbf) => {
     if (tag === SEQUENCE_FIELD) into.sequence = readTime(pbf);
   }, found);
   return { ...decodeLog(raw, range, sharedOf(range)), sequence: found.sequence };
@@ -73,19 +73,19 @@ function decodeRanges<T>(
 
 function sharedOf(range: RecordRange): Shared {
   const resource: Record<string, AttributeValue> = {};
-  new PbfReader(range.group.header).readFields((tag, into, pbf) => {
+  readerOf(range.group.header).readFields((tag, into, pbf) => {
     if (tag === 1) pbf.readMessage((inner, target) => inner === 1 && readAttributeInto(target, pbf), into);
   }, resource);
   const scope: Scope = { name: "", version: "" };
-  new PbfReader(range.scope.header).readFields((tag, into, pbf) => {
+  readerOf(range.scope.header).readFields((tag, into, pbf) => {
     if (tag === 1) pbf.readMessage(readScope, into);
   }, scope);
   return { resource, scope };
 }
 
 function readScope(tag: number, scope: Scope, pbf: PbfReader): void {
-  if (tag === 1) scope.name = pbf.readString();
-  else if (tag === 2) scope.version = pbf.readString();
+  if (tag === 1) scope.name = readText(pbf);
+  else if (tag === 2) scope.version = readText(pbf);
 }
 
 function decodeSpan(bytes: Uint8Array, range: RecordRange, shared: Shared): Span {
@@ -108,7 +108,7 @@ function decodeSpan(bytes: Uint8Array, range: RecordRange, shared: Shared): Span
     ...shared,
   };
   const attributes: Record<string, AttributeValue> = {};
-  const reader = new PbfReader(bytes.subarray(range.valueStart, range.end));
+  const reader = readerOf(bytes.subarray(range.valueStart, range.end));
   reader.readFields((tag, into, pbf) => {
     if (tag === 9) readAttributeInto(attributes, pbf);
     else if (tag === 11) events.push(pbf.readMessage(readEvent, { name: "", timeNs: 0n, attributes: {} }));
@@ -122,7 +122,7 @@ function readSpanField(tag: number, span: Span, pbf: PbfReader): void {
   if (tag === 1) span.traceId = hex(pbf.readBytes());
   else if (tag === 2) span.spanId = hex(pbf.readBytes());
   else if (tag === 4) span.parentSpanId = parentId(pbf.readBytes());
-  else if (tag === 5) span.name = pbf.readString();
+  else if (tag === 5) span.name = readText(pbf);
   else if (tag === 6) span.kind = pbf.readVarint();
   else if (tag === 7) span.startNs = readTime(pbf);
   else if (tag === 8) span.endNs = readTime(pbf);
@@ -132,13 +132,13 @@ function readSpanField(tag: number, span: Span, pbf: PbfReader): void {
 }
 
 function readStatus(tag: number, span: Span, pbf: PbfReader): void {
-  if (tag === 2) span.statusMessage = pbf.readString();
+  if (tag === 2) span.statusMessage = readText(pbf);
   else if (tag === 3) span.statusCode = pbf.readVarint();
 }
 
 function readEvent(tag: number, event: SpanEvent & { attributes: Record<string, AttributeValue> }, pbf: PbfReader): void {
   if (tag === 1) event.timeNs = readTime(pbf);
-  else if (tag === 2) event.name = pbf.readString();
+  else if (tag === 2) event.name = readText(pbf);
   else if (tag === 3) readAttributeInto(event.attributes, pbf);
 }
 
@@ -151,14 +151,14 @@ function decodeLog(bytes: Uint8Array, range: RecordRange, shared: Shared): LogEv
   const log: LogEvent = { traceId: null, spanId: null, eventName: "", timeNs: 0n, body: null, attributes: {}, ...shared };
   const attributes: Record<string, AttributeValue> = {};
   let observedNs = 0n;
-  new PbfReader(bytes.subarray(range.valueStart, range.end)).readFields((tag, into, pbf) => {
+  readerOf(bytes.subarray(range.valueStart, range.end)).readFields((tag, into, pbf) => {
     if (tag === 1) into.timeNs = readTime(pbf);
     else if (tag === 5) into.body = readAnyValue(pbf);
     else if (tag === 6) readAttributeInto(attributes, pbf);
     else if (tag === 9) into.traceId = hex(pbf.readBytes()) || null;
     else if (tag === 10) into.spanId = hex(pbf.readBytes()) || null;
     else if (tag === 11) observedNs = readTime(pbf);
-    else if (tag === 12) into.eventName = pbf.readString();
+    else if (tag === 12) into.eventName = readText(pbf);
   }, log);
   const named = attributes["event.name"];
   const eventName = log.eventName === "" && typeof named === "string" ? named : log.eventName;

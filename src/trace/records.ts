@@ -1,4 +1,4 @@
-import { concatBytes, eachField, lengthDelimited, SHAPE, type Signal } from "./wire.ts";
+import { concatBytes, delimited, eachField, SHAPE, type Signal } from "./wire.ts";
 
 /** Where one span or log record lies in a request, and what it shares with its neighbours. */
 export interface RecordRange {
@@ -50,7 +50,7 @@ export function rawSize({ start, end, group, scope }: RecordRange): number {
 
 /** One record with its resource and scope as a ResourceSpans or ResourceLogs; the record's own bytes are copied as they came. */
 export function rawRecord(bytes: Uint8Array, range: RecordRange): Uint8Array {
-  return concatBytes([range.group.header, lengthDelimited(SCOPED_FIELD, [range.scope.header, bytes.subarray(range.start, range.end)])]);
+  return concatBytes([range.group.header, ...delimited(SCOPED_FIELD, [range.scope.header, bytes.subarray(range.start, range.end)])]);
 }
 
 function listGroup(bytes: Uint8Array, start: number, end: number, signal: Signal, ranges: RecordRange[]): void {

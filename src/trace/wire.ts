@@ -199,8 +199,13 @@ export function concatBytes(chunks: readonly Uint8Array[]): Uint8Array {
 
 /** A length-delimited field: tag, length, content. */
 export function lengthDelimited(number: number, content: readonly Uint8Array[]): Uint8Array {
+  return concatBytes(delimited(number, content));
+}
+
+/** As `lengthDelimited`, in pieces. */
+export function delimited(number: number, content: readonly Uint8Array[]): Uint8Array[] {
   const size = content.reduce((sum, chunk) => sum + chunk.length, 0);
-  return concatBytes([lengthPrefix(number, size), ...content]);
+  return [lengthPrefix(number, size), ...content];
 }
 
 /** What stands before the content of a length-delimited field: its tag, and the content's length in bytes. */

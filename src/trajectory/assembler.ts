@@ -9,7 +9,7 @@ import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import type { Call } from "../trace/call.ts";
 import { normalise } from "../trace/normalise.ts";
-import { loadTraces } from "../trace/span-store.ts";
+import { openTraces } from "../trace/span-store.ts";
 import type { LogEvent } from "../trace/span.ts";
 import { assemble, type Draft } from "./assemble.ts";
 import { completionOf, toolCallDangles } from "./complete.ts";
@@ -186,7 +186,9 @@ async function loadCalls(db: Kysely<Tables>, batch: readonly Conversation[], { r
   const budget = { left: REFERRED_BYTES, isSpent: false };
   for (const tenant of new Set(traces.map((trace) => trace.tenant))) {
     const own = new Map(traces.filter((trace) => trace.tenant === tenant).map((trace) => [trace.trace_id, trace.conversation_id]));
-    const { spans, logs } = await resolveReferences(tenant, await loadTraces(db, tenant, [...own.keys()]), references, budget);
+    const stored = await openTraces(db, tenant, [...own.keys()]);
+    const { spans, logs } =
+      references === null ? stored : await resolveReferences(tenant, { ...stored, spans: [...stored.spans] }, references, budget);
     // Each is tried again alone: what others refer to must not leave it without what it refers to.
     if (budget.isSpent && batch.length > 1) throw new Error("these conversations refer to more than is read at once");
     const logsBySpan = Map.groupBy(logs, (entry: LogEvent) => `${entry.traceId}/${entry.spanId}`);

@@ -36,10 +36,9 @@ export interface ReferenceBudget {
 export async function resolveReferences(
   tenant: string,
   { spans, logs }: Referring,
-  reader: ReferenceReader | null,
+  reader: ReferenceReader,
   budget: ReferenceBudget,
 ): Promise<Referring> {
-  if (reader === null) return { spans, logs };
   const known = new Map<string, string | null>();
   const lookUp = async (address: string): Promise<string | null> => {
     if (budget.left <= 0) budget.isSpent = true;

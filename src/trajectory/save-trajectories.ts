@@ -1,5 +1,6 @@
 import { createHash, hash } from "node:crypto";
 import { type Insertable, type Kysely, sql } from "kysely";
+import { packed } from "../store/packed.ts";
 import { insertable } from "../store/rows.ts";
 import { indexableText, storableJson, storableText } from "../store/storable.ts";
 import type { Tables } from "../store/tables.ts";
@@ -111,13 +112,16 @@ async function insertMessages(trx: Kysely<Tables>, trajectories: readonly Trajec
       bodies.set(form.hash, form);
     }
   }
-  const rows = [...bodies.values()].toSorted((a, b) => (a.hash < b.hash ? -1 : 1));
-  for (const chunk of insertable(rows)) {
-    await trx
-      .insertInto("messages")
-      .values(chunk)
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
+  const all = [...bodies.values()]
+    .toSorted((a, b) => (a.hash < b.hash ? -1 : 1))
+    .map(({ hash, body }) => ({ hash, raw: Buffer.from(body) }));
+  for (const { rows, bytes, starts, sizes } of packed(all)) {
+    const hashes = rows.map(({ hash }) => hash);
+    await sql`
+      insert into messages (hash, body)
+      select hash, convert_from(substring(${bytes}::bytea from start for size), 'UTF8')::json
+      from unnest(${hashes}::text[], ${starts}::int[], ${sizes}::int[]) as m(hash, start, size)
+      on conflict do nothing`.execute(trx);
   }
 }
 

@@ -1,5 +1,6 @@
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { literals, readBytes } from "../../src/store/copied.ts";
 import type { Database } from "../../src/store/database.ts";
 
 /** What every Database driver must do. `open` gives a fresh, empty, unmigrated database; the suite closes it. */
@@ -30,6 +31,49 @@ export function describeDatabase(name: string, open: () => Promise<Database>): v
       expect([...row.raw]).toEqual([...raw]);
       await setSetting("ordered", { z: 1, a: { y: 2, b: [null, "ü", true, 1.5] } });
       expect(JSON.stringify(await setting("ordered"))).toBe('{"z":1,"a":{"y":2,"b":[null,"ü",true,1.5]}}');
+    });
+
+    test("a column of bytes is read as it is, in order, however long, beside names with quotes and backslashes", async () => {
+      const tenant = String.raw`o'clock \' ü`;
+      const bodies = [new Uint8Array(), Uint8Array.from({ length: 256 }, (_, byte) => byte), new Uint8Array(100_000).fill(255)];
+      for (const [index, raw] of bodies.entries()) {
+        const span = { tenant, trace_id: `read-${index}`, span_id: "s", raw, received_at_ms: 1 };
+        await database.kysely.insertInto("spans").values(span).execute();
+      }
+      const read = (traces: readonly string[]) => {
+        const ids = literals(traces);
+        const query = sql`select raw from spans where tenant = any(${literals([tenant])}) and trace_id = any(${ids}) order by trace_id`;
+        return readBytes(database.kysely, query);
+      };
+      const found = await read(["read-0", "read-1", "read-2", "another"]);
+      expect(found.map((bytes) => Buffer.from(bytes).toString("hex"))).toEqual(bodies.map((bytes) => Buffer.from(bytes).toString("hex")));
+      expect(await read(["another"])).toEqual([]);
+      await expect(readBytes(database.kysely, sql`select nothing from nowhere`)).rejects.toMatchObject({ code: "42P01" });
+      expect(await read(["read-0"])).toHaveLength(1);
+    });
+
+    test("a statement that comes again is right after its table has changed, among hundreds of others, and after it has failed", async () => {
+      const { kysely } = database;
+      const all = async () => (await sql`select * from shifting`.execute(kysely)).rows;
+      await sql`create table shifting (a text not null)`.execute(kysely);
+      const insert = (value: string | null) => sql`insert into shifting (a) values (${value})`.execute(kysely);
+      await insert("one");
+      expect([await all(), await all()]).toEqual([[{ a: "one" }], [{ a: "one" }]]);
+      await sql`alter table shifting add column b integer default 2`.execute(kysely);
+      expect(await all()).toEqual([{ a: "one", b: 2 }]);
+      for (let number = 0; number < 250; number++)
+        expect((await sql`select ${sql.lit(number)}::int as n`.execute(kysely)).rows).toEqual([{ n: number }]);
+      const many = Array.from({ length: 3_000 }, (_, index) => `v${index}`);
+      const asked = sql<{ a: string }>`select a from shifting where a in (${sql.join([...many, "one"])})`;
+      for (let time = 0; time < 2; time++) expect((await asked.execute(kysely)).rows).toEqual([{ a: "one" }]);
+      await expect(insert(null)).rejects.toMatchObject({ code: "23502" });
+      await insert("two");
+      expect(await all()).toEqual([
+        { a: "one", b: 2 },
+        { a: "two", b: 2 },
+      ]);
+      await sql`drop table shifting`.execute(kysely);
+      await expect(all()).rejects.toMatchObject({ code: "42P01" });
     });
 
     test("compacting, either way, keeps what is there and takes more", async () => {

@@ -8,7 +8,7 @@ import { cpuSecondsOf, keepAwake, peakRssOf, scratchDirectory, watchMachine, WOR
 import type { LoadOptions, LoadResult } from "./load.ts";
 import type { PayloadSpec } from "./payload.ts";
 import { report, type Measured, type Results } from "./report.ts";
-import { startNightshift, startStock, stockCollector, type Subject } from "./subjects.ts";
+import { buildNightshift, startNightshift, startStock, stockCollector, type Subject } from "./subjects.ts";
 
 /**
  * Spans per second of CPU of our collector beside the stock one, same requests, same Kafka, acks=all, redaction off and on, and the time until the answer. Rounds go A B A B, so
@@ -40,6 +40,7 @@ const TOPIC = { "retention.bytes": "67108864", "segment.bytes": "33554432", "max
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 for (const part of [kafkaPart, stockCollector]) await ensurePart(part, say);
+await buildNightshift();
 const dir = scratchDirectory();
 const started: PartProcess[] = [...(await keepAwake())];
 // The broker runs beside the load generator, on the core that is not measured.

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { stringify } from "yaml";
 import { collectorOf } from "../../real/parts/otelcol.ts";
-import { partDirectory } from "../../real/parts/part.ts";
+import { partDirectory, runTool } from "../../real/parts/part.ts";
 import { freePort, type PartProcess } from "../../real/parts/process.ts";
 import { pinned, SUBJECT_CORE } from "../machine.ts";
 
@@ -32,8 +32,22 @@ interface Place {
   redacts: boolean;
 }
 
-/** Our collector as a program of its own, the way a user starts it. */
-export async function startNightshift({ dir, brokers, topic, redacts }: Place): Promise<Subject> {
+/** As deploy/compose.yaml has it: buffers go back to the system when they are free, and the young generation stays small. */
+const SMALL = {
+  MALLOC_ARENA_MAX: "2",
+  MALLOC_MMAP_THRESHOLD_: "131072",
+  MALLOC_TRIM_THRESHOLD_: "131072",
+  NODE_OPTIONS: "--max-semi-space-size=4",
+};
+
+/** Compiles what the image runs: from source, a process also holds the compiler that takes its types out. */
+export async function buildNightshift(): Promise<void> {
+  const args = [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", join(ROOT, "tsconfig.build.json")];
+  await runTool(process.execPath, args, { problem: "Nightshift cannot be compiled", fix: "npm run check" });
+}
+
+/** Our collector as a program of its own, the way its image starts it, built before. */
+export async function startNightshift({ dir, brokers, topic, redacts }: Place, env: Record<string, string> = SMALL): Promise<Subject> {
   const port = await freePort();
   const own = join(dir, topic);
   mkdirSync(own, { recursive: true });
@@ -48,8 +62,8 @@ export async function startNightshift({ dir, brokers, topic, redacts }: Place): 
   };
   const file = join(own, "nightshift.json");
   writeFileSync(file, JSON.stringify(config));
-  const process_ = await pinned(SUBJECT_CORE, process.execPath, [join(ROOT, "collector/main.ts"), "--config", file], {
-    ...{ env: {}, readyLine: /"ready"/ },
+  const process_ = await pinned(SUBJECT_CORE, process.execPath, [join(ROOT, "dist/collector/main.js"), "--config", file], {
+    ...{ env, readyLine: /"ready"/ },
   });
   const title = redacts ? "nightshift, redacting" : "nightshift";
   return { name: "nightshift", redacts, title, version: "this tree", topic, url: `http://127.0.0.1:${port}`, process: process_ };
