@@ -32,13 +32,8 @@ interface Place {
   redacts: boolean;
 }
 
-/** As deploy/compose.yaml has it: buffers go back to the system when they are free, and the young generation stays small. */
-const SMALL = {
-  MALLOC_ARENA_MAX: "2",
-  MALLOC_MMAP_THRESHOLD_: "131072",
-  MALLOC_TRIM_THRESHOLD_: "131072",
-  NODE_OPTIONS: "--max-semi-space-size=4",
-};
+/** As deploy/compose.yaml has it. */
+const SMALL = { MALLOC_ARENA_MAX: "2", NODE_OPTIONS: "--max-semi-space-size=4" };
 
 /** Compiles what the image runs: from source, a process also holds the compiler that takes its types out. */
 export async function buildNightshift(): Promise<void> {
@@ -47,7 +42,7 @@ export async function buildNightshift(): Promise<void> {
 }
 
 /** Our collector as a program of its own, the way its image starts it, built before. */
-export async function startNightshift({ dir, brokers, topic, redacts }: Place, env: Record<string, string> = SMALL): Promise<Subject> {
+export async function startNightshift({ dir, brokers, topic, redacts }: Place): Promise<Subject> {
   const port = await freePort();
   const own = join(dir, topic);
   mkdirSync(own, { recursive: true });
@@ -63,7 +58,7 @@ export async function startNightshift({ dir, brokers, topic, redacts }: Place, e
   const file = join(own, "nightshift.json");
   writeFileSync(file, JSON.stringify(config));
   const process_ = await pinned(SUBJECT_CORE, process.execPath, [join(ROOT, "dist/collector/main.js"), "--config", file], {
-    ...{ env, readyLine: /"ready"/ },
+    ...{ env: SMALL, readyLine: /"ready"/ },
   });
   const title = redacts ? "nightshift, redacting" : "nightshift";
   return { name: "nightshift", redacts, title, version: "this tree", topic, url: `http://127.0.0.1:${port}`, process: process_ };
