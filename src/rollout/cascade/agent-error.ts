@@ -1,6 +1,6 @@
 import { EVERYTHING, entitiesOfCall, isScalar } from "../../trajectory/entities.ts";
 import { valueAtPath } from "../../trajectory/canonical-arguments.ts";
-import { profileOf } from "../../trajectory/tool-profile.ts";
+import { mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { renderLike } from "./render.ts";
 import type { Situation } from "./situation.ts";
@@ -59,6 +59,8 @@ function unseenKeys(pool: TapePool, call: Pick<PreparedCall, "profile" | "args">
     // Where agents name what is to be made, or rightly guess, a key that nobody has shown yet is none of their inventions.
     const { succeeded, failed } = pool.unheard(call.profile.tool, path);
     if (succeeded > MAX_RIGHT_SHARE * (succeeded + failed)) return [];
+    // A write may name what it makes: that a new name is a mistake there must have been seen.
+    if (failed === 0 && mayWrite(call.profile)) return [];
     return pool.knowsKey(path.split(".").at(-1) ?? path, value) ? [] : [String(value)];
   });
 }

@@ -3,7 +3,8 @@ import { parseResult, showsError } from "../../trajectory/record-tape.ts";
 import { isStateless, mayWrite } from "../../trajectory/tool-profile.ts";
 import { versionOf } from "../../trajectory/write-state.ts";
 import { inventedKey, malformed, mistakeAnswer, type Mistake } from "./agent-error.ts";
-import { checkDerivations, deriveRead, type DerivationRecord } from "./derive.ts";
+import { checkDerivations, deriveRead, givenIn, type DerivationRecord } from "./derive.ts";
+import { checkEnds } from "./ends.ts";
 import type { Rung } from "../group.ts";
 import { learnReads, readOutcome, type Outcome, type ReadModel } from "./outcome.ts";
 import { stateOf, withEpochs, withOccurrence, withOffTape, withWrite, type Overlay } from "./overlay.ts";
@@ -15,7 +16,8 @@ import { checkProjections, projectRead, type ProjectionRecord } from "./project.
 import { answerOf, type ToolFunctions } from "./tool-functions.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
 import { UNMEASURED, type Trust } from "./trust.ts";
-import { answerWrite, learnWrites, writeOutcome, type WriteModel } from "./write-model.ts";
+import { answerWrite, writeOutcome } from "./write-model.ts";
+import { learnWrites, type WriteModel } from "./write-samples.ts";
 
 /** One tool answer; `result` is null at R7, where nothing honest can be said. */
 export interface Answer {
@@ -63,7 +65,8 @@ export function createCascade(
   const derivations = checkDerivations(pool, tapeIds);
   const projections = checkProjections(pool, tapeIds);
   const scopes = checkScopes(pool, tapeIds);
-  const modelOf = learnedOnce((call): WriteModel => learnWrites(pool, call));
+  const ends = checkEnds(pool, tapeIds);
+  const modelOf = learnedOnce((call): WriteModel => learnWrites(pool, call, ends));
   const readModelOf = learnedOnce((call): ReadModel => learnReads(pool, call));
   return {
     pool,
@@ -83,7 +86,7 @@ export function createCascade(
       const seed = drawnFrom(options.seed, situation, call);
       if (isStateless(call.profile)) return null;
       if (!mayWrite(call.profile)) return readOutcome(situation, call, readModelOf(call), { derivations, seed });
-      return isDeclaredWrite(call) ? writeOutcome(situation, call, modelOf(call), seed) : null;
+      return isDeclaredWrite(call) ? writeOutcome(situation, call, modelOf(call)) : null;
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
   };
@@ -137,7 +140,7 @@ function fromOwnTape(situation: Situation, call: PreparedCall, turn: string, { s
   if (answer !== null || candidates.length === 0) return answer;
   const model = mayWrite(call.profile) ? modelOf(call) : null;
   const apart = candidates.filter((seen) =>
-    model === null ? isApart(situation, seen, scopes) : model.errorRate === 0 && model.samples >= MIN_UNREFUSED,
+    model === null ? isApart(situation, seen, scopes) : model.errorRate + model.unseenRate === 0 && model.samples >= MIN_UNREFUSED,
   );
   const [first] = apart;
   return first === undefined
@@ -242,8 +245,9 @@ function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: G
   const used = withOccurrence(withEpochs(overlay, answer.epochs ?? {}), counted);
   const failed = answer.isError || showsError(call.profile, parsed);
   if (!mayWrite(call.profile) && !failed && (answer.rung === "R5" || answer.rung === "R6"))
-    return withOffTape(used, viewsOf(parsed, pool.templates));
+    return withOffTape(used, viewsOf(parsed, pool.templates, pool.owners));
   if (!mayWrite(call.profile) || failed) return used;
   const entities = touched.length === 0 ? [EVERYTHING] : touched;
-  return withWrite(used, { tool: call.tool, writeKey: call.writeKey, entities, views: viewsOf(parsed, pool.templates) });
+  const views = viewsOf(parsed, pool.templates, pool.owners);
+  return withWrite(used, { tool: call.tool, writeKey: call.writeKey, entities, views, given: givenIn(call.args) });
 }

@@ -1,4 +1,4 @@
-import { EVERYTHING, entitiesOfCall, isScalar, type EntityView } from "../../trajectory/entities.ts";
+import { EVERYTHING, entitiesOfCall, isScalar, type EntityView, type Scalar } from "../../trajectory/entities.ts";
 import { isStateless, mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { formatLike } from "./render.ts";
@@ -29,9 +29,17 @@ export function deriveRead(situation: Situation, call: PreparedCall, record: Der
   if (writes.length === 0) return null;
   if (writes.some((write) => isContradicted(record, call.tool, write.tool))) return null;
   const records = writes.map((write) => record.get(pairKey(call.tool, write.tool)) ?? { agreed: 0, disagreed: 0 });
-  const views = writes.map((write) => write.views.get(entity) ?? new Map());
   const base = baseAnswer(situation, call);
-  const result = base === null ? created(pool, call, entity, views) : applied(base, entity, views);
+  const effects = writes.map(({ views, given }) => ({ view: views.get(entity) ?? new Map(), given }));
+  const result =
+    base === null
+      ? created(
+          pool,
+          call,
+          entity,
+          effects.map(({ view }) => view),
+        )
+      : applied(base, effects);
   if (result === null) return null;
   const madeFrom = base === null ? [] : [base.tape.id];
   return { result, madeFrom, confidence: records.every((counts) => counts.agreed > 0) ? 0.95 : 0.85 };
@@ -65,8 +73,7 @@ function checkOne(
   if (eraBefore < 0 || eraAfter - eraBefore !== writes.length) return;
   const derived = applied(
     base,
-    entity,
-    writes.map(({ views }) => views.get(entity) ?? new Map()),
+    writes.map(({ views, args }) => ({ view: views.get(entity) ?? new Map(), given: givenIn(args) })),
   );
   if (derived === null) return;
   for (const { entry } of writes) {
@@ -105,13 +112,30 @@ function baseAnswer(situation: Situation, call: PreparedCall): PooledEntry | nul
   return inThisEra(before, call).find((seen) => !seen.entry.isError && sameTool(call, seen.entry) && sameWorld(before, seen)) ?? null;
 }
 
-/** The known answer with the writes' fields; null when some write changes none of them: then its effect is not in what it returned. */
-function applied(base: PooledEntry, entity: string, views: readonly EntityView[]): string | null {
+/** What one write says of the entity, and what it was given. */
+interface Effect {
+  view: EntityView;
+  given: EntityView;
+}
+
+/** A call's scalar arguments by name. */
+export function givenIn(args: unknown): EntityView {
+  const entries = args === null || typeof args !== "object" || Array.isArray(args) ? [] : Object.entries(args);
+  return new Map(entries.filter((entry): entry is [string, Scalar] => isScalar(entry[1])));
+}
+
+/**
+ * The known answer with the fields that the writes returned, or were given where they did not say; null when some write changes none of them: then its effect is
+ * not in what it said.
+ */
+function applied(base: PooledEntry, effects: readonly Effect[]): string | null {
   const { parsed } = base;
   if (parsed === null || typeof parsed !== "object" || Array.isArray(parsed)) return null;
   const fields = new Map(Object.entries(parsed) as [string, unknown][]);
-  for (const view of views) {
-    const changed = [...view].filter(([name, value]) => fields.has(name) && isScalar(fields.get(name)) && fields.get(name) !== value);
+  for (const { view, given } of effects) {
+    const changed = [...new Map([...given, ...view])].filter(
+      ([name, value]) => fields.has(name) && isScalar(fields.get(name)) && fields.get(name) !== value,
+    );
     if (changed.length === 0) return null;
     for (const [name, value] of changed) fields.set(name, value);
   }
