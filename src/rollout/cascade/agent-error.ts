@@ -9,6 +9,9 @@ import type { PooledEntry, TapePool } from "./tape-pool.ts";
 /** Above this share of successes with values that the agent came up with itself, such a value is no mistake. */
 const MAX_RIGHT_SHARE = 0.05;
 
+/** Failures of a write with such a value before it is one there. */
+const MIN_WRONG_WRITES = 3;
+
 /** The agent's own mistakes: answered with the tool's recorded error, or a stated generic one, and never a reason to mask. */
 export type Mistake = { kind: "unknown_tool" } | { kind: "invalid_arguments"; problem: string } | { kind: "unknown_key" };
 
@@ -60,7 +63,7 @@ function unseenKeys(pool: TapePool, call: Pick<PreparedCall, "profile" | "args">
     const { succeeded, failed } = pool.unheard(call.profile.tool, path);
     if (succeeded > MAX_RIGHT_SHARE * (succeeded + failed)) return [];
     // A write may name what it makes: that a new name is a mistake there must have been seen.
-    if (failed === 0 && mayWrite(call.profile)) return [];
+    if (failed < MIN_WRONG_WRITES && mayWrite(call.profile)) return [];
     return pool.knowsKey(path.split(".").at(-1) ?? path, value) ? [] : [String(value)];
   });
 }

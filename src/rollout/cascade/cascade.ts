@@ -55,7 +55,7 @@ export interface Cascade {
   advance(overlay: Overlay, call: PreparedCall, answer: Given): Overlay;
 }
 
-/** The cascade over one pool; `functions` answer pure tools that have an implementation, `trust` says how confident its answers are, and which tools a rung does not answer. */
+/** The cascade over one pool. What is counted of tools is counted on `tapeIds`, of either split; `functions` answer pure tools that have an implementation, `trust` says how confident its answers are, and which tools a rung does not answer. */
 export function createCascade(
   pool: TapePool,
   tapeIds: readonly string[],
@@ -140,12 +140,23 @@ function fromOwnTape(situation: Situation, call: PreparedCall, turn: string, { s
   if (answer !== null || candidates.length === 0) return answer;
   const model = mayWrite(call.profile) ? modelOf(call) : null;
   const apart = candidates.filter((seen) =>
-    model === null ? isApart(situation, seen, scopes) : model.errorRate + model.unseenRate === 0 && model.samples >= MIN_UNREFUSED,
+    model === null ? isApart(situation, seen, scopes) : isUnrefused(model) && !givesAnother(situation, call, seen),
   );
   const [first] = apart;
   return first === undefined
     ? null
     : servedOwn(nth(situation, apart, versionsKey(call, Object.keys(first.entry.entityVersion), overlay)), "R2");
+}
+
+function isUnrefused({ errorRate, unseenRate, samples }: WriteModel): boolean {
+  return errorRate + unseenRate === 0 && samples >= MIN_UNREFUSED;
+}
+
+/** Whether the recorded answer gives out an id that another write of this tool may have been given: the rollout made more of them, or fewer, than the tape had. */
+function givesAnother({ pool, overlay }: Situation, { tool, profile }: PreparedCall, seen: PooledEntry): boolean {
+  if (profile.volatileResultPaths.length === 0) return false;
+  const made = pool.ofTape(seen.tape.id).filter(({ entry, index }) => index < seen.index && entry.tool === tool && entry.writeKey !== null);
+  return made.length !== overlay.writes.filter((write) => write.tool === tool).length;
 }
 
 /** Under which how often a call was asked is counted, in a state, and with the versions of what it touches. */
@@ -196,7 +207,7 @@ function fromOtherTapes(situation: Situation, call: PreparedCall, trust: Trust):
 function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Answer {
   if (isStateless(call.profile)) return miss;
   if (!mayWrite(call.profile)) {
-    const derived = deriveRead(situation, call, learned.derivations) ?? projectRead(situation, call, learned.projections);
+    const derived = deriveRead(situation, call, learned) ?? projectRead(situation, call, learned.projections);
     return derived === null ? miss : { ...miss, rung: "R4", ...derived };
   }
   if (!isDeclaredWrite(call)) return miss;
@@ -249,5 +260,5 @@ function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: G
   if (!mayWrite(call.profile) || failed) return used;
   const entities = touched.length === 0 ? [EVERYTHING] : touched;
   const views = viewsOf(parsed, pool.templates, pool.owners);
-  return withWrite(used, { tool: call.tool, writeKey: call.writeKey, entities, views, given: givenIn(call.args) });
+  return withWrite(used, { tool: call.tool, writeKey: call.writeKey, entities, views, given: givenIn(call.args), answer: parsed });
 }

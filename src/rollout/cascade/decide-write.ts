@@ -40,7 +40,8 @@ export function decideWrite(situation: Situation, call: PreparedCall, model: Wri
   if (isUnheardOf(model, features)) return null;
   const undecided = judged.undecided + model.unseenRate;
   if (undecided === 0 && model.refusals.length > 0) return { ...known, isError: false };
-  if (undecided === 0 && model.samples >= MIN_SAMPLES) return { rung: "R4", isError: false, confidence: 0.85 };
+  const recorded = call.profile.errors === 0 ? call.profile.calls : model.samples;
+  if (undecided === 0 && recorded >= MIN_SAMPLES) return { rung: "R4", isError: false, confidence: 0.85 };
   return hardlyFails(undecided) ?? (isHopeless(call, model) ? drawnLike(true) : null);
 }
 

@@ -6,7 +6,7 @@ import type { TapePool } from "./tape-pool.ts";
 export function checkEnds(pool: TapePool, tapeIds: readonly string[]): ReadonlySet<string> {
   const ends = new Set<string>();
   for (const tapeId of tapeIds) {
-    const entries = pool.ofTape(tapeId);
+    const entries = pool.counted(tapeId);
     for (const { entry, args, index } of entries) {
       const profile = profileOf(pool.profiles, entry.tool);
       if (!entry.isError || mayWrite(profile)) continue;

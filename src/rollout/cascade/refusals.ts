@@ -43,7 +43,7 @@ const MIN_COUNT = 2;
 /** A feature with more values is a measurement or an id; a field together with an argument may have more. */
 const MAX_VALUES = 8;
 const MAX_PAIR_VALUES = 32;
-/** Chance of a parting that is no rule: of features that are true or false, of any other, each way of dealing out its values counted, and of a fixed argument. */
+/** Chance of a parting that is no rule: of features with two values, of any other, each way of dealing out its values counted, and of a fixed argument. */
 const MAX_CHANCE_OF_TWO = 0.1;
 const MAX_CHANCE = 0.05;
 const MAX_CHANCE_FIXED = 0.005;
@@ -63,7 +63,7 @@ export function learnRefusals(attempts: readonly Attempted[], fixable: readonly 
     const isLike = ({ features }: Attempted): boolean => [...fixed].every(([name, value]) => features.get(name) === value);
     const alike = granted.filter(isLike);
     const names = new Set(refused.flatMap(({ features }) => [...features.keys()]));
-    const tests = [...names].flatMap((name) => testOf(name, refused, alike) ?? []);
+    const tests = [...names].flatMap((name) => testsOf(name, refused, alike));
     return {
       kind,
       share: refused.length / attempts.filter(isLike).length,
@@ -123,11 +123,10 @@ function fixedOf(refused: readonly Attempted[], granted: readonly Attempted[], f
   return fixed;
 }
 
-function testOf(feature: string, refused: readonly Attempted[], granted: readonly Attempted[]): Test | null {
+function testsOf(feature: string, refused: readonly Attempted[], granted: readonly Attempted[]): Test[] {
   const [no, yes] = [valuesOf(feature, refused), valuesOf(feature, granted)];
-  if (no.length < MIN_COUNT || yes.length < MIN_COUNT) return null;
-  const found = [byValue(feature, no, yes), byLimit(feature, no, yes)].filter((test) => test !== null);
-  return found.toSorted((one, other) => one.chance - other.chance)[0] ?? null;
+  if (no.length < MIN_COUNT || yes.length < MIN_COUNT) return [];
+  return [byValue(feature, no, yes), byLimit(feature, no, yes)].filter((test) => test !== null);
 }
 
 /** Each value nearly always ended one way. */
@@ -149,8 +148,7 @@ function byValue(feature: string, refused: readonly Scalar[], granted: readonly 
   const all = refused.length + granted.length;
   if (within === 0 || mixed > MAX_MIXED * all) return null;
   const chance = chanceOf(told, within, all);
-  const isTwo = [...counts.keys()].every((value) => typeof value === "boolean");
-  const isRule = isTwo ? chance <= MAX_CHANCE_OF_TWO : chance * 2 ** counts.size <= MAX_CHANCE;
+  const isRule = counts.size <= 2 ? chance <= MAX_CHANCE_OF_TWO : chance * 2 ** counts.size <= MAX_CHANCE;
   return isRule ? { feature, chance, says: (value) => words.get(value) ?? null } : null;
 }
 

@@ -32,6 +32,8 @@ export interface TapePool {
   eras: EraIndex;
   /** Entries of one tape, in order. */
   ofTape(tapeId: string): readonly PooledEntry[];
+  /** The same of any tape of the tenant, whatever its split: for what is counted of tools, as profiles are; never for an answer. */
+  counted(tapeId: string): readonly PooledEntry[];
   /** A tape's entries for one call, in order. */
   ofTapeCall(tapeId: string, callKey: string): readonly PooledEntry[];
   /** All entries for one call, newest first. */
@@ -91,6 +93,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   const ofSplit = all.filter(({ tape }) => tape.split === split);
   const newestFirst = ofSplit.filter(({ tape }) => !ownOnly(tape)).sort(byAge);
   const byTape = Map.groupBy(ofSplit, ({ tape }) => tape.id);
+  const everyTape = Map.groupBy(all, ({ tape }) => tape.id);
   const byTapeCall = Map.groupBy(ofSplit, ({ tape, entry }) => `${tape.id}|${entry.callKey}`);
   const byCall = Map.groupBy(newestFirst, ({ entry }) => entry.callKey);
   const byCallEra = groupByEach(newestFirst, ({ entry, args }) => {
@@ -109,6 +112,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
     owners,
     eras,
     ofTape: (tapeId) => byTape.get(tapeId) ?? [],
+    counted: (tapeId) => everyTape.get(tapeId) ?? [],
     ofTapeCall: (tapeId, callKey) => byTapeCall.get(`${tapeId}|${callKey}`) ?? [],
     ofCall: (callKey) => byCall.get(callKey) ?? [],
     ofCallInEra: (callKey, entity, era) => byCallEra.get(`${callKey}|${era}|${entity}`) ?? [],

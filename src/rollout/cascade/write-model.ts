@@ -54,7 +54,8 @@ export function answerWrite(
     });
   const result = render(example);
   // That it comes to this is known; what it then says is, where every model says the same of this call.
-  const isCertain = rung === "R5" || same !== undefined || (reasons.length < 2 && agree(call, examples.map(render)));
+  const alike = examples.filter((one) => isError || givesSame(one.seen, call)).map(render);
+  const isCertain = rung === "R5" || same !== undefined || (reasons.length < 2 && alike[0] === result && agree(call, alike));
   const elsewhere = entityByPath(call.profile, call.args).flatMap((entity) =>
     entity === null ? [] : (viewSource(situation, entity) ?? []),
   );
@@ -112,6 +113,16 @@ function nearest(
     .sort((a, b) => b.score - a.score)
     .slice(0, MAX_MODELS)
     .map(({ sample }) => sample);
+}
+
+/** Whether a recorded call was given the same arguments as this one, whatever their values: one left out may be what its answer shows as empty. */
+function givesSame({ args }: PooledEntry, call: PreparedCall): boolean {
+  const namesOf = (given: unknown): string =>
+    Object.keys(given !== null && typeof given === "object" ? given : {})
+      .filter((name) => !["clock", "nonce"].includes(call.profile.argumentRoles[name] ?? ""))
+      .sort()
+      .join("\n");
+  return namesOf(args) === namesOf(call.args);
 }
 
 function isMade({ overlay }: Situation, id: string | number): boolean {

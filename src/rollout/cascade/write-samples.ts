@@ -124,9 +124,15 @@ function sampleOf(pool: TapePool, seen: PooledEntry, { names, ends }: FeatureBas
   return { seen, kind, features: featuresOf(knownOf(seen.args, again, known), names), views: known.map(({ view }) => view) };
 }
 
-/** What the tape had shown of the entity by then, its own writes included; nothing that others changed since. */
+/** What the tape had shown of the entity by then, its own writes included; nothing that others changed since, nor what was before a write that said nothing of it. */
 function viewBefore(before: readonly PooledEntry[], seen: PooledEntry, entity: string): EntityView | null {
-  const about = before.filter(({ views, entry, epochs }) => views.has(entity) && !entry.isError && epochs[entity] === seen.epochs[entity]);
+  const isSilent = ({ entry, views }: PooledEntry): boolean => {
+    const { entitiesTouched } = entry;
+    return entry.writeKey !== null && !views.has(entity) && (entitiesTouched.includes(entity) || entitiesTouched.includes(EVERYTHING));
+  };
+  const about = before
+    .slice(before.findLastIndex(isSilent) + 1)
+    .filter(({ views, entry, epochs }) => views.has(entity) && !entry.isError && epochs[entity] === seen.epochs[entity]);
   return about.length === 0 ? null : mergedViews(about.map(({ views }) => views.get(entity)));
 }
 
@@ -140,7 +146,8 @@ function freshView({ pool, start, overlay }: Situation, entity: string): EntityV
   for (let count = writes.length; count >= since; count -= 1) {
     const prefix = prefixOf(writes.slice(0, count));
     const look = looks.findLast(({ entry }) => entry.writePrefix === prefix);
-    if (look !== undefined) return mergedViews([look.views.get(entity), ...writes.slice(count).map(({ views }) => views.get(entity))]);
+    if (look !== undefined && writes.slice(count).every(({ views }) => views.has(entity)))
+      return mergedViews([look.views.get(entity), ...writes.slice(count).map(({ views }) => views.get(entity))]);
   }
   return null;
 }

@@ -10,9 +10,12 @@ const MIN_QUIET = 3;
 const MAX_QUIET_CHANGED = 0.1;
 /** Looks around one tool alone before it can be acquitted. */
 const MIN_ALONE = 5;
-/** A read counts as a hidden write when a field changed around it at least this often, and that would hardly happen by chance. */
+/**
+ * A read counts as a hidden write when a field changed around it nearly always, and that would hardly happen by chance. Less is no proof: a search for what is free
+ * names things because others changed them.
+ */
 const MIN_CHANGED = 3;
-const MIN_CHANGED_SHARE = 0.3;
+const MIN_CHANGED_SHARE = 0.75;
 const MAX_CHANCE = 0.0001;
 /** Calls between two looks; further apart they are hardly undisturbed. */
 const MAX_BETWEEN = 50;
