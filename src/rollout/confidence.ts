@@ -3,7 +3,7 @@
  * simulated answers are worth is told by comparing them with a world, not by the simulator.
  */
 export const CONFIDENCE = {
-  /** R5: the outcome was drawn with the tool's recorded error rate, or its body was written by the simulator. */
+  /** R5: a write that hardly ever fails, a body that is not certain, a read's outcome that was drawn, or a body that the simulator wrote. */
   simulated: 0.6,
   /** R6: a true answer, of another day than the scenario's. */
   liveRead: 0.8,

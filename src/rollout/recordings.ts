@@ -74,7 +74,7 @@ export function createRecordings(options: {
       cascades.set(trust, bySplit);
       const known = bySplit.get(split);
       if (known !== undefined) return known;
-      const ids = tapes.filter((tape) => tape.split === split).map((tape) => tape.id);
+      const ids = tapes.map((tape) => tape.id);
       const cascade = createCascade(poolOf(split), ids, { functions: options.functions, trust });
       bySplit.set(split, cascade);
       return cascade;

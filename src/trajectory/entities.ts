@@ -43,22 +43,43 @@ export type Scalar = string | number | boolean | null;
 /** What a result says about one entity: field → value. */
 export type EntityView = ReadonlyMap<string, Scalar>;
 
-/** The scalar fields that a parsed result shows of each entity that it names. */
-export function viewsOf(result: unknown, templates: readonly string[]): ReadonlyMap<string, EntityView> {
+/** Template → templates to whose things an object's fields belong instead, where it names one of theirs too (view-owners.ts). */
+export type Owners = ReadonlyMap<string, ReadonlySet<string>>;
+
+const NO_OWNERS: Owners = new Map();
+
+/** The scalar fields that a parsed result shows of each entity that it names; with `owners`, of each that they belong to. */
+export function viewsOf(result: unknown, templates: readonly string[], owners: Owners = NO_OWNERS): ReadonlyMap<string, EntityView> {
   const views = new Map<string, Map<string, Scalar>>();
-  walk(result, templates, views, 0);
+  walk(result, { templates, owners }, views, 0);
   return views;
 }
 
-function walk(node: unknown, templates: readonly string[], views: Map<string, Map<string, Scalar>>, depth: number): void {
+/** The entity of this template that an object names; null where it names none. */
+export function filledBy(template: string, node: object): string | null {
+  return fill(template, (path) => valueAtPath(node, path));
+}
+
+interface Naming {
+  templates: readonly string[];
+  owners: Owners;
+}
+
+function walk(node: unknown, naming: Naming, views: Map<string, Map<string, Scalar>>, depth: number): void {
   if (node === null || typeof node !== "object" || depth > MAX_DEPTH || views.size > MAX_ENTITIES) return;
   if (!Array.isArray(node)) {
-    for (const template of templates) {
-      const entity = fill(template, (path) => valueAtPath(node, path));
-      if (entity !== null) addFields(views, entity, node);
+    const named = naming.templates.flatMap((template) => {
+      const entity = filledBy(template, node);
+      return entity === null ? [] : [{ template, entity }];
+    });
+    for (const { template, entity } of named) {
+      const owners = naming.owners.get(template);
+      // What a thing says of itself by another template's name is said of itself all the same.
+      const isOwned = named.some((other) => owners?.has(other.template) === true && other.entity !== entity);
+      if (!isOwned) addFields(views, entity, node);
     }
   }
-  for (const item of Object.values(node)) walk(item, templates, views, depth + 1);
+  for (const item of Object.values(node)) walk(item, naming, views, depth + 1);
 }
 
 function addFields(views: Map<string, Map<string, Scalar>>, entity: string, node: object): void {

@@ -7,6 +7,7 @@ import { learnKeys, type LearnedKey } from "./profiles/entity-keys.ts";
 import { learnErrorPath } from "./profiles/error-shapes.ts";
 import { collectSamples, type Samples, type Seen, type ToldTexts } from "./profiles/samples.ts";
 import { learnShownArguments } from "./profiles/shown-arguments.ts";
+import { shownDemotions } from "./profiles/shown-change.ts";
 import { learnVolatile } from "./profiles/volatile.ts";
 import { createCallReader, showsError, tapeIdOf, tapeOf, type ReadCalls } from "./record-tape.ts";
 import type { Tape } from "./tape.ts";
@@ -39,7 +40,9 @@ export function learnProfiles(configs: Readonly<Record<string, ToolConfig>>, tra
     const volatile = learnVolatile(profiles, samples);
     const noise = noiseOf(volatile);
     const isLast = round === MAX_ROUNDS;
-    const found = isLast ? [] : demotions(declared, profiles, tapes, noise);
+    const repeated = isLast ? [] : demotions(declared, profiles, tapes, noise);
+    // Repeats speak first: a write that they tell is no reason to blame a read.
+    const found = isLast || repeated.length > 0 ? repeated : shownDemotions(profiles, samples, noise);
     const learned = found.length > 0 ? profiles : withLearned(profiles, samples, volatile, mayLearn);
     // A clock in every call hides its repeats: they are seen once it is known.
     const late = isLast || !hasOtherKeys(profiles, learned) ? [] : demotions(declared, learned, recordings.tapes(learned), noise);

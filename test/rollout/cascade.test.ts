@@ -167,16 +167,16 @@ describe("made up", () => {
     expect(answers.map(({ madeFrom }) => madeFrom)).toEqual([[], ["rB3@1"], ["mine@1"], ["fC2@1"]]);
   });
 
-  it("draws what no precondition decides, and the same again under the same seed", () => {
-    const unexplained = [lookup("D1"), refundFails("D1")];
-    const cascade = cascadeFor([mine, ...refunds, conversation("u", unexplained, { startMs: 6 * DAY })]);
-    const draws = Array.from({ length: 200 }, (_, seed) => play(cascade, mine, [refund("A1")], [seed, 0])[0]);
-    expect(draws.every((answer) => answer?.rung === "R5")).toBe(true);
-    // One of four recorded refunds failed.
-    const failed = draws.filter((answer) => answer?.isError === true).length;
-    expect(failed).toBeGreaterThan(30);
-    expect(failed).toBeLessThan(70);
-    expect(play(cascade, mine, [refund("A1")], [7, 0])).toEqual(play(cascade, mine, [refund("A1")], [7, 0]));
+  it("says nothing of a write that was refused for no reason known, however rarely, and hopes only where that hardly ever happened", () => {
+    const unexplained = conversation("u", [lookup("D1"), refundFails("D1")], { startMs: 6 * DAY });
+    // One of four recorded refunds failed, and nothing tells it from the others.
+    const cascade = cascadeFor([mine, ...refunds, unexplained]);
+    const answers = Array.from({ length: 20 }, (_, seed) => play(cascade, mine, [refund("A1")], [seed, 0])[0]);
+    expect(answers.map((answer) => answer?.rung)).toEqual(answers.map(() => "R7"));
+    const many = Array.from({ length: 60 }, (_, index) =>
+      conversation(`m${index}`, [lookup(`M${index}`), refund(`M${index}`)], { startMs: 7 * DAY + index }),
+    );
+    expect(play(cascadeFor([mine, ...many, unexplained]), mine, [refund("A1")])[0]).toMatchObject({ rung: "R5", isError: false });
   });
 
   it("makes nothing up for a tool that nobody declared a write", () => {

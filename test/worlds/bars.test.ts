@@ -7,24 +7,28 @@ import type { Recorded } from "./conversation.ts";
 import { perturbed } from "./perturb.ts";
 import { record } from "./record.ts";
 import { shopWorld } from "./shop-world.ts";
-import { coverageOf, report, wrongRecorded, type Tally } from "./tally.ts";
+import { coverageOf, falseSuccesses, report, wrongRecorded, type Tally } from "./tally.ts";
 import { ticketWorld } from "./ticket-world.ts";
 
 const CONVERSATIONS = 150;
 const COMPARED = 60;
 const CALLS = 10_000;
 
-/** Bars that replay misses today, and why. Each turns red when it is mended, and is then taken out. */
+/**
+ * Bars that replay misses today, and why. Each turns red when it is mended, and is then taken out. Coverage is printed beside what the tapes hold: calls to which any
+ * of them has the world's very answer, in whatever state, and these with every write that could be made like a recorded one.
+ */
 const defects: Readonly<Record<string, string>> = {
-  "bookings: 65 % of the calls with one tape": "most other calls are updates with other arguments and filtered reads that no tape holds",
-  "bookings: 80 % of the calls with three tapes": "as with one tape",
-  "tickets: nothing wrong at R0–R2, each call alone":
-    "the claim that nobody is blamed for, refusals that other tickets decide (traps.test.ts)",
-  "tickets: nothing wrong first at R0–R2, running free": "as each call alone",
-  "tickets: nothing wrong at R0–R2 with other luck": "as each call alone, and writes in other words",
-  "tickets: 65 % of the calls with one tape": "every write changes every list and ticket, so most states are new",
-  "tickets: 80 % of the calls with three tapes": "as with one tape",
+  "bookings: 65 % of the calls with one tape":
+    "the tape holds the answers to 55 %: other reads, and updates whose refusals one tape does not teach",
+  "bookings: 80 % of the calls with three tapes": "the tapes hold the answers to 72 %",
+  "tickets: 65 % of the calls with one tape":
+    "the tape holds the answers to 46 %: every write changes every list and ticket, so most states are new",
+  "tickets: 80 % of the calls with three tapes": "the tapes hold the answers to 59 %",
 };
+
+/** Least share of what the tapes hold (in whatever state) that is covered. */
+const LEAST_OF_HELD = 0.65;
 
 describe.each([[shopWorld], [bookingsWorld], [ticketWorld]])("the bars in the $name", (kind) => {
   const recorded = record(kind, { seed: 1, conversations: CONVERSATIONS });
@@ -40,6 +44,13 @@ describe.each([[shopWorld], [bookingsWorld], [ticketWorld]])("the bars in the $n
     report(`${kind.name}, ${name}`, tally);
     return tally;
   };
+
+  let played: Tally | undefined;
+  const luck = (): Tally =>
+    (played ??= measured(
+      "other luck",
+      compare(kind, byPolicy(kind, some, 8), () => all),
+    ));
 
   bar("nothing wrong at R0–R2, each call alone", () => {
     const tally = measured(
@@ -58,14 +69,11 @@ describe.each([[shopWorld], [bookingsWorld], [ticketWorld]])("the bars in the $n
   });
 
   bar("nothing wrong at R0–R2 with other luck", () => {
-    expect(
-      wrongRecorded(
-        measured(
-          "other luck",
-          compare(kind, byPolicy(kind, some, 8), () => all),
-        ),
-      ),
-    ).toEqual([]);
+    expect(wrongRecorded(luck())).toEqual([]);
+  });
+
+  bar("hardly any real error of a write passes for a success", () => {
+    expect(falseSuccesses(luck(), 0.1)).toEqual([]);
   });
 
   bar("nothing wrong at R0–R2 without any tool config", () => {
@@ -87,16 +95,27 @@ describe.each([[shopWorld], [bookingsWorld], [ticketWorld]])("the bars in the $n
   const again = record(kind, { seed: 1, conversations: CONVERSATIONS, tasks: CONVERSATIONS / 5 });
   const sameTasks = libraryOf(kind, again);
   const few = again.slice(-COMPARED / 2);
-  const covered = (name: string, idsOf: (own: Recorded) => ReadonlySet<string>): number =>
-    coverageOf(measured(name, compare(kind, byPolicy(kind, few, 6), only(sameTasks, few, idsOf))));
+  const tallies = new Map<string, Tally>();
+  const covered = (name: string, idsOf: (own: Recorded) => ReadonlySet<string>): Tally => {
+    const known = tallies.get(name) ?? measured(name, compare(kind, byPolicy(kind, few, 6), only(sameTasks, few, idsOf)));
+    tallies.set(name, known);
+    return known;
+  };
+  const oneTape = (): Tally => covered("one tape", (own) => new Set([tapeIdOf(own.trajectory)]));
+  const threeTapes = (): Tally => covered("three tapes", (own) => nearestTapes(again, own, 3));
 
   bar("65 % of the calls with one tape", () => {
-    expect(covered("one tape", (own) => new Set([tapeIdOf(own.trajectory)]))).toBeGreaterThanOrEqual(0.65);
+    expect(coverageOf(oneTape())).toBeGreaterThanOrEqual(0.65);
   });
 
   bar("80 % of the calls with three tapes", () => {
-    expect(covered("three tapes", (own) => nearestTapes(again, own, 3))).toBeGreaterThanOrEqual(0.8);
+    expect(coverageOf(threeTapes())).toBeGreaterThanOrEqual(0.8);
   });
+
+  it("covers most of what its tapes hold", () => {
+    for (const tally of [oneTape(), threeTapes()])
+      expect(coverageOf(tally)).toBeGreaterThanOrEqual((LEAST_OF_HELD * tally.held) / tally.calls);
+  }, 60_000);
 });
 
 function only(library: Library, some: readonly Recorded[], idsOf: (own: Recorded) => ReadonlySet<string>): (own: Recorded) => Cascade {

@@ -3,6 +3,8 @@ import { createCascade, type Cascade } from "../../src/rollout/cascade/cascade.t
 import { emptyOverlay } from "../../src/rollout/cascade/overlay.ts";
 import { startOfTrajectory } from "../../src/rollout/start.ts";
 import { createTapePool } from "../../src/rollout/cascade/tape-pool.ts";
+import type { PreparedCall } from "../../src/rollout/cascade/prepare.ts";
+import { canonicalJson, withoutPaths } from "../../src/trajectory/canonical-arguments.ts";
 import { withEras } from "../../src/trajectory/era.ts";
 import { learnProfiles } from "../../src/trajectory/learn-profiles.ts";
 import { parseResult, showsError, tapeIdOf, tapeOf, turnHashOf } from "../../src/trajectory/record-tape.ts";
@@ -11,7 +13,7 @@ import type { ToolProfiles } from "../../src/trajectory/tool-profile.ts";
 import { followTruth, judge, worldsAtStart } from "./oracle.ts";
 import { perturbed, type Turns } from "./perturb.ts";
 import type { Recorded } from "./conversation.ts";
-import { countAnswer, countWrite, emptyTally, type Tally } from "./tally.ts";
+import { countAnswer, countBound, countWrite, emptyTally, type Tally } from "./tally.ts";
 import type { Policy, WorldKind } from "./world.ts";
 
 export interface Library {
@@ -91,6 +93,7 @@ function play(kind: WorldKind, { one, run, seed }: Attempt, cascade: Cascade, mo
       const found = { conversation: one.trajectory.id, seed, rung: answer.rung, call, served: answer.result, truth: judgement.truth };
       countAnswer(tally, { rung: answer.rung, tool: call.tool }, isWrong ? { ...found, isFirst: clean } : null);
       clean &&= !isWrong;
+      countBound(tally, answer.rung, boundOf(cascade, ready, kind.writes.has(call.tool), followTruth(judgement, call, possible).text));
       if ((answer.rung === "R4" || answer.rung === "R5") && kind.writes.has(call.tool)) {
         countWrite(tally, call.tool, { world: judgement.failed, served: answer.isError });
       }
@@ -109,6 +112,14 @@ function play(kind: WorldKind, { one, run, seed }: Attempt, cascade: Cascade, mo
     }
     next = run.next(shown);
   }
+}
+
+/** Whether an all-knowing replay could serve the world's answer from these tapes: as recorded, or, of a write, made like one that is. */
+function boundOf(cascade: Cascade, call: PreparedCall, isWrite: boolean, truth: string): { isHeld: boolean; isRenderable: boolean } {
+  const shown = (result: string): string => canonicalJson(withoutPaths(parseResult(result), call.profile.volatileResultPaths));
+  const wanted = shown(call.names.toTape(truth));
+  const isHeld = cascade.pool.ofCall(call.callKey).some(({ entry }) => shown(entry.result) === wanted);
+  return { isHeld, isRenderable: isWrite && cascade.pool.ofTool(call.tool).length > 0 };
 }
 
 /** The library with only `ids` answering: the others are put behind the wall of the other split. */

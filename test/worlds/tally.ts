@@ -36,10 +36,14 @@ export interface Tally {
   wrong: Wrong[];
   /** Attempts that a miss ended. */
   ended: number;
+  /** Calls to which some tape that may answer holds the world's very answer, in whatever state, or that were covered anyway. */
+  held: number;
+  /** These, and every write of a tool of which a tape holds any answer: more than that no replay without invention can cover. */
+  renderable: number;
 }
 
 export function emptyTally(): Tally {
-  return { attempts: 0, calls: 0, byRung: {}, byTool: {}, writes: {}, wrong: [], ended: 0 };
+  return { attempts: 0, calls: 0, byRung: {}, byTool: {}, writes: {}, wrong: [], ended: 0, held: 0, renderable: 0 };
 }
 
 export function countAnswer(tally: Tally, { rung, tool }: { rung: Rung; tool: string }, wrong: Wrong | null): void {
@@ -68,10 +72,28 @@ export function wrongRecorded(tally: Tally): readonly Wrong[] {
   return tally.wrong.filter(({ rung }) => rung === "R0" || rung === "R1" || rung === "R2");
 }
 
+const COVERED: readonly Rung[] = ["R0", "R1", "R2", "R3", "R4", "agent_error"];
+
 /** Share of calls answered at R0–R4 or as the agent's own mistake. */
 export function coverageOf(tally: Tally): number {
-  const rungs = ["R0", "R1", "R2", "R3", "R4", "agent_error"] as const;
-  return rungs.reduce((sum, rung) => sum + (tally.byRung[rung]?.served ?? 0), 0) / tally.calls;
+  return COVERED.reduce((sum, rung) => sum + (tally.byRung[rung]?.served ?? 0), 0) / tally.calls;
+}
+
+/** Counts what somebody who knew the world could have answered from the same tapes: `isHeld`: with a recorded answer; `isRenderable`: with one made like it. */
+export function countBound(tally: Tally, rung: Rung, { isHeld, isRenderable }: { isHeld: boolean; isRenderable: boolean }): void {
+  const isCovered = COVERED.includes(rung);
+  if (isCovered || isHeld) tally.held += 1;
+  if (isCovered || isHeld || isRenderable) tally.renderable += 1;
+}
+
+/** A made-up write's false successes are a tool's only where it was seen to fail so often. */
+const MIN_REAL_ERRORS = 10;
+
+/** Tools of whose real errors more than this share was answered with a success. */
+export function falseSuccesses({ writes }: Tally, share: number): readonly string[] {
+  return Object.entries(writes)
+    .filter(([, { realErrors, falseSuccesses }]) => realErrors >= MIN_REAL_ERRORS && falseSuccesses > share * realErrors)
+    .map(([tool, { realErrors, falseSuccesses }]) => `${tool}: ${falseSuccesses} of ${realErrors}`);
 }
 
 /** Printed with every run: the figures that no bar can promise for somebody else's tools. */
@@ -81,7 +103,7 @@ export function report(name: string, tally: Tally): void {
     rung === "R7" ? `R7 ${served}` : `${rung} ${served} (wrong ${wrong}, first ${first}, ≤ ${percent(upperBound(wrong, served))})`,
   );
   process.stdout.write(
-    `${name}: ${tally.attempts} attempts, ${tally.calls} calls, coverage ${percent(coverageOf(tally))}, ended by a miss ${tally.ended}; ${shown.join(", ")}\n`,
+    `${name}: ${tally.attempts} attempts, ${tally.calls} calls, coverage ${percent(coverageOf(tally))} (held by tapes ${percent(tally.held / tally.calls)}, with every write ${percent(tally.renderable / tally.calls)}), ended by a miss ${tally.ended}; ${shown.join(", ")}\n`,
   );
   const tools = Object.entries(tally.byTool).map(
     ([tool, { served, wrong }]) => `${tool} ${wrong}/${served} ≤ ${percent(upperBound(wrong, served))}`,

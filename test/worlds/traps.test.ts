@@ -19,14 +19,6 @@ const worlds = [
   { kind: bookingsWorld, scripts: bookingsTraps(bookingsWorld.create(SEED)) },
   { kind: ticketWorld, scripts: ticketTraps(ticketWorld.create(SEED)) },
 ];
-/** What replay itself serves wrong today: world.trap → why. Each turns red when it is mended, and is then taken out. */
-const defects: Readonly<Record<string, string>> = {
-  "tickets.coupling": "R2 serves a write's success although the write to another entity that it needed is missing",
-  "tickets.coupling.changed by others":
-    "R1 serves a refusal from before a change that an answer already showed, because the change was to another entity",
-  "tickets.claiming": "a claim is always followed by a look at what was claimed, so nobody is blamed and R1 serves the list from before it",
-};
-
 describe.each(worlds)("the traps of the $kind.name", ({ kind, scripts }) => {
   // Classes are learned from ordinary traffic; the scripts are too short to teach anything.
   const traffic = record(kind, { seed: SEED, conversations: 200 }).map(({ trajectory }) => trajectory);
@@ -41,8 +33,7 @@ describe.each(worlds)("the traps of the $kind.name", ({ kind, scripts }) => {
   });
 
   for (const script of scripts) {
-    const test = Object.hasOwn(defects, nameOf(script)) ? it.fails : it;
-    test(`${nameOf(script)}: replay serves nothing wrong from a tape`, () => {
+    it(`${nameOf(script)}: replay serves nothing wrong from a tape`, () => {
       const { recorded, one, turns } = stage(script);
       const trajectories = recorded.map(({ trajectory }) => trajectory);
       const profiles = learnProfiles(kind.toolConfigs, [...traffic, ...trajectories]);

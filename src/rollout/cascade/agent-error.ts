@@ -1,6 +1,6 @@
 import { EVERYTHING, entitiesOfCall, isScalar } from "../../trajectory/entities.ts";
 import { valueAtPath } from "../../trajectory/canonical-arguments.ts";
-import { profileOf } from "../../trajectory/tool-profile.ts";
+import { mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { renderLike } from "./render.ts";
 import type { Situation } from "./situation.ts";
@@ -8,6 +8,9 @@ import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
 /** Above this share of successes with values that the agent came up with itself, such a value is no mistake. */
 const MAX_RIGHT_SHARE = 0.05;
+
+/** Failures of a write with such a value before it is one there. */
+const MIN_WRONG_WRITES = 3;
 
 /** The agent's own mistakes: answered with the tool's recorded error, or a stated generic one, and never a reason to mask. */
 export type Mistake = { kind: "unknown_tool" } | { kind: "invalid_arguments"; problem: string } | { kind: "unknown_key" };
@@ -59,6 +62,8 @@ function unseenKeys(pool: TapePool, call: Pick<PreparedCall, "profile" | "args">
     // Where agents name what is to be made, or rightly guess, a key that nobody has shown yet is none of their inventions.
     const { succeeded, failed } = pool.unheard(call.profile.tool, path);
     if (succeeded > MAX_RIGHT_SHARE * (succeeded + failed)) return [];
+    // A write may name what it makes: that a new name is a mistake there must have been seen.
+    if (failed < MIN_WRONG_WRITES && mayWrite(call.profile)) return [];
     return pool.knowsKey(path.split(".").at(-1) ?? path, value) ? [] : [String(value)];
   });
 }

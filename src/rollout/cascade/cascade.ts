@@ -3,7 +3,8 @@ import { parseResult, showsError } from "../../trajectory/record-tape.ts";
 import { isStateless, mayWrite } from "../../trajectory/tool-profile.ts";
 import { versionOf } from "../../trajectory/write-state.ts";
 import { inventedKey, malformed, mistakeAnswer, type Mistake } from "./agent-error.ts";
-import { checkDerivations, deriveRead, type DerivationRecord } from "./derive.ts";
+import { checkDerivations, deriveRead, givenIn, type DerivationRecord } from "./derive.ts";
+import { checkEnds } from "./ends.ts";
 import type { Rung } from "../group.ts";
 import { learnReads, readOutcome, type Outcome, type ReadModel } from "./outcome.ts";
 import { stateOf, withEpochs, withOccurrence, withOffTape, withWrite, type Overlay } from "./overlay.ts";
@@ -15,7 +16,8 @@ import { checkProjections, projectRead, type ProjectionRecord } from "./project.
 import { answerOf, type ToolFunctions } from "./tool-functions.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
 import { UNMEASURED, type Trust } from "./trust.ts";
-import { answerWrite, learnWrites, writeOutcome, type WriteModel } from "./write-model.ts";
+import { answerWrite, writeOutcome } from "./write-model.ts";
+import { learnWrites, type WriteModel } from "./write-samples.ts";
 
 /** One tool answer; `result` is null at R7, where nothing honest can be said. */
 export interface Answer {
@@ -55,7 +57,7 @@ export interface Cascade {
   advance(overlay: Overlay, call: PreparedCall, answer: Given): Overlay;
 }
 
-/** The cascade over one pool; `functions` answer pure tools that have an implementation, `trust` says how confident its answers are, and which tools a rung does not answer. */
+/** The cascade over one pool. What is counted of tools is counted on `tapeIds`, of either split; `functions` answer pure tools that have an implementation, `trust` says how confident its answers are, and which tools a rung does not answer. */
 export function createCascade(
   pool: TapePool,
   tapeIds: readonly string[],
@@ -65,7 +67,8 @@ export function createCascade(
   const derivations = checkDerivations(pool, tapeIds);
   const projections = checkProjections(pool, tapeIds);
   const scopes = checkScopes(pool, tapeIds);
-  const modelOf = learnedOnce((call): WriteModel => learnWrites(pool, call));
+  const ends = checkEnds(pool, tapeIds);
+  const modelOf = learnedOnce((call): WriteModel => learnWrites(pool, call, ends));
   const readModelOf = learnedOnce((call): ReadModel => learnReads(pool, call));
   return {
     pool,
@@ -86,7 +89,7 @@ export function createCascade(
       const seed = drawnFrom(options.seed, situation, call);
       if (isStateless(call.profile)) return null;
       if (!mayWrite(call.profile)) return readOutcome(situation, call, readModelOf(call), { derivations, seed });
-      return isDeclaredWrite(call) ? writeOutcome(situation, call, modelOf(call), seed) : null;
+      return isDeclaredWrite(call) ? writeOutcome(situation, call, modelOf(call)) : null;
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
   };
@@ -140,12 +143,23 @@ function fromOwnTape(situation: Situation, call: PreparedCall, turn: string, { s
   if (answer !== null || candidates.length === 0) return answer;
   const model = mayWrite(call.profile) ? modelOf(call) : null;
   const apart = candidates.filter((seen) =>
-    model === null ? isApart(situation, seen, scopes) : model.errorRate === 0 && model.samples >= MIN_UNREFUSED,
+    model === null ? isApart(situation, seen, scopes) : isUnrefused(model) && !givesAnother(situation, call, seen),
   );
   const [first] = apart;
   return first === undefined
     ? null
     : servedOwn(nth(situation, apart, versionsKey(call, Object.keys(first.entry.entityVersion), overlay)), "R2");
+}
+
+function isUnrefused({ errorRate, unseenRate, samples }: WriteModel): boolean {
+  return errorRate + unseenRate === 0 && samples >= MIN_UNREFUSED;
+}
+
+/** Whether the recorded answer gives out an id that another write of this tool may have been given: the rollout made more of them, or fewer, than the tape had. */
+function givesAnother({ pool, overlay }: Situation, { tool, profile }: PreparedCall, seen: PooledEntry): boolean {
+  if (profile.volatileResultPaths.length === 0) return false;
+  const made = pool.ofTape(seen.tape.id).filter(({ entry, index }) => index < seen.index && entry.tool === tool && entry.writeKey !== null);
+  return made.length !== overlay.writes.filter((write) => write.tool === tool).length;
 }
 
 /** Under which how often a call was asked is counted, in a state, and with the versions of what it touches. */
@@ -196,7 +210,7 @@ function fromOtherTapes(situation: Situation, call: PreparedCall, trust: Trust):
 function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Answer {
   if (isStateless(call.profile)) return miss;
   if (!mayWrite(call.profile)) {
-    const derived = deriveRead(situation, call, learned.derivations) ?? projectRead(situation, call, learned.projections);
+    const derived = deriveRead(situation, call, learned) ?? projectRead(situation, call, learned.projections);
     return derived === null ? miss : { ...miss, rung: "R4", ...derived };
   }
   if (!isDeclaredWrite(call)) return miss;
@@ -245,8 +259,9 @@ function advance(pool: TapePool, overlay: Overlay, call: PreparedCall, answer: G
   const used = withOccurrence(withEpochs(overlay, answer.epochs ?? {}), counted);
   const failed = answer.isError || showsError(call.profile, parsed);
   if (!mayWrite(call.profile) && !failed && (answer.rung === "R5" || answer.rung === "R6"))
-    return withOffTape(used, viewsOf(parsed, pool.templates));
+    return withOffTape(used, viewsOf(parsed, pool.templates, pool.owners));
   if (!mayWrite(call.profile) || failed) return used;
   const entities = touched.length === 0 ? [EVERYTHING] : touched;
-  return withWrite(used, { tool: call.tool, writeKey: call.writeKey, entities, views: viewsOf(parsed, pool.templates) });
+  const views = viewsOf(parsed, pool.templates, pool.owners);
+  return withWrite(used, { tool: call.tool, writeKey: call.writeKey, entities, views, given: givenIn(call.args), answer: parsed });
 }

@@ -4,17 +4,38 @@ import { parseResult } from "../../trajectory/record-tape.ts";
 import type { PreparedCall } from "./prepare.ts";
 import type { PooledEntry } from "./tape-pool.ts";
 
-/** Answers that must agree before what they say is taken for known. */
+/** Answers that must agree before what they say is taken for known: texts, and what may be a count, or empty by chance. */
 const MIN_AGREEING = 2;
+const MIN_AGREEING_COUNTS = 5;
 
 /**
  * Whether several recorded answers, each put into this call's words, say the same but for what differs from call to call. A list is never known so: what is
- * on it belongs to the thing that the model was about.
+ * on it belongs to the thing that the model was about; where nothing is on it, it says nothing of that.
  */
-export function agree({ profile }: Pick<PreparedCall, "profile">, answers: readonly string[]): boolean {
-  if (answers.length < MIN_AGREEING) return false;
+export function agree({ profile, args }: Pick<PreparedCall, "profile" | "args">, answers: readonly string[]): boolean {
+  if (answers.length < MIN_AGREEING) return answers.length > 0 && answers.every((answer) => isEcho(answer, args));
   const shown = answers.map((answer) => withoutPaths(parseResult(answer), profile.volatileResultPaths));
-  return new Set(shown.map(canonicalJson)).size === 1 && !hasList(shown[0]);
+  if (new Set(shown.map(canonicalJson)).size > 1 || hasFilledList(shown[0])) return false;
+  return answers.length >= MIN_AGREEING_COUNTS || !hasCount(shown[0], args);
+}
+
+/** Whether an answer has a number, null or empty list that is none of the call's arguments. */
+function hasCount(said: unknown, args: unknown): boolean {
+  const asked = new Set(args !== null && typeof args === "object" ? Object.values(args) : []);
+  const isCount = (value: unknown): boolean =>
+    value === null ||
+    (typeof value === "object"
+      ? Object.values(value).some(isCount) || Array.isArray(value)
+      : typeof value === "number" && !asked.has(value));
+  return isCount(said);
+}
+
+/** Whether an answer says nothing but what was asked: then one is as good as many. */
+function isEcho(answer: string, args: unknown): boolean {
+  const said = parseResult(answer);
+  if (said === null || typeof said !== "object" || Array.isArray(said) || args === null || typeof args !== "object") return false;
+  const asked = new Map(Object.entries(args) as [string, unknown][]);
+  return Object.entries(said).every(([name, value]) => isScalar(value) && asked.get(name) === value);
 }
 
 /** Whether a recorded answer can be put into this call's words: none of it is an argument that the call does not have. */
@@ -30,7 +51,7 @@ function says(parsed: unknown, text: string, value: unknown): boolean {
   return Object.values(parsed).some((item) => item === value || says(item, "", value));
 }
 
-function hasList(value: unknown): boolean {
+function hasFilledList(value: unknown): boolean {
   if (value === null || typeof value !== "object") return false;
-  return Array.isArray(value) || Object.values(value).some(hasList);
+  return Array.isArray(value) ? value.length > 0 : Object.values(value).some(hasFilledList);
 }

@@ -1,7 +1,12 @@
-import { EVERYTHING, entitiesOfCall, isScalar, type EntityView } from "../../trajectory/entities.ts";
+import { canonicalJson, withoutPaths } from "../../trajectory/canonical-arguments.ts";
+import { EVERYTHING, entitiesOfCall, isScalar, type EntityView, type Scalar } from "../../trajectory/entities.ts";
+import { parseResult } from "../../trajectory/record-tape.ts";
 import { isStateless, mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
+import { extendPrefix } from "../../trajectory/write-state.ts";
+import type { OverlayWrite } from "./overlay.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { formatLike } from "./render.ts";
+import { leavesAlone, type ScopeRecord } from "./scope-record.ts";
 import { atStart, inThisEra, sameWorld, stillTrue, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
@@ -16,32 +21,57 @@ export interface Derived {
 /** How often the rule, applied to what the tapes show, gave what they recorded. By read tool and write tool. */
 export type DerivationRecord = ReadonlyMap<string, { agreed: number; disagreed: number }>;
 
+/** What tapes tell of reads after writes: to what they name, and to anything else. */
+export interface ReadRecords {
+  derivations: DerivationRecord;
+  scopes: ScopeRecord;
+}
+
+/** Times that tapes must have shown that a write leaves a read as it was, where nothing else says so. */
+const MIN_UNCHANGED = 2;
+
 /**
- * The answer to a read of E after writes of E (R4): the last known answer with the fields that the writes returned, or, for an entity that a write of
- * this rollout created, those fields in the shape of another such read. Null where nothing can be said: no known answer, a write that showed no
- * field of the read, or a pair of tools for which a tape contradicts the rule.
+ * The answer to a read of E after writes of E (R4): the last known answer with the fields that the writes returned, or were given, or, for an entity that a
+ * write of this rollout created, those fields in the shape of another such read. A read that other writes may change, too, must be seen to be left alone by
+ * those that were made. Null where nothing can be said: no known answer, a write that showed no field of the read, or a pair of tools for which
+ * a tape contradicts the rule.
  */
-export function deriveRead(situation: Situation, call: PreparedCall, record: DerivationRecord): Derived | null {
+export function deriveRead(situation: Situation, call: PreparedCall, records: ReadRecords): Derived | null {
   const { pool, overlay } = situation;
-  const entity = onlyEntity(pool, call);
-  if (entity === null) return null;
-  const writes = overlay.writes.filter((write) => write.entities.includes(entity) || write.entities.includes(EVERYTHING));
-  if (writes.length === 0) return null;
-  if (writes.some((write) => isContradicted(record, call.tool, write.tool))) return null;
-  const records = writes.map((write) => record.get(pairKey(call.tool, write.tool)) ?? { agreed: 0, disagreed: 0 });
-  const views = writes.map((write) => write.views.get(entity) ?? new Map());
-  const base = baseAnswer(situation, call);
-  const result = base === null ? created(pool, call, entity, views) : applied(base, entity, views);
+  const entity = namedEntity(pool, call);
+  if (entity === null || overlay.writes.length === 0) return null;
+  const { base, writes } = lastKnown(situation, call, entity);
+  const about = writes.filter(({ entities }) => entities.includes(entity) || entities.includes(EVERYTHING));
+  if (base === null && about.length === 0) return null;
+  const isLeft = (write: OverlayWrite): boolean =>
+    call.profile.scope === "entities" || leavesAlone(records.scopes, call.tool, write.tool, MIN_UNCHANGED);
+  if (!writes.every((write) => about.includes(write) || (isLeft(write) && !touchesOther(base, write, entity)))) return null;
+  if (about.some((write) => isContradicted(records.derivations, call.tool, write.tool))) return null;
+  const agreed = about.map((write) => records.derivations.get(pairKey(call.tool, write.tool))?.agreed ?? 0);
+  const effects = about.flatMap(({ views, given, answer }) => effectOf(views.get(entity), given, answer) ?? []);
+  if (effects.length < about.length) return null;
+  const result =
+    base === null
+      ? created(pool, call, entity, effects)
+      : applied(
+          base,
+          effects,
+          agreed.every((count) => count >= MIN_UNCHANGED),
+        );
   if (result === null) return null;
-  const madeFrom = base === null ? [] : [base.tape.id];
-  return { result, madeFrom, confidence: records.every((counts) => counts.agreed > 0) ? 0.95 : 0.85 };
+  return { result, madeFrom: base === null ? [] : [base.tape.id], confidence: agreed.every((count) => count > 0) ? 0.95 : 0.85 };
+}
+
+/** Whether a write was to something else that the known answer shows. */
+function touchesOther(base: PooledEntry | null, { entities }: OverlayWrite, entity: string): boolean {
+  return base !== null && base.entry.entitiesTouched.some((other) => other !== EVERYTHING && other !== entity && entities.includes(other));
 }
 
 /** Tries the rule on every read, write, same read of every tape. */
 export function checkDerivations(pool: TapePool, tapeIds: readonly string[]): DerivationRecord {
   const record = new Map<string, { agreed: number; disagreed: number }>();
   for (const tapeId of tapeIds) {
-    const entries = pool.ofTape(tapeId);
+    const entries = pool.counted(tapeId);
     for (const [index, later] of entries.entries()) checkOne(pool, entries.slice(0, index), later, record);
   }
   return record;
@@ -53,28 +83,26 @@ function checkOne(
   later: PooledEntry,
   record: Map<string, { agreed: number; disagreed: number }>,
 ): void {
-  const entity = onlyEntity(pool, { tool: later.entry.tool, args: later.args });
-  if (entity === null || later.entry.entityVersion[entity] === "") return;
-  const base = before.findLast(
-    ({ entry }) => entry.callKey === later.entry.callKey && entry.entityVersion[entity] === "" && !entry.isError,
-  );
+  const entity = namedEntity(pool, { tool: later.entry.tool, args: later.args });
+  if (entity === null) return;
+  const base = before.findLast(({ entry }) => entry.callKey === later.entry.callKey && !entry.isError);
   if (base === undefined) return;
-  const writes = before.filter(({ entry }) => entry.writeKey !== null && entry.entitiesTouched.includes(entity));
-  // Another conversation's write in between would be blamed on the rule.
+  const profile = profileOf(pool.profiles, later.entry.tool);
+  const between = before.slice(base.index + 1).filter(({ entry }) => entry.writeKey !== null);
+  const writes = between.filter(({ entry }) => entry.entitiesTouched.includes(entity));
+  // What another write did would be blamed on the rule: the conversation's, where the read may depend on it, and another conversation's.
+  if (writes.length === 0 || (profile.scope !== "entities" && writes.length < between.length)) return;
   const [eraBefore, eraAfter] = [base.entry.entityEra[entity] ?? 0, later.entry.entityEra[entity] ?? 0];
   if (eraBefore < 0 || eraAfter - eraBefore !== writes.length) return;
-  const derived = applied(
-    base,
-    entity,
-    writes.map(({ views }) => views.get(entity) ?? new Map()),
-  );
+  const effects = writes.flatMap(({ views, args, parsed }) => effectOf(views.get(entity), givenIn(args), parsed) ?? []);
+  const derived = effects.length < writes.length ? null : applied(base, effects, true);
   if (derived === null) return;
+  const shown = (result: string): string => canonicalJson(withoutPaths(parseResult(result), profile.volatileResultPaths));
+  const isRight = shown(derived) === shown(later.entry.result);
   for (const { entry } of writes) {
     const key = pairKey(later.entry.tool, entry.tool);
-    const counts = record.get(key) ?? { agreed: 0, disagreed: 0 };
-    if (derived === later.entry.result) counts.agreed += 1;
-    else counts.disagreed += 1;
-    record.set(key, counts);
+    const { agreed, disagreed } = record.get(key) ?? { agreed: 0, disagreed: 0 };
+    record.set(key, { agreed: agreed + (isRight ? 1 : 0), disagreed: disagreed + (isRight ? 0 : 1) });
   }
 }
 
@@ -90,40 +118,99 @@ function pairKey(readTool: string, writeTool: string): string {
 /** The one entity that a read with entity scope names; null for anything else. */
 export function onlyEntity(pool: TapePool, call: { tool: string; args: unknown }): string | null {
   const profile = profileOf(pool.profiles, call.tool);
-  if (mayWrite(profile) || isStateless(profile)) return null;
-  const [entity, ...others] = entitiesOfCall(profile, call.args);
-  return entity === undefined || entity === EVERYTHING || others.length > 0 ? null : entity;
+  return profile.scope === "entities" ? namedEntity(pool, call) : null;
 }
 
-/** What the tapes answered to this call before the rollout wrote. */
-function baseAnswer(situation: Situation, call: PreparedCall): PooledEntry | null {
+/** The one entity that a read names, whatever else it may depend on; null for anything else. */
+function namedEntity(pool: TapePool, call: { tool: string; args: unknown }): string | null {
+  const profile = profileOf(pool.profiles, call.tool);
+  if (mayWrite(profile) || isStateless(profile) || profile.entityPaths.length === 0) return null;
+  const all = entitiesOfCall(profile, call.args);
+  const [entity, ...others] = all.filter((one) => one !== EVERYTHING);
+  const isWide = all.includes(EVERYTHING) && profile.scope === "entities";
+  return entity === undefined || others.length > 0 || isWide ? null : entity;
+}
+
+/** The latest answer to this call on the own tape of which the rollout has all writes before it, else what tapes answered before the rollout wrote; and the writes since. */
+function lastKnown(
+  situation: Situation,
+  call: PreparedCall,
+  entity: string,
+): { base: PooledEntry | null; writes: readonly OverlayWrite[] } {
+  const { pool, start, overlay } = situation;
+  const all = overlay.writes;
+  const prefixes = all.reduce((known, write) => [...known, extendPrefix(known.at(-1) ?? "", write)], [""]);
+  const answers = pool
+    .ofTapeCall(start.tapeId, call.callKey)
+    .filter(({ entry }) => entry.raced === null && !entry.isError && !entry.damaged);
+  for (let count = all.length; count >= 0; count -= 1) {
+    const then = { ...situation, overlay: { ...overlay, writes: all.slice(0, count), prefix: prefixes[count] ?? "" } };
+    const base = answers.find((seen) => seen.entry.writePrefix === prefixes[count] && stillTrue(then, seen));
+    if (base !== undefined) return { base, writes: all.slice(count) };
+  }
   const before = atStart(situation);
-  const own = situation.pool
-    .ofTapeCall(situation.start.tapeId, call.callKey)
-    .find((seen) => seen.entry.raced === null && !seen.entry.isError && stillTrue(before, seen));
-  if (own !== undefined) return own;
-  return inThisEra(before, call).find((seen) => !seen.entry.isError && sameTool(call, seen.entry) && sameWorld(before, seen)) ?? null;
+  const own = answers.find(
+    (seen) => (seen.entry.entityVersion[entity] ?? "") === "" && call.profile.scope === "entities" && stillTrue(before, seen),
+  );
+  const base =
+    own ?? inThisEra(before, call).find((seen) => !seen.entry.isError && sameTool(call, seen.entry) && sameWorld(before, seen)) ?? null;
+  return { base, writes: all };
 }
 
-/** The known answer with the writes' fields; null when some write changes none of them: then its effect is not in what it returned. */
-function applied(base: PooledEntry, entity: string, views: readonly EntityView[]): string | null {
+/** What one write says of the entity: what it was given, and above it what it answered. */
+type Effect = ReadonlyMap<string, unknown>;
+
+/** Null where a write that touched the entity said nothing of it: then what it was given may be another's. */
+function effectOf(view: EntityView | undefined, given: EntityView, answer: unknown): Effect | null {
+  return view === undefined ? null : new Map<string, unknown>([...given, ...view, ...listsOf(view, answer)]);
+}
+
+/** Lists of plain values beside the entity's own fields. */
+function listsOf(view: EntityView, answer: unknown): readonly (readonly [string, unknown])[] {
+  if (answer === null || typeof answer !== "object" || Array.isArray(answer)) return [];
+  const fields = Object.entries(answer) as [string, unknown][];
+  const isOf = fields.every(([name, value]) => !isScalar(value) || view.get(name) === value);
+  return isOf ? fields.filter(([, value]) => isPlainList(value)) : [];
+}
+
+function isPlainList(value: unknown): boolean {
+  return Array.isArray(value) && value.every(isScalar);
+}
+
+/** A call's scalar arguments by name. */
+export function givenIn(args: unknown): EntityView {
+  const entries = args === null || typeof args !== "object" || Array.isArray(args) ? [] : Object.entries(args);
+  return new Map(entries.filter((entry): entry is [string, Scalar] => isScalar(entry[1])));
+}
+
+/**
+ * The known answer with the fields that the writes returned, or were given where they did not say; null when some write says nothing of the read beside what was
+ * asked for: then its effect is not in what it said. A write that changed nothing tells that only where `isConfirmed`.
+ */
+function applied(base: PooledEntry, effects: readonly Effect[], isConfirmed: boolean): string | null {
   const { parsed } = base;
   if (parsed === null || typeof parsed !== "object" || Array.isArray(parsed)) return null;
   const fields = new Map(Object.entries(parsed) as [string, unknown][]);
-  for (const view of views) {
-    const changed = [...view].filter(([name, value]) => fields.has(name) && isScalar(fields.get(name)) && fields.get(name) !== value);
-    if (changed.length === 0) return null;
+  const asked = givenIn(base.args);
+  for (const effect of effects) {
+    const told = [...effect].filter(([name]) => fields.has(name) && !asked.has(name) && isLike(fields.get(name), effect.get(name)));
+    const changed = told.filter(([name, value]) => canonicalJson(fields.get(name)) !== canonicalJson(value));
+    if (told.length === 0 || (changed.length === 0 && !isConfirmed)) return null;
     for (const [name, value] of changed) fields.set(name, value);
   }
   return formatLike(base.entry.result, parsed, Object.fromEntries(fields));
 }
 
+function isLike(one: unknown, other: unknown): boolean {
+  return (isScalar(one) && isScalar(other)) || (isPlainList(one) && isPlainList(other));
+}
+
 /** The answer for an entity that only this rollout's writes know; null unless they returned every field that such reads show. */
-function created(pool: TapePool, call: PreparedCall, entity: string, views: readonly EntityView[]): string | null {
+function created(pool: TapePool, call: PreparedCall, entity: string, effects: readonly Effect[]): string | null {
   if (pool.knowsEntity(entity)) return null;
   const example = pool.ofTool(call.tool).find(({ entry }) => !entry.isError && sameTool(call, entry));
   if (example === undefined || example.parsed === null || typeof example.parsed !== "object" || Array.isArray(example.parsed)) return null;
-  const known = new Map(views.flatMap((view) => [...view]));
+  const known = new Map(effects.flatMap((effect) => [...effect]));
   const names = Object.keys(example.parsed);
   if (!names.every((name) => known.has(name))) return null;
   return formatLike(example.entry.result, example.parsed, Object.fromEntries(names.map((name) => [name, known.get(name)])));

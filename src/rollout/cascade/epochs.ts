@@ -1,3 +1,4 @@
+import type { EntityView, Scalar } from "../../trajectory/entities.ts";
 import { UNKNOWN_ERA, type EraIndex } from "../../trajectory/era.ts";
 import type { Tape } from "../../trajectory/tape.ts";
 import { createWriteLog } from "../../trajectory/write-state.ts";
@@ -12,12 +13,17 @@ export interface Epochs {
   until: Readonly<Record<string, number>>;
 }
 
+/** What one entry shows of entities, without what differs from call to call. */
+export type Shown = ReadonlyMap<string, EntityView>;
+
 /**
- * When others changed what a tape shows, by their recorded writes and by answers that changed without a write. A rollout that was shown an entity after
- * such a change must not be shown it from before, nor anything else that may have changed with it: time would run backwards.
+ * When others changed what a tape shows, by their recorded writes, by answers that changed without a write, and by fields of an entity that one tool showed so and
+ * another, later, otherwise. A rollout that was shown an entity after such a change must not be shown it from before, nor anything else that may have
+ * changed with it: time would run backwards. `shown`: by place on the tape.
  */
-export function epochsOf(tape: Tape, eras: EraIndex): readonly Epochs[] {
+export function epochsOf(tape: Tape, eras: EraIndex, shown: readonly Shown[]): readonly Epochs[] {
   const writes = createWriteLog();
+  const isChanged = changesIn(tape, shown);
   const current = new Map<string, { epoch: number; foreign: number; since: number }>();
   const answers = new Map<string, string>();
   const last = new Map<string, number>();
@@ -31,7 +37,7 @@ export function epochsOf(tape: Tape, eras: EraIndex): readonly Epochs[] {
       const before = current.get(entity) ?? { epoch: 0, foreign: atStart(), since: 0 };
       const era = entry.entityEra[entity] ?? UNKNOWN_ERA;
       const foreign = era === UNKNOWN_ERA ? UNKNOWN_ERA : era - writes.countOf(entity);
-      const moved = changed || foreign === UNKNOWN_ERA || foreign !== before.foreign;
+      const moved = changed || isChanged(index, entity) || foreign === UNKNOWN_ERA || foreign !== before.foreign;
       const now = { epoch: before.epoch + (moved ? 1 : 0), foreign, since: moved ? index : before.since };
       current.set(entity, now);
       last.set(`${entity}|${now.epoch}`, index);
@@ -45,4 +51,21 @@ export function epochsOf(tape: Tape, eras: EraIndex): readonly Epochs[] {
     epochs: Object.fromEntries([...epochs, [TIME, time]]),
     until: Object.fromEntries(epochs.map(([entity, epoch]) => [entity, last.get(`${entity}|${epoch}`) ?? 0])),
   }));
+}
+
+/** Whether an entry shows a field of the entity otherwise than an earlier one of the same version. Asked once for each place and entity, in order. */
+function changesIn(tape: Tape, shown: readonly Shown[]): (index: number, entity: string) => boolean {
+  const known = new Map<string, Map<string, Scalar>>();
+  return (index, entity) => {
+    const entry = tape.entries[index];
+    const view = shown[index]?.get(entity);
+    // What a write answers is of after it.
+    if (entry === undefined || view === undefined || entry.writeKey !== null || entry.damaged) return false;
+    const key = `${entity}|${entry.entityVersion[entity]}`;
+    const before = known.get(key) ?? new Map<string, Scalar>();
+    known.set(key, before);
+    const isChanged = [...view].some(([field, value]) => before.has(field) && before.get(field) !== value);
+    for (const [field, value] of view) before.set(field, value);
+    return isChanged;
+  };
 }

@@ -6,6 +6,10 @@ import { extendPrefix, type WriteEvent } from "../../trajectory/write-state.ts";
 export interface OverlayWrite extends WriteEvent {
   tool: string;
   views: ReadonlyMap<string, EntityView>;
+  /** Its scalar arguments: what it was to write, as far as its answer does not repeat it. */
+  given: EntityView;
+  /** Its answer, parsed. */
+  answer: unknown;
 }
 
 /** The state of one rollout: what was written so far, on top of the world as its scenario found it. Immutable. */

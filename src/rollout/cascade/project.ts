@@ -38,11 +38,12 @@ export function projectRead(situation: Situation, call: PreparedCall, record: Pr
 export function checkProjections(pool: TapePool, tapeIds: readonly string[]): ProjectionRecord {
   const record = new Map<string, { agreed: number; disagreed: number }>();
   for (const tapeId of tapeIds) {
-    for (const read of pool.ofTape(tapeId)) {
+    const entries = pool.counted(tapeId);
+    for (const read of entries) {
       const entity = onlyEntity(pool, { tool: read.entry.tool, args: read.args });
       const names = flatFields(read.parsed);
       if (entity === null || names === null || read.entry.isError) continue;
-      for (const shown of pool.aboutOn(tapeId, entity)) {
+      for (const shown of entries.filter(({ views }) => views.has(entity))) {
         const view = shown.views.get(entity);
         if (!showsOther(shown, read.entry.tool) || !sameMoment(read, shown, entity) || !holds(view, names)) continue;
         const key = pairKey(read.entry.tool, shown);
@@ -64,12 +65,7 @@ function showsOther({ entry }: PooledEntry, tool: string): boolean {
 
 function sameMoment(one: PooledEntry, other: PooledEntry, entity: string): boolean {
   const era = one.entry.entityEra[entity] ?? -1;
-  return (
-    one.entry.entityVersion[entity] === other.entry.entityVersion[entity] &&
-    era >= 0 &&
-    era === other.entry.entityEra[entity] &&
-    one.epochs[entity] === other.epochs[entity]
-  );
+  return one.entry.entityVersion[entity] === other.entry.entityVersion[entity] && era >= 0 && era === other.entry.entityEra[entity];
 }
 
 function confirmed(record: ProjectionRecord, tool: string, seen: PooledEntry): boolean {

@@ -41,11 +41,20 @@ function renderLeaf(rendering: Rendering, values: ReadonlyMap<Scalar, Scalar>, l
   if (rendering.volatilePaths.some((pattern) => matchesPath(pattern, path)) && (typeof leaf === "string" || typeof leaf === "number")) {
     return drawnId(leaf, rendering, path.join("."));
   }
+  const repeated = repeatedArgument(rendering, name, leaf);
+  if (repeated !== undefined) return repeated;
   if (values.has(leaf)) return values.get(leaf);
   const { recorded, here } = rendering.views;
   const known = here?.get(name);
   if (known !== undefined && recorded?.get(name) === leaf) return known;
   return typeof leaf === "string" ? replaceInText(leaf, values) : leaf;
+}
+
+/** This call's argument, where the recorded answer repeated the recorded call's under the same name. */
+function repeatedArgument({ recorded, args }: Rendering, name: string, leaf: Scalar): Scalar | undefined {
+  if (!isRecord(recorded.args) || !isRecord(args) || !Object.hasOwn(recorded.args, name) || !Object.hasOwn(args, name)) return undefined;
+  const given = args[name];
+  return recorded.args[name] === leaf && isScalar(given) ? given : undefined;
 }
 
 /** Draws of one id before a taken one is given after all: all that look like it may be. */

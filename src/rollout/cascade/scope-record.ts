@@ -12,7 +12,7 @@ export type ScopeRecord = ReadonlyMap<string, { same: number; changed: number }>
 export function checkScopes(pool: TapePool, tapeIds: readonly string[]): ScopeRecord {
   const record = new Map<string, { same: number; changed: number }>();
   for (const tapeId of tapeIds) {
-    const entries = pool.ofTape(tapeId);
+    const entries = pool.counted(tapeId);
     const last = new Map<string, PooledEntry>();
     for (const later of entries) {
       const profile = profileOf(pool.profiles, later.entry.tool);
@@ -48,19 +48,23 @@ export function isApart({ pool, overlay }: Situation, own: PooledEntry, record: 
   const entities = Object.keys(own.entry.entityVersion);
   return [...recorded.slice(common), ...writes.slice(common)]
     .filter((write) => !touches(write.entities, entities))
-    .every(({ tool }) => {
-      const counts = record.get(pairKey(own.entry.tool, tool));
-      return counts !== undefined && counts.same > 0 && counts.changed === 0;
-    });
+    .every(({ tool }) => leavesAlone(record, own.entry.tool, tool));
+}
+
+/** Whether tapes show that the read is the same after such a write to something else, and never otherwise. */
+export function leavesAlone(record: ScopeRecord, readTool: string, writeTool: string, least = 1): boolean {
+  const counts = record.get(pairKey(readTool, writeTool));
+  return counts !== undefined && counts.same >= least && counts.changed === 0;
 }
 
 function touches(written: readonly string[], entities: readonly string[]): boolean {
   return written.includes(EVERYTHING) || written.some((entity) => entities.includes(entity));
 }
 
-/** Equal versions and eras: nobody wrote what the read touches. */
+/** Equal versions and eras: nobody wrote what the read names. A read that depends on everything names nothing less. */
 function sameOtherwise({ entry: earlier }: PooledEntry, { entry: later }: PooledEntry): boolean {
-  return later.entitiesTouched.every((entity) => equal(earlier, later, entity));
+  const named = later.entitiesTouched.filter((entity) => entity !== EVERYTHING);
+  return named.length > 0 && named.every((entity) => equal(earlier, later, entity));
 }
 
 function equal(earlier: TapeEntry, later: TapeEntry, entity: string): boolean {

@@ -77,10 +77,15 @@ export function inThisEra(situation: Situation, call: Pick<PreparedCall, "callKe
 export function knownView(situation: Situation, entity: string): EntityView | null {
   const now = observedView(situation, entity);
   if (now !== null) return now;
-  const written = situation.overlay.writes.filter((write) => write.views.has(entity));
-  const told = situation.overlay.offTape.get(entity) ?? null;
+  const { writes, offTape } = situation.overlay;
+  const told = offTape.get(entity) ?? null;
+  // What was known before a write that said nothing of it, nobody knows after it.
+  const silent = writes.findLastIndex(
+    ({ entities, views }) => !views.has(entity) && (entities.includes(entity) || entities.includes(EVERYTHING)),
+  );
+  const written = writes.slice(silent + 1).filter(({ views }) => views.has(entity));
   if (written.length === 0) return told;
-  const before = observedView(atStart(situation), entity) ?? told;
+  const before = silent < 0 ? (observedView(atStart(situation), entity) ?? told) : null;
   return mergedViews([before, ...written.map((write) => write.views.get(entity))]);
 }
 

@@ -1,10 +1,11 @@
 import { nightshiftError } from "../../errors.ts";
 import { createEraIndex, type EraIndex } from "../../trajectory/era.ts";
 import { epochsOf } from "./epochs.ts";
-import { entitiesOfCall, isScalar, templatesOf, viewsOf, type EntityView } from "../../trajectory/entities.ts";
+import { entitiesOfCall, isScalar, templatesOf, viewsOf, type EntityView, type Owners } from "../../trajectory/entities.ts";
 import { parseResult } from "../../trajectory/record-tape.ts";
 import type { Tape, TapeEntry } from "../../trajectory/tape.ts";
-import { profileOf, type ToolProfiles } from "../../trajectory/tool-profile.ts";
+import { profileOf, type ToolProfile, type ToolProfiles } from "../../trajectory/tool-profile.ts";
+import { learnOwners } from "../../trajectory/view-owners.ts";
 
 /** One tape entry, with what replay needs of it parsed once. */
 export interface PooledEntry {
@@ -26,9 +27,13 @@ export interface PooledEntry {
 export interface TapePool {
   profiles: ToolProfiles;
   templates: readonly string[];
+  /** Whose fields those of an object are that names several things. */
+  owners: Owners;
   eras: EraIndex;
   /** Entries of one tape, in order. */
   ofTape(tapeId: string): readonly PooledEntry[];
+  /** The same of any tape of the tenant, whatever its split: for what is counted of tools, as profiles are; never for an answer. */
+  counted(tapeId: string): readonly PooledEntry[];
   /** A tape's entries for one call, in order. */
   ofTapeCall(tapeId: string, callKey: string): readonly PooledEntry[];
   /** All entries for one call, newest first. */
@@ -61,8 +66,8 @@ export interface TapePoolOptions {
 }
 
 /**
- * Indexes tapes (with eras) for replay. Only tapes of `split` answer; those of the other split, and `others`, lend nothing but which keys exist and how
- * many writes there were: without that, a key that only they know would be declared an invention of the agent, and what they changed go unnoticed.
+ * Indexes tapes (with eras) for replay. Only tapes of `split` answer; those of the other split, and `others`, lend nothing but which keys exist, how often made-up
+ * ones failed, and how many writes there were: without that, a key that only they know would be declared an invention of the agent, and what they changed go unnoticed.
  * @throws NightshiftError `replay_tenants_mixed`
  */
 export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions): TapePool {
@@ -71,13 +76,24 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   if (tenants.length > 1) throw nightshiftError("replay_tenants_mixed", { tenants: tenants.join(", ") });
   const templates = templatesOf(options.profiles);
   const eras = createEraIndex([...tapes, ...others]);
-  const all = tapes.flatMap((tape) => {
-    const epochs = epochsOf(tape, eras);
-    return tape.entries.map((entry, index) => pooled({ tape, entry, index, ...(epochs[index] ?? { epochs: {}, until: {} }) }, templates));
+  const read = tapes.map((tape) => ({ tape, answers: tape.entries.map(parsedOf) }));
+  const owners = learnOwners(
+    options.profiles,
+    read.flatMap(({ tape, answers }) => tape.entries.map(({ tool, isError }, index) => ({ tool, isError, ...(answers[index] as Parsed) }))),
+  );
+  const all = read.flatMap(({ tape, answers }) => {
+    const views = answers.map(({ parsed }) => viewsOf(parsed, templates, owners));
+    const steady = views.map((shown, index) => steadyOf(shown, profileOf(options.profiles, tape.entries[index]?.tool ?? "")));
+    const epochs = epochsOf(tape, eras, steady);
+    return tape.entries.map((entry, index): PooledEntry => {
+      const { args, parsed } = answers[index] as Parsed;
+      return { tape, entry, index, ...(epochs[index] ?? { epochs: {}, until: {} }), args, parsed, views: views[index] ?? new Map() };
+    });
   });
   const ofSplit = all.filter(({ tape }) => tape.split === split);
   const newestFirst = ofSplit.filter(({ tape }) => !ownOnly(tape)).sort(byAge);
   const byTape = Map.groupBy(ofSplit, ({ tape }) => tape.id);
+  const everyTape = Map.groupBy(all, ({ tape }) => tape.id);
   const byTapeCall = Map.groupBy(ofSplit, ({ tape, entry }) => `${tape.id}|${entry.callKey}`);
   const byCall = Map.groupBy(newestFirst, ({ entry }) => entry.callKey);
   const byCallEra = groupByEach(newestFirst, ({ entry, args }) => {
@@ -88,13 +104,15 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   const byTool = Map.groupBy(newestFirst, ({ entry }) => entry.tool);
   const byEntity = groupByEach(newestFirst, ({ views }) => [...views.keys()]);
   const byTapeEntity = groupByEach(ofSplit, ({ tape, views }) => [...views.keys()].map((entity) => `${tape.id}|${entity}`));
-  const unheard = unheardCalls(ofSplit);
+  const unheard = unheardCalls([...tapes, ...others].flatMap(({ entries }) => entries));
   const known = knownKeys([...all, ...others.flatMap((tape) => tape.entries.map((entry) => ({ entry, ...parsedOf(entry) })))]);
   return {
     profiles: options.profiles,
     templates,
+    owners,
     eras,
     ofTape: (tapeId) => byTape.get(tapeId) ?? [],
+    counted: (tapeId) => everyTape.get(tapeId) ?? [],
     ofTapeCall: (tapeId, callKey) => byTapeCall.get(`${tapeId}|${callKey}`) ?? [],
     ofCall: (callKey) => byCall.get(callKey) ?? [],
     ofCallInEra: (callKey, entity, era) => byCallEra.get(`${callKey}|${era}|${entity}`) ?? [],
@@ -108,12 +126,18 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   };
 }
 
-function pooled(recorded: Pick<PooledEntry, "tape" | "index" | "entry" | "epochs" | "until">, templates: readonly string[]): PooledEntry {
-  const { args, parsed } = parsedOf(recorded.entry);
-  return { ...recorded, args, parsed, views: viewsOf(parsed, templates) };
+/** What an answer shows of entities, without the error and what differs from call to call. */
+function steadyOf(
+  views: ReadonlyMap<string, EntityView>,
+  { volatileResultPaths, errorPath }: ToolProfile,
+): ReadonlyMap<string, EntityView> {
+  const left = new Set([errorPath, ...volatileResultPaths].map((path) => path.split(".").at(-1) ?? path));
+  return new Map([...views].map(([entity, view]) => [entity, new Map([...view].filter(([field]) => !left.has(field)))]));
 }
 
-function parsedOf({ argumentsCanonical, result }: TapeEntry): { args: unknown; parsed: unknown } {
+type Parsed = Pick<PooledEntry, "args" | "parsed">;
+
+function parsedOf({ argumentsCanonical, result }: TapeEntry): Parsed {
   return { args: parseResult(argumentsCanonical), parsed: parseResult(result) };
 }
 
@@ -136,9 +160,9 @@ function groupByEach(entries: readonly PooledEntry[], keysOf: (entry: PooledEntr
   return groups;
 }
 
-function unheardCalls(entries: readonly PooledEntry[]): ReadonlyMap<string, { succeeded: number; failed: number }> {
+function unheardCalls(entries: readonly TapeEntry[]): ReadonlyMap<string, { succeeded: number; failed: number }> {
   const counts = new Map<string, { succeeded: number; failed: number }>();
-  for (const { entry } of entries) {
+  for (const entry of entries) {
     for (const path of entry.unheard) {
       const key = `${entry.tool}|${path}`;
       const { succeeded, failed } = counts.get(key) ?? { succeeded: 0, failed: 0 };

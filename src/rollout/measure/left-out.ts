@@ -8,6 +8,7 @@ export function withoutTapes(pool: TapePool, left: ReadonlySet<string>): TapePoo
   return {
     ...pool,
     ofTape: (tapeId) => (left.has(tapeId) ? [] : pool.ofTape(tapeId)),
+    counted: (tapeId) => (left.has(tapeId) ? [] : pool.counted(tapeId)),
     ofTapeCall: (tapeId, callKey) => (left.has(tapeId) ? [] : pool.ofTapeCall(tapeId, callKey)),
     aboutOn: (tapeId, entity) => (left.has(tapeId) ? [] : pool.aboutOn(tapeId, entity)),
     ofCall: remembered((callKey) => others(pool.ofCall(callKey))),

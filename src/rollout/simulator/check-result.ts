@@ -4,6 +4,7 @@ import { PSEUDONYM } from "../../trace/pseudonym.ts";
 import type { Outcome } from "../cascade/outcome.ts";
 import type { PreparedCall } from "../cascade/prepare.ts";
 import { knownView, mergedViews, type Situation } from "../cascade/situation.ts";
+import type { TapePool } from "../cascade/tape-pool.ts";
 import { keyNamesOf, leavesOf, type Known, type NewId } from "./known.ts";
 import type { ShapeCheck } from "./shape-check.ts";
 
@@ -62,7 +63,7 @@ export function withKnownValues({ situation, call, outcome, known }: ResultRules
     if (Array.isArray(node)) return node.map(fix);
     if (node === null || typeof node !== "object") return node;
     const truth = mergedViews(
-      namedBy(node, situation.pool.templates).map((entity) => (known.views.has(entity) ? null : knownView(situation, entity))),
+      namedBy(node, situation.pool).map((entity) => (known.views.has(entity) ? null : knownView(situation, entity))),
     );
     return Object.fromEntries(
       Object.entries(node).map(([name, value]) => [
@@ -74,9 +75,9 @@ export function withKnownValues({ situation, call, outcome, known }: ResultRules
   return fix(result);
 }
 
-/** The entities that an object names by its own fields. */
-function namedBy(node: object, templates: readonly string[]): readonly string[] {
-  return [...viewsOf(Object.fromEntries(Object.entries(node).filter(([, value]) => isScalar(value))), templates).keys()];
+/** The entities that an object tells of by its own fields. */
+function namedBy(node: object, { templates, owners }: Pick<TapePool, "templates" | "owners">): readonly string[] {
+  return [...viewsOf(Object.fromEntries(Object.entries(node).filter(([, value]) => isScalar(value))), templates, owners).keys()];
 }
 
 /** Whether a known value still holds in the answer: not for fields that differ from call to call, nor for those that the write may change. */
@@ -102,7 +103,7 @@ function otherThanAsked({ outcome, call }: ResultRules, result: unknown): string
 }
 
 function contradiction({ situation, call, outcome, known }: ResultRules, result: unknown): string | null {
-  for (const [entity, view] of viewsOf(result, situation.pool.templates)) {
+  for (const [entity, view] of viewsOf(result, situation.pool.templates, situation.pool.owners)) {
     for (const [field, value] of known.views.get(entity) ?? []) {
       if (isStable({ call, outcome }, field) && view.has(field) && view.get(field) !== value)
         return `${field.slice(0, 60)}: something else is known`;

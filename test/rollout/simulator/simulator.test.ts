@@ -156,22 +156,19 @@ describe("the outcome", () => {
   });
 });
 
-describe("a write whose outcome is drawn", () => {
-  const drawn = [
-    conversation("C1", [lookup("C1"), refund("C1")], { startMs: -2e6 }),
-    conversation("C2", [lookup("C2"), refund("C2")], { startMs: -2e6 }),
-    conversation("C3", [lookup("C3"), refundFails("C3")], { startMs: -2e6 }),
+describe("a write that hardly ever fails, for no reason known", () => {
+  const rarely = [
+    ...Array.from({ length: 59 }, (_, index) => conversation(`C${index}`, [lookup(`C${index}`), refund(`C${index}`)], { startMs: -2e6 })),
+    conversation("D", [lookup("D"), refundFails("D")], { startMs: -2e6 }),
   ];
 
   it("is worded by the simulator, changes the state, and is not executed", async () => {
     const llm = createScriptedLlm(render);
-    const { member, results } = await playing(llm, calls(refund("A1")), [...others, ...drawn]);
+    const { member, results } = await playing(llm, calls(refund("A1")), [...others, ...rarely]);
     const [entry] = member.journal;
-    expect(entry).toMatchObject({ rung: "R5", simulator: { model: "words" } });
-    expect(results).toEqual([
-      entry?.isError === true ? '{"error":"already refunded","order_id":"A1"}' : '{"order_id":"A1","refunded":true}',
-    ]);
-    expect(entry?.stateAfter === entry?.stateBefore).toBe(entry?.isError);
+    expect(entry).toMatchObject({ rung: "R5", isError: false, simulator: { model: "words" } });
+    expect(results).toEqual(['{"order_id":"A1","refunded":true}']);
+    expect(entry?.stateAfter).not.toBe(entry?.stateBefore);
   });
 
   it("is shown nothing that the scenario's own conversation went on to see, nor why the agent calls", async () => {
@@ -190,7 +187,7 @@ describe("a write whose outcome is drawn", () => {
     const thinking = createScriptedPolicy(({ messages }) =>
       messages.length === 2 ? (calls(refund("A1"))[0] as Move) : { reply: "THOUGHTS" },
     );
-    await rolloutGroup(planOf(told, thinking, { cascade: cascadeFor([told, ...others, ...drawn]), offTape: offTapeOf(llm), limits }));
+    await rolloutGroup(planOf(told, thinking, { cascade: cascadeFor([told, ...others, ...rarely]), offTape: offTapeOf(llm), limits }));
     for (const { user, system } of llm.questions) expect(user + system).not.toMatch(/FUTURE|GOAL|THOUGHTS/);
   });
 });

@@ -122,6 +122,53 @@ describe("an annotation that lies", () => {
     expect(learned(told, "touch", configs)).toMatchObject({ cls: "write", evidence: "demoted" });
   });
 
+  const claiming = [reads("list", "project"), reads("claim", "project"), reads("look", "ticket")];
+  const claimConfigs = {
+    list: toolConfig({ class: "read" as const, entityPaths: ["project:{project}"] }),
+    claim: toolConfig({ class: "read" as const, entityPaths: ["project:{project}"] }),
+    look: toolConfig({ class: "read" as const, entityPaths: ["ticket:{ticket}"] }),
+  };
+  const shown = (tool: "list" | "look", id: string, owner: string | null): Call =>
+    tool === "look"
+      ? { tool, args: { ticket: id }, result: { ticket: id, owner } }
+      : { tool, args: { project: "P" }, result: { tickets: [{ ticket: id, owner }] } };
+  const claim = (id: string): Call => ({ tool: "claim", args: { project: "P" }, result: { project: "P", ticket: { ticket: id } } });
+  /** A list, a claim or none, a look at what was listed. */
+  const claims = (count: number, owner: (id: string) => string | null): Trajectory[] =>
+    traffic(count, claiming, (index) => {
+      const id = `T${index}`;
+      return [shown("list", id, null), ...(index % 2 === 0 ? [claim(id)] : []), shown("look", id, index % 2 === 0 ? owner(id) : null)];
+    });
+
+  it("is found by what other tools show before and after it of the thing that it names, though nothing is ever asked twice", () => {
+    const profiles = claims(12, () => "me");
+    expect(learned(profiles, "claim", claimConfigs)).toMatchObject({ cls: "write", evidence: "demoted" });
+    expect(factOf(learned(profiles, "claim", claimConfigs), "class", "write")).toMatchObject({
+      ...{ from: "demoted", for: 6, against: 0 },
+      note: "what other tools show changed after it: ticket:owner",
+    });
+    expect(["list", "look"].map((tool) => learned(profiles, tool, claimConfigs).cls)).toEqual(["read", "read"]);
+  });
+
+  it.each<[string, Trajectory[]]>([
+    ["what others show stays as it was", claims(12, () => null)],
+    ["it changed too rarely to be more than chance", claims(5, () => "me")],
+    [
+      "half of what it names changed, as with a search for what others changed",
+      claims(12, (id) => (Number(id.slice(1)) % 4 === 0 ? "me" : null)),
+    ],
+    [
+      "two tools never agree on the field, whoever is called in between",
+      traffic(12, claiming, (index) => [
+        shown("list", `T${index}`, null),
+        ...(index % 2 === 0 ? [claim(`T${index}`)] : []),
+        shown("look", `T${index}`, "nobody"),
+      ]),
+    ],
+  ])("is not blamed where %s", (_, trajectories) => {
+    expect(learned(trajectories, "claim", claimConfigs).cls).toBe("read");
+  });
+
   it("is still demoted where nothing may be learned", () => {
     const configs = { touch: { class: "read" as const, learn: false } };
     expect(

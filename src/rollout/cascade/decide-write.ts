@@ -1,0 +1,70 @@
+import { entityByPath } from "../../trajectory/entities.ts";
+import { CONFIDENCE } from "../confidence.ts";
+import type { PreparedCall } from "./prepare.ts";
+import { judge, type Features } from "./refusals.ts";
+import { sameWorld, stillTrue, type Situation } from "./situation.ts";
+import type { PooledEntry } from "./tape-pool.ts";
+import type { Sample, WriteModel } from "./write-samples.ts";
+
+/** What a write that no tape holds in this state comes to. */
+export interface WriteDecision {
+  /** R4: the tapes tell. R5: it hardly ever ends otherwise, or goes by what a simulated answer said. */
+  rung: "R4" | "R5";
+  isError: boolean;
+  confidence: number;
+  /** The very same write, recorded in the same world. */
+  same?: Sample;
+  /** Why it is refused, where that is known: for one of these reasons. */
+  reasons?: readonly string[];
+}
+
+/** Refusals that nothing rules out, of all attempts, before a success would be a mere hope. */
+const MAX_UNDECIDED = 0.02;
+/** Recorded successes before "never fails" decides, and failures before "always fails" does. */
+const MIN_SAMPLES = 3;
+
+/**
+ * Decides a write. Each way in which tapes show it refused must hold, or be ruled out, by what is known of the call and its entities; null where neither can be said and
+ * the tool does refuse: a success made up there teaches that preconditions do not matter.
+ */
+export function decideWrite(situation: Situation, call: PreparedCall, model: WriteModel, features: Features): WriteDecision | null {
+  if (model.samples === 0) return null;
+  if (model.undecided === true) return hardlyFails(model.errorRate + model.unseenRate);
+  const same = model.byCall.get(call.callKey)?.find(({ seen }) => sameWorld(situation, seen) || isOwnNow(situation, seen));
+  if (same !== undefined) return { rung: "R4", isError: same.seen.entry.isError, confidence: 0.95, same };
+  const judged = judge(model.refusals, features);
+  // What only a simulated answer told makes a simulated outcome.
+  const isTold = entityByPath(call.profile, call.args).some((entity) => entity !== null && situation.overlay.offTape.has(entity));
+  const known = isTold ? ({ rung: "R5", confidence: CONFIDENCE.simulated } as const) : ({ rung: "R4", confidence: 0.9 } as const);
+  if (judged.refusedFor !== null) return { ...known, isError: true, reasons: judged.refusedFor };
+  if (isUnheardOf(model, features)) return null;
+  const undecided = judged.undecided + model.unseenRate;
+  if (undecided === 0 && model.refusals.length > 0) return { ...known, isError: false };
+  const recorded = call.profile.errors === 0 ? call.profile.calls : model.samples;
+  if (undecided === 0 && recorded >= MIN_SAMPLES) return { rung: "R4", isError: false, confidence: 0.85 };
+  return hardlyFails(undecided) ?? (isHopeless(call, model) ? drawnLike(true) : null);
+}
+
+/** A tool that has only ever failed, here and wherever it was recorded. */
+function isHopeless({ profile }: PreparedCall, { examples, samples }: WriteModel): boolean {
+  return examples.succeeded.length === 0 && samples >= MIN_SAMPLES && profile.errors === profile.calls;
+}
+
+/** About something that is known to be missing, where no recorded success was. */
+function isUnheardOf({ examples }: WriteModel, features: Features): boolean {
+  const missing = [...features].filter(([name, value]) => name.endsWith(" found") && value === false);
+  return missing.some(([name]) => !examples.succeeded.some((sample) => sample.features.get(name) === false));
+}
+
+function hardlyFails(share: number): WriteDecision | null {
+  return share <= MAX_UNDECIDED ? drawnLike(false) : null;
+}
+
+function drawnLike(isError: boolean): WriteDecision {
+  return { rung: "R5", isError, confidence: CONFIDENCE.simulated };
+}
+
+/** The own tape's same write to things that are as they were there. Other writes differ, and may matter: that is why it is R4, not R2. */
+function isOwnNow(situation: Situation, seen: PooledEntry): boolean {
+  return seen.tape.id === situation.start.tapeId && seen.entry.raced === null && stillTrue(situation, seen);
+}
