@@ -35,11 +35,16 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 }
 
-/** An attribute's value as JSON can hold it, which has neither bytes nor 64-bit integers. */
+/** An attribute's value as JSON can hold it, which has neither bytes nor 64-bit integers; keys that reach a prototype are left out. */
 export function plain(value: AttributeValue | undefined): unknown {
   if (typeof value === "bigint") return value.toString();
   if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
   if (Array.isArray(value)) return value.map((item: AttributeValue) => plain(item));
-  if (isRecord(value)) return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
+  if (isRecord(value))
+    return Object.fromEntries(
+      Object.entries(value)
+        .filter(([key]) => isSafeKey(key))
+        .map(([key, item]) => [key, plain(item)]),
+    );
   return value;
 }
