@@ -44,7 +44,8 @@ describe.each(Object.keys(RECORDINGS))("%s, changed by a hostile hand", (name) =
   test("a structured value with an unsafe key, in whichever place, leaves it behind", () => {
     const unsafe = { prototype: 1, deep: [{ prototype: { polluted: 1 } }], kept: "k" } as AttributeValue;
     for (const span of spans) {
-      const places = Object.keys(span.attributes).length + span.events.reduce((sum, event) => sum + Object.keys(event.attributes).length, 0);
+      const places =
+        Object.keys(span.attributes).length + span.events.reduce((sum, event) => sum + Object.keys(event.attributes).length, 0);
       for (let place = 0; place < places; place += 1) {
         const { startNs: _start, endNs: _end, ...stored } = normalise(mutated(span, [[place, () => unsafe]]), []);
         expect(JSON.stringify(stored), `place ${place} of ${span.name}`).not.toMatch(/"(?:__proto__|prototype)":/);
