@@ -13,11 +13,13 @@ import { createScriptedLlm, render } from "./scripted-llm.ts";
 import { createScriptedPolicy } from "./scripted-policy.ts";
 
 const mine = conversation("mine", [policyOf("lamp")], { says: "where is my order A1, refund A1" });
-// Answers that do not agree: what is made up of them is R5, not R4.
+// Of sixty refunds one failed, for no reason known: what is made up is R5. Answers that do not agree: it is not R4 in its words either.
 const tapes = [
-  conversation("B1", [lookup("B1"), { ...refund("B1"), result: { order_id: "B1", refunded: true, by: "card" } }], { startMs: -1e6 }),
-  conversation("B2", [lookup("B2"), { ...refund("B2"), result: { order_id: "B2", refunded: true, by: "cash" } }], { startMs: -2e6 }),
-  conversation("B3", [lookup("B3", "delivered", true), refundFails("B3")], { startMs: -3e6 }),
+  ...Array.from({ length: 59 }, (_, index) => {
+    const paid = { order_id: `B${index}`, refunded: true, by: index % 2 === 0 ? "card" : "cash" };
+    return conversation(`B${index}`, [lookup(`B${index}`), { ...refund(`B${index}`), result: paid }], { startMs: -1e6 - index });
+  }),
+  conversation("D", [lookup("D"), refundFails("D")], { startMs: -3e6 }),
 ];
 const record = (change: Partial<RungRecord>): RungRecord => ({ rung: "R5", served: 80, wrong: 40, refused: false, ...change });
 
