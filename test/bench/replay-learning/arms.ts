@@ -1,0 +1,93 @@
+import { createLimiter } from "../../../src/limiter.ts";
+import type { AgentConfig } from "../../../src/config.ts";
+import type { LearningWorld } from "./learning-world.ts";
+import { configOf } from "./settings.ts";
+import { learnSuccesses } from "./sft.ts";
+import type { Stand } from "./stand.ts";
+import { measure, recordDay, trueSession, type RecordedVisit } from "./traffic.ts";
+
+/** How one adapter comes about. `shuffled` (rewards) and `sft` (successes as examples) are controls. */
+export const ARMS = ["replay", "truth", "shuffled", "sft"] as const;
+export type Arm = (typeof ARMS)[number];
+
+export const CUSTOMERS = 320;
+/** The measured customers and their draws are the same for every seed and arm. */
+const EVALUATION_SEED = 424_242;
+
+/** One world's starting policy on its stand. */
+export interface Ground {
+  world: LearningWorld;
+  stand: Stand;
+  python: string;
+  directory: string;
+  baseModel: string;
+  /** Of the SFT control. */
+  learningRate: number;
+}
+
+/** Success of every measured customer. */
+export type Outcomes = readonly boolean[];
+
+const limiter = createLimiter(96);
+
+/** Success with every one of the same customers, that no day has. `model` null: the starting policy. */
+export function successOf({ world, stand }: Ground, model: string | null): Promise<Outcomes> {
+  const answering = { policyServer: stand.policyServer, model: model ?? world.agent, seed: EVALUATION_SEED, limiter };
+  return measure(world, world.fresh(EVALUATION_SEED, CUSTOMERS), answering);
+}
+
+/** A day of the starting policy's traffic, and what each arm makes of it. */
+export async function playSeed(
+  ground: Ground,
+  seed: number,
+  arms: readonly Arm[],
+  say: (line: string) => void,
+): Promise<Partial<Record<Arm, Outcomes>>> {
+  const { world, stand } = ground;
+  const day = await recordDay(world, world.day(seed), { policyServer: stand.policyServer, model: world.agent, seed, limiter });
+  const helped = day.filter(({ success }) => success).length;
+  say(`${world.name}, seed ${seed}: ${day.length} conversations, ${helped} of them helped`);
+  const outcomes: Partial<Record<Arm, Outcomes>> = {};
+  for (const arm of arms) {
+    const began = performance.now();
+    const made = await learn(ground, arm, seed, day);
+    outcomes[arm] = await successOf(ground, made);
+    say(`${world.name}, seed ${seed}: ${arm} ${percent(outcomes[arm])} (${((performance.now() - began) / 1000).toFixed(0)} s)`);
+  }
+  return outcomes;
+}
+
+/** The served name of what an arm learned; null where it learned nothing. */
+async function learn(ground: Ground, arm: Arm, seed: number, day: readonly RecordedVisit[]): Promise<string | null> {
+  const { world, stand, directory, baseModel, python, learningRate } = ground;
+  const runId = `${world.name}-${arm}-${seed}`;
+  const config = configOf(world, { baseModel, dataDir: directory, seed });
+  if (arm === "sft") return stand.serve(runId, await learnSuccesses(day, { config, python, directory, name: runId, learningRate }));
+  const trajectories = day.map(({ trajectory }) => trajectory);
+  const systems = new Map(day.map(({ trajectory, before }) => [trajectory.id, before]));
+  return stand.night({
+    ...{ runId, trajectories },
+    config: arm === "shuffled" ? shuffled(config) : config,
+    ...(arm !== "truth"
+      ? {}
+      : {
+          openTools({ scenario }) {
+            const before = systems.get(scenario.trajectoryId);
+            if (before === undefined) throw new Error(`nobody recorded ${scenario.trajectoryId}`);
+            return trueSession(before.clone());
+          },
+        }),
+  });
+}
+
+function shuffled(config: AgentConfig): AgentConfig {
+  return { ...config, night: { ...config.night, sabotage: "shuffle_rewards" } };
+}
+
+export function rateOf(outcomes: Outcomes): number {
+  return outcomes.filter(Boolean).length / outcomes.length;
+}
+
+export function percent(outcomes: Outcomes): string {
+  return `${(100 * rateOf(outcomes)).toFixed(1)} %`;
+}
