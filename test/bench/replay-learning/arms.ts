@@ -1,6 +1,8 @@
+import { createHash } from "node:crypto";
 import { createLimiter } from "../../../src/limiter.ts";
 import type { AgentConfig } from "../../../src/config.ts";
 import type { LearningWorld } from "./learning-world.ts";
+import type { OutcomeFile } from "./outcome-file.ts";
 import { configOf } from "./settings.ts";
 import { learnSuccesses } from "./sft.ts";
 import type { Stand } from "./stand.ts";
@@ -23,6 +25,8 @@ export interface Ground {
   baseModel: string;
   /** Of the SFT control. */
   learningRate: number;
+  /** Measurements of earlier runs with the same settings are taken from here. */
+  outcomes: OutcomeFile;
 }
 
 /** Success of every measured customer. */
@@ -30,10 +34,14 @@ export type Outcomes = readonly boolean[];
 
 const limiter = createLimiter(96);
 
-/** Success with every one of the same customers, that no day has. `model` null: the starting policy. */
-export function successOf({ world, stand }: Ground, model: string | null): Promise<Outcomes> {
-  const answering = { policyServer: stand.policyServer, model: model ?? world.agent, seed: EVALUATION_SEED, limiter };
-  return measure(world, world.fresh(EVALUATION_SEED, CUSTOMERS), answering);
+/** Success of the starting policy. */
+export async function playStart(ground: Ground): Promise<Outcomes> {
+  const key = keyOf(ground, 0, "start");
+  const known = ground.outcomes.find(key);
+  if (known !== null) return known;
+  const outcomes = await successOf(ground, null);
+  ground.outcomes.keep({ ...key, outcomes });
+  return outcomes;
 }
 
 /** A day of the starting policy's traffic, and what each arm makes of it. */
@@ -44,17 +52,42 @@ export async function playSeed(
   say: (line: string) => void,
 ): Promise<Partial<Record<Arm, Outcomes>>> {
   const { world, stand } = ground;
-  const day = await recordDay(world, world.day(seed), { policyServer: stand.policyServer, model: world.agent, seed, limiter });
-  const helped = day.filter(({ success }) => success).length;
-  say(`${world.name}, seed ${seed}: ${day.length} conversations, ${helped} of them helped`);
+  const name = `${world.name}, seed ${seed}`;
   const outcomes: Partial<Record<Arm, Outcomes>> = {};
+  let day: readonly RecordedVisit[] | null = null;
   for (const arm of arms) {
+    const key = keyOf(ground, seed, arm);
+    const known = ground.outcomes.find(key);
+    if (known !== null) {
+      outcomes[arm] = known;
+      say(`${name}: ${arm} ${percent(known)} (measured before)`);
+      continue;
+    }
+    if (day === null) {
+      day = await recordDay(world, world.day(seed), { policyServer: stand.policyServer, model: world.agent, seed, limiter });
+      say(`${name}: ${day.length} conversations, ${day.filter(({ success }) => success).length} of them helped`);
+    }
     const began = performance.now();
-    const made = await learn(ground, arm, seed, day);
-    outcomes[arm] = await successOf(ground, made);
-    say(`${world.name}, seed ${seed}: ${arm} ${percent(outcomes[arm])} (${((performance.now() - began) / 1000).toFixed(0)} s)`);
+    const success = await successOf(ground, await learn(ground, arm, seed, day));
+    outcomes[arm] = success;
+    ground.outcomes.keep({ ...key, outcomes: success });
+    say(`${name}: ${arm} ${percent(success)} (${((performance.now() - began) / 1000).toFixed(0)} s)`);
   }
   return outcomes;
+}
+
+/** Success with every one of the same customers, that no day has. `model` null: the starting policy. */
+function successOf({ world, stand }: Ground, model: string | null): Promise<Outcomes> {
+  const answering = { policyServer: stand.policyServer, model: model ?? world.agent, seed: EVALUATION_SEED, limiter };
+  return measure(world, world.fresh(EVALUATION_SEED, CUSTOMERS), answering);
+}
+
+/** What decides a measurement, apart from the code. */
+function keyOf({ world, baseModel, directory, learningRate, stand }: Ground, seed: number, arm: Arm | "start") {
+  const { night, scenario, replay, tools } = configOf(world, { baseModel, dataDir: directory, seed });
+  const decides = [stand.baseDigest, CUSTOMERS, EVALUATION_SEED, night, scenario, replay, tools, arm === "sft" ? learningRate : null];
+  const settings = createHash("sha256").update(JSON.stringify(decides)).digest("hex").slice(0, 12);
+  return { world: world.name, settings, seed, arm };
 }
 
 /** The served name of what an arm learned; null where it learned nothing. */

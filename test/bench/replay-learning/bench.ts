@@ -1,15 +1,16 @@
 /**
  * Does a night on replay teach what the same night in the true environment teaches? `npm run bench -- replay-learning [--worlds shop,bookings] [--seeds 8]
- * [--arms replay,truth,shuffled,sft]`. Per world and seed: a day of the starting policy's traffic, one night whose tool calls are answered from its tapes, one whose
+ * [--arms replay,truth,shuffled,sft] [--outcomes FILE]`. Per world and seed: a day of the starting policy's traffic, one night whose tool calls are answered from its tapes, one whose
  * calls are executed in the world as each conversation found it, and both adapters' success there with 320 customers that neither has met. Everything else is the same.
  */
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { scratchDirectory } from "../machine.ts";
-import { ARMS, CUSTOMERS, percent, playSeed, rateOf, successOf, type Arm, type Outcomes } from "./arms.ts";
+import { ARMS, CUSTOMERS, percent, playSeed, playStart, rateOf, type Arm, type Outcomes } from "./arms.ts";
 import type { LearningWorld } from "./learning-world.ts";
 import { modelOf } from "./model/build.ts";
+import { openOutcomes } from "./outcome-file.ts";
 import { configOf, ROOT } from "./settings.ts";
 import { openStand } from "./stand.ts";
 import { conclude, lowerEnd, RHO, type Conclusion } from "./statistics.ts";
@@ -21,6 +22,8 @@ const { values } = parseArgs({
     seeds: { type: "string", default: "8" },
     "first-seed": { type: "string", default: "1" },
     arms: { type: "string", default: "replay,truth" },
+    // JSON lines of what was measured, kept as it is measured; what is there already is not measured again.
+    outcomes: { type: "string" },
     // Of the SFT control; the best of those that were tried on seeds of their own.
     "sft-rate": { type: "string", default: "0.002" },
   },
@@ -28,6 +31,7 @@ const { values } = parseArgs({
 const arms = ARMS.filter((arm) => values.arms.split(",").includes(arm));
 const seeds = Array.from({ length: Number(values.seeds) }, (_, index) => index + Number(values["first-seed"]));
 const python = join(ROOT, ".venv/bin/python");
+const outcomes = openOutcomes(values.outcomes ?? null);
 const machine = { cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, node: process.version };
 
 /** A seed's outcomes by arm. */
@@ -43,8 +47,8 @@ async function measureWorld(world: LearningWorld): Promise<unknown> {
   const config = configOf(world, { baseModel, dataDir: directory, seed: 1 });
   const stand = await openStand({ agent: world.agent, config, directory, python, servers: 2 });
   try {
-    const ground = { world, stand, python, directory, baseModel, learningRate: Number(values["sft-rate"]) };
-    const start = await successOf(ground, null);
+    const ground = { world, stand, python, directory, baseModel, learningRate: Number(values["sft-rate"]), outcomes };
+    const start = await playStart(ground);
     say(`${world.name}: start ${percent(start)} of ${CUSTOMERS} customers`);
     const played: Played[] = [];
     for (const seed of seeds) played.push({ seed, outcomes: await playSeed(ground, seed, arms, say) });

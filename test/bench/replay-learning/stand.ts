@@ -32,6 +32,8 @@ export interface NightOrder {
 /** The product's own night, trainer and policy servers, in one process: both arms differ in nothing but where tool calls go. */
 export interface Stand {
   policyServer: PolicyServer;
+  /** Identity of the starting policy. */
+  baseDigest: string;
   /** Resolves to the served name of what the night learned; null where it learned nothing. */
   night(order: NightOrder): Promise<string | null>;
   /** Serves an adapter that no night made, in place of the one before it. Resolves to its served name. */
@@ -85,6 +87,7 @@ export async function openStand(options: {
   };
   return {
     policyServer,
+    baseDigest,
     serve,
     async night({ runId, config: night, trajectories, openTools }) {
       await runs.create({ id: runId, tenant: night.tenant, agent, plan: {}, nowMs: now() });
