@@ -88,15 +88,25 @@ class Example:
     weights: list[float]
 
 
-def create_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """From the random state; its size serves short conversations with three or four tools."""
+@dataclass(frozen=True)
+class Size:
+    hidden: int = 128
+    intermediate: int = 384
+    layers: int = 4
+    heads: int = 4
+    key_value_heads: int = 2
+
+
+def create_model(tokenizer: PreTrainedTokenizerFast, size: Size | None = None) -> Qwen3ForCausalLM:
+    """From the random state; the quickstart's size unless said otherwise."""
+    size = size or Size()
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.key_value_heads,
         head_dim=32,
         max_position_embeddings=1024,
         tie_word_embeddings=True,

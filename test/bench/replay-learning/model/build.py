@@ -1,8 +1,8 @@
 """Makes the starting policy of a world from nothing: `python build.py --world bookings --out DIRECTORY`.
 
-Some minutes on one core. As the quickstart's model is made, with its tokenizer, size and loop
-(deploy/quickstart/model/build); these worlds have no numbers to compare, so that fewer steps do. The directory
-appears when it is whole.
+Some minutes on one core. As the quickstart's model is made, with its tokenizer and loop
+(deploy/quickstart/model/build); these worlds have no numbers to compare, so that a smaller model and fewer steps
+do. The directory appears when it is whole.
 """
 
 import argparse
@@ -22,9 +22,10 @@ sys.path.insert(0, str(SHOP / "build"))
 
 from prompt import NODE, Lessons  # noqa: E402 -- found by the line above
 from tokenizer import write_tokenizer  # noqa: E402
-from train import Phase, create_model, save, train  # noqa: E402
+from train import Phase, Size, create_model, save, train  # noqa: E402
 
 SEED = 7
+SIZE = Size(hidden=96, intermediate=288, layers=3, heads=3, key_value_heads=1)
 PHASES = (
     Phase(
         "copy", "clean", False, 450, 11, (1.5e-3, 1e-3), context_weight=0.1, item_weight=1, decision_weight=1
@@ -70,14 +71,14 @@ def main() -> None:
     aside = arguments.out.with_name(arguments.out.name + ".aside")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
+    log = aside / "train.log"
     shutil.copy(SHOP / "chat_template.jinja", aside)
     tokenizer = write_tokenizer(aside, lessons)
-    model = create_model(tokenizer)
+    model = create_model(tokenizer, SIZE)
     for phase in PHASES:
         steps = round(phase.steps * arguments.scale)
-        print(f"{arguments.world}: {phase.name}, {steps} steps", flush=True)
-        train(model, tokenizer, Phase(**{**vars(phase), "steps": steps}), lessons, aside / "train.log")
-        print((aside / "train.log").read_text().splitlines()[-1], flush=True)
+        train(model, tokenizer, Phase(**{**vars(phase), "steps": steps}), lessons, log)
+        print(f"{arguments.world}: {phase.name}, {steps} steps done", flush=True)
     save(model, tokenizer, aside)
     aside.rename(arguments.out)
 
