@@ -31,13 +31,14 @@ export interface Desk extends Readonly<Record<string, Table<object>>> {
   system: Table<{ release: number }>;
 }
 
-/** Which hotels a desk has and which guests it knows, by number: two desks of other numbers share neither. */
+/** Which hotels a desk has and which guests it knows, by number: two desks of other numbers share neither. A hotel has at most ten rooms. */
 export interface DeskSize {
+  roomsEach: number;
   hotels: { first: number; count: number };
   guests: { first: number; count: number };
 }
 
-const usual: DeskSize = { hotels: { first: 0, count: hotels }, guests: { first: 0, count: guests } };
+const usual: DeskSize = { roomsEach, hotels: { first: 0, count: hotels }, guests: { first: 0, count: guests } };
 
 export function openDesk(seed: number, size: DeskSize = usual): Desk {
   const random = createRandom("bookings-world", seed);
@@ -45,7 +46,7 @@ export function openDesk(seed: number, size: DeskSize = usual): Desk {
   desk.system.set("release", { release: 0 });
   const guest = (): string => addressOf(size.guests.first + random.integer(0, size.guests.count - 1));
   for (let hotel = size.hotels.first; hotel < size.hotels.first + size.hotels.count; hotel += 1) {
-    for (let index = 0; index < roomsEach; index += 1) {
+    for (let index = 0; index < size.roomsEach; index += 1) {
       const room_id = `R${hotel * 10 + index + 100}`;
       const [beds, price] = [random.integer(1, 3), 10 * random.integer(6, 20)];
       desk.rooms.set(room_id, { room_id, hotel_id: `H${hotel}`, beds, price, closed: random.chance(0.05) });

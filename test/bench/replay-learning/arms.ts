@@ -85,7 +85,10 @@ function successOf({ world, stand }: Ground, model: string | null): Promise<Outc
 /** What decides a measurement, apart from the code. */
 function keyOf({ world, baseModel, directory, learningRate, stand }: Ground, seed: number, arm: Arm | "start") {
   const { night, scenario, replay, tools } = configOf(world, { baseModel, dataDir: directory, seed });
-  const decides = [stand.baseDigest, CUSTOMERS, EVALUATION_SEED, night, scenario, replay, tools, arm === "sft" ? learningRate : null];
+  const asked = [seed === 0 ? [] : world.day(seed), world.fresh(EVALUATION_SEED, CUSTOMERS)].map((threads) =>
+    threads.flatMap(({ visits }) => visits.map(({ id, message }) => [id, message])),
+  );
+  const decides = [stand.baseDigest, asked, night, scenario, replay, tools, arm === "sft" ? learningRate : null];
   const settings = createHash("sha256").update(JSON.stringify(decides)).digest("hex").slice(0, 12);
   return { world: world.name, settings, seed, arm };
 }

@@ -19,7 +19,8 @@ export const bookings: LearningWorld = {
   tools: bookingsWorld.tools.filter(({ name }) => TOOLS.includes(name)),
   toolConfigs: Object.fromEntries(Object.entries(bookingsWorld.toolConfigs).filter(([name]) => TOOLS.includes(name))),
   judge: join(import.meta.dirname, "judge.ts"),
-  iterations: 5,
+  // After five, the true night leaves nothing to tell apart.
+  iterations: 3,
   model: { lessons: { conversations } },
   day: dayOf,
   fresh: freshOf,
@@ -29,7 +30,7 @@ export const bookings: LearningWorld = {
 function* conversations(seed: number, count: number, noise: "clean" | "noisy"): Generator<Demonstration> {
   const random = createRandom("bookings-lessons", seed, noise);
   for (let made = 0, place = 0; made < count; place += 1) {
-    const size = { hotels: { first: 100 + 95 * (place % 8), count: 230 }, guests: { first: 900, count: 500 } };
+    const size = { roomsEach: 4, hotels: { first: 100 + 95 * (place % 8), count: 230 }, guests: { first: 900, count: 500 } };
     const { desk, hotels } = openCrowd(1_000_000 * seed + place, size);
     for (const { user, wish } of hotels.flat().slice(0, count - made)) {
       const thread = { system: systemOf(desk), visits: [visitOf({ user, wish }, 1)] };

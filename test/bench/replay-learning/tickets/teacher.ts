@@ -16,9 +16,9 @@ export interface Noise {
 const never = { plain: 0, terse: 0, pushy: 0 };
 export const clean: Noise = { skipLook: never, jump: never, hideRefusal: never, wrongTicket: 0 };
 export const noisy: Noise = {
-  skipLook: { plain: 0.08, terse: 0.66, pushy: 0.12 },
-  jump: { plain: 0.05, terse: 0.08, pushy: 0.6 },
-  hideRefusal: { plain: 0.1, terse: 0.2, pushy: 0.6 },
+  skipLook: { plain: 0.1, terse: 0.75, pushy: 0.15 },
+  jump: { plain: 0.1, terse: 0.1, pushy: 0.7 },
+  hideRefusal: { plain: 0.1, terse: 0.3, pushy: 0.7 },
   wrongTicket: 0.02,
 };
 
