@@ -66,10 +66,13 @@ function concluded(world: LearningWorld, start: Outcomes, played: readonly Playe
   if ("ratio" in conclusion) report(world, conclusion);
   const gains = (arm: Arm): number[] =>
     played.flatMap(({ outcomes }) => (outcomes[arm] === undefined ? [] : [rateOf(outcomes[arm]) - rateOf(start)]));
-  const [shuffled, sft, replay] = [gains("shuffled"), gains("sft"), gains("replay")];
+  const [shuffled, sft] = [gains("shuffled"), gains("sft")];
   if (shuffled.length > 0) say(`shuffled rewards gained ${shuffled.map(points).join(", ")} points (bar: 2 on average)`);
   if (sft.length > 0) say(`successes as examples (SFT) gained ${sft.map(points).join(", ")} points`);
-  const overSft = sft.length > 1 && replay.length === sft.length ? lowerEnd(replay.map((gain, index) => gain - (sft[index] ?? 0))) : null;
+  const beyondSft = played.flatMap(({ outcomes: { replay, sft: taught } }) =>
+    replay === undefined || taught === undefined ? [] : [rateOf(replay) - rateOf(taught)],
+  );
+  const overSft = beyondSft.length > 1 ? lowerEnd(beyondSft) : null;
   if (overSft !== null) say(`replay gained ${points(overSft.mean)} points more than SFT, lower end at 90 %: ${points(overSft.lower)}`);
   const perSeed = played.map(({ seed, outcomes }) => ({
     seed,
