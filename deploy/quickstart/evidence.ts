@@ -33,7 +33,8 @@ export interface Deeds {
   toolErrors: number;
 }
 
-interface ToolUse {
+/** A call and its result, as fields. */
+export interface ToolUse {
   name: string;
   args: Record<string, unknown>;
   result: Record<string, unknown>;
@@ -47,7 +48,7 @@ export function readAsk(members: readonly JudgedMember[]): Ask {
 
 /** Pools what all members saw: a fact that one of them looked up holds for all. */
 export function poolFacts(ask: Ask, members: readonly JudgedMember[]): Facts {
-  const uses = members.map(({ messages }) => toolUses(messages));
+  const uses = members.map(({ messages }) => asToolUses(messages));
   const days = new Map<string, number>();
   for (const { name, result } of uses.flat()) {
     if (name === "refund_policy" && typeof result["refund_days"] === "number") days.set(String(result["item"]), result["refund_days"]);
@@ -64,7 +65,7 @@ export function poolFacts(ask: Ask, members: readonly JudgedMember[]): Facts {
 }
 
 export function readDeeds(ask: Ask, facts: Facts, { messages, end }: JudgedMember): Deeds {
-  const uses = toolUses(messages);
+  const uses = asToolUses(messages);
   const last = messages.at(-1);
   const reply = end.status === "completed" && last?.role === "assistant" ? textOf(last) : "";
   return {
@@ -93,7 +94,7 @@ function firstLook(orderId: string | null): (uses: readonly ToolUse[]) => Record
 }
 
 /** Calls paired with their results by id, in order where an id is missing. Calls without a result are left out. */
-function toolUses(messages: readonly Message[]): ToolUse[] {
+export function asToolUses(messages: readonly Message[]): ToolUse[] {
   const parts = messages.flatMap((message) => message.parts);
   const answers = parts.filter(isToolCallResponse);
   return parts.filter(isToolCall).flatMap((call, index) => {

@@ -31,17 +31,26 @@ export interface Desk extends Readonly<Record<string, Table<object>>> {
   system: Table<{ release: number }>;
 }
 
-export function openDesk(seed: number): Desk {
+/** Which hotels a desk has and which guests it knows, by number: two desks of other numbers share neither. A hotel has at most ten rooms. */
+export interface DeskSize {
+  roomsEach: number;
+  hotels: { first: number; count: number };
+  guests: { first: number; count: number };
+}
+
+const usual: DeskSize = { roomsEach, hotels: { first: 0, count: hotels }, guests: { first: 0, count: guests } };
+
+export function openDesk(seed: number, size: DeskSize = usual): Desk {
   const random = createRandom("bookings-world", seed);
   const desk: Desk = { rooms: createTable(), bookings: createTable(), system: createTable() };
   desk.system.set("release", { release: 0 });
-  for (let hotel = 0; hotel < hotels; hotel += 1) {
-    for (let index = 0; index < roomsEach; index += 1) {
+  const guest = (): string => addressOf(size.guests.first + random.integer(0, size.guests.count - 1));
+  for (let hotel = size.hotels.first; hotel < size.hotels.first + size.hotels.count; hotel += 1) {
+    for (let index = 0; index < size.roomsEach; index += 1) {
       const room_id = `R${hotel * 10 + index + 100}`;
       const [beds, price] = [random.integer(1, 3), 10 * random.integer(6, 20)];
       desk.rooms.set(room_id, { room_id, hotel_id: `H${hotel}`, beds, price, closed: random.chance(0.05) });
-      if (random.chance(0.4))
-        book(desk, { room_id, guest: "Ann", email: addressOf(random.integer(0, guests - 1)), nights: random.integer(1, 5) });
+      if (random.chance(0.4)) book(desk, { room_id, guest: "Ann", email: guest(), nights: random.integer(1, 5) });
     }
   }
   return desk;

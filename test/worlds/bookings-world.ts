@@ -1,6 +1,6 @@
 import { bookingsPolicy, drawBookingTask, extraBookingCall } from "./bookings-policy.ts";
-import { deskRules, isReleased, openDesk } from "./bookings-desk.ts";
-import { createWorld, define, toolConfig, type WorldCall, type WorldKind } from "./world.ts";
+import { deskRules, isReleased, openDesk, type DeskSize } from "./bookings-desk.ts";
+import { createWorld, define, toolConfig, type World, type WorldCall, type WorldKind } from "./world.ts";
 
 const traps = {
   filters: "search_rooms answers differ by filters and their defaults; a booking elsewhere in the hotel changes them",
@@ -73,16 +73,19 @@ export const bookingsWorld: WorldKind = {
   clocks: { get_room: ["checked_at"] },
   newIds: { book_room: ["booking_id"] },
   longestResult: 200,
-  create: (seed) =>
-    createWorld(openDesk(seed), {
-      ...deskRules,
-      // Clients may be older than the system, not newer.
-      tools: (desk) => (isReleased(desk) ? [...tools, ...laterTools] : tools),
-    }),
+  create: (seed) => openBookings(seed),
   task: drawBookingTask,
   policy: bookingsPolicy,
   extra: extraBookingCall,
 };
+
+export function openBookings(seed: number, size?: DeskSize): World {
+  return createWorld(openDesk(seed, size), {
+    ...deskRules,
+    // Clients may be older than the system, not newer.
+    tools: (desk) => (isReleased(desk) ? [...tools, ...laterTools] : tools),
+  });
+}
 
 function spelled(call: WorldCall): WorldCall {
   if (call.tool !== "search_rooms" || typeof call.args !== "object" || call.args === null) return call;

@@ -37,10 +37,11 @@ export interface Tracker extends Readonly<Record<string, Table<object>>> {
   files: Table<File>;
 }
 
-export function openTracker(seed: number): Tracker {
+/** `which`: the projects by number; two trackers of other projects share no ticket. */
+export function openTracker(seed: number, which = { first: 0, count: projects }): Tracker {
   const random = createRandom("ticket-world", seed);
   const tracker: Tracker = { tickets: createTable(), comments: createTable(), files: createTable() };
-  for (let project = 0; project < projects; project += 1) {
+  for (let project = which.first; project < which.first + which.count; project += 1) {
     for (let index = 0; index < ticketsEach; index += 1) {
       const number = project * ticketsEach + index + 1;
       tracker.tickets.set(`T${number}`, {

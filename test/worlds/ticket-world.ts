@@ -1,6 +1,6 @@
 import { drawTicketTask, extraTicketCall, ticketPolicy } from "./ticket-policy.ts";
 import { labels, openTracker, trackerRules } from "./ticket-system.ts";
-import { createWorld, define, toolConfig, type WorldKind } from "./world.ts";
+import { createWorld, define, toolConfig, type World, type WorldKind } from "./world.ts";
 
 const traps = {
   workflow: "set_status is refused by the ticket's own status",
@@ -86,8 +86,12 @@ export const ticketWorld: WorldKind = {
   clocks: {},
   newIds: { create_ticket: ["ticket_id"] },
   longestResult: 330,
-  create: (seed) => createWorld(openTracker(seed), { ...trackerRules, tools: () => tools }),
+  create: (seed) => openTickets(seed),
   task: drawTicketTask,
   policy: ticketPolicy,
   extra: extraTicketCall,
 };
+
+export function openTickets(seed: number, which?: { first: number; count: number }): World {
+  return createWorld(openTracker(seed, which), { ...trackerRules, tools: () => tools });
+}

@@ -32,8 +32,12 @@ export interface NightOrder {
 /** The product's own night, trainer and policy servers, in one process: both arms differ in nothing but where tool calls go. */
 export interface Stand {
   policyServer: PolicyServer;
+  /** Identity of the starting policy. */
+  baseDigest: string;
   /** Resolves to the served name of what the night learned; null where it learned nothing. */
   night(order: NightOrder): Promise<string | null>;
+  /** Serves an adapter that no night made, in place of the one before it. Resolves to its served name. */
+  serve(name: string, directory: string): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -65,20 +69,26 @@ export async function openStand(options: {
     key: loadSigningKey(join(directory, "keys")),
   };
   let served: string | null = null;
-  const ensureServed = async ({ name }: { name: string }): Promise<void> => {
-    if (served === name) return;
-    const found = await artifacts.checkout(adapterArtifact(name));
-    if (found === null) throw new Error(`adapter ${name} is not in the artifact store`);
+  const serve = async (name: string, path: string): Promise<string> => {
     for (const replica of replicas) {
-      const loaded = await replica.loadAdapter({ name, path: found.directory });
+      const loaded = await replica.loadAdapter({ name, path });
       if (loaded.status !== "loaded" && loaded.status !== "already_loaded") throw loaded.error;
       // One after the other is rolled out with and measured; servers have few places.
       if (served !== null) await replica.unloadAdapter(served);
     }
     served = name;
+    return name;
+  };
+  const ensureServed = async ({ name }: { name: string }): Promise<void> => {
+    if (served === name) return;
+    const found = await artifacts.checkout(adapterArtifact(name));
+    if (found === null) throw new Error(`adapter ${name} is not in the artifact store`);
+    await serve(name, found.directory);
   };
   return {
     policyServer,
+    baseDigest,
+    serve,
     async night({ runId, config: night, trajectories, openTools }) {
       await runs.create({ id: runId, tenant: night.tenant, agent, plan: {}, nowMs: now() });
       const judge = night.judge?.driver === "scripted" ? createScriptedJudge(await loadScriptedModule(night.judge.module)) : null;

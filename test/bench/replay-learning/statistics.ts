@@ -8,6 +8,13 @@ export interface Paired {
   onReplay: readonly boolean[];
 }
 
+/** Over seeds: `lower` is the lower end of the one-sided 90 % t interval of the mean. */
+export interface PairedDifference {
+  mean: number;
+  deviation: number;
+  lower: number;
+}
+
 export interface Conclusion {
   seeds: number;
   scenarios: number;
@@ -19,7 +26,7 @@ export interface Conclusion {
   /** 95 % percentile interval of `ratio`, seeds and scenarios resampled. */
   ratioInterval: [number, number];
   /** Mean over seeds of D = (replay − start) − ρ(truth − start), its standard deviation, and the lower end of its one-sided 90 % t interval. */
-  difference: { mean: number; deviation: number; lower: number };
+  difference: PairedDifference;
   /** Why the comparison may be made at all: the true night gained 15 points or more and left something to gain. */
   isInformative: boolean;
   /** `isInformative`, and replay reached at least ρ of the true night's gain at that level. */
@@ -48,8 +55,7 @@ export function conclude(pairs: readonly Paired[]): Conclusion {
     inTruth: mean(rates.map((rate) => rate.inTruth)),
     onReplay: mean(rates.map((rate) => rate.onReplay)),
   };
-  const deviation = Math.sqrt(differences.reduce((sum, value) => sum + (value - mean(differences)) ** 2, 0) / (differences.length - 1));
-  const lower = mean(differences) - (studentT90(differences.length - 1) * deviation) / Math.sqrt(differences.length);
+  const difference = lowerEnd(differences);
   const isInformative = averages.inTruth - averages.start >= MIN_GAIN && averages.inTruth < CEILING;
   return {
     seeds: pairs.length,
@@ -57,10 +63,19 @@ export function conclude(pairs: readonly Paired[]): Conclusion {
     ...averages,
     ratio: (averages.onReplay - averages.start) / (averages.inTruth - averages.start),
     ratioInterval: bootstrap(pairs),
-    difference: { mean: mean(differences), deviation, lower },
+    difference,
     isInformative,
-    isVerified: isInformative && lower > 0,
+    isVerified: isInformative && difference.lower > 0,
   };
+}
+
+/** @throws RangeError for fewer than two differences */
+export function lowerEnd(differences: readonly number[]): PairedDifference {
+  const count = differences.length;
+  if (count < 2) throw new RangeError("a paired comparison needs two seeds or more");
+  const average = mean(differences);
+  const deviation = Math.sqrt(differences.reduce((sum, value) => sum + (value - average) ** 2, 0) / (count - 1));
+  return { mean: average, deviation, lower: average - (studentT90(count - 1) * deviation) / Math.sqrt(count) };
 }
 
 /** 0.90 quantiles of Student's t for 1 to 20 degrees of freedom, as any table prints them. */

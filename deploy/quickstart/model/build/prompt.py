@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,22 @@ from typing import Any
 QUICKSTART = Path(__file__).resolve().parents[2]
 MODEL = QUICKSTART / "model"
 NODE = QUICKSTART.parents[1] / "node_modules" / ".bin" / "node"
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a model is made from: the prompt and tools that it will be served with, the words of one token that it has
+    to copy, and `demonstrations(seed, count, noise)`."""
+
+    prompt: str
+    tools: list[dict[str, Any]]
+    copied: list[str]
+    demonstrations: Callable[[int, int, str], list[dict[str, Any]]]
+
+
+def shop_lessons() -> Lessons:
+    """The quickstart's."""
+    return Lessons(*production_prompt(), items(), demonstrations)
 
 
 @cache

@@ -6,8 +6,9 @@ added tokens: a server strips *special* tokens from the text before its tool-cal
 """
 
 import json
+from pathlib import Path
 
-from prompt import MODEL, demonstrations, production_prompt
+from prompt import MODEL, Lessons, shop_lessons
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -38,13 +39,13 @@ def build_tokenizer(texts: list[str]) -> Tokenizer:
     return tokenizer
 
 
-def load_tokenizer() -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast.from_pretrained(MODEL)
+def load_tokenizer(model: Path = MODEL) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast.from_pretrained(model)
 
 
-def main() -> None:
-    prompt, tools = production_prompt()
-    template = (MODEL / "chat_template.jinja").read_text()
+def write_tokenizer(model: Path, lessons: Lessons) -> PreTrainedTokenizerFast:
+    """Trains the tokenizer of `model`, whose directory has its chat template."""
+    template = (model / "chat_template.jinja").read_text()
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "<|im_end|>",
@@ -52,20 +53,27 @@ def main() -> None:
         "model_max_length": 1024,
         "clean_up_tokenization_spaces": False,
     }
-    (MODEL / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (model / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
     blank = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), chat_template=template)
     texts = [
         # The prompt is in every training text of the second phase; a few copies keep its words whole.
         blank.apply_chat_template(
-            ([{"role": "system", "content": prompt}] if index % 3 == 0 else []) + demonstration["messages"],
-            tools=tools if index % 3 == 0 else None,
+            ([{"role": "system", "content": lessons.prompt}] if index % 3 == 0 else [])
+            + demonstration["messages"],
+            tools=lessons.tools if index % 3 == 0 else None,
             tokenize=False,
         )
-        for index, demonstration in enumerate(demonstrations(seed=3, count=3000, noise="noisy"))
+        for index, demonstration in enumerate(lessons.demonstrations(3, 3000, "noisy"))
     ]
-    build_tokenizer([str(text) for text in texts]).save(str(MODEL / "tokenizer.json"))
-    tokenizer = load_tokenizer()
-    system = tokenizer.apply_chat_template([{"role": "system", "content": prompt}], tools=tools)["input_ids"]
+    build_tokenizer([str(text) for text in texts]).save(str(model / "tokenizer.json"))
+    return load_tokenizer(model)
+
+
+def main() -> None:
+    lessons = shop_lessons()
+    tokenizer = write_tokenizer(MODEL, lessons)
+    head = [{"role": "system", "content": lessons.prompt}]
+    system = tokenizer.apply_chat_template(head, tools=lessons.tools)["input_ids"]
     print(f"vocabulary {len(tokenizer)}, system block {len(system)} tokens")
 
 

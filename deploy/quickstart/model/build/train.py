@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from prompt import MODEL, demonstrations, items, production_prompt
+from prompt import MODEL, Lessons, shop_lessons
 from tokenizer import load_tokenizer
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -88,14 +88,25 @@ class Example:
     weights: list[float]
 
 
-def create_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+@dataclass(frozen=True)
+class Size:
+    hidden: int = 128
+    intermediate: int = 384
+    layers: int = 4
+    heads: int = 4
+    key_value_heads: int = 2
+
+
+def create_model(tokenizer: PreTrainedTokenizerFast, size: Size | None = None) -> Qwen3ForCausalLM:
+    """From the random state; the quickstart's size unless said otherwise."""
+    size = size or Size()
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.key_value_heads,
         head_dim=32,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
@@ -106,17 +117,22 @@ def create_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(config)
 
 
-def read_examples(tokenizer: PreTrainedTokenizerFast, phase: Phase, count: int) -> list[Example]:
-    prompt, tools = production_prompt()
+def read_examples(
+    tokenizer: PreTrainedTokenizerFast, phase: Phase, count: int, lessons: Lessons
+) -> list[Example]:
     start: list[int] = tokenizer.encode("<|im_start|>assistant\n")
     # Each is one token.
-    special = {tokenizer.encode(item)[0]: phase.item_weight for item in items()}
-    special |= {tokenizer.encode(tool["function"]["name"])[0]: phase.decision_weight for tool in tools}
-    head = [{"role": "system", "content": prompt}] if phase.with_system else []
+    special = {tokenizer.encode(item)[0]: phase.item_weight for item in lessons.copied}
+    special |= {
+        tokenizer.encode(tool["function"]["name"])[0]: phase.decision_weight for tool in lessons.tools
+    }
+    head = [{"role": "system", "content": lessons.prompt}] if phase.with_system else []
     examples = []
-    for demonstration in demonstrations(phase.seed, count, phase.noise):
+    for demonstration in lessons.demonstrations(phase.seed, count, phase.noise):
         ids: Any = tokenizer.apply_chat_template(
-            head + demonstration["messages"], tools=tools if phase.with_system else None, return_dict=False
+            head + demonstration["messages"],
+            tools=lessons.tools if phase.with_system else None,
+            return_dict=False,
         )
         examples.append(Example(ids, token_weights(ids, start, special, tokenizer.eos_token_id, phase)))
     return examples
@@ -168,10 +184,12 @@ def learning_rate(phase: Phase, step: int) -> float:
     return (first + (last - first) * step / phase.steps) * min(1.0, (step + 1) / WARM_UP_STEPS)
 
 
-def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Phase, log: Path) -> None:
+def train(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Phase, lessons: Lessons, log: Path
+) -> None:
     """One phase, with an optimiser of its own, so that a phase can be run again from the model before it."""
     optimiser = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
-    examples = read_examples(tokenizer, phase, phase.steps * BATCH)
+    examples = read_examples(tokenizer, phase, phase.steps * BATCH, lessons)
     # The same divisor for every batch: a token counts alike in short conversations and in long ones. Otherwise the
     # short ones, where the agent did not look, would teach more than their share.
     divisor = sum(sum(example.weights) for example in examples) / phase.steps
@@ -201,6 +219,17 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Ph
                 file.write(json.dumps(line) + "\n")
 
 
+def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=True,
+        temperature=1.0,
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(directory)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=MODEL)
@@ -216,21 +245,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    tokenizer = load_tokenizer()
+    tokenizer, lessons = load_tokenizer(), shop_lessons()
     done: str | None = arguments.resume_after
     model = Qwen3ForCausalLM.from_pretrained(arguments.keep / done) if done else create_model(tokenizer)
     first = next((at + 1 for at, phase in enumerate(PHASES) if phase.name == done), 0)
     for phase in PHASES[first:]:
-        train(model, tokenizer, phase, arguments.log)
+        train(model, tokenizer, phase, lessons, arguments.log)
         model.save_pretrained(arguments.keep / phase.name)
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        do_sample=True,
-        temperature=1.0,
-    )
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(arguments.out)
+    save(model, tokenizer, arguments.out)
 
 
 if __name__ == "__main__":
