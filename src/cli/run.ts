@@ -72,7 +72,7 @@ export async function followToEnd(
 
 function describePlan(plan: DryRun, context: CliContext): string {
   const { agent, conversations, trainScenarios, heldOutScenarios, leftOut, modes, iterations, rollouts, maxModelCalls } = plan;
-  const { pivots, groups, judgings, judgeCalls, maxJudgeCalls } = plan;
+  const { pivots, groups, judgings, maxCutSteps, judgeCalls, maxJudgeCalls } = plan;
   const single = pivots === 0 ? "" : `, ${pivots} of them single model calls`;
   const asked = counts({
     "for groups": judgings.groups,
@@ -90,6 +90,7 @@ function describePlan(plan: DryRun, context: CliContext): string {
     iterations,
     "groups of an iteration": `${groups}${single}`,
     rollouts,
+    "single steps where replay cuts groups, at most": maxCutSteps,
     "model calls, at most": maxModelCalls,
     "judge calls": `${judgeCalls}, at most ${maxJudgeCalls}${asked === "" ? "" : `: ${asked}`}`,
   };

@@ -70,7 +70,10 @@ export async function runGate(options: GateRunOptions, deps: GateRunDeps): Promi
   const heldOut =
     live?.heldOut.slice(0, gate.maxScenarios) ??
     selectScenarios({ ...deps.recordings.selection, ...wanted }).heldOut.map((scenario) => ({ ...scenario, mode }) as const);
-  const jobs = heldOut.flatMap((scenario) => Array.from({ length: gate.seedsPerScenario }, (_, seed) => ({ scenario, seed })));
+  const isWorldShared = live?.isolation === "none";
+  // Nothing that such pairs say would be about the policies: none is played.
+  const played = isWorldShared ? [] : heldOut;
+  const jobs = played.flatMap((scenario) => Array.from({ length: gate.seedsPerScenario }, (_, seed) => ({ scenario, seed })));
   const limiter = createLimiter(Math.min(replay.concurrency, live?.concurrency ?? Infinity));
   const playing = { ...deps, trust: await trustOfRun(deps.runs, runId) };
   const pairs = await Promise.all(
@@ -78,7 +81,13 @@ export async function runGate(options: GateRunOptions, deps: GateRunDeps): Promi
       deps.runs.step<GatePair>(runId, `gate-${scenario.id}-${seed}`, () => playPair(scenario, seed, limiter, options, playing)),
     ),
   );
-  const decision = decideGate(pairs, { mode: gate.mode, alpha: gate.alpha, margin: gate.margin, maxMaskedShare: gate.maxMaskedShare });
+  const decision = decideGate(pairs, {
+    mode: gate.mode,
+    alpha: gate.alpha,
+    margin: gate.margin,
+    maxMaskedShare: gate.maxMaskedShare,
+    isWorldShared,
+  });
   deps.log.info(
     { run_id: runId, adapter_id: options.candidate.digest, decision: decision.decision, reason: decision.reason },
     "gate decided",

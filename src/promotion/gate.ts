@@ -27,12 +27,15 @@ export interface GateParameters {
   maxMaskedShare: number;
   /** Fewer units than this are `insufficient` whatever they say; the secondary suites need 150. */
   minUnits?: number;
+  /** Both arms wrote into one world that nothing set back: the one that came second met what the first had done, whichever is better. */
+  isWorldShared?: boolean;
 }
 
 export type GateReason =
   | "proven"
   | "harm"
   | "not_proven"
+  | "shared_world"
   | "too_few_units"
   | "masked_share"
   | "unjudged_share"
@@ -100,6 +103,7 @@ export function decideGate(pairs: readonly GatePair[], parameters: GateParameter
     ...base,
     unitsNeeded: decision === "pass" ? 0 : stillNeeded(base, m, parameters.alpha),
   });
+  if (parameters.isWorldShared === true) return conclude("insufficient", "shared_world");
   if (base.maskedShare > parameters.maxMaskedShare) return conclude("insufficient", "masked_share");
   if (base.unjudgedShare > parameters.maxMaskedShare) return conclude("insufficient", "unjudged_share");
   if (judge.firstSlotShare !== null && (judge.firstSlotShare < FIRST_SLOT_RANGE[0] || judge.firstSlotShare > FIRST_SLOT_RANGE[1])) {

@@ -3,6 +3,7 @@ import { pivotsOf } from "../scenario/pivots.ts";
 import type { Scenario } from "../scenario/scenario.ts";
 import type { Tape } from "../trajectory/tape.ts";
 import type { Trajectory } from "../trajectory/trajectory.ts";
+import { makesCuts } from "./night-cuts.ts";
 
 /** What a night would do, without doing it. */
 export interface DryRun extends NightEstimate {
@@ -27,6 +28,8 @@ export interface NightEstimate {
   maxModelCalls: number;
   /** Groups that judges would score, by why: those of the iterations, of the probe, of the judge's noise and of the audit. */
   judgings: { groups: number; probes: number; noise: number; audit: number };
+  /** Groups of single steps that there may be beside them, where replay cuts groups: at most. Only the maxima have them. */
+  maxCutSteps: number;
   /** Their sum; and the most questions that it may take, where every group has attempts that a second order must tell apart. */
   judgeCalls: number;
   maxJudgeCalls: number;
@@ -47,7 +50,7 @@ export function estimateNight(
     tapes: readonly Tape[];
     isCalibrated: boolean;
   },
-  config: Pick<AgentConfig, "night" | "replay" | "judge">,
+  config: Pick<AgentConfig, "night" | "replay" | "judge" | "reward">,
 ): NightEstimate {
   const { night, replay, judge } = config;
   const whole = input.scenarios.filter(({ mode }) => mode !== "step").length;
@@ -67,12 +70,13 @@ export function estimateNight(
   };
   const byJudge = judgings.groups + judgings.probes + judgings.noise;
   const passes = (driver: string | undefined): number => (driver === "ruler" ? MOST_PASSES : 1);
+  const maxCutSteps = makesCuts(config) ? whole * replay.stepsPerConversation * night.iterations : 0;
   return {
-    ...{ pivots, groups, judgings },
+    ...{ pivots, groups, judgings, maxCutSteps },
     rollouts: wholeRollouts + singleCalls,
-    maxModelCalls: wholeRollouts * replay.maxCalls + singleCalls,
+    maxModelCalls: wholeRollouts * replay.maxCalls + singleCalls + maxCutSteps * night.groupSize,
     judgeCalls: byJudge + judgings.audit,
-    maxJudgeCalls: byJudge * passes(judge?.driver) + judgings.audit * passes(judge?.audit?.driver),
+    maxJudgeCalls: (byJudge + maxCutSteps) * passes(judge?.driver) + judgings.audit * passes(judge?.audit?.driver),
   };
 }
 

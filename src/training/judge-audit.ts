@@ -28,13 +28,20 @@ export async function auditJudge(options: NightOptions, deps: NightDeps & Pick<I
   const audit = config.judge?.audit;
   if (judge == null || audit === undefined || audit.groups === 0) return;
   await deps.runs.step<JudgeAudit>(runId, "audit", async () => {
-    const kept = (await loadGroups(deps.database, runId)).filter(({ summary, iteration }) => summary.verdict === "kept" && iteration > 0);
+    // Single steps end before anything is done: a rubric that asks how far it was done ties them all.
+    const isWhole = ({ summary }: StoredGroup): boolean => summary.played?.mode !== "step";
+    const trained = (await loadGroups(deps.database, runId)).filter(
+      ({ summary, iteration }) => summary.verdict === "kept" && iteration > 0,
+    );
+    const kept = trained.filter(isWhole);
     const place = ({ id }: StoredGroup): string => hash("sha256", `audit|${config.night.seed}|${id}`);
     const drawn = kept.toSorted((a, b) => (place(a) < place(b) ? -1 : 1)).slice(0, audit.groups);
     const opinions: TwoOpinions[] = [];
     let asked: Pick<JudgeAudit, "model" | "rubricVersion"> = { model: "", rubricVersion: "" };
     for (const group of drawn) {
       const answer = await judgeOver(group, judge, options, deps);
+      // Whoever waits as long again for every group holds a candidate back for hours.
+      if (answer === "away") break;
       if (answer === null) continue;
       opinions.push(answer.opinions);
       asked = answer.asked;
@@ -52,17 +59,18 @@ export async function auditOfRun(runs: RunStore, runId: string): Promise<JudgeAu
   return (step?.output ?? null) as JudgeAudit | null;
 }
 
-/** Null where the group is gone with somebody in it, or has no second result. */
+/** Null where the group is gone with somebody in it, or has no second result; `away` where the judge did not answer, however long it was waited for. */
 async function judgeOver(
   stored: StoredGroup,
   judge: Judge,
   { signal }: NightOptions,
   deps: NightDeps & Pick<IterationDeps, "sleep">,
-): Promise<{ opinions: TwoOpinions; asked: Pick<JudgeAudit, "model" | "rubricVersion"> } | null> {
+): Promise<{ opinions: TwoOpinions; asked: Pick<JudgeAudit, "model" | "rubricVersion"> } | "away" | null> {
   const body = await deps.artifacts.get(stored.bodyDigest, { signal });
   if (body === null) return null;
   const group = decodeGroup(body);
   const result = await judgeWithPatience(group, { signal }, { ...deps, judge });
+  if (result.status === "retryable") return "away";
   if (result.status !== "scored") return null;
   const firsts = distinctMembers(group.members).map(([first]) => first ?? -1);
   const { judgeRewards } = stored.summary;

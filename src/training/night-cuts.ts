@@ -1,3 +1,4 @@
+import type { AgentConfig } from "../config.ts";
 import type { Message } from "../trace/message.ts";
 import type { NoSignalReason } from "../reward/signal.ts";
 import { cutPointOf, type NoCut } from "../rollout/cut-point.ts";
@@ -42,6 +43,11 @@ interface CutDeps {
   count: (verdicts: Readonly<Record<string, number>>) => void;
 }
 
+/** Whether groups that replay cut become single steps. A script that looks at how a conversation ends cannot tell steps apart. Pure. */
+export function makesCuts({ replay, judge, reward }: Pick<AgentConfig, "replay" | "judge" | "reward">): boolean {
+  return replay.cutSteps ?? (judge?.driver === "ruler" && reward.check === undefined);
+}
+
 /**
  * Single steps where replay had no answer: a group whose members it ended, and that does not train, becomes groups of the next action at its members' last honest prefixes.
  * Only where the prefix is the recording's, because its next action is then held against what was done in production; at most `replay.stepsPerConversation` of a
@@ -49,7 +55,7 @@ interface CutDeps {
  */
 export async function rollOutCuts(options: NightOptions, deps: NightDeps, at: CutDeps): Promise<void> {
   const { runId, config } = options;
-  if (!(config.replay.cutSteps ?? (config.judge?.driver === "ruler" && config.reward.check === undefined))) return;
+  if (!makesCuts(config)) return;
   const { iteration } = at;
   const { scenarioIds } = await deps.runs.step<Cuts>(runId, `cuts-${iteration}`, async () => {
     const stored = await loadGroups(deps.database, runId, iteration);

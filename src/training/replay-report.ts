@@ -100,8 +100,8 @@ export function replayReport(input: ReportInput): ReplayReport {
   const iterations = [...byIteration]
     .toSorted(([one], [other]) => one - other)
     .map(([iteration, groups]) => iterationOf(iteration, groups));
-  const correlated = input.groups.filter(({ summary }) => summary.verdict === "simulator_correlated_reward").length;
-  const told = correlated + input.groups.filter(isKept).length;
+  const correlated = replayed.filter(({ summary }) => summary.verdict === "simulator_correlated_reward").length;
+  const told = correlated + replayed.filter(isKept).length;
   const report = {
     iterations,
     simulatorCorrelated: told === 0 ? null : correlated / told,

@@ -17,16 +17,19 @@ export async function scenarioHistory(database: Database, agent: string): Promis
     .where("groups.iteration", ">", PROBE_ITERATION)
     .orderBy("runs.started_at_ms", "desc")
     .orderBy("groups.iteration", "desc")
+    .orderBy("groups.id")
     .limit(MAX_GROUPS)
     .execute();
-  const history = new Map<string, { spread: number; meanReward: number }>();
+  const own = new Map<string, { spread: number; meanReward: number }>();
+  const ofPivots = new Map<string, { spread: number; meanReward: number }>();
   for (const row of rows) {
     const { mean, deviation } = row.summary as unknown as GroupSummary;
     if (mean === null || deviation === null) continue;
-    // What is known of a pivot is known of its conversation: the newest of its pivots stands for it.
-    for (const id of [row.scenario_id, wholeScenarioOf(row.scenario_id)]) {
-      if (!history.has(id)) history.set(id, { spread: deviation, meanReward: mean });
-    }
+    const past = { spread: deviation, meanReward: mean };
+    if (!own.has(row.scenario_id)) own.set(row.scenario_id, past);
+    const whole = wholeScenarioOf(row.scenario_id);
+    if (whole !== row.scenario_id && !ofPivots.has(whole)) ofPivots.set(whole, past);
   }
-  return history;
+  // What is known of a pivot is known of its conversation where nothing is known of that as a whole: the newest of its pivots stands for it.
+  return new Map([...ofPivots, ...own]);
 }

@@ -97,6 +97,12 @@ test("seeds of a scenario and scenarios of a cluster are one unit, scenarios wei
   expect(decision.kPromote).toBe(1);
 });
 
+test("arms that met one another's writes prove nothing, however they did", () => {
+  const decision = decideGate(many(120, won), { ...IMPROVE, isWorldShared: true });
+  expect(decision).toMatchObject({ decision: "insufficient", reason: "shared_world", wins: 120 });
+  expect(decideGate([], { ...IMPROVE, isWorldShared: true })).toMatchObject({ decision: "insufficient", reason: "shared_world", pairs: 0 });
+});
+
 test("a pair whose orders disagree counts ½ whatever x says", () => {
   const decision = decideGate([judged(1, { x: 1, firstSlotWins: 1, ordersAgree: false })], IMPROVE);
   expect(decision).toMatchObject({ wins: 0, ties: 1, kPromote: 1 });

@@ -40,15 +40,16 @@ const estimate = (input: Partial<Parameters<typeof estimateNight>[0]>, change: R
 describe("what a night would take", () => {
   it("is counted by hand for whole conversations", () => {
     expect(estimate({})).toEqual({
-      ...{ pivots: 0, groups: 2, rollouts: 2 * 4 * 3, maxModelCalls: 2 * 4 * 3 * 16 },
+      // Of each of six groups replay may cut two single steps of four members.
+      ...{ pivots: 0, groups: 2, rollouts: 2 * 4 * 3, maxCutSteps: 12, maxModelCalls: 2 * 4 * 3 * 16 + 12 * 4 },
       judgings: { groups: 6, probes: 0, noise: 2, audit: 0 },
-      ...{ judgeCalls: 8, maxJudgeCalls: 16 },
+      ...{ judgeCalls: 8, maxJudgeCalls: (8 + 12) * 2 },
     });
   });
 
   it("counts every pivot as a group, and one model call a member of it", () => {
     expect(estimate({ scenarios: [...steps, loops[0] as (typeof loops)[0]] })).toMatchObject({
-      ...{ pivots: 3, groups: 4, rollouts: (1 + 3) * 4 * 3, maxModelCalls: 1 * 4 * 3 * 16 + 3 * 4 * 3 },
+      ...{ pivots: 3, groups: 4, rollouts: (1 + 3) * 4 * 3, maxModelCalls: 1 * 4 * 3 * 16 + 3 * 4 * 3 + 6 * 4 },
       judgings: { groups: 12, probes: 0, noise: 2 },
     });
   });
@@ -64,6 +65,11 @@ describe("what a night would take", () => {
     ],
   ])("%s", (_, input, change, judgings) => {
     expect(estimate(input, change).judgings).toMatchObject(judgings);
+  });
+
+  it("cuts nothing where a script judges, or an operator says so", () => {
+    expect(estimate({}, { judge: { driver: "scripted", module: "m.js" } }).maxCutSteps).toBe(0);
+    expect(estimate({}, { replay: { cutSteps: false } }).maxCutSteps).toBe(0);
   });
 
   it("asks a scripted judge once, and one of RULER at most twice", () => {
@@ -96,6 +102,7 @@ describe("nightshift run --dry-run", () => {
     const { out } = await cli(["run", "--dry-run", "--url", api.url]);
     await api.close();
     expect(out).toMatch(/^groups of an iteration +3, 2 of them single model calls$/m);
-    expect(out).toMatch(/^judge calls +11, at most 22: for groups 9, again for its noise 2$/m);
+    // Eleven, and two steps of the one whole conversation in each of three iterations, all twice.
+    expect(out).toMatch(/^judge calls +11, at most 34: for groups 9, again for its noise 2$/m);
   });
 });

@@ -125,5 +125,5 @@ function problemOf(error: unknown): string {
   if (typeof data?.status === "number") return `HTTP ${data.status}`;
   if (cause instanceof Error && "code" in cause) return String(cause.code).slice(0, 60);
   if (typeof code === "string" || typeof code === "number") return String(code).slice(0, 60);
-  return error instanceof Error ? error.message.slice(0, 100) : "unknown";
+  return error instanceof Error ? error.name.slice(0, 60) : "unknown";
 }
