@@ -2,7 +2,6 @@ import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { createGunzip, createZstdDecompress, gunzip } from "node:zlib";
 import { nightshiftError } from "../src/errors.ts";
-import { giveBack } from "../src/give-back.ts";
 import { saidSize } from "../src/trace/gzip-size.ts";
 import { Refusal, unavailable } from "./reply.ts";
 
@@ -66,7 +65,7 @@ export async function readWire({ chunks, declaredBytes }: Incoming, limits: Limi
   if (declaredBytes > limits.maxBytes) throw tooLarge(limits.maxBytes);
   const collector = collectInto(limits, lease);
   for await (const chunk of chunks) collector.add(chunk);
-  return collector.finish(giveBack);
+  return collector.finish();
 }
 
 /** Decompresses a body. @throws Refusal 413, 400 or 503 */
@@ -130,12 +129,8 @@ function collectInto(limits: Limits, lease: Lease) {
       lease.bytes += chunk.length;
       chunks.push(chunk);
     },
-    /** @param done what becomes of pieces that were put together */
-    finish(done: (chunk: Uint8Array) => void = () => {}): Uint8Array {
-      if (chunks.length === 1 && chunks[0] !== undefined) return chunks[0];
-      const whole = Buffer.concat(chunks);
-      chunks.forEach(done);
-      return whole;
+    finish(): Uint8Array {
+      return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
     },
   };
 }

@@ -94,7 +94,7 @@ export function createIntake(config: Config["collector"], deps: IntakeDeps): Int
           signal,
         );
       } finally {
-        if (inflated !== null) giveBack(inflated, SPARE_BYTES);
+        if (inflated !== null) giveBack(inflated, { spare: SPARE_BYTES });
         endTurn();
         budget.release(lease.bytes);
       }

@@ -45,7 +45,7 @@ export async function storeRecord(
   scanRequest(inflated, record.signal);
   const bytes = record.redacted ? inflated : await redactRequest(inflated, record.signal, options.redactionKey);
   // Nothing that is decoded has parts of what it was decoded from.
-  const done = (): void => void (inflated === record.body || giveBack(inflated, SPARE_BYTES));
+  const done = (): void => void (inflated === record.body || giveBack(inflated, { spare: SPARE_BYTES }));
   if (record.signal === "traces") {
     const decoded = decodeSpans(bytes);
     done();
@@ -85,7 +85,7 @@ export async function openTraces(
 function* decodeEach(raws: readonly Uint8Array[]): Generator<Span, void> {
   for (const raw of raws) {
     const span = decodeStoredSpan(raw);
-    giveBack(raw, FRAME_BYTES);
+    giveBack(raw, { spare: FRAME_BYTES });
     if (span !== null) yield span;
   }
 }

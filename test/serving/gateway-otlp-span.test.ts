@@ -2,7 +2,7 @@ import { fc, test as property } from "@fast-check/vitest";
 import { describe, expect, test } from "vitest";
 import { createEmitter } from "../../src/serving/gateway/capture/emitter.ts";
 import { createSpanBuffer, type CapturedSpan } from "../../src/serving/gateway/capture/otlp-span.ts";
-import type { SeenAssignment } from "../../src/serving/gateway/capture/seen.ts";
+import type { Seen, SeenAssignment } from "../../src/serving/gateway/capture/seen.ts";
 import type { Settled } from "../../src/serving/gateway/capture/capture.ts";
 import { decodeSpans } from "../../src/trace/decode.ts";
 import { checkMessage, SHAPE } from "../../src/trace/wire.ts";
@@ -74,7 +74,7 @@ describe("an emitter", () => {
     assignment: { experimentId: "e", key: sessionId, weakKey: false, arm: "stable", probability: 0.5, routeVersion: 1 },
   });
 
-  async function emit(seen: readonly SeenAssignment[]) {
+  async function emit(seen: readonly Seen[]) {
     const requests: Uint8Array[] = [];
     const outcomes: Settled[] = [];
     const agents = [
@@ -103,6 +103,17 @@ describe("an emitter", () => {
       ],
     ]);
     expect(outcomes).toEqual([{ count: 3, bytes: 0, problem: null }]);
+  });
+
+  test("sends a call that is large by itself, so that a collector which refuses it refuses nothing else", async () => {
+    const { kind: _, atMs, ...assignment } = assigned("shop", "s2");
+    const request = Buffer.from(JSON.stringify({ messages: [{ role: "user", content: "x".repeat(600_000) }] }));
+    const large: Seen = {
+      ...{ ...assignment, kind: "call", path: "/v1/chat/completions", publicModel: "m", target: null, fallback: null, errorType: null },
+      ...{ startMs: atMs, firstByteMs: null, endMs: atMs + 1, request, answer: null, isEventStream: false },
+    };
+    const { requests } = await emit([assigned("shop", "s1"), large, assigned("shop", "s3")]);
+    expect(requests.map(({ length }) => length)).toEqual([1, 1, 1]);
   });
 
   test("sends a request as soon as it has 64 spans or half a megabyte, and the rest when it closes", async () => {

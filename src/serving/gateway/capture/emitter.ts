@@ -63,6 +63,8 @@ export function createEmitter(
   }
 
   function add(source: Source, span: CapturedSpan, seenBytes: number): void {
+    // A large call travels alone: where the collector does not take it, nothing else is lost with it.
+    if (batch.seenBytes + seenBytes > BYTES_PER_REQUEST) flush();
     batch.bytesOfSource.set(source, source.spans.add(span));
     batch.count++;
     batch.seenBytes += seenBytes;

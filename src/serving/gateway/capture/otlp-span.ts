@@ -34,25 +34,38 @@ export interface SpanBuffer {
   take(): Uint8Array;
 }
 
+const FIRST_BYTES = 64 * 1024;
+/** What a very long call has made larger than this is not kept. */
+const MOST_BYTES = 2 * 1024 * 1024;
+
 /**
  * Writes spans as OTLP's bytes (opentelemetry-proto v1.11, field numbers as in src/trace/wire.ts) into memory that is used again: buffers of their own for each span made
  * the garbage collector cost more than all writing.
  */
 export function createSpanBuffer({ serviceName, scope }: SpanSource): SpanBuffer {
-  const spans = new PbfWriter(new Uint8Array(64 * 1024));
+  let spans = new PbfWriter(new Uint8Array(FIRST_BYTES));
   const resourceField = fieldOf(writeResource, serviceName);
   const scopeField = fieldOf(writeScope, scope);
   return {
     add(span) {
-      spans.writeMessage(2, writeSpan, span);
+      const { pos } = spans;
+      try {
+        spans.writeMessage(2, writeSpan, span);
+      } catch (error) {
+        // Half a span would make nonsense of all others.
+        spans.pos = pos;
+        throw error;
+      }
       return spans.pos;
     },
     take() {
       const scopePrefix = lengthPrefix(2, scopeField.length + spans.pos);
       const inside = resourceField.length + scopePrefix.length + scopeField.length + spans.pos;
       const written = spans.buf.subarray(0, spans.pos);
+      const request = concatBytes([lengthPrefix(1, inside), resourceField, scopePrefix, scopeField, written]);
+      if (spans.buf.length > MOST_BYTES) spans = new PbfWriter(new Uint8Array(FIRST_BYTES));
       spans.pos = 0;
-      return concatBytes([lengthPrefix(1, inside), resourceField, scopePrefix, scopeField, written]);
+      return request;
     },
   };
 }

@@ -6,6 +6,8 @@ import type { SendSpans } from "./emitter.ts";
 const RETRYABLE: ReadonlySet<number> = new Set([429, 502, 503, 504]);
 /** For one request with all its tries: others wait behind it. */
 const PATIENCE_MS = 10_000;
+/** Whatever `Retry-After` says. */
+const LEAST_WAIT_MS = 100;
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 5_000;
 
@@ -38,7 +40,7 @@ export function createSendSpans({ collectorUrl, token }: { collectorUrl: string;
     for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(waitMs * 1.5, LONGEST_WAIT_MS)) {
       const failed = await attempt(body, signal);
       if (failed === null) return null;
-      const nextMs = failed.retryMs ?? waitMs * (0.8 + 0.4 * Math.random());
+      const nextMs = Math.max(LEAST_WAIT_MS, failed.retryMs ?? waitMs * (0.8 + 0.4 * Math.random()));
       if (failed.retryMs === undefined || performance.now() - startMs + nextMs > PATIENCE_MS) return failed.problem;
       await sleep(nextMs);
     }
