@@ -46,8 +46,8 @@ class Optimizer(Strict):
 
 class Loss(Strict):
     """`cispo` caps the ratio at `ratio_cap`, `grpo` clips it to [1 − clip_low, 1 + clip_high], `gspo` clips that of
-    whole sequences; KL weighs `kl_beta`. With `constant_length` the sum is divided by loss members times that many tokens
-    (Dr. GRPO), the same for short and long batches; else by the sampled tokens."""
+    whole sequences; KL weighs `kl_beta`. With `constant_length` the sum is divided by loss members times that many
+    tokens (Dr. GRPO), the same for short and long batches; else by the sampled tokens."""
 
     kind: Literal["cispo", "grpo", "gspo"]
     ratio_cap: Positive
