@@ -55,7 +55,8 @@ def test_one_deviation_for_the_batch_by_hand() -> None:
     assert group_advantages([1, 0], 0.1, "batch_std", 0.4564355)[0] == pytest.approx(2.1908903, rel=1e-6)
     assert group_advantages([1, 0], 0.5, "batch_std", 0.01) == (2, -2)
     batch = a_batch(
-        (a_member("a", 1), a_member("b", 0)), tuple(a_member(n, r) for n, r in zip("cdef", (1, 0, 0, 0)))
+        (a_member("a", 1), a_member("b", 0)),
+        tuple(a_member(n, r) for n, r in zip("cdef", (1, 0, 0, 0), strict=True)),
     )
     (first, second) = learn_from(batch, 0.1, "batch_std").groups
     assert first.members[0].advantage == pytest.approx(2.1908903, rel=1e-6)
