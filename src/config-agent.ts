@@ -174,7 +174,16 @@ const nightSchema = z.strictObject({
     .prefault({}),
   learningRate: z.number().positive().default(2e-5).describe("AdamW learning rate."),
   minibatches: z.int().min(1).max(4).default(2).describe("Optimiser steps per batch."),
-  loss: z.enum(["cispo", "grpo"]).default("cispo").describe("Token-level loss."),
+  loss: z
+    .enum(["cispo", "grpo", "gspo"])
+    .default("cispo")
+    .describe("cispo caps a token's importance ratio, grpo clips it, gspo clips the ratio of a whole sequence."),
+  advantage: z
+    .enum(["group_std", "batch_std", "none"])
+    .default("group_std")
+    .describe(
+      "What a member's distance from its group's mean reward is divided by: the group's deviation, the batch's, or nothing (Dr. GRPO).",
+    ),
   ratioCap: z.number().positive().default(5).describe("CISPO's cap on the importance ratio."),
   klBeta: z.number().min(0).default(1e-3).describe("Weight of KL to the base, inside the advantage."),
   maxLogprobDelta: z.number().positive().default(0.05).describe("A batch whose mean |trainer − sampler| logprob exceeds this is refused."),

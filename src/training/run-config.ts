@@ -1,6 +1,13 @@
 import type { AgentConfig } from "../config.ts";
 import type { TrainerConfig } from "./batch.ts";
 
+/** How far a ratio may leave 1: a token's as in DAPO (arXiv 2503.14476); a sequence's, which is a mean over its tokens, as in GSPO (arXiv 2507.18071). */
+const CLIPS = {
+  cispo: { clip_low: 0.2, clip_high: 0.28 },
+  grpo: { clip_low: 0.2, clip_high: 0.28 },
+  gspo: { clip_low: 3e-4, clip_high: 4e-4 },
+} as const;
+
 /**
  * run.json of one night. Pure.
  * @param start The adapter the night continues from, null on the base model.
@@ -21,8 +28,8 @@ export function trainerConfig(options: {
     start_adapter: options.start,
     lora: { rank: night.lora.rank, alpha: night.lora.alpha, dropout: 0, target_modules: "all-linear" },
     optimizer: { lr: night.learningRate, weight_decay: 0, clip_norm: 1, warmup_steps: 0 },
-    loss: { kind: night.loss, ratio_cap: night.ratioCap, clip_low: 0.2, clip_high: 0.28, kl_beta: night.klBeta },
-    advantage: { std_floor: 0.1, normalization: "group_std" },
+    loss: { kind: night.loss, ratio_cap: night.ratioCap, ...CLIPS[night.loss], kl_beta: night.klBeta },
+    advantage: { std_floor: 0.1, normalization: night.advantage },
     seed: night.seed,
     iterations: night.iterations,
     minibatches_per_batch: night.minibatches,

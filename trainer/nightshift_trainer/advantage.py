@@ -12,19 +12,30 @@ STALENESS_CAP = 4
 """Members sampled more adapter versions ago than this stay in the baseline and leave the loss."""
 
 
-def group_advantages(rewards: Seq[float], std_floor: float, normalization: str) -> tuple[float, ...]:
+def group_advantages(
+    rewards: Seq[float], std_floor: float, normalization: str, batch_std: float | None = None
+) -> tuple[float, ...]:
     """A_i = n/(n−1) · (r_i − mean) / max(std, floor), with std of divisor n; zeros for equal rewards.
 
     n/(n−1) makes the baseline the mean of the *other* members, so a member's own reward is not in it. The floor keeps a
-    group of .50/.51/.52 from counting as much as one of 0/1. `normalization="none"` leaves the division out (Dr. GRPO).
+    group of .50/.51/.52 from counting as much as one of 0/1. With `normalization="batch_std"` the std is `batch_std`,
+    one for all groups, so that easy and hard scenarios are not blown up to the size of mixed ones; `"none"` leaves the
+    division out (Dr. GRPO).
     """
     n = len(rewards)
     if n < 2:
         raise ValueError("a baseline needs two members")
     mean = math.fsum(rewards) / n
-    std = math.sqrt(math.fsum((r - mean) ** 2 for r in rewards) / n)
-    scale = max(std, std_floor) if normalization == "group_std" else 1.0
+    std = batch_std if normalization == "batch_std" and batch_std is not None else _std(rewards)
+    scale = 1.0 if normalization == "none" else max(std, std_floor)
     return tuple(n / (n - 1) * (r - mean) / scale for r in rewards)
+
+
+def deviation_of_batch(rewards_by_group: Seq[Seq[float]]) -> float:
+    """Root of the mean squared distance of a member's reward from its own group's mean, over groups of two and more."""
+    groups = [rewards for rewards in rewards_by_group if len(rewards) > 1]
+    squares = [(r - math.fsum(rewards) / len(rewards)) ** 2 for rewards in groups for r in rewards]
+    return math.sqrt(math.fsum(squares) / len(squares)) if squares else 0.0
 
 
 def learn_from(batch: Batch, std_floor: float, normalization: str) -> Learning:
@@ -34,15 +45,14 @@ def learn_from(batch: Batch, std_floor: float, normalization: str) -> Learning:
     """
     kept: list[LearningGroup] = []
     dropped: Counter[str] = Counter()
-    rewards_by_group: list[list[float]] = []
-    for group in batch.groups:
-        rewards = [m.reward for m in group.members if m.reward is not None]
-        rewards_by_group.append(rewards)
+    rewards_by_group = [[m.reward for m in g.members if m.reward is not None] for g in batch.groups]
+    batch_std = deviation_of_batch(rewards_by_group)
+    for group, rewards in zip(batch.groups, rewards_by_group, strict=True):
         reason = _drop_reason(group, rewards)
         if reason is not None:
             dropped[reason] += 1
             continue
-        advantages = iter(group_advantages(rewards, std_floor, normalization))
+        advantages = iter(group_advantages(rewards, std_floor, normalization, batch_std))
         scored = [(m, next(advantages)) for m in group.members if not m.masked]
         members = tuple(
             LossMember(m.rollout_id, advantage, m.staleness, merge_calls(m.calls))

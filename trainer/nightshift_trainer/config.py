@@ -45,20 +45,23 @@ class Optimizer(Strict):
 
 
 class Loss(Strict):
-    """`cispo` caps the ratio at `ratio_cap`, `grpo` clips it to [1 − clip_low, 1 + clip_high]; KL weighs `kl_beta`."""
+    """`cispo` caps the ratio at `ratio_cap`, `grpo` clips it to [1 − clip_low, 1 + clip_high], `gspo` clips that of
+    whole sequences; KL weighs `kl_beta`. With `constant_length` the sum is divided by loss members times that many
+    tokens (Dr. GRPO), the same for short and long batches; else by the sampled tokens."""
 
-    kind: Literal["cispo", "grpo"]
+    kind: Literal["cispo", "grpo", "gspo"]
     ratio_cap: Positive
     clip_low: Annotated[float, Field(gt=0, le=1)]
     clip_high: Positive
     kl_beta: NotNegative
+    constant_length: Count | None = None
 
 
 class Advantage(Strict):
     """How a group's rewards become advantages."""
 
     std_floor: Positive
-    normalization: Literal["group_std", "none"]
+    normalization: Literal["group_std", "batch_std", "none"]
 
 
 class LogprobGate(Strict):

@@ -1,6 +1,6 @@
-"""The token-level losses: tensors in, tensors out. `_T` runs over sampled tokens of any number of members.
+"""The losses: tensors in, tensors out. `_T` runs over sampled tokens of any number of members.
 
-Both are sums over tokens divided by `normalizer`: the sampled tokens of *all* loss members of the optimiser batch. So
+All are sums over tokens divided by `normalizer`: the sampled tokens of *all* loss members of the optimiser batch. So
 the loss of micro-batches adds up to the loss of the batch however it is cut. The ratio is against the sampler's own
 logprob μ, which also corrects the numerical mismatch between sampler and trainer.
 """
@@ -19,6 +19,8 @@ class Tokens:
     advantage_T: Tensor
     weight_T: Tensor
     """The weight of each token's group."""
+    sequence_T: Tensor
+    """Which sequence each token is of, counted from 0."""
 
 
 def kl_shaped_advantage(advantage_T: Tensor, logp_T: Tensor, reference_logp_T: Tensor, beta: float) -> Tensor:
@@ -44,6 +46,27 @@ def grpo_clip_loss(
     clipped_T = ratio_T.clamp(1 - clip_low, 1 + clip_high)
     surrogate_T = torch.minimum(ratio_T * tokens.advantage_T, clipped_T * tokens.advantage_T)
     return -(tokens.weight_T * surrogate_T).sum() / normalizer
+
+
+def gspo_loss(logp_T: Tensor, tokens: Tokens, normalizer: float, clip_low: float, clip_high: float) -> Tensor:
+    """L = −1/N Σ w · min(s·Â, clip(s, 1 − low, 1 + high)·Â), one ratio per sequence: s = (π/μ of the whole)^(1/length)
+    (GSPO, arXiv 2507.18071, in the form in which tokens may differ in advantage: sg[s]·π/sg[π]).
+
+    Sequences are so close to their sampler in this measure that clips are of the order of 1e-4, not of 0.2.
+    """
+    own_T = sequence_log_ratio(logp_T.detach() - tokens.sampler_logp_T, tokens.sequence_T)
+    ratio_T = torch.exp(own_T + logp_T - logp_T.detach())
+    clipped_T = ratio_T.clamp(1 - clip_low, 1 + clip_high)
+    surrogate_T = torch.minimum(ratio_T * tokens.advantage_T, clipped_T * tokens.advantage_T)
+    return -(tokens.weight_T * surrogate_T).sum() / normalizer
+
+
+def sequence_log_ratio(log_ratio_T: Tensor, sequence_T: Tensor) -> Tensor:
+    """Each token's sequence's mean of `log_ratio_T`."""
+    sequences = int(sequence_T.max()) + 1
+    sum_S = torch.zeros(sequences, dtype=log_ratio_T.dtype, device=log_ratio_T.device)
+    sum_S = sum_S.index_add(0, sequence_T, log_ratio_T)
+    return (sum_S / torch.bincount(sequence_T, minlength=sequences))[sequence_T]
 
 
 def k3(log_ratio_T: Tensor) -> Tensor:

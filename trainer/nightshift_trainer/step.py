@@ -14,7 +14,15 @@ from nightshift_trainer.config import Loss, RunConfig
 from nightshift_trainer.errors import DatasetError, OutOfMemoryError
 from nightshift_trainer.forward import micro_batches, physical_tokens, token_logprobs
 from nightshift_trainer.lora import Policy
-from nightshift_trainer.loss import Tokens, cispo_loss, grpo_clip_loss, k3, kl_shaped_advantage
+from nightshift_trainer.loss import (
+    Tokens,
+    cispo_loss,
+    grpo_clip_loss,
+    gspo_loss,
+    k3,
+    kl_shaped_advantage,
+    sequence_log_ratio,
+)
 from nightshift_trainer.types import LearningGroup, LossMember, Sequence
 
 MAX_MEAN_K3 = 0.03
@@ -56,6 +64,7 @@ class _Seen:
     entropy: list[Tensor]
     reference: list[Tensor]
     fresh: list[Tensor]
+    clipped: list[Tensor]
     loss: float = 0.0
     physical_tokens: int = 0
 
@@ -109,7 +118,7 @@ def take_step(
         seconds=time.monotonic() - began,
         ratio_mean=ratio_T.mean().item(),
         ratio_p95=ratio_p95,
-        clipped_share=_clipped(ratio_T, config.loss).float().mean().item(),
+        clipped_share=torch.cat(seen.clipped).float().mean().item(),
         k3=mean_k3,
         kl_to_base=(logp_T - torch.cat(seen.reference)).mean().item() if seen.reference else None,
         entropy=torch.cat(seen.entropy).mean().item(),
@@ -135,8 +144,11 @@ def _accumulate(
     beat: Callable[[], None],
 ) -> _Seen:
     """Leaves the gradient of the whole minibatch's loss in the parameters."""
-    seen = _Seen([], [], [], [], [])
-    normalizer = sum(len(s.positions) for g in groups for m in g.members for s in m.sequences)
+    seen = _Seen([], [], [], [], [], [])
+    members = [member for group in groups for member in group.members]
+    constant = config.loss.constant_length
+    sampled = sum(len(s.positions) for member in members for s in member.sequences)
+    normalizer = sampled if constant is None else len(members) * constant
     for group in groups:
         rows = [(member, sequence) for member in group.members for sequence in member.sequences]
         sequences = [sequence for _, sequence in rows]
@@ -174,17 +186,20 @@ def _micro_batch(
             reference_T = token_logprobs(policy.model, sequences).logp_T
         advantage_T = kl_shaped_advantage(advantage_T, logp_T, reference_T, loss.kl_beta)
         seen.reference.append(reference_T)
-    tokens = Tokens(sampler_T, advantage_T, along_tokens([weight] * len(rows)))
+    sequence_T = along_tokens([float(i) for i in range(len(rows))]).long()
+    tokens = Tokens(sampler_T, advantage_T, along_tokens([weight] * len(rows)), sequence_T)
     if loss.kind == "cispo":
         value = cispo_loss(logp_T, tokens, normalizer, loss.ratio_cap)
     else:
-        value = grpo_clip_loss(logp_T, tokens, normalizer, loss.clip_low, loss.clip_high)
+        clip = grpo_clip_loss if loss.kind == "grpo" else gspo_loss
+        value = clip(logp_T, tokens, normalizer, loss.clip_low, loss.clip_high)
     value.backward()
     seen.loss += value.item()
     seen.physical_tokens += forward.physical_tokens
     seen.logp.append(logp_T.detach())
     seen.sampler.append(sampler_T)
     seen.entropy.append(forward.entropy_T)
+    seen.clipped.append(_clipped(logp_T.detach() - sampler_T, tokens, loss))
     seen.fresh.append(along_tokens([float(member.staleness == 0) for member, _ in rows]).bool())
 
 
@@ -197,7 +212,10 @@ def _stop_reason(kind: str, mean_k3: float, ratio_p95: float) -> str | None:
     return None
 
 
-def _clipped(ratio_T: Tensor, loss: Loss) -> Tensor:
+def _clipped(log_ratio_T: Tensor, tokens: Tokens, loss: Loss) -> Tensor:
+    if loss.kind == "gspo":
+        log_ratio_T = sequence_log_ratio(log_ratio_T, tokens.sequence_T)
+    ratio_T = log_ratio_T.exp()
     if loss.kind == "cispo":
         return ratio_T > loss.ratio_cap
     return (ratio_T < 1 - loss.clip_low) | (ratio_T > 1 + loss.clip_high)

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightshift_trainer.advantage import group_advantages, learn_from, merge_calls, minibatches, sabotage
+from nightshift_trainer.advantage import (
+    deviation_of_batch,
+    group_advantages,
+    learn_from,
+    merge_calls,
+    minibatches,
+    sabotage,
+)
 from nightshift_trainer.types import Batch, Call, Group, LearningGroup, Member
 
 
@@ -37,6 +44,23 @@ def test_by_hand() -> None:
     )
     # Without the division: 4/3 * (.75, -.25).
     assert group_advantages([1, 0, 0, 0], 0.1, "none") == pytest.approx((1, -1 / 3, -1 / 3, -1 / 3))
+
+
+def test_one_deviation_for_the_batch_by_hand() -> None:
+    # Distances from the own mean: .5 .5 | .75 .25 .25 .25 | a group of one counts for nothing.
+    # sqrt((2*.25 + .5625 + 3*.0625) / 6) = sqrt(1.25/6) = .4564355
+    assert deviation_of_batch([[1, 0], [1, 0, 0, 0], [1]]) == pytest.approx(0.4564355, rel=1e-6)
+    assert deviation_of_batch([[1], []]) == 0
+    # 2 * .5 / .4564355; a deviation below the floor is the floor.
+    assert group_advantages([1, 0], 0.1, "batch_std", 0.4564355)[0] == pytest.approx(2.1908903, rel=1e-6)
+    assert group_advantages([1, 0], 0.5, "batch_std", 0.01) == (2, -2)
+    batch = a_batch(
+        (a_member("a", 1), a_member("b", 0)),
+        tuple(a_member(n, r) for n, r in zip("cdef", (1, 0, 0, 0), strict=True)),
+    )
+    (first, second) = learn_from(batch, 0.1, "batch_std").groups
+    assert first.members[0].advantage == pytest.approx(2.1908903, rel=1e-6)
+    assert second.members[0].advantage == pytest.approx(4 / 3 * 0.75 / 0.4564355, rel=1e-6)
 
 
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=16), st.floats(-5, 5))

@@ -128,7 +128,7 @@ def compare(seed: int, members: int, kind: str, budget: int, recompute: bool = F
 @given(
     seed=st.integers(0, 10_000),
     members=st.integers(2, 8),
-    kind=st.sampled_from(["grpo", "cispo"]),
+    kind=st.sampled_from(["grpo", "gspo", "cispo"]),
     budget=st.sampled_from([1, 60, 10_000]),
 )
 @settings(deadline=None, max_examples=25)
@@ -142,6 +142,17 @@ def test_both_ways_to_attend_on_a_cpu(path: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tree_attention, "_fastest", always)
     for seed in range(5):
         compare(seed, 6, "grpo", 10_000)
+
+
+def test_a_constant_length_only_changes_what_the_sum_is_divided_by() -> None:
+    groups = [group(3, 5)]
+    sampled = sum(len(s.positions) for m in groups[0].members for s in m.sequences)
+    plain = config("grpo", 10_000)
+    constant = plain.model_copy(update={"loss": plain.loss.model_copy(update={"constant_length": 7})})
+    by_tokens, _ = step(policy(packed=True), groups, plain)
+    by_length, _ = step(policy(packed=True), groups, constant)
+    assert by_length.loss == pytest.approx(by_tokens.loss * sampled / (5 * 7), rel=1e-6)
+    assert by_length.grad_norm == pytest.approx(by_tokens.grad_norm * sampled / (5 * 7), rel=1e-5)
 
 
 def test_layers_that_are_computed_again_give_the_same_gradients() -> None:

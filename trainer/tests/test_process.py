@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,35 @@ def test_killed_at_random_steps_it_ends_where_the_undisturbed_run_ends(make_run:
     assert train(killed) == 0
     assert status(killed)["outcome"]["status"] == "completed"
     assert published(killed) == published(whole)
-    # The history is that of one undisturbed run as well, but for the clock.
+    assert history(killed) == history(whole)
+
+
+def test_killed_at_twenty_random_points_it_ends_with_the_same_bytes(make_run: MakeRun) -> None:
+    """Between steps, in the middle of one, while a checkpoint or an adapter is written: whatever a moment meets."""
+    many = {"iterations": 6, "minibatches_per_batch": 4, "checkpoint_every_steps": 1}
+    whole, killed = a_run(make_run, "whole", **many), a_run(make_run, "killed", **many)
+    for k in range(3, 7):
+        for run in (whole, killed):
+            write_batch(run, k, sampled_groups(tiny_model(), first_tokens, groups=6, seed=k))
+    assert train(whole) == 0
+    chance, kills = random.Random(5), 0
+    for _ in range(20):
+        # At most one row further each time, of thirty in all: it cannot end before it was killed twenty times.
+        target, pid = rows(killed) + chance.randrange(0, 2), start(killed)
+        until(lambda n=target: rows(killed) >= n)
+        time.sleep(chance.uniform(0, 0.02))
+        kills += kill_when(pid, lambda: True) == -signal.SIGKILL
+    assert kills == 20
+    assert train(killed) == 0
+    assert published(killed) == published(whole)
+    assert history(killed) == history(whole)
+
+
+def history(run: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl without what a clock says."""
     clock = {"seconds", "logical_tokens_per_s", "physical_tokens_per_s", "peak_memory_bytes"}
-    histories = [
-        [
-            {k: v for k, v in json.loads(line).items() if k not in clock}
-            for line in (run / "metrics.jsonl").open()
-        ]
-        for run in (killed, whole)
-    ]
-    assert histories[0] == histories[1]
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in clock} for line in lines]
 
 
 def test_sigterm_checkpoints_the_last_whole_step_and_the_next_start_goes_on(make_run: MakeRun) -> None:
