@@ -40,10 +40,19 @@ export interface ExperimentView {
   numbers: Record<string, unknown> | null;
 }
 
+/** A suspicion about a run's rewards that is open: nothing of the run goes on until somebody has looked. */
+export interface AlarmView {
+  runId: string;
+  id: string;
+  check: { suspicion: string; explained: number | null };
+}
+
 export interface Control {
   status(): Promise<Status["agents"][number]>;
   run(id: string): Promise<RunView>;
   startRun(): Promise<string>;
+  openAlarms(runId: string): Promise<AlarmView[]>;
+  acknowledge(alarm: AlarmView, reason: string): Promise<void>;
   feedback(items: readonly { conversationId: string; success: boolean }[]): Promise<void>;
   lineage(reference: string): Promise<Record<string, unknown>>;
 }
@@ -67,6 +76,10 @@ export function createControl(apiUrl: string, agent: string): Control {
     },
     run: async (id) => (await call("GET", `/v1/runs/${id}`)) as RunView,
     startRun: async () => ((await call("POST", "/v1/runs", { agent })) as { runId: string }).runId,
+    openAlarms: async (runId) => ((await call("GET", `/v1/alarms?run=${runId}`)) as { alarms: AlarmView[] }).alarms,
+    async acknowledge({ runId, id }, reason) {
+      await call("POST", `/v1/runs/${runId}/alarms/${id}/acknowledgement`, { actor: "quickstart", reason });
+    },
     async feedback(items) {
       await call("POST", "/v1/feedback", {
         agent,

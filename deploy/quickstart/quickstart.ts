@@ -72,7 +72,7 @@ async function play(options: Options, directory: string, progress: Progress, cle
   const before = shop.shop.counters();
   progress.say("night falls");
   const run = await nightFalls(control, progress);
-  const experiment = run.outcome?.kind === "candidate" ? await gateDecides(control, run) : null;
+  const experiment = run.outcome?.kind === "candidate" ? await gateDecides(control, run, progress) : null;
   const replayWrites = shop.shop.counters().writes - before.writes;
   const decided = experiment === null || experiment.state === "refused" ? experiment : await theCanary(at, experiment);
   const fresh = await theFresh(at, up);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { ExperimentView } from "../../../deploy/quickstart/control.ts";
-import { nightFalls } from "../../../deploy/quickstart/night.ts";
+import { gateDecides, nightFalls } from "../../../deploy/quickstart/night.ts";
 import { createProgress } from "../../../deploy/quickstart/report.ts";
 import { AGENT } from "../../../deploy/quickstart/settings.ts";
 import { killNow } from "../../e2e/processes.ts";
@@ -42,7 +42,9 @@ export function describeFaults(running: () => Production): void {
       production = running();
       await production.gateway({ upstreamTimeoutMs: 5_000 });
       await production.serve(SMALL);
-      expect(await nightFalls(production.control, progress)).toMatchObject({ outcome: { kind: "candidate" } });
+      const run = await nightFalls(production.control, progress);
+      expect(run).toMatchObject({ outcome: { kind: "candidate" } });
+      await gateDecides(production.control, run, progress);
       experiment = await vi.waitFor(async () => {
         const { experiment: live } = await production.control.status();
         expect(live?.weight).toBe(0.5);

@@ -80,7 +80,7 @@ async function theDay(): Promise<Served[]> {
 async function nightAndGate() {
   const run = await nightFalls(production.control, progress);
   expect(run).toMatchObject({ state: "finished", outcome: { kind: "candidate" } });
-  const experiment = await gateDecides(production.control, run);
+  const experiment = await gateDecides(production.control, run, progress);
   progress.say(`gate: ${experiment.state}, ${JSON.stringify(experiment.gate)}`);
   return experiment;
 }
