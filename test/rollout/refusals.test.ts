@@ -62,6 +62,41 @@ describe("what tells a refusal", () => {
     );
     expect(asked(refusals, { nights: 30, free: false })).toEqual({ refusedFor: ["too long"] });
   });
+
+  it("is looked for in time that grows no faster than the attempts, where every error has its own words", () => {
+    let reads = 0;
+    class Counted extends Map<string, Scalar> {
+      override get(name: string): Scalar | undefined {
+        reads += 1;
+        return super.get(name);
+      }
+    }
+    const readsFor = (count: number): number => {
+      reads = 0;
+      const failed = times(count, (index): Attempted => {
+        return {
+          features: new Counted([
+            ["given id", `a${index}`],
+            ["open", true],
+          ]),
+          kind: `said: ${index}`,
+        };
+      });
+      const done = times(count, (index): Attempted => {
+        return {
+          features: new Counted([
+            ["given id", `b${index}`],
+            ["open", false],
+          ]),
+          kind: null,
+        };
+      });
+      expect(learnRefusals([...failed, ...done], ["given id"])).toHaveLength(count);
+      return reads;
+    };
+    const few = readsFor(300);
+    expect(readsFor(600)).toBeLessThanOrEqual(2 * few);
+  });
 });
 
 describe("a write in a state that nobody recorded", () => {
