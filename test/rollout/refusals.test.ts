@@ -143,3 +143,37 @@ describe("a write in a state that nobody recorded", () => {
     expect(outcomes(get("f", 4), remove("f"), write("f", 4, true))).toEqual([false, false, "R7"]);
   });
 });
+
+describe("a write to what others changed after the rollout saw it", () => {
+  const text = { type: "string" };
+  const tools = [define("get_ticket", { ticket: text }), define("close_ticket", { ticket: text })];
+  const ticket = { argumentRoles: { ticket: "key" as const }, entityPaths: ["ticket:{ticket}"] };
+  const configs = {
+    get_ticket: toolConfig({ class: "read", ...ticket }),
+    close_ticket: toolConfig({ class: "write", ...ticket }),
+  };
+  const get = (id: string, children: number): Step => ({ tool: "get_ticket", args: { ticket: id }, result: { ticket: id, children } });
+  const close = (id: string, isFine = true): Step => ({
+    tool: "close_ticket",
+    args: { ticket: id },
+    result: isFine ? { ticket: id, closed: true } : { error: "children are open", ticket: id },
+  });
+  // What a look showed before another ticket was closed tells nothing; one after it does.
+  const tapes = [
+    ...times(6, (index) => [get(`a${index}`, 1), close(`a${index}`, false)]),
+    ...times(6, (index) => [get(`b${index}`, 0), close(`b${index}`)]),
+    ...times(4, (index) => [get(`c${index}`, 1), close(`d${index}`), close(`c${index}`)]),
+  ].map((turns, index) => conversation(`t${index}`, turns, { tools, startMs: index * 1e6 }));
+
+  it("is decided by the look that it was shown, not by a later one of its tape", () => {
+    const mine = conversation("mine", [get("p", 1), get("p", 0)], { tools, startMs: 9e7, says: "close p" });
+    const answers = play(cascadeFor([mine, ...tapes], { configs }), mine, [get("p", 1), close("p")]);
+    expect(answers).toMatchObject([
+      { rung: "R1", result: JSON.stringify(get("p", 1).result) },
+      { rung: "R4", isError: true },
+    ]);
+    // Once it has been shown the later one, that is what decides.
+    const later = play(cascadeFor([mine, ...tapes], { configs }), mine, [get("p", 1), get("p", 0), close("p")]);
+    expect(later[2]).toMatchObject({ rung: "R4", isError: false });
+  });
+});
