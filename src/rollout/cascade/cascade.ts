@@ -89,7 +89,7 @@ export function createCascade(
       const seed = drawnFrom(options.seed, situation, call);
       if (isStateless(call.profile)) return null;
       if (!mayWrite(call.profile)) return readOutcome(situation, call, readModelOf(call), { derivations, seed });
-      return isDeclaredWrite(call) ? writeOutcome(situation, call, modelOf(call)) : null;
+      return isDeclaredWrite(call) ? writeOutcome(situation, call, decidedModel(call, { modelOf, trust })) : null;
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
   };
@@ -214,10 +214,14 @@ function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Ans
     return derived === null ? miss : { ...miss, rung: "R4", ...derived };
   }
   if (!isDeclaredWrite(call)) return miss;
-  const model = learned.modelOf(call);
-  const decided = learned.trust.serves(call.tool, "R4") ? model : { ...model, undecided: true };
-  const written = answerWrite(situation, call, decided, drawnFrom(learned.seed, situation, call));
+  const written = answerWrite(situation, call, decidedModel(call, learned), drawnFrom(learned.seed, situation, call));
   return written === null ? miss : { ...miss, ...written };
+}
+
+/** What the tapes say of a write, as far as that was not measured to be wrong. */
+function decidedModel(call: PreparedCall, { modelOf, trust }: Pick<Learned, "modelOf" | "trust">): WriteModel {
+  const model = modelOf(call);
+  return trust.serves(call.tool, "R4") ? model : { ...model, undecided: true };
 }
 
 /** What nobody declared a write may be a read, and then an answer made up would be a fact made up. */
