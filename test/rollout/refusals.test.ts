@@ -102,7 +102,7 @@ describe("what tells a refusal", () => {
 describe("a write in a state that nobody recorded", () => {
   const text = { type: "string" };
   const tools = [
-    define("get_file", { path: text }),
+    define("get_file", { path: text, revision: { type: "integer" } }, ["path"]),
     define("write_file", { path: text, expected: { type: "integer" } }, ["path"]),
     define("remove_file", { path: text }),
   ];
@@ -129,8 +129,12 @@ describe("a write in a state that nobody recorded", () => {
     ...times(3, (index) => [get(`c${index}`, index), remove(`c${index}`), get(`c${index}`, null)]),
   ].map((turns, index) => conversation(`t${index}`, turns, { tools, startMs: index * 1e6 }));
   const mine = conversation("mine", [get("f", 4)], { tools, startMs: 9e7, says: "bring f up to date, then remove f" });
-  const outcomes = (...calls: Step[]) =>
-    play(cascadeFor([mine, ...tapes], { configs }), mine, calls).map(({ rung, isError }) => (rung === "R7" ? rung : isError));
+  const outcomes = (...calls: Step[]) => outcomesWith([], ...calls);
+  const outcomesWith = (more: readonly Step[][], ...calls: Step[]) => {
+    const others = more.map((turns, index) => conversation(`m${index}`, turns, { tools, startMs: 5e7 + index * 1e6 }));
+    const cascade = cascadeFor([mine, ...tapes, ...others], { configs });
+    return play(cascade, mine, calls).map(({ rung, isError }) => (rung === "R7" ? rung : isError));
+  };
 
   it("is decided by how its argument compares with what is known", () => {
     expect(outcomes(get("f", 4), write("f", 4, true))).toEqual([false, false]);
@@ -141,6 +145,32 @@ describe("a write in a state that nobody recorded", () => {
 
   it("is not decided about what a write took away", () => {
     expect(outcomes(get("f", 4), remove("f"), write("f", 4, true))).toEqual([false, false, "R7"]);
+  });
+
+  describe("after a write whose look failed", () => {
+    const failing = (path: string, args: object, error: string): Step => ({
+      ...{ tool: "get_file", args: { path, ...args }, result: { error, path } },
+    });
+    const timedOut = (path: string): Step[] => [get(path, 3), write(path, 3, true), failing(path, {}, "timed out")];
+    const malformed = (path: string): Step[] => [
+      get(path, 3),
+      write(path, 3, true),
+      failing(path, { revision: "latest" }, "no such revision"),
+    ];
+    const found = (path: string): Step[] => [get(path, 3), write(path, 3, true), get(path, 4)];
+    const again = [get("f", 4), write("f", 4, true), write("f", 4, true)];
+
+    it.each([
+      ["it failed once", [timedOut("x")]],
+      ["it succeeded as often", [timedOut("x"), timedOut("y"), found("z"), found("w")]],
+      ["its arguments were wrong", [malformed("x"), malformed("y")]],
+    ])("is decided where %s", (_, more) => {
+      expect(outcomesWith(more, ...again)).toEqual([false, false, true]);
+    });
+
+    it("is not decided where such looks fail twice, and oftener than not", () => {
+      expect(outcomesWith([timedOut("x"), timedOut("y"), found("z")], ...again)).toEqual([false, false, "R7"]);
+    });
   });
 });
 
