@@ -62,12 +62,47 @@ describe("what tells a refusal", () => {
     );
     expect(asked(refusals, { nights: 30, free: false })).toEqual({ refusedFor: ["too long"] });
   });
+
+  it("is looked for in time that grows no faster than the attempts, where every error has its own words", () => {
+    let reads = 0;
+    class Counted extends Map<string, Scalar> {
+      override get(name: string): Scalar | undefined {
+        reads += 1;
+        return super.get(name);
+      }
+    }
+    const readsFor = (count: number): number => {
+      reads = 0;
+      const failed = times(count, (index): Attempted => {
+        return {
+          features: new Counted([
+            ["given id", `a${index}`],
+            ["open", true],
+          ]),
+          kind: `said: ${index}`,
+        };
+      });
+      const done = times(count, (index): Attempted => {
+        return {
+          features: new Counted([
+            ["given id", `b${index}`],
+            ["open", false],
+          ]),
+          kind: null,
+        };
+      });
+      expect(learnRefusals([...failed, ...done], ["given id"])).toHaveLength(count);
+      return reads;
+    };
+    const few = readsFor(300);
+    expect(readsFor(600)).toBeLessThanOrEqual(2 * few);
+  });
 });
 
 describe("a write in a state that nobody recorded", () => {
   const text = { type: "string" };
   const tools = [
-    define("get_file", { path: text }),
+    define("get_file", { path: text, revision: { type: "integer" } }, ["path"]),
     define("write_file", { path: text, expected: { type: "integer" } }, ["path"]),
     define("remove_file", { path: text }),
   ];
@@ -94,8 +129,12 @@ describe("a write in a state that nobody recorded", () => {
     ...times(3, (index) => [get(`c${index}`, index), remove(`c${index}`), get(`c${index}`, null)]),
   ].map((turns, index) => conversation(`t${index}`, turns, { tools, startMs: index * 1e6 }));
   const mine = conversation("mine", [get("f", 4)], { tools, startMs: 9e7, says: "bring f up to date, then remove f" });
-  const outcomes = (...calls: Step[]) =>
-    play(cascadeFor([mine, ...tapes], { configs }), mine, calls).map(({ rung, isError }) => (rung === "R7" ? rung : isError));
+  const outcomes = (...calls: Step[]) => outcomesWith([], ...calls);
+  const outcomesWith = (more: readonly Step[][], ...calls: Step[]) => {
+    const others = more.map((turns, index) => conversation(`m${index}`, turns, { tools, startMs: 5e7 + index * 1e6 }));
+    const cascade = cascadeFor([mine, ...tapes, ...others], { configs });
+    return play(cascade, mine, calls).map(({ rung, isError }) => (rung === "R7" ? rung : isError));
+  };
 
   it("is decided by how its argument compares with what is known", () => {
     expect(outcomes(get("f", 4), write("f", 4, true))).toEqual([false, false]);
@@ -106,5 +145,65 @@ describe("a write in a state that nobody recorded", () => {
 
   it("is not decided about what a write took away", () => {
     expect(outcomes(get("f", 4), remove("f"), write("f", 4, true))).toEqual([false, false, "R7"]);
+  });
+
+  describe("after a write whose look failed", () => {
+    const failing = (path: string, args: object, error: string): Step => ({
+      ...{ tool: "get_file", args: { path, ...args }, result: { error, path } },
+    });
+    const timedOut = (path: string): Step[] => [get(path, 3), write(path, 3, true), failing(path, {}, "timed out")];
+    const malformed = (path: string): Step[] => [
+      get(path, 3),
+      write(path, 3, true),
+      failing(path, { revision: "latest" }, "no such revision"),
+    ];
+    const found = (path: string): Step[] => [get(path, 3), write(path, 3, true), get(path, 4)];
+    const again = [get("f", 4), write("f", 4, true), write("f", 4, true)];
+
+    it.each([
+      ["it failed once", [timedOut("x")]],
+      ["it succeeded as often", [timedOut("x"), timedOut("y"), found("z"), found("w")]],
+      ["its arguments were wrong", [malformed("x"), malformed("y")]],
+    ])("is decided where %s", (_, more) => {
+      expect(outcomesWith(more, ...again)).toEqual([false, false, true]);
+    });
+
+    it("is not decided where such looks fail twice, and oftener than not", () => {
+      expect(outcomesWith([timedOut("x"), timedOut("y"), found("z")], ...again)).toEqual([false, false, "R7"]);
+    });
+  });
+});
+
+describe("a write to what others changed after the rollout saw it", () => {
+  const text = { type: "string" };
+  const tools = [define("get_ticket", { ticket: text }), define("close_ticket", { ticket: text })];
+  const ticket = { argumentRoles: { ticket: "key" as const }, entityPaths: ["ticket:{ticket}"] };
+  const configs = {
+    get_ticket: toolConfig({ class: "read", ...ticket }),
+    close_ticket: toolConfig({ class: "write", ...ticket }),
+  };
+  const get = (id: string, children: number): Step => ({ tool: "get_ticket", args: { ticket: id }, result: { ticket: id, children } });
+  const close = (id: string, isFine = true): Step => ({
+    tool: "close_ticket",
+    args: { ticket: id },
+    result: isFine ? { ticket: id, closed: true } : { error: "children are open", ticket: id },
+  });
+  // What a look showed before another ticket was closed tells nothing; one after it does.
+  const tapes = [
+    ...times(6, (index) => [get(`a${index}`, 1), close(`a${index}`, false)]),
+    ...times(6, (index) => [get(`b${index}`, 0), close(`b${index}`)]),
+    ...times(4, (index) => [get(`c${index}`, 1), close(`d${index}`), close(`c${index}`)]),
+  ].map((turns, index) => conversation(`t${index}`, turns, { tools, startMs: index * 1e6 }));
+
+  it("is decided by the look that it was shown, not by a later one of its tape", () => {
+    const mine = conversation("mine", [get("p", 1), get("p", 0)], { tools, startMs: 9e7, says: "close p" });
+    const answers = play(cascadeFor([mine, ...tapes], { configs }), mine, [get("p", 1), close("p")]);
+    expect(answers).toMatchObject([
+      { rung: "R1", result: JSON.stringify(get("p", 1).result) },
+      { rung: "R4", isError: true },
+    ]);
+    // Once it has been shown the later one, that is what decides.
+    const later = play(cascadeFor([mine, ...tapes], { configs }), mine, [get("p", 1), get("p", 0), close("p")]);
+    expect(later[2]).toMatchObject({ rung: "R4", isError: false });
   });
 });

@@ -1,11 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { silentLog } from "../../src/log.ts";
 import { createCascade } from "../../src/rollout/cascade/cascade.ts";
+import { emptyOverlay } from "../../src/rollout/cascade/overlay.ts";
 import { measuredTrust, type RungRecord } from "../../src/rollout/cascade/trust.ts";
 import type { LiveReads } from "../../src/rollout/live-reads.ts";
 import { rolloutGroup } from "../../src/rollout/loop.ts";
 import { createOffTape } from "../../src/rollout/off-tape.ts";
 import { createSimulator } from "../../src/rollout/simulator/simulator.ts";
+import { startOfTrajectory } from "../../src/rollout/start.ts";
 import { tapeIdOf } from "../../src/trajectory/record-tape.ts";
 import { cascadeFor, conversation, lookup, policyOf, refund, refundFails, type Step } from "./build.ts";
 import { planOf } from "./plan.ts";
@@ -77,6 +79,29 @@ describe("a simulated answer", () => {
   it("is still asked for where only a write's certain answers (R4) are refused", async () => {
     const { entry } = await playing(refund("A1"), [record({ rung: "R4", refused: true })], { simulator: true });
     expect(entry).toMatchObject({ rung: "R5", simulator: { model: "words" } });
+  });
+});
+
+describe("a write about what only the simulator told", () => {
+  // Refused where the order was refunded: that tells all ten apart.
+  const told = [
+    ...Array.from({ length: 6 }, (_, index) => [lookup(`B${index}`), refund(`B${index}`)]),
+    ...Array.from({ length: 4 }, (_, index) => [lookup(`C${index}`, "delivered", true), refundFails(`C${index}`)]),
+  ].map((turns, index) => conversation(`told${index}`, turns, { startMs: -1e6 - index }));
+  const outcomeWith = (records: readonly RungRecord[]) => {
+    const { pool } = cascadeFor([mine, ...told]);
+    const trust = measuredTrust([{ tool: "issue_refund", rungs: records }]);
+    const cascade = createCascade(pool, [mine, ...told].map(tapeIdOf), { trust });
+    const start = startOfTrajectory(mine);
+    const look = cascade.prepare(start, "lookup_order", lookup("A1").args);
+    const shown = { rung: "R5" as const, result: JSON.stringify(lookup("A1").result), isError: false, epochs: null };
+    const overlay = cascade.advance(emptyOverlay(), look, shown);
+    return cascade.outcome({ pool, start, overlay }, cascade.prepare(start, "issue_refund", refund("A1").args), { seed: [1] });
+  };
+
+  it("comes to what the tapes' rules say, and to nothing where these were measured to be wrong (R4)", () => {
+    expect(outcomeWith([])).toMatchObject({ isError: false });
+    expect(outcomeWith([record({ rung: "R4", refused: true })])).toBeNull();
   });
 });
 

@@ -4,7 +4,7 @@ import { isStateless, mayWrite } from "../../trajectory/tool-profile.ts";
 import { versionOf } from "../../trajectory/write-state.ts";
 import { inventedKey, malformed, mistakeAnswer, type Mistake } from "./agent-error.ts";
 import { checkDerivations, deriveRead, givenIn, type DerivationRecord } from "./derive.ts";
-import { checkEnds } from "./ends.ts";
+import { checkEnds, endsOf, type EndsRecord } from "./ends.ts";
 import type { Rung } from "../group.ts";
 import { learnReads, readOutcome, type Outcome, type ReadModel } from "./outcome.ts";
 import { stateOf, withEpochs, withOccurrence, withOffTape, withWrite, type Overlay } from "./overlay.ts";
@@ -14,7 +14,7 @@ import { checkScopes, isApart, type ScopeRecord } from "./scope-record.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { checkProjections, projectRead, type ProjectionRecord } from "./project.ts";
 import { answerOf, type ToolFunctions } from "./tool-functions.ts";
-import { createToolSchemas } from "./tool-schemas.ts";
+import { createToolSchemas, type ToolSchema, type ToolSchemas } from "./tool-schemas.ts";
 import { UNMEASURED, type Trust } from "./trust.ts";
 import { answerWrite, writeOutcome } from "./write-model.ts";
 import { learnWrites, type WriteModel } from "./write-samples.ts";
@@ -67,16 +67,13 @@ export function createCascade(
   const derivations = checkDerivations(pool, tapeIds);
   const projections = checkProjections(pool, tapeIds);
   const scopes = checkScopes(pool, tapeIds);
-  const ends = checkEnds(pool, tapeIds);
-  const modelOf = learnedOnce((call): WriteModel => learnWrites(pool, call, ends));
+  const modelOf = writeModels(pool, checkEnds(pool, tapeIds), schemas);
   const readModelOf = learnedOnce((call): ReadModel => learnReads(pool, call));
   return {
     pool,
     trust,
     prepare(start, tool, rawArguments) {
-      const definition = start.tools.find(({ name }) => name === tool);
-      const knowing = { profiles: pool.profiles, names: start.names };
-      return prepareCall(knowing, definition === undefined ? null : schemas.of(definition), tool, rawArguments);
+      return prepareCall({ profiles: pool.profiles, names: start.names }, schemaOf(schemas, start, tool), tool, rawArguments);
     },
     answer(situation, call, { seed, turn }) {
       const answer = climb(situation, call, turn, { derivations, projections, scopes, functions, modelOf, trust, seed });
@@ -89,7 +86,7 @@ export function createCascade(
       const seed = drawnFrom(options.seed, situation, call);
       if (isStateless(call.profile)) return null;
       if (!mayWrite(call.profile)) return readOutcome(situation, call, readModelOf(call), { derivations, seed });
-      return isDeclaredWrite(call) ? writeOutcome(situation, call, modelOf(call)) : null;
+      return isDeclaredWrite(call) ? writeOutcome(situation, call, decidedModel(situation, call, { modelOf, trust })) : null;
     },
     advance: (overlay, call, answer) => advance(pool, overlay, call, answer),
   };
@@ -103,7 +100,7 @@ interface Learned {
   projections: ProjectionRecord;
   scopes: ScopeRecord;
   functions: ToolFunctions;
-  modelOf: (call: PreparedCall) => WriteModel;
+  modelOf: (start: ReplayStart, call: PreparedCall) => WriteModel;
   trust: Trust;
   seed: readonly (string | number)[];
 }
@@ -141,7 +138,7 @@ function fromOwnTape(situation: Situation, call: PreparedCall, turn: string, { s
   const exact = candidates.filter(({ entry }) => entry.writePrefix === overlay.prefix);
   const answer = servedOwn(nth(situation, exact, prefixKey(call, overlay)), "R1");
   if (answer !== null || candidates.length === 0) return answer;
-  const model = mayWrite(call.profile) ? modelOf(call) : null;
+  const model = mayWrite(call.profile) ? modelOf(start, call) : null;
   const apart = candidates.filter((seen) =>
     model === null ? isApart(situation, seen, scopes) : isUnrefused(model) && !givesAnother(situation, call, seen),
   );
@@ -214,10 +211,14 @@ function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Ans
     return derived === null ? miss : { ...miss, rung: "R4", ...derived };
   }
   if (!isDeclaredWrite(call)) return miss;
-  const model = learned.modelOf(call);
-  const decided = learned.trust.serves(call.tool, "R4") ? model : { ...model, undecided: true };
-  const written = answerWrite(situation, call, decided, drawnFrom(learned.seed, situation, call));
+  const written = answerWrite(situation, call, decidedModel(situation, call, learned), drawnFrom(learned.seed, situation, call));
   return written === null ? miss : { ...miss, ...written };
+}
+
+/** What the tapes say of a write, as far as that was not measured to be wrong. */
+function decidedModel({ start }: Situation, call: PreparedCall, { modelOf, trust }: Pick<Learned, "modelOf" | "trust">): WriteModel {
+  const model = modelOf(start, call);
+  return trust.serves(call.tool, "R4") ? model : { ...model, undecided: true };
 }
 
 /** What nobody declared a write may be a read, and then an answer made up would be a fact made up. */
@@ -228,6 +229,28 @@ function isDeclaredWrite({ profile }: PreparedCall): boolean {
 /** Everything that a draw depends on: siblings that make the same call in the same state draw the same. */
 function drawnFrom(seed: readonly (string | number)[], { start, overlay }: Situation, call: PreparedCall): readonly (string | number)[] {
   return [...seed, start.scenarioId, call.callKey, stateOf(overlay)];
+}
+
+/** Null for a tool that the scenario does not have. */
+function schemaOf(schemas: ToolSchemas, { tools }: ReplayStart, tool: string): ToolSchema | null {
+  const definition = tools.find(({ name }) => name === tool);
+  return definition === undefined ? null : schemas.of(definition);
+}
+
+/** What is learned of write tools: for all scenarios once whose tools let the same looks count. */
+function writeModels(pool: TapePool, looks: EndsRecord, schemas: ToolSchemas): Learned["modelOf"] {
+  const byEnds = new Map<string, (call: PreparedCall) => WriteModel>();
+  const byTools = new WeakMap<ReplayStart["tools"], (call: PreparedCall) => WriteModel>();
+  return (start, call) => {
+    const known = byTools.get(start.tools);
+    if (known !== undefined) return known(call);
+    const ends = endsOf(pool, looks, (tool) => schemaOf(schemas, start, tool));
+    const key = JSON.stringify([...ends]);
+    const models = byEnds.get(key) ?? learnedOnce((one): WriteModel => learnWrites(pool, one, ends));
+    byEnds.set(key, models);
+    byTools.set(start.tools, models);
+    return models(call);
+  };
 }
 
 /** What is learned of a tool, once per schema. */

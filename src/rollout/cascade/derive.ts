@@ -27,7 +27,7 @@ export interface ReadRecords {
   scopes: ScopeRecord;
 }
 
-/** Times that tapes must have shown that a write leaves a read as it was, where nothing else says so. */
+/** Times that tapes must have shown that a write leaves a read as it was, or as the write was asked to, where nothing else says so. */
 const MIN_UNCHANGED = 2;
 
 /**
@@ -48,7 +48,10 @@ export function deriveRead(situation: Situation, call: PreparedCall, records: Re
   if (!writes.every((write) => about.includes(write) || (isLeft(write) && !touchesOther(base, write, entity)))) return null;
   if (about.some((write) => isContradicted(records.derivations, call.tool, write.tool))) return null;
   const agreed = about.map((write) => records.derivations.get(pairKey(call.tool, write.tool))?.agreed ?? 0);
-  const effects = about.flatMap(({ views, given, answer }) => effectOf(views.get(entity), given, answer) ?? []);
+  const effects = about.flatMap(({ views, given, answer }, index) => {
+    const isConfirmed = (agreed[index] ?? 0) >= MIN_UNCHANGED;
+    return effectOf(views.get(entity), isConfirmed ? given : untold(given), answer) ?? [];
+  });
   if (effects.length < about.length) return null;
   const result =
     base === null
@@ -160,8 +163,15 @@ function lastKnown(
 /** What one write says of the entity: what it was given, and above it what it answered. */
 type Effect = ReadonlyMap<string, unknown>;
 
+/** Stands for a field's value after a write that was given one, where tapes do not confirm that the read shows it so: what was given may be added to what was there. */
+const UNTOLD: unknown = Object.freeze({ untold: true });
+
+function untold(given: EntityView): Effect {
+  return new Map([...given.keys()].map((name) => [name, UNTOLD]));
+}
+
 /** Null where a write that touched the entity said nothing of it: then what it was given may be another's. */
-function effectOf(view: EntityView | undefined, given: EntityView, answer: unknown): Effect | null {
+function effectOf(view: EntityView | undefined, given: Effect, answer: unknown): Effect | null {
   return view === undefined ? null : new Map<string, unknown>([...given, ...view, ...listsOf(view, answer)]);
 }
 
@@ -185,7 +195,7 @@ export function givenIn(args: unknown): EntityView {
 
 /**
  * The known answer with the fields that the writes returned, or were given where they did not say; null when some write says nothing of the read beside what was
- * asked for: then its effect is not in what it said. A write that changed nothing tells that only where `isConfirmed`.
+ * asked for: then its effect is not in what it said, and when a field is left untold. A write that changed nothing tells that only where `isConfirmed`.
  */
 function applied(base: PooledEntry, effects: readonly Effect[], isConfirmed: boolean): string | null {
   const { parsed } = base;
@@ -198,11 +208,13 @@ function applied(base: PooledEntry, effects: readonly Effect[], isConfirmed: boo
     if (told.length === 0 || (changed.length === 0 && !isConfirmed)) return null;
     for (const [name, value] of changed) fields.set(name, value);
   }
+  if ([...fields.values()].includes(UNTOLD)) return null;
   return formatLike(base.entry.result, parsed, Object.fromEntries(fields));
 }
 
 function isLike(one: unknown, other: unknown): boolean {
-  return (isScalar(one) && isScalar(other)) || (isPlainList(one) && isPlainList(other));
+  const isOne = (value: unknown): boolean => isScalar(value) || value === UNTOLD;
+  return (isOne(one) && isOne(other)) || (isPlainList(one) && isPlainList(other));
 }
 
 /** The answer for an entity that only this rollout's writes know; null unless they returned every field that such reads show. */
@@ -212,6 +224,6 @@ function created(pool: TapePool, call: PreparedCall, entity: string, effects: re
   if (example === undefined || example.parsed === null || typeof example.parsed !== "object" || Array.isArray(example.parsed)) return null;
   const known = new Map(effects.flatMap((effect) => [...effect]));
   const names = Object.keys(example.parsed);
-  if (!names.every((name) => known.has(name))) return null;
+  if (!names.every((name) => known.has(name) && known.get(name) !== UNTOLD)) return null;
   return formatLike(example.entry.result, example.parsed, Object.fromEntries(names.map((name) => [name, known.get(name)])));
 }

@@ -1,21 +1,49 @@
 import { entitiesOfCall, EVERYTHING } from "../../trajectory/entities.ts";
 import { mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
-import type { TapePool } from "./tape-pool.ts";
+import { errorKind } from "./agent-error.ts";
+import type { PooledEntry, TapePool } from "./tape-pool.ts";
+import type { ToolSchema } from "./tool-schemas.ts";
 
-/** Write tools after whose success a look at what they wrote failed: they take it away. */
-export function checkEnds(pool: TapePool, tapeIds: readonly string[]): ReadonlySet<string> {
-  const ends = new Set<string>();
+/** By write tool: how many looks found what it had written last, and those that failed. */
+export type EndsRecord = ReadonlyMap<string, { found: number; missed: readonly PooledEntry[] }>;
+
+/** Failed looks before a write tool takes away what it writes: one may be the look's own failure. */
+const MIN_MISSED = 2;
+
+/** Counts every look at something after a write to it, under the last such write's tool. */
+export function checkEnds(pool: TapePool, tapeIds: readonly string[]): EndsRecord {
+  const record = new Map<string, { found: number; missed: PooledEntry[] }>();
   for (const tapeId of tapeIds) {
-    const entries = pool.counted(tapeId);
-    for (const { entry, args, index } of entries) {
+    const lastWrites = new Map<string, { tool: string; index: number }>();
+    for (const look of pool.counted(tapeId)) {
+      const { entry, args, index } = look;
+      if (entry.writeKey !== null) for (const entity of entry.entitiesTouched) lastWrites.set(entity, { tool: entry.tool, index });
       const profile = profileOf(pool.profiles, entry.tool);
-      if (!entry.isError || mayWrite(profile)) continue;
-      const missed = entitiesOfCall(profile, args).filter((entity) => entity !== EVERYTHING);
-      const last = entries
-        .slice(0, index)
-        .findLast((earlier) => earlier.entry.writeKey !== null && missed.some((entity) => earlier.entry.entitiesTouched.includes(entity)));
-      if (last !== undefined) ends.add(last.entry.tool);
+      if (mayWrite(profile)) continue;
+      const writes = entitiesOfCall(profile, args).flatMap((entity) => (entity === EVERYTHING ? [] : (lastWrites.get(entity) ?? [])));
+      const [last] = writes.toSorted((one, other) => other.index - one.index);
+      if (last === undefined) continue;
+      const counts = record.get(last.tool) ?? { found: 0, missed: [] };
+      record.set(last.tool, counts);
+      if (entry.isError) counts.missed.push(look);
+      else counts.found += 1;
     }
   }
-  return ends;
+  return record;
+}
+
+/**
+ * Write tools after which looks at what they wrote failed, more than once and oftener than not: they take it away. A look whose arguments were wrong says nothing.
+ * `schemaOf`: a tool as the scenario has it; null where it does not.
+ */
+export function endsOf(pool: TapePool, record: EndsRecord, schemaOf: (tool: string) => ToolSchema | null): ReadonlySet<string> {
+  const isWrong = (look: PooledEntry): boolean => {
+    const schema = schemaOf(look.entry.tool);
+    return schema?.schemaHash === look.entry.schemaHash && errorKind(pool, { schema }, look) === "invalid_arguments";
+  };
+  const isEnd = (found: number, missed: number): boolean => missed >= MIN_MISSED && missed > found;
+  const ends = [...record].filter(
+    ([, { found, missed }]) => isEnd(found, missed.length) && isEnd(found, missed.filter((look) => !isWrong(look)).length),
+  );
+  return new Set(ends.map(([tool]) => tool));
 }

@@ -58,22 +58,26 @@ export function learnRefusals(attempts: readonly Attempted[], fixable: readonly 
     attempts.filter(({ kind }) => kind !== null),
     ({ kind }) => kind as string,
   );
+  const sharing = sharingOf(attempts, fixable);
   const ways = [...kinds].map(([kind, refused]): Refusal => {
-    const fixed = fixedOf(refused, granted, fixable);
-    const isLike = ({ features }: Attempted): boolean => [...fixed].every(([name, value]) => features.get(name) === value);
-    const alike = granted.filter(isLike);
-    const names = new Set(refused.flatMap(({ features }) => [...features.keys()]));
-    const tests = [...names].flatMap((name) => testsOf(name, refused, alike));
+    const fixed = fixedOf(refused, granted.length, sharing);
+    const alike = alikeIn({ all: attempts, granted }, fixed, sharing);
+    // Errors that quote free text are as many kinds as attempts: nothing is looked up for each of these.
+    const names = refused.length < MIN_COUNT ? [] : new Set(refused.flatMap(({ features }) => [...features.keys()]));
+    const tests = [...names].flatMap((name) => testsOf(name, refused, alike.granted));
     return {
       kind,
-      share: refused.length / attempts.filter(isLike).length,
+      share: refused.length / alike.all.length,
       fixed,
       tests: tests.toSorted((one, other) => one.chance - other.chance || (one.feature < other.feature ? -1 : 1)),
       before: new Set(),
     };
   });
+  const telling = ways.filter(({ tests }) => tests.length > 0);
   return ways.map((way) => {
-    const others = (kinds.get(way.kind) ?? []).flatMap(({ features }) => ways.filter((other) => other !== way && holds(other, features)));
+    const others = (kinds.get(way.kind) ?? []).flatMap(({ features }) =>
+      telling.filter((other) => other !== way && holds(other, features)),
+    );
     return { ...way, before: new Set(others.map(({ kind }) => kind)) };
   });
 }
@@ -109,23 +113,51 @@ function firstWord(tests: readonly Test[], features: Features): Said {
   return null;
 }
 
-function fixedOf(refused: readonly Attempted[], granted: readonly Attempted[], fixable: readonly string[]): ReadonlyMap<string, Scalar> {
+interface Attempts {
+  all: readonly Attempted[];
+  granted: readonly Attempted[];
+}
+
+/** By argument and value: the attempts that have it. */
+type Sharing = ReadonlyMap<string, ReadonlyMap<Scalar | undefined, Attempts>>;
+
+function sharingOf(attempts: readonly Attempted[], fixable: readonly string[]): Sharing {
+  return new Map(
+    fixable.map((name) => {
+      const byValue = Map.groupBy(attempts, ({ features }) => features.get(name));
+      return [name, new Map([...byValue].map(([value, all]) => [value, { all, granted: all.filter(({ kind }) => kind === null) }]))];
+    }),
+  );
+}
+
+/** The attempts that have all the fixed arguments, looked for among the fewest. */
+function alikeIn(every: Attempts, fixed: Refusal["fixed"], sharing: Sharing): Attempts {
+  const having = [...fixed].flatMap(([name, value]) => sharing.get(name)?.get(value) ?? []);
+  const [fewest] = having.toSorted((one, other) => one.all.length - other.all.length);
+  if (fewest === undefined || fixed.size === 1) return fewest ?? every;
+  const isLike = ({ features }: Attempted): boolean => [...fixed].every(([name, value]) => features.get(name) === value);
+  return { all: fewest.all.filter(isLike), granted: fewest.granted.filter(isLike) };
+}
+
+function fixedOf(refused: readonly Attempted[], granted: number, sharing: Sharing): ReadonlyMap<string, Scalar> {
   const fixed = new Map<string, Scalar>();
-  for (const name of fixable) {
+  for (const [name, byValue] of sharing) {
     const value = refused[0]?.features.get(name);
     // Numbers are limits, not choices.
     if (value === undefined || typeof value === "number" || !refused.every(({ features }) => features.get(name) === value)) continue;
-    const others = granted.filter(({ features }) => features.get(name) !== value);
+    const all = refused.length + granted;
     // Had the value nothing to do with it, all refusals would hardly share it.
-    const all = refused.length + granted.length;
-    if (chanceOf(refused.length, all - others.length, all) <= MAX_CHANCE_FIXED) fixed.set(name, value);
+    const within = refused.length + (byValue.get(value)?.granted.length ?? 0);
+    if (chanceOf(refused.length, within, all) <= MAX_CHANCE_FIXED) fixed.set(name, value);
   }
   return fixed;
 }
 
 function testsOf(feature: string, refused: readonly Attempted[], granted: readonly Attempted[]): Test[] {
-  const [no, yes] = [valuesOf(feature, refused), valuesOf(feature, granted)];
-  if (no.length < MIN_COUNT || yes.length < MIN_COUNT) return [];
+  const no = valuesOf(feature, refused);
+  if (no.length < MIN_COUNT) return [];
+  const yes = valuesOf(feature, granted);
+  if (yes.length < MIN_COUNT) return [];
   return [byValue(feature, no, yes), byLimit(feature, no, yes)].filter((test) => test !== null);
 }
 

@@ -8,8 +8,12 @@ export interface ToolSchema {
   problemOf(args: unknown): string | null;
 }
 
+export interface ToolSchemas {
+  of(tool: ToolShape): ToolSchema;
+}
+
 /** Compiles argument schemas, each once. Schemas come from telemetry: patterns are not run (they could take for ever), broken ones check nothing. */
-export function createToolSchemas(): { of(tool: ToolShape): ToolSchema } {
+export function createToolSchemas(): ToolSchemas {
   const ajv = new Ajv({ strict: false, validateFormats: false, logger: false, addUsedSchema: false });
   const compiled = new Map<string, ToolSchema>();
   return {

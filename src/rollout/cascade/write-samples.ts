@@ -145,7 +145,10 @@ function freshView({ pool, start, overlay }: Situation, entity: string): EntityV
     .filter(({ entry, epochs }) => !entry.isError && entry.writeKey === null && (epochs[entity] ?? 0) >= (overlay.seen.get(entity) ?? 0));
   for (let count = writes.length; count >= since; count -= 1) {
     const prefix = prefixOf(writes.slice(0, count));
-    const look = looks.findLast(({ entry }) => entry.writePrefix === prefix);
+    const then = looks.filter(({ entry }) => entry.writePrefix === prefix);
+    // What others changed after that, the rollout was not shown.
+    const epoch = Math.min(...then.map(({ epochs }) => epochs[entity] ?? 0));
+    const look = then.findLast(({ epochs }) => (epochs[entity] ?? 0) === epoch);
     if (look !== undefined && writes.slice(count).every(({ views }) => views.has(entity)))
       return mergedViews([look.views.get(entity), ...writes.slice(count).map(({ views }) => views.get(entity))]);
   }
