@@ -1,4 +1,5 @@
 import { Client, StreamableHTTPClientTransport, type FetchLike } from "@modelcontextprotocol/client";
+import { createBoundedFetch } from "./live/bounded-fetch.ts";
 
 export interface LiveQuestion {
   url: string;
@@ -55,17 +56,13 @@ export async function readByMcp(read: LiveQuestion, signal: AbortSignal): Promis
 
 /** Lets requests of this read through, to its own address; answers what a client may ask beside them as a server that has not got it. */
 function walled(read: LiveQuestion, signal: AbortSignal): FetchLike {
+  const reach = createBoundedFetch(read.maxBytes * 2 + MAX_LISTING_BYTES);
   return async (url, init = {}) => {
     if (new URL(url).href !== new URL(read.url).href) throw new Error("another address than the listed one");
     // A stream of the server's own messages: nothing in it is asked for.
     if (init.method === "GET") return new Response(null, { status: 405 });
     if (init.method !== "POST" || !isOfRead(init.body, read.tool)) throw new Error("a request that is no part of a read");
-    const response = await fetch(url, {
-      ...init,
-      redirect: "error",
-      signal: AbortSignal.any([signal, ...(init.signal == null ? [] : [init.signal])]),
-    });
-    return bounded(response, read.maxBytes * 2 + MAX_LISTING_BYTES);
+    return reach(url, { ...init, signal: AbortSignal.any([signal, ...(init.signal == null ? [] : [init.signal])]) });
   };
 }
 
@@ -76,19 +73,4 @@ function isOfRead(body: unknown, tool: string): boolean {
     if (message.method === "tools/call") return message.params?.name === tool;
     return typeof message.method === "string" && METHODS.has(message.method);
   });
-}
-
-/** The response with a body that breaks off beyond `maxBytes`. */
-function bounded(response: Response, maxBytes: number): Response {
-  if (response.body === null) return response;
-  let bytes = 0;
-  const count = new TransformStream<Uint8Array, Uint8Array>({
-    transform(chunk, controller) {
-      bytes += chunk.byteLength;
-      if (bytes > maxBytes) controller.error(new Error("too long an answer"));
-      else controller.enqueue(chunk);
-    },
-  });
-  const { status, statusText, headers } = response;
-  return new Response(response.body.pipeThrough(count), { status, statusText, headers });
 }

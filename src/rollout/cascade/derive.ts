@@ -89,7 +89,8 @@ function checkOne(
   const entity = namedEntity(pool, { tool: later.entry.tool, args: later.args });
   if (entity === null) return;
   const base = before.findLast(({ entry }) => entry.callKey === later.entry.callKey && !entry.isError);
-  if (base === undefined) return;
+  // A look that failed, for a timeout as well as anything, contradicts nothing.
+  if (base === undefined || later.entry.isError) return;
   const profile = profileOf(pool.profiles, later.entry.tool);
   const between = before.slice(base.index + 1).filter(({ entry }) => entry.writeKey !== null);
   const writes = between.filter(({ entry }) => entry.entitiesTouched.includes(entity));
