@@ -46,6 +46,26 @@ describe("a candidate that fails before its first byte", () => {
     await upstream.close();
   });
 
+  test.each(["lost it", "takes no connection"])("on a replica that %s is answered by the candidate of another one", async (problem) => {
+    const [well, other] = await Promise.all([startUpstream(echo), startUpstream(faulty({ [CANDIDATE.name]: "not_found" }))]);
+    if (problem === "takes no connection") await other.close();
+    await using gateway = await startGateway({ upstreams: [other, well], routes: experiment(1) });
+    // In turn: each replica is the first to be asked.
+    for (let call = 0; call < 4; call++) expect(await (await gateway.chat("key")).json()).toMatchObject({ model: CANDIDATE.name });
+    for (const { attributes } of await gateway.spans()) expect(attributes).not.toHaveProperty("nightshift.fallback");
+    await Promise.all([well.close(), other.close()]);
+  });
+
+  test("on every replica has asked each once, and its replicas are well enough for stable", async () => {
+    const upstreams = await Promise.all([1, 2].map(() => startUpstream(faulty({ [CANDIDATE.name]: "not_found" }))));
+    await using gateway = await startGateway({ upstreams, routes: experiment(1) });
+    expect(await (await gateway.chat("key")).json()).toMatchObject({ model: STABLE.name });
+    expect(upstreams.flatMap(({ seen }) => seen.map(({ body }) => body["model"])).toSorted()).toEqual(
+      [STABLE.name, CANDIDATE.name, CANDIDATE.name].toSorted(),
+    );
+    await Promise.all(upstreams.map((each) => each.close()));
+  });
+
   test("by never answering is answered by stable when the time is over", async () => {
     const upstream = await startUpstream((request, response) => {
       if (request.body["model"] !== CANDIDATE.name) sendJson(response, completion(String(request.body["model"])));

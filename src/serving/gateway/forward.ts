@@ -14,7 +14,10 @@ export interface UpstreamCall {
   idempotent: boolean;
   /** What may answer, best first. Every next one is a fallback. */
   targets: readonly [RouteTarget, ...RouteTarget[]];
-  /** The first target is an experiment's candidate: whatever goes wrong before the first byte falls through to the next target. */
+  /**
+   * The first target is an experiment's candidate: whatever goes wrong before the first byte falls through to the next target. What can only be the replica's fault (it takes no
+   * connection, it lacks the adapter) sends the candidate to another replica first, or a replica's death would count against it.
+   */
   isCandidate: boolean;
   signal: AbortSignal;
   /** Hears why an attempt failed that is repeated with the same target. */
@@ -52,12 +55,14 @@ const UNAVAILABLE: Refusal = {
 /** Sends a call to the first target that can answer it. Resolves when the answer's headers are there; only the relay touches its body. */
 export async function forward(fleet: Fleet, call: UpstreamCall): Promise<Forwarded> {
   const tried = new Set<Replica>();
+  /** They are well, and only lack this target. */
+  const lacking = new Set<Replica>();
   let fallback: string | null = null;
   let targetIndex = 0;
   let upstreamMs = 0;
   for (let attempt = 1; ; attempt++) {
     const target = call.targets[targetIndex] ?? call.targets[0];
-    const slot = await fleet.acquire(tried, call);
+    const slot = await fleet.acquire(lacking.size === 0 ? tried : new Set([...tried, ...lacking]), call);
     if (call.signal.aborted && slot.status !== "acquired") return { status: "aborted" };
     if (slot.status !== "acquired") return { status: "refused", refusal: refusalOf(slot), fallback };
     const sentMs = performance.now();
@@ -73,14 +78,14 @@ export async function forward(fleet: Fleet, call: UpstreamCall): Promise<Forward
       return { status: "answered", answer: sent.answer, target, fallback, upstreamMs, release: slot.release };
     }
     discard(slot, sent);
-    // A replica that answered 404 is well: it has only lost this adapter.
-    if (sent.status === "failed" || targetIndex > 0 || !call.isCandidate) tried.add(slot.replica);
+    (isMissing(sent) ? lacking : tried).add(slot.replica);
     if (next === "refuse") return { status: "refused", refusal: failureRefusal(sent), fallback };
     if (next === "same_target") call.onFailover?.(reasonOf(sent));
     if (next === "next_target") {
       fallback = `${call.isCandidate && targetIndex === 0 ? "candidate" : "stable"}_${reasonOf(sent)}`;
       targetIndex++;
       attempt = 0;
+      lacking.clear();
     }
   }
 }
@@ -93,17 +98,15 @@ function decide(
 ): Next {
   const hasNextTarget = at.targetIndex < call.targets.length - 1;
   const isCandidate = call.isCandidate && at.targetIndex === 0;
+  // Evicted, or forgotten in a restart: another replica may still have it, the base always does.
+  if (isMissing(sent)) return at.attempt < at.replicas ? "same_target" : hasNextTarget ? "next_target" : "relay";
   if (sent.status === "answered") {
     const { statusCode } = sent.answer;
-    if (isCandidate) return statusCode === 404 || statusCode >= 500 ? "next_target" : "relay";
-    if (statusCode === 404) {
-      // Evicted, or forgotten in a restart: another replica may still have it, the base always does.
-      if (at.attempt < at.replicas) return "same_target";
-      return hasNextTarget ? "next_target" : "relay";
-    }
+    if (isCandidate) return statusCode >= 500 ? "next_target" : "relay";
     return isGatewayFailure(statusCode) && call.idempotent && at.attempt < 2 ? "same_target" : "relay";
   }
-  if (isCandidate && hasNextTarget) return "next_target";
+  // Who took no connection never saw the candidate. Any other failure may be the candidate's doing, and is not tried on a second replica.
+  if (isCandidate && hasNextTarget) return sent.kind === "connect" && at.attempt < at.replicas ? "same_target" : "next_target";
   // A replica that hangs is left for another one. Where it has answered others meanwhile the fleet is busy, and repeating would make it busier.
   if (sent.kind === "timeout") return at.isSilent && call.idempotent && at.attempt < Math.min(2, at.replicas) ? "same_target" : "refuse";
   const mayRepeat = sent.kind === "connect" || (sent.kind === "broken" && call.idempotent);
@@ -136,6 +139,10 @@ function failureKind(cause: unknown): "connect" | "timeout" | "broken" {
   return ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"].includes(code)
     ? "connect"
     : "broken";
+}
+
+function isMissing(sent: Sent): boolean {
+  return sent.status === "answered" && sent.answer.statusCode === 404;
 }
 
 /** 500 may be the request's own fault: it neither ejects a replica nor is it repeated. */
