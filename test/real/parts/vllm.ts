@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { freePort, startPartProcess } from "./process.ts";
 import { partDirectory, runTool, type Part } from "./part.ts";
 
@@ -86,8 +87,8 @@ export async function startVllm(options: VllmOptions): Promise<VllmServer> {
     ...{ "--max-loras": maxLoras, "--max-cpu-loras": maxLoras },
   };
   const sizeFlags = Object.entries(sizes).flatMap(([flag, value]) => [flag, String(value)]);
-  const start = () =>
-    startPartProcess(
+  const start = async () => {
+    const started = await startPartProcess(
       join(dir, "venv/bin/vllm"),
       ["serve", options.model, ...FLAGS, ...sizeFlags, "--served-model-name", options.name, "--port", `${port}`],
       {
@@ -97,6 +98,13 @@ export async function startVllm(options: VllmOptions): Promise<VllmServer> {
         killsGroup: true,
       },
     );
+    // It says so a moment before it listens.
+    for (let look = 1; !(await isHealthy(`http://127.0.0.1:${port}`)); look++) {
+      if (look === 600) throw new Error(`vLLM does not listen on port ${port}:\n${started.tail()}`);
+      await sleep(50);
+    }
+    return started;
+  };
   let server = await start();
   return {
     url: `http://127.0.0.1:${port}`,
@@ -114,6 +122,13 @@ export async function startVllm(options: VllmOptions): Promise<VllmServer> {
       server = await start();
     },
   };
+}
+
+function isHealthy(url: string): Promise<boolean> {
+  return fetch(`${url}/health`).then(
+    ({ ok }) => ok,
+    () => false,
+  );
 }
 
 /**

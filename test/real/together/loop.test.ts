@@ -17,13 +17,17 @@ const NIGHT = {
   minibatches: 2,
   probe: { members: 0 },
 };
-/** A good night, and one that teaches the opposite, fast. */
-const GOOD = { night: { ...NIGHT, iterations: 7, learningRate: 6e-4 }, gate: { maxScenarios: 150 } };
+/**
+ * A good night, of the quickstart's length, and one that teaches the opposite, fast. The day is the quickstart's too: with a quarter fewer recordings a good candidate leaves the tapes so often (9 % of
+ * its pairs, each counted against it) that 29 wins and no loss did not prove it.
+ */
+const CONTACTS = 300;
+const GOOD = { night: { ...NIGHT, iterations: 8, learningRate: 6e-4 }, gate: { maxScenarios: 200 } };
 const BAD = { ...GOOD, night: { ...NIGHT, iterations: 1, learningRate: 5e-3, sabotage: "invert_rewards" } };
 
 let production: Production;
 beforeAll(async () => {
-  production = await startProduction({ seed: SEED, contacts: 220, agent: GOOD });
+  production = await startProduction({ seed: SEED, contacts: CONTACTS, agent: GOOD });
   progress.say("two vLLM replicas with their adapter agents, Kafka, PostgreSQL, collector, two ingests, serve, gateway, agent");
 }, 300_000);
 afterAll(async () => {
