@@ -13,6 +13,7 @@ const statusSchema = z.looseObject({
   heartbeat: z.string(),
   phase: z.string(),
   iteration: z.number(),
+  objective: z.string().nullable().optional(),
   step: z.number(),
   outcome: z.looseObject({ status: z.string(), reason: z.string().nullable() }).nullable(),
 });
