@@ -6,17 +6,22 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from nightshift_trainer import dpo
 from nightshift_trainer.advantage import learn_from
-from nightshift_trainer.config import RunConfig
+from nightshift_trainer.config import RunConfig, load_config
 from nightshift_trainer.dpo import choose_pairs, preference, weigh_pairs
-from nightshift_trainer.forward import token_logprobs
+from nightshift_trainer.forward import physical_tokens, token_logprobs
 from nightshift_trainer.stages import take_step_by
-from nightshift_trainer.types import Batch, LearningGroup, LossMember
+from nightshift_trainer.status import Status
+from nightshift_trainer.train import Night
+from nightshift_trainer.types import Batch, LearningGroup, LossMember, Sequence
 from tests.run_files import run_json, sampled_groups, tiny_model, write_batch
 from tests.test_packed_step import Recorder, group, policy
 from tests.test_sft import a_group
@@ -159,3 +164,30 @@ def test_the_margin_grows_from_nothing(make_run: MakeRun) -> None:
     assert margins == sorted(margins)
     assert losses == sorted(losses, reverse=True)
     assert margins[-1] > 0.2
+
+
+def test_pairs_that_do_not_fit_are_cut_smaller_until_they_do(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for 59 tokens, met by the forward pass that weighs the pairs: everybody is in one, so groups have 60."""
+    stage = {"stages": ["dpo"], "dpo": {"lr": 0.003, "beta": BETA, "min_gap": 0}}
+    groups = sampled_groups(tiny_model(), lambda completion: completion[0] + completion[1] / 64)
+    small, short = make_run("small", micro_batch_tokens=30, **stage), make_run("short", **stage)
+    for run in (small, short):
+        write_batch(run, 1, groups)
+    train(small)
+
+    def cramped(model: Any, rows: list[Sequence]) -> Any:
+        if physical_tokens(model, rows) > 59:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return token_logprobs(model, rows)
+
+    monkeypatch.setattr(dpo, "token_logprobs", cramped)
+    said: list[str] = []
+    directory, config = load_config(short)
+    Night(directory, config, Status(directory, config), Event(), said.append).run()
+    assert [line for line in said if "out of memory" in line] == [
+        "  out of memory with 60 tokens at once: trying 30 instead"
+    ]
+    weights = "adapter-1/adapter_model.safetensors"
+    assert (short / weights).read_bytes() == (small / weights).read_bytes()
