@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nightshift_trainer.config import Loss, RunConfig
+from nightshift_trainer.config import Loss, Objective, RunConfig
 from nightshift_trainer.errors import DatasetError, OutOfMemoryError
 from nightshift_trainer.forward import micro_batches, physical_tokens, token_logprobs
 from nightshift_trainer.lora import Policy
@@ -21,6 +21,7 @@ from nightshift_trainer.loss import (
     gspo_loss,
     k3,
     kl_shaped_advantage,
+    likelihood_loss,
     sequence_log_ratio,
 )
 from nightshift_trainer.types import LearningGroup, LossMember, Sequence
@@ -53,6 +54,8 @@ class StepReport:
     learning_rate: float
     grad_norm: float
     stopped: str | None
+    preference_margin: float | None = None
+    """DPO's mean margin, before the step. None for other objectives."""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,7 @@ def take_step(
     step: int,
     first_of_batch: bool,
     beat: Callable[[], None],
+    objective: Objective = "grpo",
 ) -> StepReport:
     """Moves the adapter once, or not at all (`stopped`). `step` counts from 1; `beat` runs between micro-batches,
     each of at most `budget_tokens` physical tokens. Raises OutOfMemoryError, before anything moved, when one does not
@@ -89,7 +93,7 @@ def take_step(
     """
     began = time.monotonic()
     optimizer.zero_grad(set_to_none=True)
-    seen = _accumulate(policy, groups, config, budget_tokens, beat)
+    seen = _accumulate(policy, groups, config, objective, budget_tokens, beat)
     logp_T, sampler_T = torch.cat(seen.logp), torch.cat(seen.sampler)
     log_ratio_T = logp_T - sampler_T
     ratio_T = log_ratio_T.exp()
@@ -101,7 +105,7 @@ def take_step(
             "the batch was sampled with another adapter, template or base than the run trains"
         )
     mean_k3, ratio_p95 = k3(log_ratio_T).mean().item(), torch.quantile(ratio_T, 0.95).item()
-    stopped = _stop_reason(config.loss.kind, mean_k3, ratio_p95)
+    stopped = _stop_reason(config.loss.kind, mean_k3, ratio_p95) if objective == "grpo" else None
     parameters = list(policy.parameters().values())
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm, error_if_nonfinite=True)
     rate = learning_rate(config, step)
@@ -140,15 +144,15 @@ def _accumulate(
     policy: Policy,
     groups: Seq[LearningGroup],
     config: RunConfig,
+    objective: Objective,
     budget_tokens: int,
     beat: Callable[[], None],
 ) -> _Seen:
     """Leaves the gradient of the whole minibatch's loss in the parameters."""
     seen = _Seen([], [], [], [], [], [])
     members = [member for group in groups for member in group.members]
-    constant = config.loss.constant_length
-    sampled = sum(len(s.positions) for member in members for s in member.sequences)
-    normalizer = sampled if constant is None else len(members) * constant
+    loss = config.loss if objective == "grpo" else None
+    normalizer = _normalizer(members, loss, objective)
     for group in groups:
         rows = [(member, sequence) for member in group.members for sequence in member.sequences]
         sequences = [sequence for _, sequence in rows]
@@ -156,11 +160,20 @@ def _accumulate(
             beat()
             batch = [rows[i] for i in indices]
             try:
-                _micro_batch(policy, batch, group.weight, normalizer, config.loss, seen)
+                _micro_batch(policy, batch, group.weight, normalizer, loss, seen)
             except torch.OutOfMemoryError as error:
                 tokens = physical_tokens(policy.model, [sequence for _, sequence in batch])
                 raise OutOfMemoryError(len(batch), tokens, error) from error
     return seen
+
+
+def _normalizer(members: Seq[LossMember], loss: Loss | None, objective: Objective) -> int:
+    """Pairs for DPO (each member is in one), else the sampled tokens, or what stands for them."""
+    if objective == "dpo":
+        return len(members) // 2
+    if loss is not None and loss.constant_length is not None:
+        return len(members) * loss.constant_length
+    return sum(len(s.positions) for member in members for s in member.sequences)
 
 
 def _micro_batch(
@@ -168,9 +181,10 @@ def _micro_batch(
     rows: Seq[tuple[LossMember, Sequence]],
     weight: float,
     normalizer: int,
-    loss: Loss,
+    loss: Loss | None,
     seen: _Seen,
 ) -> None:
+    """`loss` None: the likelihood as the members' advantages weigh it, no ratio."""
     sequences = [sequence for _, sequence in rows]
     forward = token_logprobs(policy.model, sequences)
     logp_T = forward.logp_T
@@ -181,14 +195,16 @@ def _micro_batch(
 
     advantage_T = along_tokens([member.advantage for member, _ in rows])
     sampler_T = torch.tensor([x for s in sequences for x in s.sampler_logprobs], device=logp_T.device)
-    if loss.kl_beta > 0:
+    if loss is not None and loss.kl_beta > 0:
         with torch.no_grad(), policy.base():
             reference_T = token_logprobs(policy.model, sequences).logp_T
         advantage_T = kl_shaped_advantage(advantage_T, logp_T, reference_T, loss.kl_beta)
         seen.reference.append(reference_T)
     sequence_T = along_tokens([float(i) for i in range(len(rows))]).long()
     tokens = Tokens(sampler_T, advantage_T, along_tokens([weight] * len(rows)), sequence_T)
-    if loss.kind == "cispo":
+    if loss is None:
+        value = likelihood_loss(logp_T, tokens, normalizer)
+    elif loss.kind == "cispo":
         value = cispo_loss(logp_T, tokens, normalizer, loss.ratio_cap)
     else:
         clip = grpo_clip_loss if loss.kind == "grpo" else gspo_loss
@@ -212,7 +228,9 @@ def _stop_reason(kind: str, mean_k3: float, ratio_p95: float) -> str | None:
     return None
 
 
-def _clipped(log_ratio_T: Tensor, tokens: Tokens, loss: Loss) -> Tensor:
+def _clipped(log_ratio_T: Tensor, tokens: Tokens, loss: Loss | None) -> Tensor:
+    if loss is None:
+        return torch.zeros_like(log_ratio_T, dtype=torch.bool)
     if loss.kind == "gspo":
         log_ratio_T = sequence_log_ratio(log_ratio_T, tokens.sequence_T)
     ratio_T = log_ratio_T.exp()

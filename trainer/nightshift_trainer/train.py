@@ -20,8 +20,9 @@ from nightshift_trainer.errors import DatasetError, DeadlineError, InterruptErro
 from nightshift_trainer.handover import MANIFEST, digest_of, encode_json, publish
 from nightshift_trainer.lora import load_policy
 from nightshift_trainer.reference import build_reference
+from nightshift_trainer.stages import begins_stage, learn_by, objective_of, stages_through, take_step_by
 from nightshift_trainer.status import Metrics, Status
-from nightshift_trainer.step import StepReport, take_step
+from nightshift_trainer.step import StepReport
 from nightshift_trainer.types import Batch, Learning
 
 POLL_S = 0.1
@@ -73,8 +74,10 @@ class Night:
 
     def _wait_for_batch(self) -> Batch:
         iteration = self.progress.iteration
-        self._status.update(phase="waiting", iteration=iteration)
-        self._say(f"iteration {iteration}/{self._config.iterations}: waiting for its batch")
+        self._status.update(
+            phase="waiting", iteration=iteration, objective=objective_of(self._config, iteration)
+        )
+        self._say(f"{_iteration_name(self._config, iteration)}: waiting for its batch")
         deadline = time.monotonic() + self._config.batch_deadline_s
         while (batch := read_batch(self._directory, iteration)) is None:
             if time.monotonic() > deadline:
@@ -91,7 +94,9 @@ class Night:
         if config.sabotage is not None:
             self._say(f"SABOTAGE {config.sabotage}: this adapter is made bad on purpose")
             batch = advantage.sabotage(batch, config.sabotage, config.seed)
-        learning = advantage.learn_from(batch, config.advantage.std_floor, config.advantage.normalization)
+        if self.progress.minibatch == 0 and begins_stage(config, self.progress.iteration):
+            self._optimizer.state.clear()
+        learning = learn_by(batch, config)
         parts = advantage.minibatches(
             learning.groups, config.minibatches_per_batch, config.seed, self.progress.iteration
         )
@@ -111,6 +116,7 @@ class Night:
         self.progress = self.progress.after(report)
         row = {
             "type": "step",
+            "objective": objective_of(self._config, self.progress.iteration),
             "iteration": self.progress.iteration,
             "minibatch": index,
             "step": self.progress.step,
@@ -130,13 +136,13 @@ class Night:
         """Retried with half the micro-batch for as long as memory does not suffice; what sufficed is kept."""
         while True:
             try:
-                return take_step(
+                return take_step_by(
                     self._policy,
                     self._optimizer,
                     groups,
                     self._config,
+                    objective_of(self._config, self.progress.iteration),
                     budget_tokens=self._budget_tokens,
-                    step=self.progress.step + 1,
                     first_of_batch=index == 0,
                     beat=self._beat,
                 )
@@ -170,14 +176,21 @@ class Night:
             "parent_adapter_digest": self._parent_digest(),
             "batch_digest": digest_of((self._directory / f"batch-{iteration}" / MANIFEST).read_bytes()),
             "lora": {"rank": config.lora.rank, "alpha": config.lora.alpha},
+            "stages": stages_through(config, iteration),
             "sabotage": config.sabotage,
             "metrics": metrics,
         }
         digest = publish(self._directory / f"adapter-{iteration}", files, fields)
         self._metrics.append(
-            {"type": "iteration", "iteration": iteration, "adapter_digest": digest, **metrics}
+            {
+                "type": "iteration",
+                "objective": objective_of(config, iteration),
+                "iteration": iteration,
+                "adapter_digest": digest,
+                **metrics,
+            }
         )
-        self._say(_iteration_line(iteration, config.iterations, digest, metrics))
+        self._say(_iteration_line(_iteration_name(config, iteration), iteration, digest, metrics))
 
     def _parent_digest(self) -> str | None:
         before = self._directory / f"adapter-{self.progress.iteration - 1}" / MANIFEST
@@ -224,7 +237,10 @@ def iteration_metrics(learning: Learning, reports: tuple[StepReport, ...]) -> di
         "physical_tokens": sum(report.physical_tokens for report in reports),
         **{
             name: mean(name)
-            for name in ("ratio_mean", "clipped_share", "k3", "kl_to_base", "entropy", "grad_norm")
+            for name in (
+                *("ratio_mean", "clipped_share", "k3", "kl_to_base", "entropy", "grad_norm"),
+                "preference_margin",
+            )
         },
         "ratio_p95": max((report.ratio_p95 for report in reports), default=None),
         "logprob_mean_abs_delta": reports[0].logprob_mean_abs_delta if reports else None,
@@ -248,10 +264,15 @@ def _step_line(step: int, report: StepReport) -> str:
     )
 
 
-def _iteration_line(iteration: int, iterations: int, digest: str, metrics: dict[str, Any]) -> str:
+def _iteration_name(config: RunConfig, iteration: int) -> str:
+    objective = objective_of(config, iteration)
+    return f"iteration {iteration}/{config.iterations}" + ("" if objective == "grpo" else f" ({objective})")
+
+
+def _iteration_line(name: str, iteration: int, digest: str, metrics: dict[str, Any]) -> str:
     dropped = ", ".join(f"{n} {reason}" for reason, n in metrics["groups_dropped"].items()) or "none"
     reward = "none" if metrics["reward_mean"] is None else f"{metrics['reward_mean']:.3f}"
     return (
-        f"iteration {iteration}/{iterations}: published adapter-{iteration} {digest[7:19]}, mean reward {reward}, "
+        f"{name}: published adapter-{iteration} {digest[7:19]}, mean reward {reward}, "
         f"kept {metrics['groups_kept']} groups, dropped {dropped}"
     )

@@ -67,7 +67,8 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class LossMember:
-    """A member that is trained on: its advantage and its sequences."""
+    """A member that is trained on: its advantage (what weighs its tokens, whichever way it is learned from) and its
+    sequences."""
 
     rollout_id: str
     advantage: float
