@@ -177,8 +177,10 @@ class Night:
     def _publish(self, batch: Batch, learning: Learning, corrected: dict[str, Any]) -> None:
         config, iteration = self._config, self.progress.iteration
         self._status.update(phase="publishing")
-        reference = build_reference(
-            self._policy, batch, config.probe.min_tokens, self._budget_tokens, config.base_model.digest
+        reference = self._fitting(
+            lambda budget: build_reference(
+                self._policy, batch, config.probe.min_tokens, budget, config.base_model.digest
+            )
         )
         files = self._policy.adapter_files(config.base_model.path) | {
             "reference.json": encode_json(reference)
