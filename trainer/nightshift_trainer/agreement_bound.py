@@ -23,7 +23,7 @@ def max_delta(directory: Path, iteration: int, gate: LogprobGate) -> float:
         manifest = read_manifest(directory / f"adapter-{earlier}")
         if manifest is None:
             raise FileNotFoundError(directory / f"adapter-{earlier}" / MANIFEST)
-        first = manifest["metrics"]["logprob_mean_abs_delta"]
+        first = manifest["metrics"].get("logprob_mean_abs_delta")
         if first is not None:
             return min(gate.max_mean_abs_delta, max(gate.max_growth * first, NOISE))
     return gate.max_mean_abs_delta
