@@ -4,6 +4,7 @@ import { canarySchema, gateSchema } from "./config-promotion.ts";
 import { correctionSchema } from "./config-correction.ts";
 import { replaySchema } from "./config-replay.ts";
 import { judgeSchema, pairJudgeSchema, rewardSchema } from "./config-judge.ts";
+import { hasRoomForStages, STAGES_WITHOUT_ROOM, stageFields } from "./config-stages.ts";
 
 /** The parts of the config tree that belong to one tenant or one agent. */
 const days = (standard: number, what: string) => z.int().min(1).max(36_500).default(standard).describe(what);
@@ -137,7 +138,7 @@ const scenarioSchema = z.strictObject({
     .describe("Largest share of a run's scenarios from one user (at least one is always allowed)."),
 });
 
-const nightSchema = z.strictObject({
+const nightFields = z.strictObject({
   iterations: z.int().positive().default(4).describe("Rounds of roll out, judge, batch, train."),
   scenarios: z.int().positive().default(64).describe("Scenarios of one iteration."),
   groupSize: z.int().min(3).default(8).describe("Members of a group."),
@@ -174,7 +175,8 @@ const nightSchema = z.strictObject({
       alpha: z.number().positive().default(32).describe("LoRA alpha."),
     })
     .prefault({}),
-  learningRate: z.number().positive().default(2e-5).describe("AdamW learning rate."),
+  learningRate: z.number().positive().default(2e-5).describe("AdamW learning rate of iterations by grpo."),
+  ...stageFields,
   minibatches: z.int().min(1).max(4).default(2).describe("Optimiser steps per batch."),
   loss: z
     .enum(["cispo", "grpo", "gspo"])
@@ -207,6 +209,7 @@ const nightSchema = z.strictObject({
     .optional()
     .describe("Fault injection: trains a bad adapter on purpose. Loud everywhere."),
 });
+const nightSchema = nightFields.refine(hasRoomForStages, STAGES_WITHOUT_ROOM);
 
 export const agentSchema = z.strictObject({
   tenant: z.string().default("default").describe("Tenant that owns this agent."),

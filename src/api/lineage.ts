@@ -17,6 +17,8 @@ export interface Lineage {
 interface LearnedGroup {
   group_id: string;
   iteration: number;
+  /** What its iteration learned by. Missing in lineage from before there was a choice. */
+  objective?: string;
   scenario_id: string;
   trajectory_id: string | null;
   trajectory_version: number | null;

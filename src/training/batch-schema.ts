@@ -72,7 +72,7 @@ export type BatchManifest = z.infer<typeof batchManifestSchema>;
 
 const located = z.strictObject({ path: text, digest: text }).describe("A directory, relative to the run directory or absolute.");
 
-export const runFileSchema = z.strictObject({
+const runFields = z.strictObject({
   version: z.literal(1),
   run_id: text,
   agent: text,
@@ -117,7 +117,25 @@ export const runFileSchema = z.strictObject({
   threads: z.int().min(1),
   probe: z.strictObject({ min_tokens: z.int().min(1) }),
   sabotage: z.enum(["shuffle_rewards", "invert_rewards"]).nullable().optional().describe("Fault injection: a bad adapter on purpose."),
+  stages: z
+    .array(z.enum(["sft", "grpo", "dpo"]))
+    .min(1)
+    .optional()
+    .describe("What iteration 1, 2, … learns by; the last entry holds for all that follow. Absent: grpo. Not more than iterations."),
+  sft: z
+    .strictObject({ lr: z.number().positive(), min_reward: z.number(), members_per_group: z.int().min(1) })
+    .optional()
+    .describe("Examples: a group's best members above its mean. Present where a stage is sft."),
+  dpo: z
+    .strictObject({ lr: z.number().positive(), beta: z.number().positive(), min_gap: z.number().min(0) })
+    .optional()
+    .describe("Pairs: members of a group whose rewards are this far apart. Present where a stage is dpo."),
 });
+/** A JSON Schema cannot say what the refinements do. */
+export const runFileSchema = runFields
+  .refine(({ stages = [], iterations }) => stages.length <= iterations, { path: ["stages"], error: "more stages than iterations" })
+  .refine(({ stages, sft }) => sft !== undefined || stages?.includes("sft") !== true, { path: ["sft"], error: "a stage needs it" })
+  .refine(({ stages, dpo }) => dpo !== undefined || stages?.includes("dpo") !== true, { path: ["dpo"], error: "a stage needs it" });
 export type TrainerConfig = z.infer<typeof runFileSchema>;
 
 /** The JSON Schema files of the contract: path below the repository root, and whole text. `npm run generate` writes them. */

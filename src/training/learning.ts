@@ -77,14 +77,17 @@ export async function learnByIterations(
       if (candidate === null) return { kind: "nothing_to_learn", reason: `none of ${groups.length} groups had signal` };
       break;
     }
-    candidate = await trainIteration(options, deps, {
+    const trained = await trainIteration(options, deps, {
       iteration,
       runDirectory,
       parentDigest: candidate?.digest ?? start.adapterDigest,
     });
-    policy = candidate;
+    // What the trainer did not move is the policy that there is.
+    if (trained === null) continue;
+    candidate = trained;
+    policy = trained;
   }
-  if (candidate === null) return { kind: "nothing_to_learn", reason: "no iteration was configured" };
+  if (candidate === null) return { kind: "nothing_to_learn", reason: "the trainer took no step" };
   await auditJudge(options, { ...deps, sleep: pause });
   const run = await deps.runs.get(runId);
   if (run !== null) await examineRun(run, deps);

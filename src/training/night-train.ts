@@ -1,4 +1,5 @@
 import type { Digest } from "../artifact/artifact-store.ts";
+import type { Objective } from "../config-stages.ts";
 import { nightshiftError } from "../errors.ts";
 import { decodeGroup } from "../rollout/encode-group.ts";
 import type { Scenario } from "../scenario/scenario.ts";
@@ -8,7 +9,8 @@ import { writeBatch, type GroupLine } from "./batch.ts";
 import { groupLine } from "./group-lines.ts";
 import { loadGroups, type StoredGroup } from "./iteration.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
-import { awaitAdapter } from "./trainer-output.ts";
+import { objectiveOf } from "./run-config.ts";
+import { awaitAdapter, isMoved } from "./trainer-output.ts";
 
 interface Training {
   iteration: number;
@@ -16,9 +18,13 @@ interface Training {
   parentDigest: Digest | null;
 }
 
-/** Hands the kept groups to the trainer and registers what it publishes. Durable steps `batch-k` and `train-k`. */
-export async function trainIteration(options: NightOptions, deps: NightDeps, at: Training): Promise<RegisteredAdapter> {
+/**
+ * Hands the kept groups to the trainer and registers what it publishes. Null where it took no step, such as SFT of a batch without one good attempt: that adapter is the one
+ * before it, and a first one that does nothing could not be proven active. Durable steps `batch-k` and `train-k`.
+ */
+export async function trainIteration(options: NightOptions, deps: NightDeps, at: Training): Promise<RegisteredAdapter | null> {
   const { runId } = options;
+  const objective = objectiveOf(options.config.night.stages, at.iteration);
   await deps.runs.step(runId, `batch-${at.iteration}`, async () => {
     // Looked up again, now that the step is under way: whoever is erased from here on finds it begun, and ends the run.
     const lines = await groupLines(options, deps, at.iteration);
@@ -27,8 +33,10 @@ export async function trainIteration(options: NightOptions, deps: NightDeps, at:
   });
   const { digest } = await deps.runs.step(runId, `train-${at.iteration}`, async () => {
     const adapter = await awaitAndRegister(options, deps, at);
-    return { digest: adapter.digest, name: adapter.name };
+    if (adapter === null) deps.log.info({ run_id: runId, iteration: at.iteration, objective }, "iteration taught nothing");
+    return { objective, digest: adapter?.digest ?? null, name: adapter?.name ?? null };
   });
+  if (digest === null) return null;
   const adapter = await findAdapter(deps.database, digest);
   if (adapter === null) throw nightshiftError("artifact_missing", { what: `adapter ${digest}` });
   return adapter;
@@ -56,11 +64,12 @@ async function missing(group: StoredGroup, options: NightOptions, deps: NightDep
   return nightshiftError("run_lost_subject", { run: options.runId });
 }
 
-async function awaitAndRegister(options: NightOptions, deps: NightDeps, at: Training): Promise<RegisteredAdapter> {
+async function awaitAndRegister(options: NightOptions, deps: NightDeps, at: Training): Promise<RegisteredAdapter | null> {
   const { runId, config, signal } = options;
   const { iteration, runDirectory } = at;
   const { heartbeatTimeoutMs, lora } = config.night;
   const directory = await awaitAdapter({ runId, agent: options.agent, runDirectory, iteration, heartbeatTimeoutMs, signal }, deps);
+  if (!(await isMoved(directory))) return null;
   return registerAdapter(
     {
       directory,
@@ -71,15 +80,15 @@ async function awaitAndRegister(options: NightOptions, deps: NightDeps, at: Trai
       rank: lora.rank,
       baseDigest: deps.fleet.baseDigest,
       parentDigest: at.parentDigest,
-      lineage: await lineageOf(deps.database, runId),
+      lineage: await lineageOf(deps.database, runId, config.night.stages),
       nowMs: deps.now(),
     },
     deps,
   );
 }
 
-/** What an adapter learned from so far: kept groups with their scenario's trajectory versions. */
-async function lineageOf(database: Database, runId: string): Promise<Uint8Array> {
+/** What an adapter learned from so far, and by what: kept groups with their scenario's trajectory versions. */
+async function lineageOf(database: Database, runId: string, stages: readonly Objective[]): Promise<Uint8Array> {
   const groups = (await loadGroups(database, runId)).filter((group) => group.summary.verdict === "kept");
   const rows = await database.kysely.selectFrom("scenarios").select(["id", "body"]).where("run_id", "=", runId).execute();
   const scenarios = new Map(rows.map((row) => [row.id, row.body as unknown as Scenario]));
@@ -90,6 +99,7 @@ async function lineageOf(database: Database, runId: string): Promise<Uint8Array>
     return {
       group_id: group.id,
       iteration: group.iteration,
+      objective: objectiveOf(stages, group.iteration),
       scenario_id: group.scenarioId,
       trajectory_id: scenario?.trajectoryId ?? null,
       trajectory_version: scenario?.trajectoryVersion ?? null,

@@ -1,3 +1,4 @@
+import type { Objective } from "../config-stages.ts";
 import type { AgentConfig } from "../config.ts";
 import type { TrainerConfig } from "./batch.ts";
 
@@ -7,6 +8,11 @@ const CLIPS = {
   grpo: { clip_low: 0.2, clip_high: 0.28 },
   gspo: { clip_low: 3e-4, clip_high: 4e-4 },
 } as const;
+
+/** What an iteration, counted from 1, learns by. The trainer's `objective_of` is the other side. */
+export function objectiveOf(stages: readonly Objective[], iteration: number): Objective {
+  return stages[Math.min(iteration, stages.length) - 1] ?? "grpo";
+}
 
 /**
  * run.json of one night. Pure.
@@ -50,5 +56,15 @@ export function trainerConfig(options: {
     threads: night.threads,
     probe: { min_tokens: 256 },
     sabotage: night.sabotage ?? null,
+    ...stagesOf(night),
+  };
+}
+
+/** The stages, and of their settings those that are used. */
+function stagesOf({ stages, sft, dpo }: AgentConfig["night"]): Pick<TrainerConfig, "stages" | "sft" | "dpo"> {
+  return {
+    stages: [...stages],
+    ...(stages.includes("sft") ? { sft: { lr: sft.learningRate, min_reward: sft.minReward, members_per_group: sft.membersPerGroup } } : {}),
+    ...(stages.includes("dpo") ? { dpo: { lr: dpo.learningRate, beta: dpo.beta, min_gap: dpo.minGap } } : {}),
   };
 }

@@ -13,18 +13,28 @@ const statusSchema = z.looseObject({
   heartbeat: z.string(),
   phase: z.string(),
   iteration: z.number(),
+  objective: z.string().nullable().optional(),
   step: z.number(),
   outcome: z.looseObject({ status: z.string(), reason: z.string().nullable() }).nullable(),
 });
 export type TrainerStatus = z.infer<typeof statusSchema>;
 
-const manifestSchema = z.looseObject({ files: z.record(z.string(), z.looseObject({ sha256: z.string(), bytes: z.number() })) });
+const manifestSchema = z.looseObject({
+  files: z.record(z.string(), z.looseObject({ sha256: z.string(), bytes: z.number() })),
+  metrics: z.looseObject({ steps: z.int().min(0) }).optional(),
+});
 const MAX_RESTARTS = 3;
 
 /** The trainer's status, or null while there is none. */
 export async function readTrainerStatus(runDirectory: string): Promise<TrainerStatus | null> {
   const parsed = statusSchema.safeParse(await readJson(join(runDirectory, "status.json")));
   return parsed.success ? parsed.data : null;
+}
+
+/** Whether the trainer moved the adapter that it published, as far as its manifest says. What it did not move is the adapter before it. */
+export async function isMoved(adapterDirectory: string): Promise<boolean> {
+  const manifest = manifestSchema.safeParse(await readJson(join(adapterDirectory, "manifest.json")));
+  return manifest.data?.metrics?.steps !== 0;
 }
 
 interface AwaitOptions {

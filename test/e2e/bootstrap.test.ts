@@ -34,6 +34,8 @@ afterAll(async () => {
 test("an agent that nobody has talked to learns in the sandbox, by the command line, to an adapter that the fleet has proven", async () => {
   await small.configure({
     ...SMALL,
+    // The warm start's adapter is loaded and proven like any other, and GRPO's batch is refused unless it was sampled with it.
+    night: { ...(SMALL["night"] as object), stages: ["sft", "grpo"], sft: { learningRate: 1e-3 } },
     replay: { maxCalls: 6, concurrency: 32, simulator: { model: "writer", baseUrl: llm.url } },
     scenario: { heldOutShare: 0.2 },
     bootstrap: { sandboxed: true, server: { url: sandbox.url }, worldPerConnection: true, concurrency: 32, systemPrompt, tasks: TASKS },
@@ -52,6 +54,11 @@ test("an agent that nobody has talked to learns in the sandbox, by the command l
   expect(run).toMatchObject({ state: "finished", outcome: { kind: "candidate" }, plan: { bootstrap: { tasks: TASKS } } });
   // What the look had shown.
   expect(llm.requests).toHaveLength(asked);
+  const trained = run.steps.filter(({ step }) => step.startsWith("train-"));
+  expect(trained.map(({ output }) => output)).toMatchObject([
+    { objective: "sft", name: expect.any(String) },
+    { objective: "grpo", name: expect.any(String) },
+  ]);
   const train = plan.tasks.filter(({ split }) => split === "train").length;
   expect(run.steps.find(({ step }) => step === "tasks")?.output).toMatchObject({ train, held_out: TASKS - train, isolation: "connection" });
 

@@ -125,7 +125,8 @@ export function bootstrapWorld(
   };
 }
 
-function publishAdapters(runDirectory: string, iterations: number): void {
+/** Stands for a trainer that is done at once. `steps` are those that it took, by iteration; it says nothing of them where they are not given. */
+export function publishAdapters(runDirectory: string, iterations: number, steps: readonly number[] = []): void {
   for (let iteration = 1; iteration <= iterations; iteration += 1) {
     const adapter = join(runDirectory, `adapter-${iteration}`);
     mkdirSync(adapter, { recursive: true });
@@ -134,7 +135,10 @@ function publishAdapters(runDirectory: string, iterations: number): void {
     const sha256 = digestOf(weights);
     writeFileSync(
       join(adapter, "manifest.json"),
-      JSON.stringify({ files: { "adapter_model.safetensors": { sha256, bytes: weights.length } } }),
+      JSON.stringify({
+        files: { "adapter_model.safetensors": { sha256, bytes: weights.length } },
+        ...(steps.length === 0 ? {} : { metrics: { steps: steps[iteration - 1] } }),
+      }),
     );
   }
 }

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from nightshift_trainer.errors import ConfigError
 
@@ -11,6 +11,7 @@ Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Objective = Literal["sft", "grpo", "dpo"]
 
 
 class Strict(BaseModel):
@@ -75,6 +76,22 @@ class Advantage(Strict):
     normalization: Literal["group_std", "batch_std", "none"]
 
 
+class Sft(Strict):
+    """Examples are a group's best members above its mean, of at least `min_reward`, at most `members_per_group`."""
+
+    lr: Positive
+    min_reward: float
+    members_per_group: Count
+
+
+class Dpo(Strict):
+    """Pairs are members of a group whose rewards are at least `min_gap` apart; `beta` is DPO's own."""
+
+    lr: Positive
+    beta: Positive
+    min_gap: NotNegative
+
+
 class LogprobGate(Strict):
     """A batch whose mean |trainer − sampler| logprob exceeds the bound is refused; with `max_growth`, also one that
     exceeds so many times what the run's first batch showed."""
@@ -114,6 +131,25 @@ class RunConfig(Strict):
     threads: Count
     probe: Probe
     sabotage: Literal["shuffle_rewards", "invert_rewards"] | None = None
+    stages: Annotated[list[Objective], Field(min_length=1)] = ["grpo"]
+    """What iteration 1, 2, … learns by; the last entry holds for all that follow."""
+    sft: Annotated[Sft | None, Field(validate_default=True)] = None
+    dpo: Annotated[Dpo | None, Field(validate_default=True)] = None
+
+    @field_validator("stages")
+    @classmethod
+    def _an_iteration_each(cls, value: list[Objective], info: ValidationInfo) -> list[Objective]:
+        iterations = info.data.get("iterations", len(value))
+        if len(value) > iterations:
+            raise ValueError(f"{len(value)} stages for {iterations} iterations: the last would never come")
+        return value
+
+    @field_validator("sft", "dpo")
+    @classmethod
+    def _told_where_named(cls, value: Sft | Dpo | None, info: ValidationInfo) -> Sft | Dpo | None:
+        if value is None and info.field_name in info.data.get("stages", ()):
+            raise ValueError(f"stages names {info.field_name}, so it must be here")
+        return value
 
 
 def load_config(path: Path) -> tuple[Path, RunConfig]:

@@ -74,3 +74,9 @@ def sequence_log_ratio(log_ratio_T: Tensor, sequence_T: Tensor) -> Tensor:
 def k3(log_ratio_T: Tensor) -> Tensor:
     """Per token ρ − 1 − log ρ: unbiased for KL(μ‖π) on tokens sampled from μ, and never negative (Schulman's k3)."""
     return torch.expm1(log_ratio_T) - log_ratio_T
+
+
+def likelihood_loss(logp_T: Tensor, tokens: Tokens, normalizer: float) -> Tensor:
+    """L = −1/N Σ w · A · logπ, no ratio in it: SFT with A = 1 and N tokens; DPO's gradient with A = ±β·σ(−margin) and N
+    pairs (`dpo.py`)."""
+    return -(tokens.weight_T * tokens.advantage_T * logp_T).sum() / normalizer

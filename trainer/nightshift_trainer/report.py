@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from nightshift_trainer.config import Loss
 from nightshift_trainer.errors import DatasetError
 from nightshift_trainer.loss import Tokens, sequence_log_ratio
+from nightshift_trainer.types import Learning
 
 MAX_MEAN_K3 = 0.03
 MAX_RATIO_P95 = 2.0
@@ -40,6 +42,8 @@ class StepReport:
     learning_rate: float
     grad_norm: float
     stopped: str | None
+    preference_margin: float | None = None
+    """DPO's mean margin, before the step. None for other objectives."""
 
 
 @dataclass(slots=True)
@@ -86,11 +90,52 @@ def stop_reason(kind: str, mean_k3: float, ratio_p95: float) -> str | None:
     return None
 
 
-def clipped(log_ratio_T: Tensor, tokens: Tokens, loss: Loss) -> Tensor:
-    """Which tokens' ratios the loss cuts."""
+def clipped(log_ratio_T: Tensor, tokens: Tokens, loss: Loss | None) -> Tensor:
+    """Which tokens' ratios the loss cuts; none where there is no ratio in it."""
+    if loss is None:
+        return torch.zeros_like(log_ratio_T, dtype=torch.bool)
     if loss.kind == "gspo":
         log_ratio_T = sequence_log_ratio(log_ratio_T, tokens.sequence_T)
     ratio_T = log_ratio_T.exp()
     if loss.kind == "cispo":
         return ratio_T > loss.ratio_cap
     return (ratio_T < 1 - loss.clip_low) | (ratio_T > 1 + loss.clip_high)
+
+
+def iteration_metrics(learning: Learning, reports: tuple[StepReport, ...]) -> dict[str, Any]:
+    """The batch's rewards and groups, and its steps together: means weighted by sampled tokens, the largest p95, the
+    first step's agreement with the sampler. Nothing of the clock, so that the same run gives the same manifest."""
+    tokens = sum(report.sampled_tokens for report in reports)
+
+    def mean(field: str) -> float | None:
+        values = [(getattr(r, field), r.sampled_tokens) for r in reports]
+        return (
+            math.fsum(v * n for v, n in values) / tokens
+            if tokens and all(v is not None for v, _ in values)
+            else None
+        )
+
+    return {
+        "reward_mean": learning.reward_mean,
+        "reward_spread": learning.reward_spread,
+        "groups_kept": sum(not group.is_masked for group in learning.groups),
+        "groups_dropped": learning.dropped,
+        "members_in_loss": sum(bool(m.sequences) for group in learning.groups for m in group.members),
+        "members_masked": learning.masked_members,
+        "members_excluded": learning.excluded_members,
+        "steps": sum(report.stopped is None for report in reports),
+        "stopped": next((report.stopped for report in reports if report.stopped), None),
+        "sampled_tokens": tokens,
+        "logical_tokens": sum(report.logical_tokens for report in reports),
+        "physical_tokens": sum(report.physical_tokens for report in reports),
+        **{
+            name: mean(name)
+            for name in (
+                *("ratio_mean", "clipped_share", "k3", "kl_to_base", "entropy", "grad_norm"),
+                "preference_margin",
+            )
+        },
+        "ratio_p95": max((report.ratio_p95 for report in reports), default=None),
+        "logprob_mean_abs_delta": reports[0].logprob_mean_abs_delta if reports else None,
+        "logprob_correlation": reports[0].logprob_correlation if reports else None,
+    }

@@ -31,6 +31,7 @@ class Status:
             "phase": "loading",
             "iteration": 0,
             "iterations": config.iterations,
+            "objective": None,
             "step": 0,
             "resumed_from": None,
             "metrics": METRICS,
@@ -40,7 +41,7 @@ class Status:
         self.update()
 
     def update(self, **fields: Any) -> None:
-        """Changes fields (phase, iteration, step, resumed_from) and writes at once."""
+        """Changes fields (phase, iteration, objective, step, resumed_from) and writes at once."""
         self._fields.update(fields)
         self._written = time.monotonic()
         heartbeat = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

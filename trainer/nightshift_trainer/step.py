@@ -8,10 +8,18 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nightshift_trainer.config import Loss, RunConfig
+from nightshift_trainer.config import Loss, Objective, RunConfig
 from nightshift_trainer.forward import micro_batches, report_memory, token_logprobs
 from nightshift_trainer.lora import Policy
-from nightshift_trainer.loss import Tokens, cispo_loss, grpo_clip_loss, gspo_loss, k3, kl_shaped_advantage
+from nightshift_trainer.loss import (
+    Tokens,
+    cispo_loss,
+    grpo_clip_loss,
+    gspo_loss,
+    k3,
+    kl_shaped_advantage,
+    likelihood_loss,
+)
 from nightshift_trainer.report import Seen, StepReport, agreement, clipped, require_agreement, stop_reason
 from nightshift_trainer.types import LearningGroup, LossMember, Sequence
 
@@ -26,6 +34,7 @@ def take_step(
     step: int,
     max_delta: float | None,
     beat: Callable[[], None],
+    objective: Objective = "grpo",
 ) -> StepReport:
     """Moves the adapter once, or not at all (`stopped`). `step` counts from 1; `beat` runs between micro-batches,
     each of at most `budget_tokens` physical tokens. Raises OutOfMemoryError, before anything moved, when one does not
@@ -36,7 +45,7 @@ def take_step(
     """
     began = time.monotonic()
     optimizer.zero_grad(set_to_none=True)
-    seen = _accumulate(policy, groups, config, budget_tokens, beat)
+    seen = _accumulate(policy, groups, config, objective, budget_tokens, beat)
     logp_T, sampler_T = torch.cat(seen.logp), torch.cat(seen.sampler)
     ratio_T = (logp_T - torch.cat(seen.anchor)).exp()
     fresh_T = torch.cat(seen.fresh)
@@ -44,7 +53,7 @@ def take_step(
     if max_delta is not None:
         require_agreement(delta, max_delta)
     mean_k3, ratio_p95 = k3(logp_T - sampler_T).mean().item(), torch.quantile(ratio_T, 0.95).item()
-    stopped = stop_reason(config.loss.kind, mean_k3, ratio_p95)
+    stopped = stop_reason(config.loss.kind, mean_k3, ratio_p95) if objective == "grpo" else None
     parameters = list(policy.parameters().values())
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm, error_if_nonfinite=True)
     rate = learning_rate(config, step)
@@ -83,12 +92,14 @@ def _accumulate(
     policy: Policy,
     groups: Seq[LearningGroup],
     config: RunConfig,
+    objective: Objective,
     budget_tokens: int,
     beat: Callable[[], None],
 ) -> Seen:
     """Leaves the gradient of the whole minibatch's loss in the parameters."""
     seen = Seen()
-    normalizer = _normalizer([member for group in groups for member in group.members], config.loss)
+    loss = config.loss if objective == "grpo" else None
+    normalizer = _normalizer([member for group in groups for member in group.members], loss, objective)
     for group in groups:
         rows = [(member, sequence) for member in group.members for sequence in member.sequences]
         sequences = [sequence for _, sequence in rows]
@@ -96,13 +107,16 @@ def _accumulate(
             beat()
             batch = [rows[i] for i in indices]
             with report_memory(policy.model, [sequence for _, sequence in batch]):
-                _micro_batch(policy, batch, group.weight, normalizer, config.loss, seen)
+                _micro_batch(policy, batch, group.weight, normalizer, loss, seen)
     return seen
 
 
-def _normalizer(members: Seq[LossMember], loss: Loss) -> int:
-    """What the sum over tokens is divided by, those that a mask took out included."""
-    if loss.constant_length is not None:
+def _normalizer(members: Seq[LossMember], loss: Loss | None, objective: Objective) -> int:
+    """Pairs for DPO (each member is in one), else the sampled tokens, those that a mask took out included, or what
+    stands for them."""
+    if objective == "dpo":
+        return len(members) // 2
+    if loss is not None and loss.constant_length is not None:
         return len(members) * loss.constant_length
     return sum(m.masked_tokens + sum(len(s.positions) for s in m.sequences) for m in members)
 
@@ -112,9 +126,10 @@ def _micro_batch(
     rows: Seq[tuple[LossMember, Sequence]],
     weight: float,
     normalizer: int,
-    loss: Loss,
+    loss: Loss | None,
     seen: Seen,
 ) -> None:
+    """`loss` None: the likelihood as the members' advantages weigh it, no ratio."""
     sequences = [sequence for _, sequence in rows]
     forward = token_logprobs(policy.model, sequences)
     logp_T = forward.logp_T
@@ -130,7 +145,7 @@ def _micro_batch(
     anchor_T = tensor(
         [x for s in sequences for x in (s.proximal.logprobs if s.proximal else s.sampler_logprobs)]
     )
-    if loss.kl_beta > 0:
+    if loss is not None and loss.kl_beta > 0:
         with torch.no_grad(), policy.base():
             reference_T = token_logprobs(policy.model, sequences).logp_T
         advantage_T = kl_shaped_advantage(advantage_T, logp_T, reference_T, loss.kl_beta)
@@ -140,7 +155,9 @@ def _micro_batch(
     )
     sequence_T = along_tokens([float(i) for i in range(len(rows))]).long()
     tokens = Tokens(anchor_T, advantage_T, weight * tis_T, sequence_T)
-    if loss.kind == "cispo":
+    if loss is None:
+        value = likelihood_loss(logp_T, tokens, normalizer)
+    elif loss.kind == "cispo":
         value = cispo_loss(logp_T, tokens, normalizer, loss.ratio_cap)
     else:
         clip = grpo_clip_loss if loss.kind == "grpo" else gspo_loss

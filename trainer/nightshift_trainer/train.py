@@ -1,6 +1,5 @@
 """The night, from the trainer's side: wait for batch k, learn from it, publish adapter k, wait for k + 1."""
 
-import math
 import resource
 import time
 from collections.abc import Callable
@@ -23,9 +22,9 @@ from nightshift_trainer.handover import MANIFEST, digest_of, encode_json, publis
 from nightshift_trainer.lora import load_policy
 from nightshift_trainer.proximal import correct_batch, proximal_logprobs
 from nightshift_trainer.reference import build_reference
-from nightshift_trainer.report import StepReport
+from nightshift_trainer.report import StepReport, iteration_metrics
+from nightshift_trainer.stages import begins_stage, learn_by, objective_of, stages_through, take_step_by
 from nightshift_trainer.status import Metrics, Status
-from nightshift_trainer.step import take_step
 from nightshift_trainer.types import Batch, Learning
 
 POLL_S = 0.1
@@ -79,8 +78,10 @@ class Night:
 
     def _wait_for_batch(self) -> Batch:
         iteration = self.progress.iteration
-        self._status.update(phase="waiting", iteration=iteration)
-        self._say(f"iteration {iteration}/{self._config.iterations}: waiting for its batch")
+        self._status.update(
+            phase="waiting", iteration=iteration, objective=objective_of(self._config, iteration)
+        )
+        self._say(f"{_iteration_name(self._config, iteration)}: waiting for its batch")
         deadline = time.monotonic() + self._config.batch_deadline_s
         while (batch := read_batch(self._directory, iteration)) is None:
             if time.monotonic() > deadline:
@@ -97,9 +98,10 @@ class Night:
         if config.sabotage is not None:
             self._say(f"SABOTAGE {config.sabotage}: this adapter is made bad on purpose")
             batch = advantage.sabotage(batch, config.sabotage, config.seed)
-        learning = advantage.learn_from(batch, config.advantage.std_floor, config.advantage.normalization)
+        if self.progress.minibatch == 0 and begins_stage(config, self.progress.iteration):
+            self._optimizer.state.clear()
         with named(batch.source):
-            learning, corrected = self._correct(learning)
+            learning, corrected = self._correct(learn_by(batch, config))
         count, iteration = config.minibatches_per_batch, self.progress.iteration
         parts = advantage.minibatches(learning.groups, count, config.seed, iteration)
         parts = [part for part in parts if not all(group.is_masked for group in part)]
@@ -112,7 +114,8 @@ class Night:
 
     def _correct(self, learning: Learning) -> tuple[Learning, dict[str, Any]]:
         """The batch in the three-policy form, if the run asks for it, and what that tells of the whole batch."""
-        if self._config.loss.correction is None:
+        by = objective_of(self._config, self.progress.iteration)
+        if self._config.loss.correction is None or by != "grpo":
             return learning, {}
         if self._proximal_T is None:
             assert self.progress.minibatch == 0, "the weights that the batch found are gone"
@@ -129,13 +132,13 @@ class Night:
 
         def attempt(budget: int) -> StepReport:
             seed_minibatch(self._config.seed, self.progress)
-            return take_step(
+            return take_step_by(
                 self._policy,
                 self._optimizer,
                 groups,
                 self._config,
+                objective_of(self._config, self.progress.iteration),
                 budget_tokens=budget,
-                step=self.progress.step + 1,
                 max_delta=bound,
                 beat=self._beat,
             )
@@ -145,6 +148,7 @@ class Night:
         self.progress = self.progress.after(report)
         row = {
             "type": "step",
+            "objective": objective_of(self._config, self.progress.iteration),
             "iteration": self.progress.iteration,
             "minibatch": index,
             "step": self.progress.step,
@@ -196,14 +200,21 @@ class Night:
             "parent_adapter_digest": self._parent_digest(),
             "batch_digest": digest_of((self._directory / f"batch-{iteration}" / MANIFEST).read_bytes()),
             "lora": {"rank": config.lora.rank, "alpha": config.lora.alpha},
+            "stages": stages_through(config, iteration),
             "sabotage": config.sabotage,
             "metrics": metrics,
         }
         digest = publish(self._directory / f"adapter-{iteration}", files, fields)
         self._metrics.append(
-            {"type": "iteration", "iteration": iteration, "adapter_digest": digest, **metrics}
+            {
+                "type": "iteration",
+                "objective": objective_of(config, iteration),
+                "iteration": iteration,
+                "adapter_digest": digest,
+                **metrics,
+            }
         )
-        self._say(_iteration_line(iteration, config.iterations, digest, metrics))
+        self._say(_iteration_line(_iteration_name(config, iteration), iteration, digest, metrics))
 
     def _parent_digest(self) -> str | None:
         before = self._directory / f"adapter-{self.progress.iteration - 1}" / MANIFEST
@@ -224,42 +235,6 @@ class Night:
         self._status.beat()
 
 
-def iteration_metrics(learning: Learning, reports: tuple[StepReport, ...]) -> dict[str, Any]:
-    """The batch's rewards and groups, and its steps together: means weighted by sampled tokens, the largest p95, the
-    first step's agreement with the sampler. Nothing of the clock, so that the same run gives the same manifest."""
-    tokens = sum(report.sampled_tokens for report in reports)
-
-    def mean(field: str) -> float | None:
-        values = [(getattr(r, field), r.sampled_tokens) for r in reports]
-        return (
-            math.fsum(v * n for v, n in values) / tokens
-            if tokens and all(v is not None for v, _ in values)
-            else None
-        )
-
-    return {
-        "reward_mean": learning.reward_mean,
-        "reward_spread": learning.reward_spread,
-        "groups_kept": sum(not group.is_masked for group in learning.groups),
-        "groups_dropped": learning.dropped,
-        "members_in_loss": sum(bool(m.sequences) for group in learning.groups for m in group.members),
-        "members_masked": learning.masked_members,
-        "members_excluded": learning.excluded_members,
-        "steps": sum(report.stopped is None for report in reports),
-        "stopped": next((report.stopped for report in reports if report.stopped), None),
-        "sampled_tokens": tokens,
-        "logical_tokens": sum(report.logical_tokens for report in reports),
-        "physical_tokens": sum(report.physical_tokens for report in reports),
-        **{
-            name: mean(name)
-            for name in ("ratio_mean", "clipped_share", "k3", "kl_to_base", "entropy", "grad_norm")
-        },
-        "ratio_p95": max((report.ratio_p95 for report in reports), default=None),
-        "logprob_mean_abs_delta": reports[0].logprob_mean_abs_delta if reports else None,
-        "logprob_correlation": reports[0].logprob_correlation if reports else None,
-    }
-
-
 def _peak_memory_bytes() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
@@ -276,11 +251,16 @@ def _step_line(step: int, report: StepReport) -> str:
     )
 
 
-def _iteration_line(iteration: int, iterations: int, digest: str, metrics: dict[str, Any]) -> str:
+def _iteration_name(config: RunConfig, iteration: int) -> str:
+    objective = objective_of(config, iteration)
+    return f"iteration {iteration}/{config.iterations}" + ("" if objective == "grpo" else f" ({objective})")
+
+
+def _iteration_line(name: str, iteration: int, digest: str, metrics: dict[str, Any]) -> str:
     masked = f", masked {metrics['sequences_masked']} sequences" if metrics.get("sequences_masked") else ""
     dropped = ", ".join(f"{n} {reason}" for reason, n in metrics["groups_dropped"].items()) or "none"
     reward = "none" if metrics["reward_mean"] is None else f"{metrics['reward_mean']:.3f}"
     return (
-        f"iteration {iteration}/{iterations}: published adapter-{iteration} {digest[7:19]}, mean reward {reward}, "
+        f"{name}: published adapter-{iteration} {digest[7:19]}, mean reward {reward}, "
         f"kept {metrics['groups_kept']} groups, dropped {dropped}{masked}"
     )

@@ -77,9 +77,8 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class LossMember:
-    """A member that is trained on: its advantage and its sequences.
-
-    `masked_tokens` were sampled in sequences that the geometric mask took out: they count in the loss's normaliser.
+    """A member that is trained on: its advantage (what weighs its tokens, whichever way it is learned from) and its
+    sequences. `masked_tokens` were sampled in sequences that the geometric mask took out: they count in the normaliser.
     """
 
     rollout_id: str

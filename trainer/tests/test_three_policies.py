@@ -83,3 +83,16 @@ def test_killed_in_the_middle_of_a_batch_it_ends_with_the_same_bytes(make_run: M
     assert train_process(killed) == 0
     assert published(killed) == published(whole)
     assert history(killed) == history(whole)
+
+
+def test_examples_are_not_masked(make_run: MakeRun) -> None:
+    """Only ratios have an anchor: an iteration by SFT takes its batch as it is, the next one by GRPO masks."""
+    stages = {"stages": ["sft", "grpo"], "sft": {"lr": 1e-9, "min_reward": 0, "members_per_group": 8}}
+    gate = {"max_mean_abs_delta": 0.05}
+    run = make_run(iterations=2, loss__correction=FORM, logprob_gate=gate, optimizer__lr=1e-9, **stages)
+    for k in (1, 2):
+        groups = sampled_groups(tiny_model(), rewarded_tokens, seed=k)
+        write_batch(run, k, shifted(groups, lambda i: i < 2, 0.03))
+    train(run)
+    assert "sequences_masked" not in manifest(run, 1)["metrics"]
+    assert manifest(run, 2)["metrics"]["sequences_masked"] == 8

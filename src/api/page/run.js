@@ -29,7 +29,7 @@ export function runView({ run }, nowMs) {
       ["gate", run.gatePairs.begun === 0 ? null : `${run.gatePairs.finished} of ${run.gatePairs.begun} pairs played`],
       ["judge's deviation from itself", noise(run)],
       ...run.judgeSpending.map((spending) => [spending.role === "reward" ? "judge" : `${spending.role}'s judge`, spent(spending)]),
-      ["trainer", run.trainer === null ? null : `${words(run.trainer.phase)}, iteration ${run.trainer.iteration}`],
+      ["trainer", run.trainer === null ? null : trainerText(run.trainer)],
       ["run", run.id],
     ]),
   ];
@@ -82,6 +82,10 @@ function alarms(report) {
     el("br"),
   ]);
   return el("p", { class: "problem" }, ...told);
+}
+
+function trainerText({ phase, iteration, objective }) {
+  return `${words(phase)}, iteration ${iteration}${objective == null || objective === "grpo" ? "" : ` (${objective})`}`;
 }
 
 function replayed(report) {

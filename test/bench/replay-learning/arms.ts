@@ -8,8 +8,8 @@ import { learnSuccesses } from "./sft.ts";
 import type { Stand } from "./stand.ts";
 import { measure, recordDay, trueSession, type RecordedVisit } from "./traffic.ts";
 
-/** How one adapter comes about. `shuffled` (rewards) and `sft` (successes as examples) are controls. */
-export const ARMS = ["replay", "truth", "shuffled", "sft"] as const;
+/** How one adapter comes about. `shuffled` (rewards) and `sft` (successes as examples) are controls; `warm` and `pairs` are `replay` with other stages. */
+export const ARMS = ["replay", "truth", "shuffled", "sft", "warm", "pairs"] as const;
 export type Arm = (typeof ARMS)[number];
 
 export const CUSTOMERS = 320;
@@ -103,7 +103,7 @@ async function learn(ground: Ground, arm: Arm, seed: number, day: readonly Recor
   const systems = new Map(day.map(({ trajectory, before }) => [trajectory.id, before]));
   return stand.night({
     ...{ runId, trajectories },
-    config: arm === "shuffled" ? shuffled(config) : config,
+    config: { ...config, night: { ...config.night, ...CHANGES[arm]?.(config.night) } },
     ...(arm !== "truth"
       ? {}
       : {
@@ -116,9 +116,12 @@ async function learn(ground: Ground, arm: Arm, seed: number, day: readonly Recor
   });
 }
 
-function shuffled(config: AgentConfig): AgentConfig {
-  return { ...config, night: { ...config.night, sabotage: "shuffle_rewards" } };
-}
+/** What an arm's night has that the one on replay has not. Rates are that one's: Adam moves a weight by about the rate. */
+const CHANGES: { [arm in Arm]?: (night: AgentConfig["night"]) => Partial<AgentConfig["night"]> } = {
+  shuffled: () => ({ sabotage: "shuffle_rewards" }),
+  warm: ({ sft, learningRate }) => ({ stages: ["sft", "grpo"], sft: { ...sft, learningRate } }),
+  pairs: ({ dpo, learningRate }) => ({ stages: ["dpo"], dpo: { ...dpo, learningRate } }),
+};
 
 export function rateOf(outcomes: Outcomes): number {
   return outcomes.filter(Boolean).length / outcomes.length;

@@ -1,6 +1,6 @@
 /**
  * Does a night on replay teach what the same night in the true environment teaches? `npm run bench -- replay-learning [--worlds shop,bookings] [--seeds 8]
- * [--arms replay,truth,shuffled,sft] [--outcomes FILE]`. Per world and seed: a day of the starting policy's traffic, one night whose tool calls are answered from its tapes, one whose
+ * [--arms replay,truth,shuffled,sft,warm,pairs] [--outcomes FILE]`. Per world and seed: a day of the starting policy's traffic, one night whose tool calls are answered from its tapes, one whose
  * calls are executed in the world as each conversation found it, and both adapters' success there with 320 customers that neither has met. Everything else is the same.
  */
 import { cpus } from "node:os";
@@ -69,6 +69,12 @@ function concluded(world: LearningWorld, start: Outcomes, played: readonly Playe
   const [shuffled, sft] = [gains("shuffled"), gains("sft")];
   if (shuffled.length > 0) say(`shuffled rewards gained ${shuffled.map(points).join(", ")} points (bar: 2 on average)`);
   if (sft.length > 0) say(`successes as examples (SFT) gained ${sft.map(points).join(", ")} points`);
+  for (const [arm, what] of [
+    ["warm", "an iteration of SFT before GRPO"],
+    ["pairs", "DPO in place of GRPO"],
+  ] as const) {
+    if (gains(arm).length > 0) say(`${what} gained ${gains(arm).map(points).join(", ")} points`);
+  }
   const beyondSft = played.flatMap(({ outcomes: { replay, sft: taught } }) =>
     replay === undefined || taught === undefined ? [] : [rateOf(replay) - rateOf(taught)],
   );
