@@ -97,6 +97,11 @@ const runFields = z.strictObject({
     clip_high: z.number().positive(),
     kl_beta: z.number().min(0),
     constant_length: z.int().min(1).nullable().optional(),
+    correction: z
+      .strictObject({ tis_cap: z.number().positive(), mask_low: z.number().positive().max(1), mask_high: z.number().min(1) })
+      .nullable()
+      .optional()
+      .describe("The three-policy form. Absent: the ratio is against the sampler."),
   }),
   advantage: z.strictObject({ std_floor: z.number().positive(), normalization: z.enum(["group_std", "batch_std", "none"]) }),
   seed: z.int().min(0),
@@ -107,7 +112,7 @@ const runFields = z.strictObject({
   checkpoint_every_steps: z.int().min(1),
   batch_deadline_s: z.number().positive(),
   heartbeat_interval_s: z.number().positive(),
-  logprob_gate: z.strictObject({ max_mean_abs_delta: z.number().positive() }),
+  logprob_gate: z.strictObject({ max_mean_abs_delta: z.number().positive(), max_growth: z.number().min(1).nullable().optional() }),
   dtype: z.enum(["float32", "bfloat16"]),
   threads: z.int().min(1),
   probe: z.strictObject({ min_tokens: z.int().min(1) }),

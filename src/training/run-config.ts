@@ -26,6 +26,7 @@ export function trainerConfig(options: {
   start: { path: string; digest: string } | null;
 }): TrainerConfig {
   const { night } = options.config;
+  const { form, tisCap, maskLow, maskHigh } = night.correction;
   return {
     version: 1,
     run_id: options.runId,
@@ -34,7 +35,13 @@ export function trainerConfig(options: {
     start_adapter: options.start,
     lora: { rank: night.lora.rank, alpha: night.lora.alpha, dropout: 0, target_modules: "all-linear" },
     optimizer: { lr: night.learningRate, weight_decay: 0, clip_norm: 1, warmup_steps: 0 },
-    loss: { kind: night.loss, ratio_cap: night.ratioCap, ...CLIPS[night.loss], kl_beta: night.klBeta },
+    loss: {
+      kind: night.loss,
+      ratio_cap: night.ratioCap,
+      ...CLIPS[night.loss],
+      kl_beta: night.klBeta,
+      correction: form === "three_policy" ? { tis_cap: tisCap, mask_low: maskLow, mask_high: maskHigh } : null,
+    },
     advantage: { std_floor: 0.1, normalization: night.advantage },
     seed: night.seed,
     iterations: night.iterations,
@@ -44,7 +51,7 @@ export function trainerConfig(options: {
     checkpoint_every_steps: night.minibatches,
     batch_deadline_s: night.batchDeadlineMs / 1_000,
     heartbeat_interval_s: Math.min(5, night.heartbeatTimeoutMs / 4_000),
-    logprob_gate: { max_mean_abs_delta: night.maxLogprobDelta },
+    logprob_gate: { max_mean_abs_delta: night.maxLogprobDelta, max_growth: night.maxLogprobGrowth },
     dtype: "float32",
     threads: night.threads,
     probe: { min_tokens: 256 },

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from nightshift_trainer.base_model import base_digest
 from nightshift_trainer.batch import GROUPS
 from nightshift_trainer.handover import encode_json, publish
 
@@ -139,7 +140,7 @@ def _run() -> dict[str, Any]:
         "version": 1,
         "run_id": "example",
         "agent": "shop-support",
-        "base_model": {"path": "../../deploy/quickstart/model", "digest": "sha256:" + "0" * 64},
+        "base_model": {"path": "../../deploy/quickstart/model", "digest": base_digest(MODEL)},
         "start_adapter": None,
         "lora": {"rank": 8, "alpha": 32, "dropout": 0, "target_modules": "all-linear"},
         "optimizer": {"lr": 1e-3, "weight_decay": 0, "clip_norm": 1, "warmup_steps": 0},

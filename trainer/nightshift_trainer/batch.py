@@ -156,16 +156,21 @@ def parse_group(line: bytes, source: str, number: int) -> Group:
     return Group(group.group_id, group.scenario_id, group.weight, tuple(map(_member, group.members)), number)
 
 
-def check_vocabulary(batch: Batch, vocabulary_size: int) -> None:
-    """Raises DatasetError for the first token id that the model does not have."""
+def check_fits(batch: Batch, vocabulary_size: int, max_positions: int | None) -> None:
+    """Raises DatasetError for the first call with a token id that the model does not have, or longer than it takes."""
     for group in batch.groups:
         for member in group.members:
-            for call in member.calls:
+            for number, call in enumerate(member.calls):
+                where = f"{batch.source} line {group.line}: rollout {member.rollout_id} call {number}"
                 largest = max(*call.prompt_token_ids, *call.completion_token_ids)
                 if largest >= vocabulary_size:
                     raise DatasetError(
-                        f"{batch.source} line {group.line}: rollout {member.rollout_id} has token id {largest}, "
-                        f"the base model has {vocabulary_size} (another tokenizer?)"
+                        f"{where} has token id {largest}, the base model has {vocabulary_size} (another tokenizer?)"
+                    )
+                length = len(call.prompt_token_ids) + len(call.completion_token_ids)
+                if max_positions is not None and length > max_positions:
+                    raise DatasetError(
+                        f"{where} has {length} tokens, the base model takes {max_positions} (max_position_embeddings)"
                     )
 
 

@@ -28,10 +28,11 @@ from nightshift_trainer.handover import (
     read_verified,
 )
 from nightshift_trainer.lora import Policy
-from nightshift_trainer.step import StepReport
+from nightshift_trainer.report import StepReport
 
 STATE = "state.json"
 TENSORS = "state.safetensors"
+PROXIMAL = "proximal"
 KEPT = 2
 _FREE_TO_CHANGE = {"threads", "batch_deadline_s", "heartbeat_interval_s", "checkpoint_every_steps"}
 
@@ -64,14 +65,22 @@ def seed_minibatch(seed: int, progress: Progress) -> None:
 
 
 def save_checkpoint(
-    directory: Path, config: RunConfig, policy: Policy, optimizer: Optimizer, progress: Progress
+    directory: Path,
+    config: RunConfig,
+    policy: Policy,
+    optimizer: Optimizer,
+    progress: Progress,
+    proximal_T: Tensor | None = None,
 ) -> Path:
-    """Writes `checkpoint-<step>` unless it is there, then deletes all but the newest two."""
+    """Writes `checkpoint-<step>` unless it is there, then deletes all but the newest two. `proximal_T` is the begun
+    batch's π_old: once its first step is taken, the weights that gave it are gone."""
     tensors = {f"adapter.{name}": tensor for name, tensor in policy.adapter_tensors().items()}
+    if proximal_T is not None:
+        tensors[PROXIMAL] = proximal_T
     for name, parameter in policy.parameters().items():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = value.detach().cpu().contiguous()
-    state = {"run": run_digest(config), **asdict(progress)}
+    state = {"run": run_digest(config), "config": _decisive(config), **asdict(progress)}
     target = directory / f"checkpoint-{progress.step}"
     files = {STATE: encode_json(state), TENSORS: save(tensors)}
     publish(target, files, {"version": 1, "run_id": config.run_id, "step": progress.step})
@@ -83,26 +92,48 @@ def save_checkpoint(
     return target
 
 
-def resume(directory: Path, config: RunConfig, policy: Policy, optimizer: Optimizer) -> Progress | None:
-    """Restores the newest complete checkpoint, passing over torn ones. ConfigError when it is of another run.json."""
+def resume(
+    directory: Path, config: RunConfig, policy: Policy, optimizer: Optimizer
+) -> tuple[Progress, Tensor | None] | None:
+    """Restores the newest complete checkpoint, passing over torn ones; with the π_old of a begun batch, where the
+    checkpoint has one. ConfigError when it is of another run.json."""
     for candidate in _checkpoints(directory):
         files = _read(candidate)
         if files is None:
             continue
         state = json.loads(files[STATE])
+        made_with = state.pop("config", {})
         if state.pop("run") != run_digest(config):
             raise ConfigError(
-                f"{candidate.name} was made with another run.json; a changed run needs a new directory"
+                f"{candidate.name} was made with another run.json ({_difference(made_with, _decisive(config))}); "
+                "a changed run needs a new directory"
             )
-        _restore(load(files[TENSORS]), policy, optimizer)
+        tensors = load(files[TENSORS])
+        proximal_T = tensors.pop(PROXIMAL, None)
+        _restore(tensors, policy, optimizer)
         reports = tuple(StepReport(**report) for report in state.pop("reports"))
-        return Progress(**state, reports=reports)
+        return Progress(**state, reports=reports), proximal_T
     return None
 
 
 def run_digest(config: RunConfig) -> str:
     """Digest of what decides the numbers of a run."""
-    return digest_of(encode_json(config.model_dump(exclude=_FREE_TO_CHANGE)))
+    return digest_of(encode_json(_decisive(config)))
+
+
+def _decisive(config: RunConfig) -> dict[str, Any]:
+    return config.model_dump(exclude=_FREE_TO_CHANGE)
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any], path: str = "") -> str:
+    """The first key that differs, with both values."""
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict) and old != new:
+            return _difference(old, new, f"{path}{key}.")
+        if old != new:
+            return f"{path}{key} was {json.dumps(old)}, is {json.dumps(new)}"
+    return "made by another version"
 
 
 def _restore(tensors: dict[str, Tensor], policy: Policy, optimizer: Optimizer) -> None:

@@ -45,10 +45,20 @@ class Optimizer(Strict):
     warmup_steps: Annotated[int, Field(ge=0)]
 
 
+class Correction(Strict):
+    """The three-policy form: ρ against π_old, times min(π_old/μ, `tis_cap`); a sequence whose geometric mean of π_old/μ
+    is outside [`mask_low`, `mask_high`] leaves the loss."""
+
+    tis_cap: Positive
+    mask_low: Annotated[float, Field(gt=0, le=1)]
+    mask_high: Annotated[float, Field(ge=1)]
+
+
 class Loss(Strict):
     """`cispo` caps the ratio at `ratio_cap`, `grpo` clips it to [1 − clip_low, 1 + clip_high], `gspo` clips that of
     whole sequences; KL weighs `kl_beta`. With `constant_length` the sum is divided by loss members times that many
-    tokens (Dr. GRPO), the same for short and long batches; else by the sampled tokens."""
+    tokens (Dr. GRPO), the same for short and long batches; else by the sampled tokens. Without `correction` ρ is
+    against the sampler."""
 
     kind: Literal["cispo", "grpo", "gspo"]
     ratio_cap: Positive
@@ -56,6 +66,7 @@ class Loss(Strict):
     clip_high: Positive
     kl_beta: NotNegative
     constant_length: Count | None = None
+    correction: Correction | None = None
 
 
 class Advantage(Strict):
@@ -82,9 +93,11 @@ class Dpo(Strict):
 
 
 class LogprobGate(Strict):
-    """A batch whose mean |trainer − sampler| logprob exceeds the bound is refused."""
+    """A batch whose mean |trainer − sampler| logprob exceeds the bound is refused; with `max_growth`, also one that
+    exceeds so many times what the run's first batch showed."""
 
     max_mean_abs_delta: Positive
+    max_growth: Annotated[float, Field(ge=1)] | None = None
 
 
 class Probe(Strict):

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from nightshift_trainer.errors import OutOfMemoryError
-from nightshift_trainer.forward import micro_batches, physical_tokens, token_logprobs
+from nightshift_trainer.forward import micro_batches, report_memory, token_logprobs
 from nightshift_trainer.lora import Policy
 from nightshift_trainer.types import Learning, LearningGroup, LossMember, Sequence
 
@@ -100,11 +99,8 @@ def _log_ratios(
             beat()
             batch = [rows[i] for i in indices]
             sequences = [sequence for _, sequence in batch]
-            try:
+            with report_memory(policy.model, sequences):
                 logp = token_logprobs(policy.model, sequences).logp_T.tolist()
-            except torch.OutOfMemoryError as error:
-                tokens = physical_tokens(policy.model, sequences)
-                raise OutOfMemoryError(len(batch), tokens, error) from error
             for i, sequence in batch:
                 own, logp = logp[: len(sequence.positions)], logp[len(sequence.positions) :]
                 pairs = zip(own, sequence.sampler_logprobs, strict=True)

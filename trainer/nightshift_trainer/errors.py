@@ -1,5 +1,8 @@
 """What ends a run, and with which exit code. Every other exception is a crash that a restart may mend."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 EXIT_CONFIG = 64
 """The run's configuration is wrong: no restart can mend it."""
 EXIT_DATASET = 65
@@ -26,6 +29,15 @@ class DatasetError(RunError):
     """A batch cannot be trained on; the message names file and line."""
 
     exit_code = EXIT_DATASET
+
+
+@contextmanager
+def named(source: str) -> Iterator[None]:
+    """Puts the batch's file before what is wrong with the batch as a whole."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(f"{source}: {error}") from error
 
 
 class InterruptError(RunError):

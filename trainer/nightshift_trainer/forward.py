@@ -5,7 +5,9 @@ attention can be told to (`pack_rows`); elsewhere they run padded, row by row. T
 The vocabulary is only touched at the chosen positions, in chunks.
 """
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Seq
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from nightshift_trainer import tree_attention
+from nightshift_trainer.errors import OutOfMemoryError
 from nightshift_trainer.packing import build_tree, pack
 from nightshift_trainer.tree_attention import TreeLayout
 from nightshift_trainer.types import Sequence
@@ -75,6 +78,17 @@ def physical_tokens(model: Any, rows: Seq[Sequence]) -> int:
     """Tokens that go through the model when these rows run together, padding included."""
     needed = [_needed(row) for row in rows]
     return build_tree(needed).tokens if packs(model) else len(needed) * max(map(len, needed))
+
+
+@contextmanager
+def report_memory(model: Any, rows: Seq[Sequence]) -> Iterator[None]:
+    """Raises OutOfMemoryError, which says how much was asked for, where these rows do not fit into memory."""
+    try:
+        yield
+    except RuntimeError as error:  # the CPU's allocator has no class of its own
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise OutOfMemoryError(len(rows), physical_tokens(model, rows), error) from error
 
 
 def packs(model: Any) -> bool:

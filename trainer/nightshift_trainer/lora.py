@@ -69,6 +69,16 @@ class Policy:
         """Rows of the embedding: the ids that the model knows."""
         return self.model.get_input_embeddings().weight.shape[0]
 
+    def max_positions(self) -> int | None:
+        """Longest sequence that the model was made for, stretched where its configuration stretches it; None where the
+        configuration does not say."""
+        config = self.model.config.get_text_config()
+        most = getattr(config, "max_position_embeddings", None)
+        rope = getattr(config, "rope_parameters", None) or {}
+        if most is None or "factor" not in rope or rope.get("rope_type") in {"llama3", "longrope"}:
+            return most
+        return max(most, int(rope["factor"] * rope.get("original_max_position_embeddings", most)))
+
     def adapter_tensors(self) -> dict[str, Tensor]:
         """The adapter under PEFT's file names."""
         state = get_peft_model_state_dict(self._peft)
@@ -141,6 +151,10 @@ def _start_from(policy: Policy, path: Path, config: RunConfig) -> None:
         alpha = json.loads((path / CONFIG).read_text())["lora_alpha"]
         if alpha != config.lora.alpha:
             raise ValueError(f"its alpha is {alpha}, the run asks for {config.lora.alpha}")
+        reference = path / "reference.json"
+        base = json.loads(reference.read_text())["base_model_digest"] if reference.exists() else None
+        if base not in (None, config.base_model.digest):
+            raise ValueError(f"it was trained on base {base}, the run's is {config.base_model.digest}")
         policy.load_adapter(load_file(path / WEIGHTS))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ConfigError(f"start_adapter.path: {path} cannot be continued: {error}") from error

@@ -25,9 +25,9 @@ GRACE_S = 5
 """An orphan that has not come to a checkpoint by then ends without one. Its successor waits longer for the lock."""
 
 EPILOG = """\
-exit codes: 0 done or nothing to learn (see outcome in status.json), 64 bad run.json, base model or start adapter,
-65 bad batch, 143 stopped by SIGTERM or with its parent after a checkpoint; any other may be retried and goes on from
-the newest whole checkpoint.
+exit codes: 0 done or nothing to learn (see outcome in status.json), 64 bad run.json, base model, start adapter or
+checkpoint, 65 bad batch, 143 stopped by SIGTERM or with its parent after a checkpoint; any other may be retried and
+goes on from the newest whole checkpoint.
 """
 
 

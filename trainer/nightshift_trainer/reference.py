@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nightshift_trainer.advantage import merge_calls
-from nightshift_trainer.forward import micro_batches, token_logprobs
+from nightshift_trainer.forward import micro_batches, report_memory, token_logprobs
 from nightshift_trainer.lora import Policy
 from nightshift_trainer.packing import common_prefix
 from nightshift_trainer.types import Batch, Sequence
@@ -25,7 +25,8 @@ def build_reference(
 ) -> dict[str, Any]:
     """Probes over the batch's own conversations, at temperature 1: `positions` index `prompt_token_ids`, and each
     logprob is that token's given those before it. `min_tokens` positions; a batch with fewer distinct ones is filled
-    up with shuffled copies of its conversations: a night with little signal must not leave an adapter unprovable."""
+    up with shuffled copies of its conversations: a night with little signal must not leave an adapter unprovable.
+    Raises OutOfMemoryError when `budget_tokens` at once do not fit."""
     rows = _candidates(batch, min_tokens * CANDIDATES_PER_PROBE)
     rows.extend(_shuffled(rows, min_tokens - sum(len(row.positions) for row in rows)))
     with policy.without_dropout():
@@ -95,7 +96,9 @@ def _token_sequences(batch: Batch) -> Iterator[tuple[int, ...]]:
 def _logprobs(policy: Policy, rows: Seq[Sequence], budget_tokens: int) -> list[list[float]]:
     result: list[list[float]] = [[]] * len(rows)
     for indices in micro_batches(policy.model, rows, budget_tokens):
-        logp = token_logprobs(policy.model, [rows[i] for i in indices]).logp_T.tolist()
+        batch = [rows[i] for i in indices]
+        with report_memory(policy.model, batch):
+            logp = token_logprobs(policy.model, batch).logp_T.tolist()
         for index in indices:
             count = len(rows[index].positions)
             result[index], logp = logp[:count], logp[count:]

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from nightshift_trainer import advantage, dpo, sft
 from nightshift_trainer.config import Objective, RunConfig
 from nightshift_trainer.lora import Policy
-from nightshift_trainer.step import StepReport, take_step
+from nightshift_trainer.report import StepReport
+from nightshift_trainer.step import take_step
 from nightshift_trainer.types import Batch, Learning, LearningGroup
 
 
@@ -53,7 +54,7 @@ def take_step_by(
     objective: Objective,
     *,
     budget_tokens: int,
-    first_of_batch: bool,
+    max_delta: float | None,
     beat: Callable[[], None],
 ) -> StepReport:
     """`take_step` by an objective: at the rate of its stage, whose warm-up counts from where the stage began."""
@@ -69,7 +70,7 @@ def take_step_by(
         at_rate_of(config, objective),
         budget_tokens=budget_tokens,
         step=_steps_taken(optimizer) + 1,
-        first_of_batch=first_of_batch,
+        max_delta=max_delta,
         beat=beat,
         objective=objective,
     )

@@ -1,18 +1,15 @@
 """One optimiser step over a minibatch of groups: forward, loss, backward, the checks before the weights move."""
 
-import math
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from nightshift_trainer.config import Loss, Objective, RunConfig
-from nightshift_trainer.errors import DatasetError, OutOfMemoryError
-from nightshift_trainer.forward import micro_batches, physical_tokens, token_logprobs
+from nightshift_trainer.forward import micro_batches, report_memory, token_logprobs
 from nightshift_trainer.lora import Policy
 from nightshift_trainer.loss import (
     Tokens,
@@ -22,54 +19,9 @@ from nightshift_trainer.loss import (
     k3,
     kl_shaped_advantage,
     likelihood_loss,
-    sequence_log_ratio,
 )
+from nightshift_trainer.report import Seen, StepReport, agreement, clipped, require_agreement, stop_reason
 from nightshift_trainer.types import LearningGroup, LossMember, Sequence
-
-MAX_MEAN_K3 = 0.03
-MAX_RATIO_P95 = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """What one step saw, over its sampled tokens. `stopped` says why the weights were left alone, if they were.
-
-    The mean |Δ| and the correlation compare π_θ with the sampler on members that the current adapter sampled. They
-    measure trainer against sampler only in a batch's first step, before any update, and are None without such members.
-    """
-
-    loss: float
-    sampled_tokens: int
-    logical_tokens: int
-    physical_tokens: int
-    seconds: float
-    ratio_mean: float
-    ratio_p95: float
-    clipped_share: float
-    k3: float
-    kl_to_base: float | None
-    entropy: float
-    logprob_mean_abs_delta: float | None
-    logprob_correlation: float | None
-    learning_rate: float
-    grad_norm: float
-    stopped: str | None
-    preference_margin: float | None = None
-    """DPO's mean margin, before the step. None for other objectives."""
-
-
-@dataclass(slots=True)
-class _Seen:
-    """Per-token values of the minibatch, one entry per micro-batch."""
-
-    logp: list[Tensor]
-    sampler: list[Tensor]
-    entropy: list[Tensor]
-    reference: list[Tensor]
-    fresh: list[Tensor]
-    clipped: list[Tensor]
-    loss: float = 0.0
-    physical_tokens: int = 0
 
 
 def take_step(
@@ -80,7 +32,7 @@ def take_step(
     *,
     budget_tokens: int,
     step: int,
-    first_of_batch: bool,
+    max_delta: float | None,
     beat: Callable[[], None],
     objective: Objective = "grpo",
 ) -> StepReport:
@@ -88,24 +40,20 @@ def take_step(
     each of at most `budget_tokens` physical tokens. Raises OutOfMemoryError, before anything moved, when one does not
     fit.
 
-    The batch's first step has seen no update since the batch was sampled, so its logprobs must agree with the
-    sampler's: raises DatasetError above the bound, before anything moved.
+    A batch's first step has seen no update since the batch was sampled, so its logprobs must agree with the
+    sampler's: raises DatasetError above `max_delta`, before anything moved. None in later steps.
     """
     began = time.monotonic()
     optimizer.zero_grad(set_to_none=True)
     seen = _accumulate(policy, groups, config, objective, budget_tokens, beat)
     logp_T, sampler_T = torch.cat(seen.logp), torch.cat(seen.sampler)
-    log_ratio_T = logp_T - sampler_T
-    ratio_T = log_ratio_T.exp()
+    ratio_T = (logp_T - torch.cat(seen.anchor)).exp()
     fresh_T = torch.cat(seen.fresh)
-    delta, correlation = _agreement(logp_T[fresh_T], sampler_T[fresh_T])
-    if first_of_batch and delta is not None and not delta <= config.logprob_gate.max_mean_abs_delta:
-        raise DatasetError(
-            f"mean |trainer - sampler| logprob is {delta:.4f}, the bound is {config.logprob_gate.max_mean_abs_delta}: "
-            "the batch was sampled with another adapter, template or base than the run trains"
-        )
-    mean_k3, ratio_p95 = k3(log_ratio_T).mean().item(), torch.quantile(ratio_T, 0.95).item()
-    stopped = _stop_reason(config.loss.kind, mean_k3, ratio_p95) if objective == "grpo" else None
+    delta, correlation = agreement(logp_T[fresh_T], sampler_T[fresh_T])
+    if max_delta is not None:
+        require_agreement(delta, max_delta)
+    mean_k3, ratio_p95 = k3(logp_T - sampler_T).mean().item(), torch.quantile(ratio_T, 0.95).item()
+    stopped = stop_reason(config.loss.kind, mean_k3, ratio_p95) if objective == "grpo" else None
     parameters = list(policy.parameters().values())
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm, error_if_nonfinite=True)
     rate = learning_rate(config, step)
@@ -147,33 +95,30 @@ def _accumulate(
     objective: Objective,
     budget_tokens: int,
     beat: Callable[[], None],
-) -> _Seen:
+) -> Seen:
     """Leaves the gradient of the whole minibatch's loss in the parameters."""
-    seen = _Seen([], [], [], [], [], [])
-    members = [member for group in groups for member in group.members]
+    seen = Seen()
     loss = config.loss if objective == "grpo" else None
-    normalizer = _normalizer(members, loss, objective)
+    normalizer = _normalizer([member for group in groups for member in group.members], loss, objective)
     for group in groups:
         rows = [(member, sequence) for member in group.members for sequence in member.sequences]
         sequences = [sequence for _, sequence in rows]
         for indices in micro_batches(policy.model, sequences, budget_tokens):
             beat()
             batch = [rows[i] for i in indices]
-            try:
+            with report_memory(policy.model, [sequence for _, sequence in batch]):
                 _micro_batch(policy, batch, group.weight, normalizer, loss, seen)
-            except torch.OutOfMemoryError as error:
-                tokens = physical_tokens(policy.model, [sequence for _, sequence in batch])
-                raise OutOfMemoryError(len(batch), tokens, error) from error
     return seen
 
 
 def _normalizer(members: Seq[LossMember], loss: Loss | None, objective: Objective) -> int:
-    """Pairs for DPO (each member is in one), else the sampled tokens, or what stands for them."""
+    """Pairs for DPO (each member is in one), else the sampled tokens, those that a mask took out included, or what
+    stands for them."""
     if objective == "dpo":
         return len(members) // 2
     if loss is not None and loss.constant_length is not None:
         return len(members) * loss.constant_length
-    return sum(len(s.positions) for member in members for s in member.sequences)
+    return sum(m.masked_tokens + sum(len(s.positions) for s in m.sequences) for m in members)
 
 
 def _micro_batch(
@@ -182,26 +127,34 @@ def _micro_batch(
     weight: float,
     normalizer: int,
     loss: Loss | None,
-    seen: _Seen,
+    seen: Seen,
 ) -> None:
     """`loss` None: the likelihood as the members' advantages weigh it, no ratio."""
     sequences = [sequence for _, sequence in rows]
     forward = token_logprobs(policy.model, sequences)
     logp_T = forward.logp_T
 
+    def tensor(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=logp_T.device)
+
     def along_tokens(values: list[float]) -> Tensor:
-        repeated = [v for v, s in zip(values, sequences, strict=True) for _ in s.positions]
-        return torch.tensor(repeated, dtype=torch.float32, device=logp_T.device)
+        return tensor([v for v, s in zip(values, sequences, strict=True) for _ in s.positions])
 
     advantage_T = along_tokens([member.advantage for member, _ in rows])
-    sampler_T = torch.tensor([x for s in sequences for x in s.sampler_logprobs], device=logp_T.device)
+    sampler_T = tensor([x for s in sequences for x in s.sampler_logprobs])
+    anchor_T = tensor(
+        [x for s in sequences for x in (s.proximal.logprobs if s.proximal else s.sampler_logprobs)]
+    )
     if loss is not None and loss.kl_beta > 0:
         with torch.no_grad(), policy.base():
             reference_T = token_logprobs(policy.model, sequences).logp_T
         advantage_T = kl_shaped_advantage(advantage_T, logp_T, reference_T, loss.kl_beta)
         seen.reference.append(reference_T)
+    tis_T = tensor(
+        [w for s in sequences for w in (s.proximal.weights if s.proximal else (1.0,) * len(s.positions))]
+    )
     sequence_T = along_tokens([float(i) for i in range(len(rows))]).long()
-    tokens = Tokens(sampler_T, advantage_T, along_tokens([weight] * len(rows)), sequence_T)
+    tokens = Tokens(anchor_T, advantage_T, weight * tis_T, sequence_T)
     if loss is None:
         value = likelihood_loss(logp_T, tokens, normalizer)
     elif loss.kind == "cispo":
@@ -214,37 +167,7 @@ def _micro_batch(
     seen.physical_tokens += forward.physical_tokens
     seen.logp.append(logp_T.detach())
     seen.sampler.append(sampler_T)
+    seen.anchor.append(anchor_T)
     seen.entropy.append(forward.entropy_T)
-    seen.clipped.append(_clipped(logp_T.detach() - sampler_T, tokens, loss))
+    seen.clipped.append(clipped(logp_T.detach() - anchor_T, tokens, loss))
     seen.fresh.append(along_tokens([float(member.staleness == 0) for member, _ in rows]).bool())
-
-
-def _stop_reason(kind: str, mean_k3: float, ratio_p95: float) -> str | None:
-    """CISPO has no trust region of its own: past these bounds the batch is too far from its sampler to learn from."""
-    if kind == "cispo" and mean_k3 > MAX_MEAN_K3:
-        return f"mean k3 {mean_k3:.4f} > {MAX_MEAN_K3}"
-    if kind == "cispo" and ratio_p95 > MAX_RATIO_P95:
-        return f"ratio p95 {ratio_p95:.3f} > {MAX_RATIO_P95}"
-    return None
-
-
-def _clipped(log_ratio_T: Tensor, tokens: Tokens, loss: Loss | None) -> Tensor:
-    if loss is None:
-        return torch.zeros_like(log_ratio_T, dtype=torch.bool)
-    if loss.kind == "gspo":
-        log_ratio_T = sequence_log_ratio(log_ratio_T, tokens.sequence_T)
-    ratio_T = log_ratio_T.exp()
-    if loss.kind == "cispo":
-        return ratio_T > loss.ratio_cap
-    return (ratio_T < 1 - loss.clip_low) | (ratio_T > 1 + loss.clip_high)
-
-
-def _agreement(logp_T: Tensor, sampler_T: Tensor) -> tuple[float | None, float | None]:
-    """(mean |Δ|, correlation); the correlation is None where either side is constant."""
-    if len(logp_T) == 0:
-        return None, None
-    delta = (logp_T - sampler_T).abs().mean().item()
-    if len(logp_T) == 1:
-        return delta, None
-    correlation = torch.corrcoef(torch.stack([logp_T, sampler_T]))[0, 1].item()
-    return delta, None if math.isnan(correlation) else correlation

@@ -1,31 +1,34 @@
 """The night, from the trainer's side: wait for batch k, learn from it, publish adapter k, wait for k + 1."""
 
-import math
 import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.optim import AdamW
 
 from nightshift_trainer import advantage
-from nightshift_trainer.batch import check_vocabulary, read_batch
+from nightshift_trainer.agreement_bound import max_delta
+from nightshift_trainer.base_model import require_base
+from nightshift_trainer.batch import check_fits, read_batch
 from nightshift_trainer.checkpoint import Progress, resume, save_checkpoint, seed_minibatch
-from nightshift_trainer.config import RunConfig
-from nightshift_trainer.errors import DatasetError, DeadlineError, InterruptError, OutOfMemoryError
+from nightshift_trainer.config import RunConfig, located
+from nightshift_trainer.errors import DeadlineError, InterruptError, OutOfMemoryError, named
 from nightshift_trainer.handover import MANIFEST, digest_of, encode_json, publish
 from nightshift_trainer.lora import load_policy
+from nightshift_trainer.proximal import correct_batch, proximal_logprobs
 from nightshift_trainer.reference import build_reference
+from nightshift_trainer.report import StepReport, iteration_metrics
 from nightshift_trainer.stages import begins_stage, learn_by, objective_of, stages_through, take_step_by
 from nightshift_trainer.status import Metrics, Status
-from nightshift_trainer.step import StepReport
 from nightshift_trainer.types import Batch, Learning
 
 POLL_S = 0.1
+T = TypeVar("T")
 
 
 class Night:
@@ -43,6 +46,7 @@ class Night:
             say,
         )
         self._metrics = Metrics(directory)
+        require_base(located(directory, config.base_model), config.base_model.digest, self._beat)
         self._policy = load_policy(directory, config)
         if self._policy.unpacked is not None:
             say(f"rows that begin alike are not packed: {self._policy.unpacked}")
@@ -53,7 +57,7 @@ class Night:
             weight_decay=config.optimizer.weight_decay,
         )
         resumed = resume(directory, config, self._policy, self._optimizer)
-        self.progress = resumed or Progress()
+        self.progress, self._proximal_T = resumed or (Progress(), None)
         self._saved_step = self.progress.step if resumed else None
         self._metrics.rewind(self.progress.iteration, self.progress.minibatch)
         if resumed:
@@ -65,9 +69,9 @@ class Night:
         try:
             while self.progress.iteration <= self._config.iterations:
                 batch = self._wait_for_batch()
-                check_vocabulary(batch, self._policy.vocabulary_size())
+                check_fits(batch, self._policy.vocabulary_size(), self._policy.max_positions())
                 self._learn(batch)
-                self.progress = self.progress.next_iteration()
+                self.progress, self._proximal_T = self.progress.next_iteration(), None
         except InterruptError:
             self._checkpoint()
             raise
@@ -96,23 +100,51 @@ class Night:
             batch = advantage.sabotage(batch, config.sabotage, config.seed)
         if self.progress.minibatch == 0 and begins_stage(config, self.progress.iteration):
             self._optimizer.state.clear()
-        learning = learn_by(batch, config)
-        parts = advantage.minibatches(
-            learning.groups, config.minibatches_per_batch, config.seed, self.progress.iteration
-        )
+        with named(batch.source):
+            learning, corrected = self._correct(learn_by(batch, config))
+        count, iteration = config.minibatches_per_batch, self.progress.iteration
+        parts = advantage.minibatches(learning.groups, count, config.seed, iteration)
+        parts = [part for part in parts if not all(group.is_masked for group in part)]
         for index in range(self.progress.minibatch, len(parts)):
             if self.progress.reports and self.progress.reports[-1].stopped is not None:
                 break
             self._step(parts[index], batch.source, index)
         self._checkpoint()
-        self._publish(batch, learning)
+        self._publish(batch, learning, corrected)
+
+    def _correct(self, learning: Learning) -> tuple[Learning, dict[str, Any]]:
+        """The batch in the three-policy form, if the run asks for it, and what that tells of the whole batch."""
+        by = objective_of(self._config, self.progress.iteration)
+        if self._config.loss.correction is None or by != "grpo":
+            return learning, {}
+        if self._proximal_T is None:
+            assert self.progress.minibatch == 0, "the weights that the batch found are gone"
+            self._proximal_T = self._fitting(
+                lambda budget: proximal_logprobs(self._policy, learning.groups, budget, self._beat)
+            )
+        return correct_batch(learning, self._proximal_T, self._config.loss.correction, self._max_delta())
+
+    def _max_delta(self) -> float:
+        return max_delta(self._directory, self.progress.iteration, self._config.logprob_gate)
 
     def _step(self, groups: Any, source: str, index: int) -> None:
-        seed_minibatch(self._config.seed, self.progress)
-        try:
-            report = self._take_step(groups, index)
-        except DatasetError as error:
-            raise DatasetError(f"{source}: {error}") from error
+        bound = self._max_delta() if index == 0 else None
+
+        def attempt(budget: int) -> StepReport:
+            seed_minibatch(self._config.seed, self.progress)
+            return take_step_by(
+                self._policy,
+                self._optimizer,
+                groups,
+                self._config,
+                objective_of(self._config, self.progress.iteration),
+                budget_tokens=budget,
+                max_delta=bound,
+                beat=self._beat,
+            )
+
+        with named(source):
+            report = self._fitting(attempt)
         self.progress = self.progress.after(report)
         row = {
             "type": "step",
@@ -132,20 +164,11 @@ class Night:
         if report.stopped is None and self.progress.step % self._config.checkpoint_every_steps == 0:
             self._checkpoint()
 
-    def _take_step(self, groups: Any, index: int) -> StepReport:
-        """Retried with half the micro-batch for as long as memory does not suffice; what sufficed is kept."""
+    def _fitting(self, attempt: Callable[[int], T]) -> T:
+        """Tried with half the micro-batch for as long as memory does not suffice; what sufficed is kept."""
         while True:
             try:
-                return take_step_by(
-                    self._policy,
-                    self._optimizer,
-                    groups,
-                    self._config,
-                    objective_of(self._config, self.progress.iteration),
-                    budget_tokens=self._budget_tokens,
-                    first_of_batch=index == 0,
-                    beat=self._beat,
-                )
+                return attempt(self._budget_tokens)
             except OutOfMemoryError as error:
                 smaller = min(self._budget_tokens, error.largest_tokens) // 2
                 if smaller < 1 or error.rows == 1:
@@ -154,18 +177,19 @@ class Night:
                     f"  out of memory with {error.largest_tokens} tokens at once: trying {smaller} instead"
                 )
                 self._budget_tokens = smaller
-                seed_minibatch(self._config.seed, self.progress)
 
-    def _publish(self, batch: Batch, learning: Learning) -> None:
+    def _publish(self, batch: Batch, learning: Learning, corrected: dict[str, Any]) -> None:
         config, iteration = self._config, self.progress.iteration
         self._status.update(phase="publishing")
-        reference = build_reference(
-            self._policy, batch, config.probe.min_tokens, self._budget_tokens, config.base_model.digest
+        reference = self._fitting(
+            lambda budget: build_reference(
+                self._policy, batch, config.probe.min_tokens, budget, config.base_model.digest
+            )
         )
         files = self._policy.adapter_files(config.base_model.path) | {
             "reference.json": encode_json(reference)
         }
-        metrics = iteration_metrics(learning, self.progress.reports)
+        metrics = iteration_metrics(learning, self.progress.reports) | corrected
         fields = {
             "version": 1,
             "run_id": config.run_id,
@@ -200,52 +224,15 @@ class Night:
 
     def _checkpoint(self) -> None:
         if self.progress.step != (self._saved_step or 0):
-            save_checkpoint(self._directory, self._config, self._policy, self._optimizer, self.progress)
+            save_checkpoint(
+                self._directory, self._config, self._policy, self._optimizer, self.progress, self._proximal_T
+            )
             self._saved_step = self.progress.step
 
     def _beat(self) -> None:
         if self._stop.is_set():
             raise InterruptError("asked to stop")
         self._status.beat()
-
-
-def iteration_metrics(learning: Learning, reports: tuple[StepReport, ...]) -> dict[str, Any]:
-    """The batch's rewards and groups, and its steps together: means weighted by sampled tokens, the largest p95, the
-    first step's agreement with the sampler. Nothing of the clock, so that the same run gives the same manifest."""
-    tokens = sum(report.sampled_tokens for report in reports)
-
-    def mean(field: str) -> float | None:
-        values = [(getattr(r, field), r.sampled_tokens) for r in reports]
-        return (
-            math.fsum(v * n for v, n in values) / tokens
-            if tokens and all(v is not None for v, _ in values)
-            else None
-        )
-
-    return {
-        "reward_mean": learning.reward_mean,
-        "reward_spread": learning.reward_spread,
-        "groups_kept": len(learning.groups),
-        "groups_dropped": learning.dropped,
-        "members_in_loss": sum(len(group.members) for group in learning.groups),
-        "members_masked": learning.masked_members,
-        "members_excluded": learning.excluded_members,
-        "steps": sum(report.stopped is None for report in reports),
-        "stopped": next((report.stopped for report in reports if report.stopped), None),
-        "sampled_tokens": tokens,
-        "logical_tokens": sum(report.logical_tokens for report in reports),
-        "physical_tokens": sum(report.physical_tokens for report in reports),
-        **{
-            name: mean(name)
-            for name in (
-                *("ratio_mean", "clipped_share", "k3", "kl_to_base", "entropy", "grad_norm"),
-                "preference_margin",
-            )
-        },
-        "ratio_p95": max((report.ratio_p95 for report in reports), default=None),
-        "logprob_mean_abs_delta": reports[0].logprob_mean_abs_delta if reports else None,
-        "logprob_correlation": reports[0].logprob_correlation if reports else None,
-    }
 
 
 def _peak_memory_bytes() -> int:
@@ -270,9 +257,10 @@ def _iteration_name(config: RunConfig, iteration: int) -> str:
 
 
 def _iteration_line(name: str, iteration: int, digest: str, metrics: dict[str, Any]) -> str:
+    masked = f", masked {metrics['sequences_masked']} sequences" if metrics.get("sequences_masked") else ""
     dropped = ", ".join(f"{n} {reason}" for reason, n in metrics["groups_dropped"].items()) or "none"
     reward = "none" if metrics["reward_mean"] is None else f"{metrics['reward_mean']:.3f}"
     return (
         f"{name}: published adapter-{iteration} {digest[7:19]}, mean reward {reward}, "
-        f"kept {metrics['groups_kept']} groups, dropped {dropped}"
+        f"kept {metrics['groups_kept']} groups, dropped {dropped}{masked}"
     )

@@ -52,28 +52,40 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Proximal:
+    """The three-policy form's numbers of one sequence, along its positions: what ρ is taken against, the trainer's own
+    logprobs π_old before the batch's first step, and the weights that correct π_old for the sampler."""
+
+    logprobs: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sequence:
     """One or more calls laid end to end. Only the sampled tokens are trained.
 
     `positions` index the sampled tokens in `token_ids`, ascending and never 0; `sampler_logprobs` and
-    `temperatures` run along them.
+    `temperatures` run along them. Without `proximal` ρ is taken against the sampler.
     """
 
     token_ids: tuple[int, ...]
     positions: tuple[int, ...]
     sampler_logprobs: tuple[float, ...]
     temperatures: tuple[float, ...]
+    proximal: Proximal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LossMember:
     """A member that is trained on: its advantage (what weighs its tokens, whichever way it is learned from) and its
-    sequences."""
+    sequences. `masked_tokens` were sampled in sequences that the geometric mask took out: they count in the normaliser.
+    """
 
     rollout_id: str
     advantage: float
     staleness: int
     sequences: tuple[Sequence, ...]
+    masked_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,11 @@ class LearningGroup:
     group_id: str
     weight: float
     members: tuple[LossMember, ...]
+
+    @property
+    def is_masked(self) -> bool:
+        """The geometric mask left none of its sequences: it only counts in its minibatch's normaliser."""
+        return not any(member.sequences for member in self.members)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from nightshift_trainer.base_model import base_digest
 from nightshift_trainer.batch import GROUPS
 from nightshift_trainer.handover import publish
 
@@ -38,7 +39,7 @@ def run_json(base: Path) -> dict[str, Any]:
         "version": 1,
         "run_id": "run-1",
         "agent": "shop",
-        "base_model": {"path": str(base), "digest": "sha256:" + "0" * 64},
+        "base_model": {"path": str(base), "digest": base_digest(base) if base.is_dir() else "none"},
         "start_adapter": None,
         "lora": {"rank": 4, "alpha": 16, "dropout": 0, "target_modules": "all-linear"},
         "optimizer": {"lr": 0.01, "weight_decay": 0, "clip_norm": 1, "warmup_steps": 0},

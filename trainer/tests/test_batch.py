@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from nightshift_trainer.batch import GROUPS, check_vocabulary, parse_group, parse_manifest, read_batch
+from nightshift_trainer.batch import GROUPS, check_fits, parse_group, parse_manifest, read_batch
 from nightshift_trainer.config import RunConfig, first_problem
 from nightshift_trainer.errors import DatasetError
 from nightshift_trainer.handover import MANIFEST
@@ -147,10 +147,13 @@ def test_a_file_that_its_manifest_does_not_vouch_for_is_refused(tmp_path: Path) 
         read_batch(tmp_path, 1)
 
 
-def test_foreign_token_ids_are_named(tmp_path: Path) -> None:
+def test_what_the_model_cannot_take_is_named(tmp_path: Path) -> None:
     write_batch(tmp_path, 1, [GOOD])
     batch = read_batch(tmp_path, 1)
     assert batch is not None
-    check_vocabulary(batch, 5)
-    with pytest.raises(DatasetError, match="line 1: rollout r2 has token id 4, the base model has 4"):
-        check_vocabulary(batch, 4)
+    check_fits(batch, 5, 3)
+    with pytest.raises(DatasetError, match="line 1: rollout r2 call 0 has token id 4, the base model has 4"):
+        check_fits(batch, 4, 3)
+    with pytest.raises(DatasetError, match="rollout r1 call 0 has 3 tokens, the base model takes 2"):
+        check_fits(batch, 5, 2)
+    check_fits(batch, 5, None)

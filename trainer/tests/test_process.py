@@ -144,7 +144,7 @@ def test_exit_codes_name_what_no_restart_mends(make_run: MakeRun) -> None:
     groups[2]["members"][1]["calls"][0]["prompt_token_ids"][0] = 64
     write_batch(bad, 1, groups)
     assert train(bad) == 65
-    assert "line 3: rollout 0-2-1 has token id 64" in status(bad)["outcome"]["reason"]
+    assert "line 3: rollout 0-2-1 call 0 has token id 64" in status(bad)["outcome"]["reason"]
     flat = make_run("flat", sabotage="invert_rewards")
     write_batch(flat, 1, sampled_groups(tiny_model(), lambda _: 1.0))
     assert train(flat) == 0

@@ -1,8 +1,10 @@
 """Whole runs in this process: does it learn what is rewarded, and refuse what it must."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from statistics import pstdev
 from threading import Event
 from typing import Any
 
@@ -12,11 +14,12 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from nightshift_trainer import step
+from nightshift_trainer import reference, step
 from nightshift_trainer.checkpoint import Progress
 from nightshift_trainer.config import load_config
 from nightshift_trainer.errors import ConfigError, DatasetError, DeadlineError, OutOfMemoryError
 from nightshift_trainer.forward import physical_tokens, token_logprobs
+from nightshift_trainer.handover import digest_of
 from nightshift_trainer.status import Status
 from nightshift_trainer.train import Night
 from nightshift_trainer.types import Sequence
@@ -167,6 +170,62 @@ def test_a_batch_that_does_not_fit_is_cut_smaller_until_it_does(
     expected = load_file(small / "adapter-1" / "adapter_model.safetensors")
     for name, tensor in load_file(short / "adapter-1" / "adapter_model.safetensors").items():
         assert torch.equal(tensor, expected[name]), name
+
+
+def test_probes_that_do_not_fit_are_cut_smaller_too(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night without a step has not found out yet what fits."""
+    groups = sampled_groups(tiny_model(), lambda _: 0.5)
+    roomy, cramped = make_run("roomy"), make_run("cramped")
+    for run in (roomy, cramped):
+        write_batch(run, 1, groups)
+    train(roomy)
+
+    def crowded(model: Any, rows: list[Sequence]) -> Any:
+        if physical_tokens(model, rows) > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return token_logprobs(model, rows)
+
+    monkeypatch.setattr(reference, "token_logprobs", crowded)
+    train(cramped)
+    before, after = (json.loads((r / "adapter-1" / "reference.json").read_text()) for r in (roomy, cramped))
+    assert [p["positions"] for p in after["probes"]] == [p["positions"] for p in before["probes"]]
+
+
+def test_every_measure_of_a_night_is_written(make_run: MakeRun) -> None:
+    run = make_run(iterations=1, minibatches_per_batch=1)
+    groups = sampled_groups(tiny_model(), rewarded_tokens, groups=2, size=4)
+    groups.append(group("alone", [{**groups[0]["members"][0], "rollout_id": "alone"}]))
+    write_batch(run, 1, groups)
+    train(run)
+    step_row, iteration_row = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    rewards = [[m["reward"] for m in g["members"]] for g in groups]
+    every = [r for of_group in rewards for r in of_group]
+    metrics = manifest(run)["metrics"]
+    assert metrics["reward_mean"] == pytest.approx(sum(every) / len(every))
+    assert metrics["reward_spread"] == pytest.approx(sum(pstdev(x) for x in rewards) / 3)
+    assert (metrics["groups_kept"], metrics["groups_dropped"]) == (2, {"too_few_members": 1})
+    # The batch was sampled from this very policy, which no step has moved yet.
+    for row in (step_row, metrics):
+        assert row["ratio_mean"] == pytest.approx(1, abs=1e-5)
+        assert row["ratio_p95"] == pytest.approx(1, abs=1e-5)
+        assert row["clipped_share"] == 0
+        assert row["kl_to_base"] == pytest.approx(0, abs=1e-7)
+        assert 0 <= row["k3"] < 1e-8
+        assert 0 < row["entropy"] < math.log(64)
+        assert row["grad_norm"] > 0
+        assert row["logprob_mean_abs_delta"] < 1e-5
+        assert row["logprob_correlation"] > 0.9999
+        # 8 members of 26 tokens; two prompts of 20 once, and five own tokens each that something follows.
+        assert (row["sampled_tokens"], row["logical_tokens"]) == (48, 208)
+        assert row["physical_tokens"] <= 2 * 20 + 8 * 5
+    for kind in ("logical", "physical"):
+        rate = step_row[f"{kind}_tokens"] / step_row["seconds"]
+        assert step_row[f"{kind}_tokens_per_s"] == pytest.approx(rate)
+    assert step_row["peak_memory_bytes"] > 2**20
+    assert {name: iteration_row[name] for name in metrics} == metrics
+    assert iteration_row["adapter_digest"] == digest_of((run / "adapter-1" / "manifest.json").read_bytes())
 
 
 def test_a_row_that_does_not_fit_alone_ends_the_run_with_what_to_do(

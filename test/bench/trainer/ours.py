@@ -50,7 +50,7 @@ def steps_of(workload: Workload, steps: int, side: str) -> tuple[list[float], di
             config,
             budget_tokens=budget,
             step=n + 1,
-            first_of_batch=False,
+            max_delta=None,
             beat=lambda: None,
         )
         synchronize()
@@ -70,6 +70,7 @@ def _sampler(policy: Any, prompt: list[int], completion: list[int]) -> tuple[flo
 
 class _Loss:
     kind, ratio_cap, clip_low, clip_high, kl_beta = "grpo", 5.0, 0.2, 0.28, 0.0
+    constant_length = None
 
 
 class _Optimizer:

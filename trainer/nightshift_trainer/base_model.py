@@ -1,0 +1,50 @@
+"""Which base model a directory holds. No torch here.
+
+The digest is the control plane's (`src/artifact/base-digest.ts`): one over the digests of the parts that decide the
+answers. Both sides are tested on the quickstart's model.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from nightshift_trainer.errors import ConfigError
+from nightshift_trainer.handover import digest_of, encode_json
+
+PART = re.compile(
+    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json"
+    r"|tokenizer\.model|merges\.txt|chat_template\.jinja|.*\.safetensors(\.index\.json)?"
+)
+CHUNK_BYTES = 2**24
+
+
+def base_digest(directory: Path, beat: Callable[[], None] = lambda: None) -> str:
+    """Reads every weight; `beat` runs all the while. Raises OSError."""
+    parts = {
+        file.name: _digest_of_file(file, beat)
+        for file in sorted(directory.iterdir())
+        if PART.fullmatch(file.name)
+    }
+    return digest_of(encode_json(parts).rstrip(b"\n"))
+
+
+def require_base(directory: Path, expected: str, beat: Callable[[], None]) -> None:
+    """Raises ConfigError when the directory holds another base model than run.json names."""
+    try:
+        found = base_digest(directory, beat)
+    except OSError as error:
+        raise ConfigError(
+            f"base_model.path: {directory} is not a model that can be read: {error.strerror}"
+        ) from error
+    if found != expected:
+        raise ConfigError(f"base_model.digest: {directory} is {found}, run.json says {expected}")
+
+
+def _digest_of_file(file: Path, beat: Callable[[], None]) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+            beat()
+    return f"sha256:{digest.hexdigest()}"
