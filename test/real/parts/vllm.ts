@@ -134,6 +134,7 @@ const FLAGS = [
   ...["--enable-lora", "--lora-target-modules", ...LORA_MODULES],
   // A prompt that is read in two parts and has a seed ends the engine on the CPU: its random generator cannot be set back.
   ...["--no-enable-chunked-prefill", "--max-num-batched-tokens", "4096"],
+  ...["--scheduling-policy", "priority"],
   ...["--logprobs-mode", "processed_logprobs", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"],
 ];
 
