@@ -62,6 +62,13 @@ export const replaySchema = z.strictObject({
   maxCalls: z.int().positive().default(16).describe("Model calls of one rollout at most."),
   maxAttempts: z.int().positive().default(5).describe("Tries of one model call before the member is masked as infrastructure."),
   concurrency: z.int().positive().default(64).describe("Rollouts in flight."),
+  priority: z
+    .int()
+    .min(0)
+    .default(1)
+    .describe(
+      "vLLM's `priority` of the model calls of nights and gates: production's have 0 and go first. Needs vLLM's `--scheduling-policy priority`. 0: they stand in line with production's.",
+    ),
   measuredTapes: z
     .int()
     .min(0)

@@ -47,7 +47,10 @@ export function createAgentFleet(
   };
   return {
     replicas,
-    policyServer: spreadCalls(replicas.map((replica) => replica.policyServer)),
+    policyServer: spreadCalls(
+      replicas.map((replica) => replica.policyServer),
+      config.replay,
+    ),
     attestations,
     want(desired) {
       for (const one of agents) one.want(desired);

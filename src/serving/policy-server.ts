@@ -19,6 +19,8 @@ export interface ChatRequest {
   messages: readonly ChatMessage[];
   tools: readonly ChatTool[];
   sampling: { temperature: number; topP: number; maxTokens: number; seed: number };
+  /** How many calls go first: those with a smaller one, and production's, which have 0. Unset: as production's. A server that schedules by nothing of the kind leaves it out of account. */
+  priority?: number;
   /** More fields for the server as they are, such as `stop` or `chat_template_kwargs`; those above win. */
   passed?: Readonly<Record<string, unknown>>;
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { request } from "undici";
 import { z } from "zod";
+import { PRIORITY_REFUSED } from "./vllm-wire.ts";
 
 /** How a vLLM server was started, as far as its HTTP tells. Null is what it does not tell. */
 export interface VllmFacts {
@@ -39,7 +40,7 @@ interface Answer {
 }
 
 /**
- * Asks a server about itself: two completions of one token, nothing loaded, nothing changed. Null when it does not answer.
+ * Asks a server about itself: three completions of one token, nothing loaded, nothing changed. Null when it does not answer.
  * What only its development mode tells (max-cpu-loras, max-lora-rank, the scheduling policy) is null without that.
  */
 export async function examineVllm(server: Server): Promise<VllmFacts | null> {
@@ -62,7 +63,7 @@ export async function examineVllm(server: Server): Promise<VllmFacts | null> {
     maxCpuLoras: lora?.max_cpu_loras ?? null,
     maxLoraRank: lora?.max_lora_rank ?? null,
     hasProcessedLogprobs,
-    schedulingPolicy: scheduler?.policy ?? null,
+    schedulingPolicy: scheduler?.policy ?? (await probePriority(server)),
     isInDevelopmentMode: info?.status === 200,
     dateHeader: listed.date,
   };
@@ -102,6 +103,12 @@ async function topLogprobs(server: Server, temperature: number): Promise<Record<
   const body = { model: server.model, prompt: "Hello", max_tokens: 1, logprobs: TOP, temperature, seed: 1 };
   const parsed = completionSchema.safeParse((await ask(server, "POST", "/v1/completions", body))?.body);
   return parsed.success ? parsed.data.choices[0].logprobs.top_logprobs[0] : null;
+}
+
+/** A server that refuses a priority has no such policy; one that takes it need not have it. */
+async function probePriority(server: Server): Promise<"fcfs" | null> {
+  const answer = await ask(server, "POST", "/v1/completions", { model: server.model, prompt: "Hello", max_tokens: 1, priority: 1 });
+  return answer?.status === 400 && PRIORITY_REFUSED.test(answer.text) ? "fcfs" : null;
 }
 
 /** Unloading what nobody loaded is refused by its name where the path exists, and by the path where it does not. */

@@ -30,4 +30,9 @@ export const modelsAnswerSchema = z.object({
   data: z.array(z.object({ id: z.string(), root: z.string().nullish(), parent: z.string().nullish() })),
 });
 
+/**
+ * What a server without `--scheduling-policy priority` says to any priority but 0, as vLLM's reference has it. Its V0 engine does; V1 (0.32) takes the number and does nothing with it.
+ */
+export const PRIORITY_REFUSED = /priority scheduling is not enabled/i;
+
 export const errorAnswerSchema = z.object({ error: z.object({ message: z.string(), type: z.string() }) });

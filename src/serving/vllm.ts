@@ -1,7 +1,7 @@
 import { Agent, errors, request } from "undici";
 import type { z } from "zod";
 import { nightshiftError } from "../errors.ts";
-import { chatAnswerSchema, errorAnswerSchema, modelsAnswerSchema, promptLogprobsAnswerSchema } from "./vllm-wire.ts";
+import { chatAnswerSchema, errorAnswerSchema, modelsAnswerSchema, PRIORITY_REFUSED, promptLogprobsAnswerSchema } from "./vllm-wire.ts";
 import type { AdapterLoadResult, ChatRequest, ChatResult, ModelCard, PolicyServer } from "./policy-server.ts";
 
 export interface VllmConfig {
@@ -23,10 +23,18 @@ export function createVllm(config: VllmConfig): PolicyServer & { close(): Promis
   const agent = new Agent({ connections: config.connections, keepAliveTimeout: 4_000 });
   const call = (method: "GET" | "POST", path: string, body: unknown, signal?: AbortSignal): Promise<Answer> =>
     send(config, agent, { method, path, body, ...(signal === undefined ? {} : { signal }) });
+  // Until it says otherwise: a night on a server that was started without the flag is a night all the same.
+  let takesPriority = true;
 
   return {
     async chat(chat, options) {
-      const answer = await call("POST", "/v1/chat/completions", chatBody(chat), options?.signal);
+      const ask = (priority: number) => call("POST", "/v1/chat/completions", chatBody(chat, priority), options?.signal);
+      const priority = takesPriority ? (chat.priority ?? 0) : 0;
+      let answer = await ask(priority);
+      if (priority !== 0 && refusesPriority(answer)) {
+        takesPriority = false;
+        answer = await ask(0);
+      }
       if (answer.status !== "answered") return failure(answer);
       const parsed = understand(config.url, chatAnswerSchema, answer.body);
       return parsed.status === "understood" ? completed(config.url, parsed.value) : parsed;
@@ -63,7 +71,11 @@ export function createVllm(config: VllmConfig): PolicyServer & { close(): Promis
   };
 }
 
-function chatBody(chat: ChatRequest): unknown {
+function refusesPriority(answer: Answer): boolean {
+  return answer.status === "rejected" && PRIORITY_REFUSED.test(answer.error.message);
+}
+
+function chatBody(chat: ChatRequest, priority: number): unknown {
   return {
     ...(chat.tools.length > 0 ? { tool_choice: "auto" } : {}),
     ...chat.passed,
@@ -74,6 +86,7 @@ function chatBody(chat: ChatRequest): unknown {
     top_p: chat.sampling.topP,
     max_tokens: chat.sampling.maxTokens,
     seed: chat.sampling.seed,
+    ...(priority === 0 ? {} : { priority }),
     logprobs: true,
     top_logprobs: 0,
     return_token_ids: true,

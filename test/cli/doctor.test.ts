@@ -187,6 +187,38 @@ describe("a policy server that is not vLLM", () => {
   });
 });
 
+describe("a policy server and the priority of rollouts", () => {
+  const said = async (answer: { status?: number; body: unknown }, replay: object = {}) => {
+    const { url } = await serve({
+      "GET /v1/models": () => ({ body: { data: [{ id: "m" }] } }),
+      "POST /v1/completions": (body) => ((JSON.parse(body) as { priority?: number }).priority === undefined ? { body: {} } : answer),
+    });
+    const findings = await checkPolicyServers(
+      parseConfig({ agents: { a: { model: "m", baseModel: "b", replay, policyServers: [{ url }] } } }),
+    );
+    return lines(findings).filter((line) => /rollouts|scheduling/.test(line));
+  };
+  const refused = { status: 400, body: { error: { message: "Got priority 1 but Priority scheduling is not enabled." } } };
+
+  it("a server that refuses one has no such policy", async () => {
+    expect(await said(refused)).toEqual([
+      expect.stringMatching(/^warn .*: --scheduling-policy fcfs: a night's rollouts are not put behind production's calls$/),
+    ]);
+  });
+
+  it("a server that takes one need not have it", async () => {
+    expect(await said({ body: {} })).toEqual([
+      expect.stringMatching(/^warn .*: max-cpu-loras, max-lora-rank and the scheduling policy cannot be seen over HTTP$/),
+    ]);
+  });
+
+  it("rollouts that are sent with none are no better off for it", async () => {
+    expect(await said(refused, { priority: 0 })).toEqual([
+      expect.stringMatching(/^warn .*: a night's rollouts stand in line with production's calls$/),
+    ]);
+  });
+});
+
 describe("the adapter agent of a policy server", () => {
   const check = (readinessUrl: string) => checkReadiness("a", readinessUrl);
 

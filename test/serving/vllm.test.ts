@@ -107,31 +107,55 @@ describe("a chat's answers", () => {
     await expect(pending).rejects.toThrow("enough");
   });
 
-  test("what goes over the wire", async () => {
-    let sent: { body: unknown; authorization: string | undefined } | undefined;
-    const policy = await driver((request, response) => {
+  /** A server that keeps what it is asked and refuses, or not, by the request's body. */
+  function recording(refuses: (body: { priority?: number }) => string | null = () => null) {
+    const sent: { body: { priority?: number }; authorization: string | undefined }[] = [];
+    const listener: RequestListener = (request, response) => {
       const chunks: Buffer[] = [];
       request.on("data", (chunk: Buffer) => chunks.push(chunk));
       request.on("end", () => {
-        sent = { body: JSON.parse(Buffer.concat(chunks).toString()), authorization: request.headers.authorization };
-        response.end(JSON.stringify(whole));
+        const body = JSON.parse(Buffer.concat(chunks).toString()) as { priority?: number };
+        sent.push({ body, authorization: request.headers.authorization });
+        const reason = refuses(body);
+        response.writeHead(reason === null ? 200 : 400).end(reason === null ? JSON.stringify(whole) : refusal(reason));
       });
-    });
+    };
+    return { sent, listener, priorities: () => sent.map(({ body }) => body.priority) };
+  }
+  const wire = {
+    ...{ model: "m", messages: chat.messages, temperature: 1, top_p: 1, max_tokens: 5, seed: 1 },
+    ...{ logprobs: true, top_logprobs: 0, return_token_ids: true },
+  };
+
+  test("what goes over the wire", async () => {
+    const { sent, listener } = recording();
+    const policy = await driver(listener);
     await policy.chat(chat);
-    expect(sent).toEqual({
-      authorization: "Bearer sk-test",
-      body: {
-        model: "m",
-        messages: chat.messages,
-        temperature: 1,
-        top_p: 1,
-        max_tokens: 5,
-        seed: 1,
-        logprobs: true,
-        top_logprobs: 0,
-        return_token_ids: true,
-      },
-    });
+    await policy.chat({ ...chat, priority: 0 });
+    await policy.chat({ ...chat, priority: 3 });
+    const authorization = "Bearer sk-test";
+    expect(sent).toEqual([
+      { authorization, body: wire },
+      { authorization, body: wire },
+      { authorization, body: { ...wire, priority: 3 } },
+    ]);
+  });
+
+  test("a server without priority scheduling that refuses a priority is asked again without, and told none from then on", async () => {
+    const refuses = ({ priority }: { priority?: number }) =>
+      priority === undefined ? null : `Got priority ${priority} but Priority scheduling is not enabled.`;
+    const { listener, priorities } = recording(refuses);
+    const policy = await driver(listener);
+    expect(await policy.chat({ ...chat, priority: 1 })).toMatchObject({ status: "completed" });
+    expect(await policy.chat({ ...chat, priority: 1 })).toMatchObject({ status: "completed" });
+    expect(priorities()).toEqual([1, undefined, undefined]);
+  });
+
+  test("another refusal of a call with a priority is the answer", async () => {
+    const { listener, priorities } = recording(() => "too long");
+    const policy = await driver(listener);
+    for (let n = 0; n < 2; n += 1) expect(await policy.chat({ ...chat, priority: 1 })).toMatchObject({ status: "rejected" });
+    expect(priorities()).toEqual([1, 1]);
   });
 
   test("a refusal that repeats the request does not carry its words on", async () => {

@@ -40,7 +40,7 @@ function judge(
     judgeVersion(check, facts),
     ...judgeLora(check, config, facts),
     judgeLogprobs(check, facts),
-    ...judgePriority(check, facts),
+    ...judgePriority(check, config, facts),
     ...judgeUnseen(check, config, facts),
     ...(facts.isInDevelopmentMode
       ? [warn(check, "its development endpoints are open: whoever reaches it may pause it", "Unset VLLM_SERVER_DEV_MODE.")]
@@ -97,7 +97,9 @@ function judgeLogprobs(check: string, { hasProcessedLogprobs }: VllmFacts): Find
     : bad(check, "logprobs are raw: temperature does not move them", fix);
 }
 
-function judgePriority(check: string, { schedulingPolicy }: VllmFacts): Finding[] {
+function judgePriority(check: string, { replay }: AgentConfig, { schedulingPolicy }: VllmFacts): Finding[] {
+  if (replay.priority === 0)
+    return [warn(check, "a night's rollouts stand in line with production's calls", "Set replay.priority to 1, its default, or more.")];
   if (schedulingPolicy === null) return [];
   if (schedulingPolicy === "priority") return [ok(check, "schedules by priority")];
   const told = `--scheduling-policy ${schedulingPolicy}: a night's rollouts are not put behind production's calls`;
@@ -115,7 +117,9 @@ function judgeUnseen(check: string, { night }: AgentConfig, facts: VllmFacts): F
   return [
     warn(
       check,
-      "max-cpu-loras, max-lora-rank and the scheduling policy cannot be seen over HTTP",
+      facts.schedulingPolicy === null
+        ? "max-cpu-loras, max-lora-rank and the scheduling policy cannot be seen over HTTP"
+        : "max-cpu-loras and max-lora-rank cannot be seen over HTTP",
       `Look that it was started with at least ${flags.join(" ")}.`,
     ),
   ];

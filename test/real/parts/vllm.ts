@@ -87,10 +87,11 @@ export async function startVllm(options: VllmOptions): Promise<VllmServer> {
     ...{ "--max-loras": maxLoras, "--max-cpu-loras": maxLoras },
   };
   const sizeFlags = Object.entries(sizes).flatMap(([flag, value]) => [flag, String(value)]);
+  const url = `http://127.0.0.1:${port}`;
   const start = async () => {
     const started = await startPartProcess(
-      join(dir, "venv/bin/vllm"),
-      ["serve", options.model, ...FLAGS, ...sizeFlags, "--served-model-name", options.name, "--port", `${port}`],
+      join(dir, "venv/bin/python"),
+      [...VLLM, "serve", options.model, ...FLAGS, ...sizeFlags, "--served-model-name", options.name, "--port", `${port}`],
       {
         env: { ...ENVIRONMENT, PATH: `${join(dir, "venv/bin")}:${process.env["PATH"] ?? ""}` },
         readyLine: /Application startup complete/,
@@ -98,16 +99,12 @@ export async function startVllm(options: VllmOptions): Promise<VllmServer> {
         killsGroup: true,
       },
     );
-    // It says so a moment before it listens.
-    for (let look = 1; !(await isHealthy(`http://127.0.0.1:${port}`)); look++) {
-      if (look === 600) throw new Error(`vLLM does not listen on port ${port}:\n${started.tail()}`);
-      await sleep(50);
-    }
+    await untilListening(url);
     return started;
   };
   let server = await start();
   return {
-    url: `http://127.0.0.1:${port}`,
+    url,
     get pid() {
       return server.pid;
     },
@@ -124,12 +121,24 @@ export async function startVllm(options: VllmOptions): Promise<VllmServer> {
   };
 }
 
-function isHealthy(url: string): Promise<boolean> {
-  return fetch(`${url}/health`).then(
-    ({ ok }) => ok,
-    () => false,
-  );
+/** As a module: the script in `venv/bin` names the place where it was installed, and a cache may have been moved since. */
+export const VLLM = ["-m", "vllm.entrypoints.cli.main"];
+
+/** It says that it has started, and listens a moment later. */
+export async function untilListening(url: string): Promise<void> {
+  const answers = (): Promise<boolean> =>
+    fetch(`${url}/health`, { signal: AbortSignal.timeout(5_000) }).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  for (const deadline = Date.now() + LISTENING_LIMIT_MS; !(await answers());) {
+    if (Date.now() > deadline)
+      throw new Error(`${url} does not answer ${LISTENING_LIMIT_MS / 1_000} s after vLLM said that it had started`);
+    await sleep(100);
+  }
 }
+
+const LISTENING_LIMIT_MS = 120_000;
 
 /**
  * More than any suite loads. On the CPU, vLLM 0.32 marks a token of the base by slot −1, and its PyTorch kernels take that for an index: the last slot. Once an
@@ -149,6 +158,7 @@ const FLAGS = [
   ...["--enable-lora", "--lora-target-modules", ...LORA_MODULES],
   // A prompt that is read in two parts and has a seed ends the engine on the CPU: its random generator cannot be set back.
   ...["--no-enable-chunked-prefill", "--max-num-batched-tokens", "4096"],
+  ...["--scheduling-policy", "priority"],
   ...["--logprobs-mode", "processed_logprobs", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"],
 ];
 

@@ -1,9 +1,9 @@
 import { join } from "node:path";
-import { beforeAll, expect, test, vi } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { tinyModel } from "../../serving/tiny-server.ts";
 import { partDirectory } from "../parts/part.ts";
 import { freePort, startPartProcess } from "../parts/process.ts";
-import { vllmPart } from "../parts/vllm.ts";
+import { untilListening, VLLM, vllmPart } from "../parts/vllm.ts";
 import { told } from "./told.ts";
 
 const LIMIT_MS = 600_000;
@@ -11,13 +11,6 @@ let model: string;
 beforeAll(async () => {
   ({ model } = await tinyModel());
 }, LIMIT_MS);
-
-/** On a busy machine its first answer can take longer than doctor waits. */
-async function untilAnswering(port: number): Promise<void> {
-  const answers = async (): Promise<boolean> =>
-    (await fetch(`http://127.0.0.1:${port}/v1/models`, { signal: AbortSignal.timeout(5_000) })).ok;
-  await vi.waitFor(async () => expect(await answers()).toBe(true), { timeout: 120_000, interval: 500 });
-}
 
 test(
   "a server that was started wrongly: every flag that its HTTP betrays is named",
@@ -38,7 +31,7 @@ test(
       "--enforce-eager",
     ];
     const lora = ["--enable-lora", "--max-lora-rank", "8", "--max-loras", "1", "--max-cpu-loras", "2"];
-    const server = await startPartProcess(join(venv, "vllm"), [...args, ...lora, "--max-model-len", "256"], {
+    const server = await startPartProcess(join(venv, "python"), [...VLLM, ...args, ...lora, "--max-model-len", "256"], {
       env: {
         ...{ PATH: `${venv}:${process.env["PATH"] ?? ""}`, VLLM_CPU_KVCACHE_SPACE: "1", VLLM_NO_USAGE_STATS: "1", HF_HUB_OFFLINE: "1" },
         ...{ OMP_NUM_THREADS: "1", VLLM_CPU_OMP_THREADS_BIND: "nobind", PYTHONDONTWRITEBYTECODE: "" },
@@ -48,7 +41,7 @@ test(
       killsGroup: true,
     });
     try {
-      await untilAnswering(port);
+      await untilListening(`http://127.0.0.1:${port}`);
       expect(await told(`http://127.0.0.1:${port}`, model)).toEqual([
         "ok shop: URL: vLLM 0.32.0",
         "bad shop: URL: does not load adapters at run time",
