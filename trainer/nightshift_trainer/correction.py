@@ -28,16 +28,17 @@ class CorrectionReport:
     tis_truncated_share: float | None
 
 
-def geometric_ratio(old_logprobs: Seq[float], sampler_logprobs: Seq[float]) -> float:
-    """exp(mean(log π_old − log μ)): the geometric mean of a sequence's ratios, whatever its length."""
+def log_geometric_ratio(old_logprobs: Seq[float], sampler_logprobs: Seq[float]) -> float:
+    """mean(log π_old − log μ): the logarithm of the geometric mean of a sequence's ratios, whatever its length."""
     gaps = [old - mu for old, mu in zip(old_logprobs, sampler_logprobs, strict=True)]
-    return math.exp(math.fsum(gaps) / len(gaps))
+    return math.fsum(gaps) / len(gaps)
 
 
 def tis_weights(old_logprobs: Seq[float], sampler_logprobs: Seq[float], cap: float) -> tuple[float, ...]:
     """min(π_old/μ, cap) of every token: importance sampling, truncated."""
-    ratios = (math.exp(old - mu) for old, mu in zip(old_logprobs, sampler_logprobs, strict=True))
-    return tuple(min(ratio, cap) for ratio in ratios)
+    gaps = (old - mu for old, mu in zip(old_logprobs, sampler_logprobs, strict=True))
+    # Servers write −9999 for a probability of nothing, whose ratio no float holds.
+    return tuple(cap if gap >= math.log(cap) else math.exp(gap) for gap in gaps)
 
 
 def correct(
@@ -74,7 +75,7 @@ def _member(member: LossMember, values: Iterator[float], correction: Correction)
         mu = sequence.sampler_logprobs
         if member.staleness > 0:
             kept.append(sequence)
-        elif correction.mask_low <= geometric_ratio(old, mu) <= correction.mask_high:
+        elif math.log(correction.mask_low) <= log_geometric_ratio(old, mu) <= math.log(correction.mask_high):
             kept.append(replace(sequence, proximal=Proximal(old, tis_weights(old, mu, correction.tis_cap))))
         else:
             masked += len(sequence.positions)

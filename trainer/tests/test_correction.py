@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightshift_trainer.config import Correction
-from nightshift_trainer.correction import correct, geometric_ratio, tis_weights
+from nightshift_trainer.correction import correct, log_geometric_ratio, tis_weights
 from nightshift_trainer.loss import Tokens, cispo_loss, grpo_clip_loss, gspo_loss
 from nightshift_trainer.proximal import proximal_logprobs
 from nightshift_trainer.types import Learning, LearningGroup, LossMember, Sequence
@@ -46,11 +46,14 @@ def learning(*groups: tuple[LossMember, ...]) -> Learning:
 
 def test_the_geometric_ratio_and_the_weights() -> None:
     # A: sqrt(1.01 * 1) = 1.0049876. C: sqrt(8 * 0.125) = 1: gaps that cancel are not seen, but their weights are cut.
-    assert geometric_ratio(logs(OLD["A"]), logs(MU["A"])) == pytest.approx(1.0049876, rel=1e-7)
-    assert geometric_ratio(logs(OLD["B"]), logs(MU["B"])) == pytest.approx(0.5)
-    assert geometric_ratio(logs(OLD["C"]), logs(MU["C"])) == pytest.approx(1)
+    assert log_geometric_ratio(logs(OLD["A"]), logs(MU["A"])) == pytest.approx(math.log(1.0049876), rel=1e-5)
+    assert log_geometric_ratio(logs(OLD["B"]), logs(MU["B"])) == pytest.approx(math.log(0.5))
+    assert log_geometric_ratio(logs(OLD["C"]), logs(MU["C"])) == pytest.approx(0, abs=1e-12)
     assert tis_weights(logs(OLD["A"]), logs(MU["A"]), 2) == pytest.approx((1.01, 1))
     assert tis_weights(logs(OLD["C"]), logs(MU["C"]), 2) == pytest.approx((2, 0.125))
+    # A server's way to write a probability of nothing: no ratio overflows.
+    assert tis_weights((-1.0, -9999.0), (-9999.0, -1.0), 2) == (2, 0)
+    assert log_geometric_ratio((-1.0,), (-9999.0,)) == 9998
 
 
 def test_sequences_outside_the_band_leave_the_loss_and_stay_in_its_normaliser() -> None:
