@@ -5,18 +5,20 @@ import { cascadeFor, conversation, play, type Step } from "./build.ts";
 
 const text = { type: "string" };
 const tools = [define("get_ticket", { ticket_id: text }), define("set_status", { ticket_id: text, status: text })];
+const chosen = { argumentRoles: { ticket_id: "key" as const, status: "filter" as const }, entityPaths: ["ticket:{ticket_id}"] };
 const ticket = { argumentRoles: { ticket_id: "key" as const }, entityPaths: ["ticket:{ticket_id}"] };
-const configs = { get_ticket: toolConfig({ class: "read", ...ticket }), set_status: toolConfig({ class: "write", ...ticket }) };
+const configs = { get_ticket: toolConfig({ class: "read", ...ticket }), set_status: toolConfig({ class: "write", ...chosen }) };
 const look = (id: string, parent: string | null, children: number): Step => ({
   tool: "get_ticket",
   args: { ticket_id: id },
   result: { ticket_id: id, parent, open_children: children },
 });
-const close = (id: string): Step => ({
+const move = (id: string, status: string): Step => ({
   tool: "set_status",
-  args: { ticket_id: id, status: "done" },
-  result: { ticket_id: id, status: "done" },
+  args: { ticket_id: id, status },
+  result: { ticket_id: id, status },
 });
+const close = (id: string): Step => move(id, "done");
 
 /** Tapes on which closing another ticket, named by none, left a ticket as it was. */
 const unrelated = (count: number): readonly Trajectory[] =>
@@ -43,17 +45,16 @@ it("keeps an own answer after a write to something else that a tape showed to le
 
 it("does not take what other tickets showed for what a ticket shows that names this one", () => {
   expect(lookAfterClosing("C", unrelated(9))).toEqual(["R4", "R7"]);
-  const related = Array.from({ length: 3 }, (_, index) =>
-    conversation(
-      `r${index}`,
-      [look(`E${index}`, `F${index}`, 0), look(`F${index}`, null, 1), close(`E${index}`), look(`F${index}`, null, 1)],
-      {
-        tools,
-        startMs: 1e7 + index * 1e6,
-      },
-    ),
-  );
-  expect(lookAfterClosing("C", related)).toEqual(["R4", "R2"]);
+  const related = (count: number, status: string): Trajectory[] =>
+    Array.from({ length: count }, (_, index) => {
+      const [child, parent] = [`E${index}`, `F${index}`];
+      const steps = [look(child, parent, 0), look(parent, null, 1), move(child, status), look(parent, null, 1)];
+      return conversation(`r${status}${index}`, steps, { tools, startMs: 1e7 + index * 1e6 });
+    });
+  expect(lookAfterClosing("C", related(2, "done")).at(-1)).toBe("R2");
+  // Neither once, nor a child that was moved elsewhere.
+  expect(lookAfterClosing("C", [...unrelated(3), ...related(1, "done")]).at(-1)).toBe("R7");
+  expect(lookAfterClosing("C", [...unrelated(3), ...related(9, "review")]).at(-1)).toBe("R7");
 });
 
 it("does not answer from another tape either what a write to something that names it may have changed", () => {

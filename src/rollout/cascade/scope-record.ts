@@ -7,7 +7,7 @@ import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
 /**
  * How often a read was repeated with a write to something else in between, and was the same, or was not. By read tool, write tool and whether any tape shows the one
- * thing to name the other: a ticket's parent counts its open children, and no number of other tickets tells that.
+ * thing to name the other, and then what the write chose: a ticket's parent counts its children until they are done, and no number of other tickets tells that.
  */
 export type ScopeRecord = ReadonlyMap<string, { same: number; changed: number }>;
 
@@ -23,8 +23,8 @@ interface Pair {
   write: Made;
 }
 
-/** Times that another tape's read must have been seen to be left alone by writes to what is related to it. */
-const MIN_ELSEWHERE = 2;
+/** Times that a read must have been seen to be left alone by writes to what is related to it. */
+const MIN_RELATED = 2;
 
 /** Looks at every read, write to another entity, same read of every tape. */
 export function checkScopes(pool: TapePool, tapeIds: readonly string[]): ScopeRecord {
@@ -77,15 +77,14 @@ export function isUndisturbed({ pool, overlay }: Situation, other: PooledEntry, 
   const read = madeOf(other);
   return overlay.writes
     .map((write) => ({ read, write: { ...write, args: Object.fromEntries(write.given) } }))
-    .every(
-      (pair) => touches(pair.write.entities, read.entities) || !isRelated(pool, pair) || leavesAlone(pool, record, pair, MIN_ELSEWHERE),
-    );
+    .every((pair) => touches(pair.write.entities, read.entities) || !isRelated(pool, pair) || leavesAlone(pool, record, pair));
 }
 
 /** Whether tapes show that the read is the same after such a write to something else, and never otherwise. */
 export function leavesAlone(pool: TapePool, record: ScopeRecord, pair: Pair, least = 1): boolean {
   const counts = record.get(pairKey(pool, pair));
-  return counts !== undefined && counts.same >= least && counts.changed === 0;
+  const needed = isRelated(pool, pair) ? Math.max(least, MIN_RELATED) : least;
+  return counts !== undefined && counts.same >= needed && counts.changed === 0;
 }
 
 function madeOf({ entry, args }: PooledEntry): Made {
@@ -108,7 +107,17 @@ function equal(earlier: TapeEntry, later: TapeEntry, entity: string): boolean {
 }
 
 function pairKey(pool: TapePool, pair: Pair): string {
-  return `${pair.read.tool}\n${pair.write.tool}\n${isRelated(pool, pair)}`;
+  const { read, write } = pair;
+  return canonicalJson([read.tool, write.tool, isRelated(pool, pair) ? chosenIn(pool, write) : null]);
+}
+
+/** What a write chose among few things: numbers are measures, and texts that were not said to be filters are content. */
+function chosenIn({ profiles }: TapePool, { tool, args }: Made): Record<string, unknown> {
+  const { argumentRoles } = profileOf(profiles, tool);
+  const given = Object.entries(args !== null && typeof args === "object" ? args : {});
+  return Object.fromEntries(
+    given.filter(([name, value]) => argumentRoles[name] === "filter" && isScalar(value) && typeof value !== "number"),
+  );
 }
 
 /** Whether any tape shows the one's thing to name the other's. */
