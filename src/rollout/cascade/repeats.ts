@@ -6,8 +6,15 @@ import { lowerBound } from "../measure/binomial.ts";
 import type { Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
-/** How often one conversation's read was another's, though others had written elsewhere in between, and how often not. By read tool. */
-export type RepeatRecord = ReadonlyMap<string, { same: number; changed: number }>;
+/** By read tool, where one conversation's read was compared with another's though others had written elsewhere in between. */
+export type RepeatRecord = ReadonlyMap<string, Repeats>;
+
+interface Repeats {
+  /** Those that were the same. */
+  same: number;
+  /** Writes to what the read does not name change it. */
+  isCoupled: boolean;
+}
 
 /** Share of changes that a read surely exceeds before others' writes to what it does not name are held to change it. */
 const MAX_CHANGED = 0.05;
@@ -25,7 +32,7 @@ export function checkRepeats(pool: TapePool, tapeIds: readonly string[]): Repeat
   const alike = Map.groupBy(reads, ({ entry }) =>
     JSON.stringify([entry.callKey, entry.schemaHash, Object.entries(entry.entityVersion), Object.entries(entry.entityEra)]),
   );
-  const record = new Map<string, { same: number; changed: number }>();
+  const counts = new Map<string, { same: number; changed: number }>();
   for (const group of alike.values()) {
     const inTime = group.toSorted((one, other) => one.entry.startedAtMs - other.entry.startedAtMs);
     for (const [index, later] of inTime.entries()) {
@@ -34,17 +41,20 @@ export function checkRepeats(pool: TapePool, tapeIds: readonly string[]): Repeat
       const { volatileResultPaths } = profileOf(pool.profiles, later.entry.tool);
       const shown = ({ parsed }: PooledEntry): string => canonicalJson(withoutPaths(parsed, volatileResultPaths));
       const isSame = shown(earlier) === shown(later);
-      const { same, changed } = record.get(later.entry.tool) ?? { same: 0, changed: 0 };
-      record.set(later.entry.tool, { same: same + (isSame ? 1 : 0), changed: changed + (isSame ? 0 : 1) });
+      const { same, changed } = counts.get(later.entry.tool) ?? { same: 0, changed: 0 };
+      counts.set(later.entry.tool, { same: same + (isSame ? 1 : 0), changed: changed + (isSame ? 0 : 1) });
     }
   }
-  return record;
+  return new Map([...counts].map(([tool, { same, changed }]) => [tool, { same, isCoupled: areMany(changed, same + changed) }]));
+}
+
+function areMany(changed: number, all: number): boolean {
+  return changed >= MIN_CHANGED && lowerBound(changed, all) > MAX_CHANGED;
 }
 
 /** Whether tapes show that writes to what the read does not name change it. */
 export function isCoupled(tool: string, record: RepeatRecord): boolean {
-  const { same, changed } = record.get(tool) ?? { same: 0, changed: 0 };
-  return changed >= MIN_CHANGED && lowerBound(changed, same + changed) > MAX_CHANGED;
+  return record.get(tool)?.isCoupled === true;
 }
 
 /** Whether another tape's answer may still be true: a coupled read's only where nobody is known to have written anything between the two. */
