@@ -59,6 +59,10 @@ function mayBeRead({ overlay }: Situation, call: PreparedCall): boolean {
   );
 }
 
+/** An error that speaks of the server, not of what was asked for: tools answer a limit on calls as any other failure. */
+const BUSY =
+  /\b(?:rate[ _-]?limit|too many requests|throttl|quota exceeded|overloaded|temporarily unavailable|service unavailable|bad gateway|gateway timeout|timed? ?out|(?:http|status|code|error)\W{0,4}(?:429|50[234]))/i;
+
 interface Asked {
   endpoint: LiveReadsConfig["tools"][string];
   call: PreparedCall;
@@ -81,6 +85,7 @@ async function ask(
         : await readByHttp({ url: endpoint.url, tool: call.tool, args: call.args, token, maxBytes }, stop);
     if ("problem" in answer) return failed(answer.problem, call, deps);
     const isError = answer.isError || showsError(call.profile, parseResult(answer.text));
+    if (isError && BUSY.test(answer.text)) return failed("the server had no time for it", call, deps);
     return { status: "answered", result: answer.text, isError, readAtMs: deps.now() };
   } catch (error) {
     if (signal?.aborted === true) throw signal.reason;

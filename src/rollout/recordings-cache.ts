@@ -6,7 +6,7 @@ import type { Recordings } from "./recordings.ts";
 
 /** An agent's recordings for whoever looks at them again and again: a page, commands. A run loads its own. */
 export interface RecordingsCache {
-  /** As of at most `maxAgeMs` ago: quarantine and the walls of time may lag by so much, what is stored never does. The same object while nothing changes; do not change it. */
+  /** As of at most `maxAgeMs` ago, or of when a load began that is still under way: quarantine and the walls of time may lag by so much, what is stored never does. The same object while nothing changes; do not change it. */
   recordings(options: { maxAgeMs: number }): Promise<Recordings>;
 }
 
@@ -14,6 +14,7 @@ interface Kept {
   version: string;
   atMs: number;
   loading: Promise<Recordings>;
+  isLoaded: boolean;
   forgetting: NodeJS.Timeout;
 }
 
@@ -39,15 +40,19 @@ export function createRecordingsCache(
     async recordings({ maxAgeMs }) {
       const version = await versionOf(database, { agent: of.agent, tenant: of.config.tenant });
       const nowMs = now();
-      if (kept !== null && kept.version === version && nowMs - kept.atMs <= maxAgeMs) {
+      if (kept !== null && kept.version === version && (!kept.isLoaded || nowMs - kept.atMs <= maxAgeMs)) {
         kept.forgetting.refresh();
         return kept.loading;
       }
       forget(kept);
       const loading = loadRecordings(database, { ...of, nowMs });
-      const loaded: Kept = { version, atMs: nowMs, loading, forgetting: setTimeout(() => forget(loaded), FORGET_AFTER_MS).unref() };
+      const forgetting = setTimeout(() => forget(loaded), FORGET_AFTER_MS).unref();
+      const loaded: Kept = { version, atMs: nowMs, loading, isLoaded: false, forgetting };
       kept = loaded;
-      loading.catch(() => forget(loaded));
+      loading.then(
+        () => (loaded.isLoaded = true),
+        () => forget(loaded),
+      );
       return loading;
     },
   };

@@ -5,7 +5,10 @@ import { storableJson } from "../store/storable.ts";
 import { wholeScenarioOf } from "../trajectory/record-tape.ts";
 import type { NightDeps } from "./night-context.ts";
 
-/** Keeps a run's scenarios. Those of somebody who was erased since they were chosen are left out. */
+/**
+ * Keeps a run's scenarios, each as it was chosen last: a single step that another group was cut at is that group's from then on. Those of somebody who was erased since
+ * they were chosen are left out.
+ */
 export async function saveScenarios(
   { database, log }: Pick<NightDeps, "database" | "log">,
   runId: string,
@@ -22,7 +25,11 @@ export async function saveScenarios(
         await trx
           .insertInto("scenarios")
           .values({ run_id: runId, id: scenario.id, split: scenario.split, body: storableJson(scenario) })
-          .onConflict((conflict) => conflict.columns(["run_id", "id"]).doNothing())
+          .onConflict((conflict) =>
+            conflict
+              .columns(["run_id", "id"])
+              .doUpdateSet((excluded) => ({ split: excluded.ref("excluded.split"), body: excluded.ref("excluded.body") })),
+          )
           .execute();
       }
     },

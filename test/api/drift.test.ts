@@ -19,12 +19,18 @@ let received: { tool: string; order: unknown; authorization: string | undefined 
 /** Orders that somebody without a recording has refunded since. */
 let moved = new Set<string>();
 let isDown = false;
+/** What the world says in place of every answer. */
+let says: object | null = null;
 const server = createServer((request, response) => {
   void (async () => {
     const { tool, arguments: args } = (await json(request)) as { tool: string; arguments: { order_id?: string } };
     received.push({ tool, order: args.order_id, authorization: request.headers.authorization });
     if (isDown) {
       response.writeHead(503).end();
+      return;
+    }
+    if (says !== null) {
+      response.end(JSON.stringify(says));
       return;
     }
     const id = args.order_id ?? "";
@@ -54,7 +60,7 @@ afterAll(async () => {
   server.close();
 });
 beforeEach(() => {
-  [received, moved, isDown] = [[], new Set(), false];
+  [received, moved, isDown, says] = [[], new Set(), false, null];
 });
 
 /** An API over an agent that lists all of its tools, the write among them, as readable live. */
@@ -123,6 +129,16 @@ describe("nightshift drift", () => {
     expect(code).toBe(1);
     expect(JSON.parse(out)).toMatchObject({ tools: [{ asked: 0, changed: 0, failed: 5, verdict: "unknown" }] });
   });
+
+  it.each([{ error: "Too many requests" }, { error: "no such index" }])(
+    "takes an error that no recording shows for a look that failed: %o",
+    async (said) => {
+      says = said;
+      const world = await serving();
+      const { out } = await cli(["drift", "--agent", "support", "--url", world.url, "--per-tool", "30", "--json"]);
+      expect(JSON.parse(out)).toMatchObject({ tools: [{ asked: 0, changed: 0, failed: 30, verdict: "unknown" }] });
+    },
+  );
 
   it("is refused where nothing may be read live", async () => {
     const world = await serving({ listed: ["issue_refund"] });

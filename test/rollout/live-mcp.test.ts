@@ -115,6 +115,22 @@ describe("a live read of an MCP tool", () => {
     expect((await playing(configOf(), [lookup("A1")])).journal).toMatchObject([{ rung: "R6", isError: true }]);
   });
 
+  it.each(["Rate limit exceeded, try again later", "HTTP 429: slow down", '{"error":"upstream timed out"}', "status 503"])(
+    "takes an error that speaks of the server for no answer: %s",
+    async (said) => {
+      result = text(said, { isError: true });
+      const { end, logged } = await playing(configOf(), [lookup("A1")]);
+      expect(end).toEqual({ status: "masked", cause: "replay_miss" });
+      expect(logged).toContain("live_read_failed");
+      expect(logged).not.toContain(said);
+    },
+  );
+
+  it("takes one that only has such a number in it for an answer", async () => {
+    result = text("order 429 not found", { isError: true });
+    expect((await playing(configOf(), [lookup("A1")])).journal).toMatchObject([{ rung: "R6", isError: true }]);
+  });
+
   it.each<[string, () => void, Partial<LiveReadsConfig>?]>([
     ["a tool that is not on the server", () => (tools = [toolOf("issue_refund")])],
     ["a tool that says it writes", () => (tools = [toolOf("lookup_order", { readOnlyHint: false })])],

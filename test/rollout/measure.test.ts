@@ -149,7 +149,8 @@ describe("measured trust", () => {
   it("is in the answers of other tapes, not in those of the own", () => {
     const [recorded, pooled] = play(trusting("lookup_order", {}), own, [lookup("B4"), lookup("A1")]);
     expect(recorded).toMatchObject({ rung: "R1", confidence: 1 });
-    expect(pooled).toMatchObject({ rung: "R3", confidence: expect.closeTo(0.914, 12) as number });
+    // Nobody has seen yet that such a read lasts: 1 − (20 · 0.15 + 8) / (20 + 80)
+    expect(pooled).toMatchObject({ rung: "R3", confidence: expect.closeTo(0.89, 12) as number });
   });
 
   it("takes a tool off a rung, and the next one answers or nobody", () => {

@@ -43,6 +43,15 @@ describe("recordings that are looked at again", () => {
     expect(first?.cascade("train")).toBe((await cache.recordings(CHECK)).cascade("train"));
   });
 
+  it("are loaded once by whoever asks while they are, however long that takes", async () => {
+    const cache = cacheAt();
+    const first = cache.recordings(CHECK);
+    // Longer than what it may be old: the first has begun by then, and is not done.
+    const second = cache.recordings({ maxAgeMs: -1 });
+    expect(await second).toBe(await first);
+    expect(await cache.recordings({ maxAgeMs: -1 })).not.toBe(await first);
+  });
+
   it.each<[string, () => Promise<unknown>]>([
     ["a conversation more", () => save(talk("more"))],
     ["another version of one", () => save({ ...talk("more"), messages: talk("other").messages })],

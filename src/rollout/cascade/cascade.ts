@@ -4,20 +4,22 @@ import { isStateless, mayWrite } from "../../trajectory/tool-profile.ts";
 import { versionOf } from "../../trajectory/write-state.ts";
 import { inventedKey, malformed, mistakeAnswer, type Mistake } from "./agent-error.ts";
 import { checkDerivations, deriveRead, givenIn, type DerivationRecord } from "./derive.ts";
-import { checkEnds, endsOf, type EndsRecord } from "./ends.ts";
+import { checkEnds } from "./ends.ts";
 import type { Rung } from "../group.ts";
 import { learnReads, readOutcome, type Outcome, type ReadModel } from "./outcome.ts";
 import { stateOf, withEpochs, withOccurrence, withOffTape, withWrite, type Overlay } from "./overlay.ts";
 import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
-import { inThisEra, sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
-import { checkScopes, isApart, type ScopeRecord } from "./scope-record.ts";
+import { inThisEra, isContradictedByOwn, sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
+import { checkScopes, isApart, isUndisturbed, type ScopeRecord } from "./scope-record.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { checkProjections, projectRead, type ProjectionRecord } from "./project.ts";
+import { checkRepeats, isCoupled, isSteady, isUnmoved, type RepeatRecord } from "./repeats.ts";
 import { answerOf, type ToolFunctions } from "./tool-functions.ts";
-import { createToolSchemas, type ToolSchema, type ToolSchemas } from "./tool-schemas.ts";
+import { createToolSchemas } from "./tool-schemas.ts";
 import { UNMEASURED, type Trust } from "./trust.ts";
 import { answerWrite, writeOutcome } from "./write-model.ts";
-import { learnWrites, type WriteModel } from "./write-samples.ts";
+import { learnedOnce, schemaOf, writeModels, type WriteModels } from "./write-models.ts";
+import type { WriteModel } from "./write-samples.ts";
 
 /** One tool answer; `result` is null at R7, where nothing honest can be said. */
 export interface Answer {
@@ -67,6 +69,7 @@ export function createCascade(
   const derivations = checkDerivations(pool, tapeIds);
   const projections = checkProjections(pool, tapeIds);
   const scopes = checkScopes(pool, tapeIds);
+  const repeats = checkRepeats(pool, tapeIds);
   const modelOf = writeModels(pool, checkEnds(pool, tapeIds), schemas);
   const readModelOf = learnedOnce((call): ReadModel => learnReads(pool, call));
   return {
@@ -76,7 +79,7 @@ export function createCascade(
       return prepareCall({ profiles: pool.profiles, names: start.names }, schemaOf(schemas, start, tool), tool, rawArguments);
     },
     answer(situation, call, { seed, turn }) {
-      const answer = climb(situation, call, turn, { derivations, projections, scopes, functions, modelOf, trust, seed });
+      const answer = climb(situation, call, turn, { derivations, projections, scopes, repeats, functions, modelOf, trust, seed });
       if (answer.result === null) return answer;
       const isOwn = answer.servedFrom?.tape === situation.start.tapeId;
       const confidence = isOwn ? answer.confidence : trust.confidenceOf(call.tool, answer.rung, answer.confidence);
@@ -99,8 +102,9 @@ interface Learned {
   derivations: DerivationRecord;
   projections: ProjectionRecord;
   scopes: ScopeRecord;
+  repeats: RepeatRecord;
   functions: ToolFunctions;
-  modelOf: (start: ReplayStart, call: PreparedCall) => WriteModel;
+  modelOf: WriteModels;
   trust: Trust;
   seed: readonly (string | number)[];
 }
@@ -113,7 +117,7 @@ function climb(situation: Situation, call: PreparedCall, turn: string, learned: 
   if (mistake !== null) return answeredMistake(situation, call, mistake);
   const computed = fromFunction(call, learned.functions);
   if (computed !== null) return computed;
-  const pooled = isStateless(call.profile) ? fromAnyTape(situation.pool, call) : fromOtherTapes(situation, call, learned.trust);
+  const pooled = isStateless(call.profile) ? fromAnyTape(situation.pool, call) : fromOtherTapes(situation, call, learned);
   if (pooled !== null) return pooled;
   const invented = inventedKey(situation, call);
   if (invented !== null) return answeredMistake(situation, call, invented);
@@ -129,7 +133,7 @@ const miss: Answer = {
  * R1: same tape, call and ordered writes, the n-th time the n-th answer, then the last again. R2: same tape and call, equal entity versions, where tapes show that
  * the other writes do not matter to it: to a read by `isApart`, to a write where the world never refused one.
  */
-function fromOwnTape(situation: Situation, call: PreparedCall, turn: string, { scopes, modelOf }: Learned): Answer | null {
+function fromOwnTape(situation: Situation, call: PreparedCall, turn: string, { scopes, repeats, modelOf }: Learned): Answer | null {
   const { pool, start, overlay } = situation;
   const candidates = pool
     .ofTapeCall(start.tapeId, call.callKey)
@@ -140,7 +144,9 @@ function fromOwnTape(situation: Situation, call: PreparedCall, turn: string, { s
   if (answer !== null || candidates.length === 0) return answer;
   const model = mayWrite(call.profile) ? modelOf(start, call) : null;
   const apart = candidates.filter((seen) =>
-    model === null ? isApart(situation, seen, scopes) : isUnrefused(model) && !givesAnother(situation, call, seen),
+    model === null
+      ? !isCoupled(call.tool, repeats) && isApart(situation, seen, scopes)
+      : isUnrefused(model) && !givesAnother(situation, call, seen),
   );
   const [first] = apart;
   return first === undefined
@@ -197,11 +203,16 @@ function fromAnyTape(pool: TapePool, call: PreparedCall): Answer | null {
   return served(example, "R0", 1);
 }
 
-/** R3: another tape that saw the same world, newest first. Never for writes: a write's answer carries ids of its own. */
-function fromOtherTapes(situation: Situation, call: PreparedCall, trust: Trust): Answer | null {
+/** R3: another tape that saw the same world, newest first; with less confidence until such reads were seen to last. Never for writes: their answers carry ids of their own. */
+function fromOtherTapes(situation: Situation, call: PreparedCall, { trust, repeats, scopes }: Learned): Answer | null {
   if (mayWrite(call.profile) || !trust.serves(call.tool, "R3")) return null;
-  const seen = inThisEra(situation, call).find((other) => sameTool(call, other.entry) && sameWorld(situation, other));
-  return seen === undefined ? null : served(seen, "R3", 0.97);
+  const isTrue = (other: PooledEntry): boolean =>
+    sameWorld(situation, other) &&
+    isUnmoved(situation, other, repeats) &&
+    isUndisturbed(situation, other, scopes) &&
+    !isContradictedByOwn(situation, call, other);
+  const seen = inThisEra(situation, call).find((other) => sameTool(call, other.entry) && isTrue(other));
+  return seen === undefined ? null : served(seen, "R3", isSteady(call.tool, repeats) ? 0.97 : 0.85);
 }
 
 function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Answer {
@@ -229,39 +240,6 @@ function isDeclaredWrite({ profile }: PreparedCall): boolean {
 /** Everything that a draw depends on: siblings that make the same call in the same state draw the same. */
 function drawnFrom(seed: readonly (string | number)[], { start, overlay }: Situation, call: PreparedCall): readonly (string | number)[] {
   return [...seed, start.scenarioId, call.callKey, stateOf(overlay)];
-}
-
-/** Null for a tool that the scenario does not have. */
-function schemaOf(schemas: ToolSchemas, { tools }: ReplayStart, tool: string): ToolSchema | null {
-  const definition = tools.find(({ name }) => name === tool);
-  return definition === undefined ? null : schemas.of(definition);
-}
-
-/** What is learned of write tools: for all scenarios once whose tools let the same looks count. */
-function writeModels(pool: TapePool, looks: EndsRecord, schemas: ToolSchemas): Learned["modelOf"] {
-  const byEnds = new Map<string, (call: PreparedCall) => WriteModel>();
-  const byTools = new WeakMap<ReplayStart["tools"], (call: PreparedCall) => WriteModel>();
-  return (start, call) => {
-    const known = byTools.get(start.tools);
-    if (known !== undefined) return known(call);
-    const ends = endsOf(pool, looks, (tool) => schemaOf(schemas, start, tool));
-    const key = JSON.stringify([...ends]);
-    const models = byEnds.get(key) ?? learnedOnce((one): WriteModel => learnWrites(pool, one, ends));
-    byEnds.set(key, models);
-    byTools.set(start.tools, models);
-    return models(call);
-  };
-}
-
-/** What is learned of a tool, once per schema. */
-function learnedOnce<T>(learn: (call: PreparedCall) => T): (call: PreparedCall) => T {
-  const known = new Map<string, T>();
-  return (call) => {
-    const key = `${call.tool}|${call.schema?.schemaHash}`;
-    const learned = known.get(key) ?? learn(call);
-    known.set(key, learned);
-    return learned;
-  };
 }
 
 function answeredMistake(situation: Situation, call: PreparedCall, mistake: Mistake): Answer {

@@ -1,5 +1,6 @@
 import { entityByPath } from "../../trajectory/entities.ts";
 import { CONFIDENCE } from "../confidence.ts";
+import { decidingArguments, wasFound } from "./features.ts";
 import type { PreparedCall } from "./prepare.ts";
 import { judge, type Features } from "./refusals.ts";
 import { sameWorld, stillTrue, type Situation } from "./situation.ts";
@@ -39,10 +40,16 @@ export function decideWrite(situation: Situation, call: PreparedCall, model: Wri
   if (judged.refusedFor !== null) return { ...known, isError: true, reasons: judged.refusedFor };
   if (isUnheardOf(model, features)) return null;
   const undecided = judged.undecided + model.unseenRate;
-  if (undecided === 0 && model.refusals.length > 0) return { ...known, isError: false };
+  if ((undecided === 0 && model.refusals.length > 0) || isGranted(call, model, features)) return { ...known, isError: false };
   const recorded = call.profile.errors === 0 ? call.profile.calls : model.samples;
   if (undecided === 0 && recorded >= MIN_SAMPLES) return { rung: "R4", isError: false, confidence: 0.85 };
   return hardlyFails(undecided) ?? (isHopeless(call, model) ? drawnLike(true) : null);
+}
+
+/** About something that was found, without an argument that every refusal of the tool had. */
+function isGranted({ profile, args }: PreparedCall, { forms }: WriteModel, features: Features): boolean {
+  const given = decidingArguments(profile, [args]);
+  return wasFound(features) === true && [...forms.blamed].some((name) => !given.includes(name));
 }
 
 /** A tool that has only ever failed, here and wherever it was recorded. */

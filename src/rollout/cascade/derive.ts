@@ -1,12 +1,13 @@
 import { canonicalJson, withoutPaths } from "../../trajectory/canonical-arguments.ts";
-import { EVERYTHING, entitiesOfCall, isScalar, type EntityView, type Scalar } from "../../trajectory/entities.ts";
+import { EVERYTHING, entitiesOfCall, isScalar, viewsOf, type EntityView, type Scalar } from "../../trajectory/entities.ts";
 import { parseResult } from "../../trajectory/record-tape.ts";
 import { isStateless, mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
 import { extendPrefix } from "../../trajectory/write-state.ts";
 import type { OverlayWrite } from "./overlay.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
+import { isCoupled, isUnmoved, type RepeatRecord } from "./repeats.ts";
 import { formatLike } from "./render.ts";
-import { leavesAlone, type ScopeRecord } from "./scope-record.ts";
+import { isRelated, leavesAlone, type ScopeRecord } from "./scope-record.ts";
 import { atStart, inThisEra, sameWorld, stillTrue, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
@@ -25,6 +26,7 @@ export type DerivationRecord = ReadonlyMap<string, { agreed: number; disagreed: 
 export interface ReadRecords {
   derivations: DerivationRecord;
   scopes: ScopeRecord;
+  repeats: RepeatRecord;
 }
 
 /** Times that tapes must have shown that a write leaves a read as it was, or as the write was asked to, where nothing else says so. */
@@ -40,11 +42,13 @@ export function deriveRead(situation: Situation, call: PreparedCall, records: Re
   const { pool, overlay } = situation;
   const entity = namedEntity(pool, call);
   if (entity === null || overlay.writes.length === 0) return null;
-  const { base, writes } = lastKnown(situation, call, entity);
+  const { base, writes } = sinceMade(pool, lastKnown(situation, call, entity, records.repeats), overlay.writes, entity);
   const about = writes.filter(({ entities }) => entities.includes(entity) || entities.includes(EVERYTHING));
   if (base === null && about.length === 0) return null;
-  const isLeft = (write: OverlayWrite): boolean =>
-    call.profile.scope === "entities" || leavesAlone(records.scopes, call.tool, write.tool, MIN_UNCHANGED);
+  const isLeft = (write: OverlayWrite): boolean => {
+    const pair = { read: { ...call, entities: [entity] }, write: { ...write, args: Object.fromEntries(write.given) } };
+    return (isNarrow(call, records.repeats) && !isRelated(pool, pair)) || leavesAlone(pool, records.scopes, pair, MIN_UNCHANGED);
+  };
   if (!writes.every((write) => about.includes(write) || (isLeft(write) && !touchesOther(base, write, entity)))) return null;
   if (about.some((write) => isContradicted(records.derivations, call.tool, write.tool))) return null;
   const agreed = about.map((write) => records.derivations.get(pairKey(call.tool, write.tool))?.agreed ?? 0);
@@ -55,7 +59,7 @@ export function deriveRead(situation: Situation, call: PreparedCall, records: Re
   if (effects.length < about.length) return null;
   const result =
     base === null
-      ? created(pool, call, entity, effects)
+      ? created(situation, call, entity, effects)
       : applied(
           base,
           effects,
@@ -63,6 +67,28 @@ export function deriveRead(situation: Situation, call: PreparedCall, records: Re
         );
   if (result === null) return null;
   return { result, madeFrom: base === null ? [] : [base.tape.id], confidence: agreed.every((count) => count > 0) ? 0.95 : 0.85 };
+}
+
+/** Whether a read depends on what it names alone. */
+function isNarrow({ tool, profile }: PreparedCall, repeats: RepeatRecord): boolean {
+  return profile.scope === "entities" && !isCoupled(tool, repeats);
+}
+
+interface Known {
+  base: PooledEntry | null;
+  writes: readonly OverlayWrite[];
+}
+
+/** What was known of an id before one of the writes gave it to something new was of another thing. */
+function sinceMade(pool: TapePool, known: Known, all: readonly OverlayWrite[], entity: string): Known {
+  const made = all.findLastIndex((write) => givesId(pool, write, entity));
+  return made < all.length - known.writes.length ? known : { base: null, writes: all.slice(made) };
+}
+
+/** Whether nothing but an id that the write gave out names the entity. */
+function givesId(pool: TapePool, { tool, views, answer }: OverlayWrite, entity: string): boolean {
+  const { volatileResultPaths } = profileOf(pool.profiles, tool);
+  return views.has(entity) && !viewsOf(withoutPaths(answer, volatileResultPaths), pool.templates).has(entity);
 }
 
 /** Whether a write was to something else that the known answer shows. */
@@ -136,11 +162,7 @@ function namedEntity(pool: TapePool, call: { tool: string; args: unknown }): str
 }
 
 /** The latest answer to this call on the own tape of which the rollout has all writes before it, else what tapes answered before the rollout wrote; and the writes since. */
-function lastKnown(
-  situation: Situation,
-  call: PreparedCall,
-  entity: string,
-): { base: PooledEntry | null; writes: readonly OverlayWrite[] } {
+function lastKnown(situation: Situation, call: PreparedCall, entity: string, repeats: RepeatRecord): Known {
   const { pool, start, overlay } = situation;
   const all = overlay.writes;
   const prefixes = all.reduce((known, write) => [...known, extendPrefix(known.at(-1) ?? "", write)], [""]);
@@ -153,12 +175,10 @@ function lastKnown(
     if (base !== undefined) return { base, writes: all.slice(count) };
   }
   const before = atStart(situation);
-  const own = answers.find(
-    (seen) => (seen.entry.entityVersion[entity] ?? "") === "" && call.profile.scope === "entities" && stillTrue(before, seen),
-  );
-  const base =
-    own ?? inThisEra(before, call).find((seen) => !seen.entry.isError && sameTool(call, seen.entry) && sameWorld(before, seen)) ?? null;
-  return { base, writes: all };
+  const own = answers.find((seen) => (seen.entry.entityVersion[entity] ?? "") === "" && isNarrow(call, repeats) && stillTrue(before, seen));
+  const isBase = (seen: PooledEntry): boolean =>
+    !seen.entry.isError && sameTool(call, seen.entry) && sameWorld(before, seen) && isUnmoved(before, seen, repeats);
+  return { base: own ?? inThisEra(before, call).find(isBase) ?? null, writes: all };
 }
 
 /** What one write says of the entity: what it was given, and above it what it answered. */
@@ -219,8 +239,8 @@ function isLike(one: unknown, other: unknown): boolean {
 }
 
 /** The answer for an entity that only this rollout's writes know; null unless they returned every field that such reads show. */
-function created(pool: TapePool, call: PreparedCall, entity: string, effects: readonly Effect[]): string | null {
-  if (pool.knowsEntity(entity)) return null;
+function created({ pool, overlay }: Situation, call: PreparedCall, entity: string, effects: readonly Effect[]): string | null {
+  if (pool.knowsEntity(entity) && !overlay.writes.some((write) => givesId(pool, write, entity))) return null;
   const example = pool.ofTool(call.tool).find(({ entry }) => !entry.isError && sameTool(call, entry));
   if (example === undefined || example.parsed === null || typeof example.parsed !== "object" || Array.isArray(example.parsed)) return null;
   const known = new Map(effects.flatMap((effect) => [...effect]));

@@ -61,6 +61,12 @@ export function featuresOf({ args, again, views, fresh, found }: Known, names: r
   return features;
 }
 
+/** Whether looks had found all things that the call names, or missed one; null where nobody had looked. */
+export function wasFound(features: Features): boolean | null {
+  const looks = [...features].filter(([name]) => name.endsWith(" found")).map(([, value]) => value);
+  return looks.includes(false) ? false : looks.length > 0 ? true : null;
+}
+
 function addBoth(
   features: Map<string, Scalar>,
   { field, value }: { field: string; value: Scalar },

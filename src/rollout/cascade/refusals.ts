@@ -46,7 +46,7 @@ const MAX_PAIR_VALUES = 32;
 /** Chance of a parting that is no rule: of features with two values, of any other, each way of dealing out its values counted, and of a fixed argument. */
 const MAX_CHANCE_OF_TWO = 0.1;
 const MAX_CHANCE = 0.05;
-const MAX_CHANCE_FIXED = 0.005;
+export const MAX_CHANCE_FIXED = 0.005;
 
 /** Stands between a field and an argument in a feature of both. */
 export const BESIDE = " beside ";
@@ -208,7 +208,7 @@ function byLimit(feature: string, refused: readonly Scalar[], granted: readonly 
 }
 
 /** Probability that `drawn` of `all`, drawn blindly, all lie among `within` of them. */
-function chanceOf(drawn: number, within: number, all: number): number {
+export function chanceOf(drawn: number, within: number, all: number): number {
   let chance = 1;
   for (let count = 0; count < drawn; count += 1) chance *= (within - count) / (all - count);
   return chance;

@@ -57,14 +57,16 @@ function repeatedArgument({ recorded, args }: Rendering, name: string, leaf: Sca
   return recorded.args[name] === leaf && isScalar(given) ? given : undefined;
 }
 
-/** Draws of one id before a taken one is given after all: all that look like it may be. */
+/** Draws of one id of each length, and before a taken one is given after all. */
+const DRAWS_EACH = 10;
 const MAX_DRAWS = 50;
 
 function drawnId(example: string | number, { seed, isTaken = () => false }: Rendering, path: string): string | number {
   let drawn = seededLike(example, ...seed, path);
   for (let draw = 1; draw < MAX_DRAWS && isTaken(drawn); draw += 1) {
     // Where all of this length are taken, the next is longer.
-    const shape = draw < MAX_DRAWS / 2 ? example : typeof example === "number" ? example * 10 : `${example}0`;
+    const longer = Math.floor(draw / DRAWS_EACH);
+    const shape = typeof example === "number" ? example * 10 ** longer : `${example}${"0".repeat(longer)}`;
     drawn = seededLike(shape, ...seed, path, draw);
   }
   return drawn;

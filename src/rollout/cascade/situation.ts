@@ -1,3 +1,4 @@
+import { canonicalJson, withoutPaths } from "../../trajectory/canonical-arguments.ts";
 import { EVERYTHING, entitiesOfCall, type EntityView, type Scalar } from "../../trajectory/entities.ts";
 import { UNKNOWN_ERA } from "../../trajectory/era.ts";
 import type { Names } from "../../trajectory/names.ts";
@@ -32,7 +33,7 @@ export interface Situation {
 }
 
 /** Whether the writes to every entity that the entry touched are, on its tape before it, exactly those of the rollout so far. */
-export function sameVersions({ overlay }: Situation, { entry }: PooledEntry): boolean {
+export function sameVersions({ overlay }: Situation, { entry }: Pick<PooledEntry, "entry">): boolean {
   return Object.entries(entry.entityVersion).every(([entity, version]) => versionOf(overlay.writes, entity) === version);
 }
 
@@ -63,6 +64,14 @@ export function sameWorld(situation: Situation, other: PooledEntry): boolean {
   if (freshnessMs !== null && Math.abs(other.entry.startedAtMs - start.clockMs) > freshnessMs) return false;
   if (!sameVersions(situation, other) || !other.entry.entitiesTouched.every((entity) => sameEra(situation, other, entity))) return false;
   return other.entry.entitiesTouched.every((entity) => entity === EVERYTHING || !contradicts(situation, other, entity));
+}
+
+/** Whether the own tape answered this very call otherwise, after the same writes to all that it names: among which others it did, only the own answers can tell. */
+export function isContradictedByOwn(situation: Situation, call: Pick<PreparedCall, "callKey" | "profile">, other: PooledEntry): boolean {
+  const { pool, start } = situation;
+  const own = pool.ofTapeCall(start.tapeId, call.callKey).filter(({ entry }) => entry.raced === null && sameVersions(situation, { entry }));
+  const shown = ({ parsed }: PooledEntry): string => canonicalJson(withoutPaths(parsed, call.profile.volatileResultPaths));
+  return own.length > 0 && !own.some((seen) => shown(seen) === shown(other));
 }
 
 /** Entries for the call on any tape that may have seen the world of now, newest first: thousands of tapes may have asked the same, few in this era. */

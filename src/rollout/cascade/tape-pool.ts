@@ -34,6 +34,8 @@ export interface TapePool {
   ofTape(tapeId: string): readonly PooledEntry[];
   /** The same of any tape of the tenant, whatever its split: for what is counted of tools, as profiles are; never for an answer. */
   counted(tapeId: string): readonly PooledEntry[];
+  /** The same of one tool, newest first. */
+  countedOf(tool: string): readonly PooledEntry[];
   /** A tape's entries for one call, in order. */
   ofTapeCall(tapeId: string, callKey: string): readonly PooledEntry[];
   /** All entries for one call, newest first. */
@@ -46,8 +48,12 @@ export interface TapePool {
   about(entity: string): readonly PooledEntry[];
   /** A tape's entries whose answer says something of the entity, in order. */
   aboutOn(tapeId: string, entity: string): readonly PooledEntry[];
+  /** Every value that any tape of either split shows of the entity, as text: for what is counted of tools, never for an answer. */
+  shownOf(entity: string): ReadonlySet<string>;
   /** Whether any call of the tenant showed this value, under whatever name. */
   shows(value: string | number): boolean;
+  /** Whether so many values of this id's shape were shown that a drawn one may well be somebody's whom no tape shows. */
+  isCrowded(id: string | number): boolean;
   /** Whether any successful call of the tenant showed this value under this name. */
   knowsKey(name: string, value: unknown): boolean;
   /** How calls ended whose value at this key path the agent had come up with itself. */
@@ -94,6 +100,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   const newestFirst = ofSplit.filter(({ tape }) => !ownOnly(tape)).sort(byAge);
   const byTape = Map.groupBy(ofSplit, ({ tape }) => tape.id);
   const everyTape = Map.groupBy(all, ({ tape }) => tape.id);
+  const everyTool = Map.groupBy(all.toSorted(byAge), ({ entry }) => entry.tool);
   const byTapeCall = Map.groupBy(ofSplit, ({ tape, entry }) => `${tape.id}|${entry.callKey}`);
   const byCall = Map.groupBy(newestFirst, ({ entry }) => entry.callKey);
   const byCallEra = groupByEach(newestFirst, ({ entry, args }) => {
@@ -104,6 +111,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   const byTool = Map.groupBy(newestFirst, ({ entry }) => entry.tool);
   const byEntity = groupByEach(newestFirst, ({ views }) => [...views.keys()]);
   const byTapeEntity = groupByEach(ofSplit, ({ tape, views }) => [...views.keys()].map((entity) => `${tape.id}|${entity}`));
+  const valuesShown = valuesByEntity(all);
   const unheard = unheardCalls([...tapes, ...others].flatMap(({ entries }) => entries));
   const known = knownKeys([...all, ...others.flatMap((tape) => tape.entries.map((entry) => ({ entry, ...parsedOf(entry) })))]);
   return {
@@ -113,13 +121,16 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
     eras,
     ofTape: (tapeId) => byTape.get(tapeId) ?? [],
     counted: (tapeId) => everyTape.get(tapeId) ?? [],
+    countedOf: (tool) => everyTool.get(tool) ?? [],
     ofTapeCall: (tapeId, callKey) => byTapeCall.get(`${tapeId}|${callKey}`) ?? [],
     ofCall: (callKey) => byCall.get(callKey) ?? [],
     ofCallInEra: (callKey, entity, era) => byCallEra.get(`${callKey}|${era}|${entity}`) ?? [],
     ofTool: (tool) => byTool.get(tool) ?? [],
     about: (entity) => byEntity.get(entity) ?? [],
     aboutOn: (tapeId, entity) => byTapeEntity.get(`${tapeId}|${entity}`) ?? [],
+    shownOf: (entity) => valuesShown.get(entity) ?? NONE,
     shows: (value) => known.all.has(String(value)),
+    isCrowded: crowds(known.all),
     knowsKey: (name, value) => known.values.get(name)?.has(String(value)) ?? false,
     unheard: (tool, path) => unheard.get(`${tool}|${path}`) ?? { succeeded: 0, failed: 0 },
     knowsEntity: (entity) => known.entities.has(entity),
@@ -158,6 +169,35 @@ function groupByEach(entries: readonly PooledEntry[], keysOf: (entry: PooledEntr
     }
   }
   return groups;
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+function valuesByEntity(entries: readonly PooledEntry[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const values = new Map<string, Set<string>>();
+  for (const { views } of entries) {
+    for (const [entity, view] of views) {
+      const shown = values.get(entity) ?? new Set();
+      values.set(entity, shown);
+      for (const value of view.values()) shown.add(String(value));
+    }
+  }
+  return values;
+}
+
+/** Share of a shape's ids that were shown above which a drawn one is no new one. */
+const MAX_SHOWN_SHARE = 0.01;
+
+function crowds(shown: ReadonlySet<string>): (id: string | number) => boolean {
+  // The shape that `seededLike` keeps: what is before the first digit, and the length.
+  const shapeOf = (id: string): string => `${id.slice(0, Math.max(0, id.search(/\d/)))}|${id.length}`;
+  const counts = new Map<string, number>();
+  for (const value of shown) counts.set(shapeOf(value), (counts.get(shapeOf(value)) ?? 0) + 1);
+  return (id) => {
+    const text = String(id);
+    const digits = text.slice(text.search(/\d/)).replace(/[^0-9a-fA-F]/g, "").length;
+    return (counts.get(shapeOf(text)) ?? 0) > MAX_SHOWN_SHARE * 10 ** digits;
+  };
 }
 
 function unheardCalls(entries: readonly TapeEntry[]): ReadonlyMap<string, { succeeded: number; failed: number }> {

@@ -42,7 +42,8 @@ export function answerWrite(
   const [example] = examples;
   if (example === undefined) return null;
   const { seen } = example;
-  const isTaken = (id: string | number): boolean => situation.pool.shows(id) || isMade(situation, id);
+  const { pool } = situation;
+  const isTaken = (id: string | number): boolean => pool.shows(id) || pool.isCrowded(id) || isMade(situation, id);
   const render = ({ seen: { entry, parsed, args }, views: recorded }: Sample): string =>
     renderLike({
       recorded: { result: entry.result, parsed, args },
@@ -55,11 +56,11 @@ export function answerWrite(
   const result = render(example);
   // That it comes to this is known; what it then says is, where every model says the same of this call.
   const alike = examples.filter((one) => isError || givesSame(one.seen, call)).map(render);
-  const isCertain = rung === "R5" || same !== undefined || (reasons.length < 2 && alike[0] === result && agree(call, alike));
-  const elsewhere = entityByPath(call.profile, call.args).flatMap((entity) =>
-    entity === null ? [] : (viewSource(situation, entity) ?? []),
-  );
-  const madeFrom = [...new Set([seen.tape.id, ...elsewhere])];
+  const areAgreed = (): boolean =>
+    agree(call, alike) || (!isError && agree(call, [...alike, ...elsewhere(model, examples, call).map(render)]));
+  const isCertain = rung === "R5" || same !== undefined || (reasons.length < 2 && alike[0] === result && areAgreed());
+  const viewed = entityByPath(call.profile, call.args).flatMap((entity) => (entity === null ? [] : (viewSource(situation, entity) ?? [])));
+  const madeFrom = [...new Set([seen.tape.id, ...viewed])];
   return isCertain
     ? { rung, isError, confidence, result, madeFrom }
     : { rung: "R5", isError, confidence: CONFIDENCE.simulated, result, madeFrom };
@@ -113,6 +114,12 @@ function nearest(
     .sort((a, b) => b.score - a.score)
     .slice(0, MAX_MODELS)
     .map(({ sample }) => sample);
+}
+
+/** Further successes of this form, on tapes of either split: nothing of them is served, they bear the first one out or not. */
+function elsewhere({ forms }: WriteModel, examples: readonly Sample[], call: PreparedCall): readonly Sample[] {
+  const known = new Set(examples.map(({ seen }) => seen));
+  return forms.examples.filter(({ seen }) => !known.has(seen) && fits(seen, call.args) && givesSame(seen, call)).slice(0, MAX_MODELS);
 }
 
 /** Whether a recorded call was given the same arguments as this one, whatever their values: one left out may be what its answer shows as empty. */

@@ -1,11 +1,11 @@
 import { valueAtPath } from "../../trajectory/canonical-arguments.ts";
 import { EVERYTHING, entitiesOfCall, entityByPath, type EntityView } from "../../trajectory/entities.ts";
-import { mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
+import { mayWrite, profileOf, type ToolProfile } from "../../trajectory/tool-profile.ts";
 import { prefixOf } from "../../trajectory/write-state.ts";
 import { errorKind } from "./agent-error.ts";
-import { argumentFeatures, decidingArguments, featuresOf, type Known } from "./features.ts";
+import { argumentFeatures, decidingArguments, featuresOf, wasFound, type Known } from "./features.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
-import { learnRefusals, type Features, type Refusal } from "./refusals.ts";
+import { chanceOf, learnRefusals, MAX_CHANCE_FIXED, type Features, type Refusal } from "./refusals.ts";
 import { knownView, mergedViews, stillTrue, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
@@ -28,6 +28,8 @@ export interface WriteModel {
   /** Where most of the tool's calls are on tapes that do not answer here: the share of errors that these alone had, for reasons unknown. */
   unseenRate: number;
   refusals: readonly Refusal[];
+  /** Counted on tapes of either split. */
+  forms: Forms;
   basis: FeatureBasis;
   /** What the tapes say of this tool was measured to be wrong too often: nothing decides but how rarely it fails (R5). */
   undecided?: boolean;
@@ -39,6 +41,14 @@ export interface FeatureBasis {
   names: readonly string[];
   /** Write tools that take away what they write (ends.ts). */
   ends: ReadonlySet<string>;
+}
+
+/** What is counted of a tool's calls on tapes of either split, of which nothing is served. */
+export interface Forms {
+  /** Arguments that were given, whatever their values, whenever something was refused that was there, oftener than chance explains. */
+  blamed: ReadonlySet<string>;
+  /** Successes, newest first: whether they say the same. */
+  examples: readonly Sample[];
 }
 
 const MAX_EXAMPLES = 50;
@@ -57,6 +67,11 @@ export function learnWrites(pool: TapePool, call: Pick<PreparedCall, "tool" | "s
   const samples = seen.map((entry) => sampleOf(pool, entry, basis));
   const failed = samples.filter(({ kind }) => kind !== null);
   const succeeded = samples.filter(({ kind }) => kind === null);
+  const known = new Map(samples.map((sample) => [sample.seen, sample]));
+  const counted = pool
+    .countedOf(call.tool)
+    .filter((other) => sameTool(call, other.entry) && (!other.entry.isError || errorKind(pool, call, other) === null))
+    .map((other) => known.get(other) ?? sampleOf(pool, other, basis));
   const elsewhere = Math.max(0, profile.errors - all.filter(({ entry }) => entry.isError).length);
   const unseenRate = all.length * 2 < profile.calls ? elsewhere / profile.calls : 0;
   return {
@@ -66,8 +81,28 @@ export function learnWrites(pool: TapePool, call: Pick<PreparedCall, "tool" | "s
     errorRate: samples.length === 0 ? 0 : failed.length / samples.length,
     unseenRate,
     refusals: learnRefusals(samples, names.flatMap(argumentFeatures)),
+    forms: formsOf(profile, counted),
     basis,
   };
+}
+
+function formsOf(profile: ToolProfile, samples: readonly Sample[]): Forms {
+  const there = samples.filter(({ features }) => wasFound(features) !== false);
+  const granted = there.filter(({ kind }) => kind === null);
+  const refused = there.filter(({ kind }) => kind !== null);
+  const has =
+    (name: string) =>
+    ({ seen }: Sample): boolean =>
+      decidingArguments(profile, [seen.args]).includes(name);
+  const isBlamed = (name: string): boolean =>
+    refused.length > 0 &&
+    refused.every(has(name)) &&
+    chanceOf(refused.length, refused.length + granted.filter(has(name)).length, there.length) <= MAX_CHANCE_FIXED;
+  const names = decidingArguments(
+    profile,
+    refused.slice(0, 1).map(({ seen }) => seen.args),
+  );
+  return { blamed: new Set(names.filter(isBlamed)), examples: samples.filter(({ kind }) => kind === null).slice(0, MAX_EXAMPLES) };
 }
 
 /** What is known of a call's entities in this situation, in the tool's order. */
@@ -104,7 +139,7 @@ function knownOf(args: unknown, again: boolean, things: readonly KnownThing[]): 
 }
 
 function sampleOf(pool: TapePool, seen: PooledEntry, { names, ends }: FeatureBasis): Sample {
-  const before = pool.ofTape(seen.tape.id).slice(0, seen.index);
+  const before = pool.counted(seen.tape.id).slice(0, seen.index);
   const entities = entityByPath(profileOf(pool.profiles, seen.entry.tool), seen.args);
   const known = entities.map((entity): KnownThing => {
     if (entity === null) return nothing;
@@ -155,10 +190,13 @@ function freshView({ pool, start, overlay }: Situation, entity: string): EntityV
   return null;
 }
 
+/** By the own tape's looks, where there are any: an error that names the entity shows something of it, and no other tape knows better. */
 function isFoundNow(situation: Situation, entity: string, view: EntityView | null): boolean | null {
-  if (view !== null) return true;
   const { pool, start } = situation;
-  return pool.ofTape(start.tapeId).some((seen) => isSearchFor(pool, seen, entity) && stillTrue(situation, seen)) ? false : null;
+  const isShown = pool.aboutOn(start.tapeId, entity).some((seen) => !seen.entry.isError && stillTrue(situation, seen));
+  const isMissed = pool.ofTape(start.tapeId).some((seen) => isSearchFor(pool, seen, entity) && stillTrue(situation, seen));
+  if (isMissed && !isShown) return false;
+  return view === null ? null : true;
 }
 
 /** A look at the entity that failed. */

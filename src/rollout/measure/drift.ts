@@ -26,7 +26,7 @@ export interface ToolDrift extends DriftShare {
   tool: string;
   /** Of `asked`, by the age of the recording, youngest first; ages at which none was asked are left out. */
   byAge: (DriftShare & { fromMs: number; toMs: number | null })[];
-  /** Asked, and the endpoint gave no usable answer. In no share. */
+  /** Asked, and the endpoint gave no usable answer, or an error of a tool that no recording shows to fail. In no share. */
   failed: number;
   /** What the configuration says now; null: recordings of any age are served. */
   freshnessMs: number | null;

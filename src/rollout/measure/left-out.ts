@@ -14,6 +14,7 @@ export function withoutTapes(pool: TapePool, left: ReadonlySet<string>): TapePoo
     ofCall: remembered((callKey) => others(pool.ofCall(callKey))),
     ofCallInEra: (callKey, entity, era) => others(pool.ofCallInEra(callKey, entity, era)),
     ofTool: remembered((tool) => others(pool.ofTool(tool))),
+    countedOf: remembered((tool) => others(pool.countedOf(tool))),
     about: remembered((entity) => others(pool.about(entity))),
   };
 }
