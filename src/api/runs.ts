@@ -3,6 +3,7 @@ import { z } from "zod";
 import { nightshiftError } from "../errors.ts";
 import type { ApiDeps } from "./control.ts";
 import { agentOf, limitSchema, readBody, readQuery } from "./request.ts";
+import { findRun, scopeOf, tenantFilter } from "./scope.ts";
 import { runView } from "./views.ts";
 
 const startSchema = z.strictObject({
@@ -18,17 +19,19 @@ export function runRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   app.post("/runs", async (context) => {
     const { agent, dryRun, forceJudge, actor } = await readBody(context, startSchema);
-    const control = agentOf(deps, agent);
+    const control = agentOf(scopeOf(context, deps), agent);
     return dryRun ? context.json(await control.dryRun()) : context.json(await control.startRun({ force: forceJudge ? actor : null }), 202);
   });
   app.get("/runs", async (context) => {
     const { agent, limit } = readQuery(context, listSchema);
-    return context.json({ runs: await deps.runs.list({ limit, ...(agent === undefined ? {} : { agent }) }) });
+    const filter = { ...tenantFilter(scopeOf(context, deps)), ...(agent === undefined ? {} : { agent }) };
+    return context.json({ runs: await deps.runs.list({ limit, ...filter }) });
   });
   app.get("/runs/:id", async (context) => {
-    const run = await deps.runs.get(context.req.param("id"));
+    const scope = scopeOf(context, deps);
+    const run = await findRun(scope, context.req.param("id"));
     if (run === null) throw nightshiftError("not_found", { what: `run ${context.req.param("id")}` });
-    return context.json(await runView(run, deps));
+    return context.json(await runView(run, scope));
   });
   return app;
 }

@@ -1,4 +1,5 @@
 import type { ApiDeps, AgentControl } from "./control.ts";
+import type { Scope } from "./scope.ts";
 import { look, type CanaryDecision } from "../promotion/canary.ts";
 import { applyEvidence, newFold, type Fold, type FoldParameters } from "../promotion/evidence.ts";
 import { createExperimentStore, type Experiment } from "../promotion/experiment-store.ts";
@@ -83,7 +84,7 @@ export type ControlView = Awaited<ReturnType<typeof controlView>>;
 const LEADER_SILENT_MS = 5_000;
 
 /** Who answered, and who leads. `leader` is null while nobody does, as far as this replica knows. */
-export async function controlView({ replica, watch, monotonicMs, database }: ApiDeps) {
+export async function controlView({ replica, watch, monotonicMs, database, tenant }: Scope) {
   const known = watch.leader();
   const { name, epoch, sinceMs } = known?.record ?? {};
   const isSelf = replica.isLeader() && name === replica.name;
@@ -92,8 +93,8 @@ export async function controlView({ replica, watch, monotonicMs, database }: Api
     answeredBy: replica.name,
     role: replica.isLeader() ? ("leader" as const) : ("follower" as const),
     leader: isHeard && name !== undefined ? { name, epoch, sinceMs } : null,
-    /** When the leader last removed what was too old, and what that was. */
-    retention: await lastRetention(database),
+    /** When the leader last removed what was too old, and what that was, of all tenants: null to one of them. */
+    retention: tenant === null ? await lastRetention(database) : null,
   };
 }
 

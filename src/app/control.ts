@@ -93,7 +93,7 @@ export async function startControl(
   election.campaign((term) => leader.lead(term));
   started.add("leadership", () => election.close());
   const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, now, leader })]));
-  const api = createApi(config.api, {
+  const api = createApi(config, {
     ...{ database, artifacts, runs, router, watch, runsDirectory, log, now, monotonicMs },
     tenants: Object.keys(config.tenants),
     runFiles,

@@ -26,7 +26,7 @@ export const CONTROL = {
   },
   not_authorised: {
     message: (a: { path: string }) => `${a.path}: the request carries no valid token, or comes from another site`,
-    fix: "Send a token of api.tokens as bearer token (--token-file, NIGHTSHIFT_TOKEN_FILE); without any configured, use a loopback address as host.",
+    fix: "Send a token of api.tokens or tenants.<slug>.apiTokens as bearer token (--token-file, NIGHTSHIFT_TOKEN_FILE); without any configured, use a loopback address as host.",
     retryable: false,
   },
   api_open: {

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { agentOfAdapter } from "../artifact/adapter.ts";
 import type { Logger } from "../log.ts";
 import { createGauge } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
@@ -58,9 +59,6 @@ interface Memory {
 type AdapterGauge = ReturnType<typeof createGauge<typeof METRIC.replicaAdapters>>;
 
 type Options = { signal?: AbortSignal };
-
-/** A name that Nightshift gave, by agent: only these are ever unloaded, an operator's own adapters stay. */
-const OUR_NAME = /^([a-z0-9-]{1,40})-\d+-[0-9a-f]{12}$/;
 
 /**
  * Reconciles by looking, not by remembering: every pass asks the server what it serves and which process it is, and loads, proves and reports what is
@@ -185,8 +183,9 @@ async function unloadOthers(
 ): Promise<void> {
   const names = new Set(wanted.map(({ name }) => name));
   for (const { id } of cards) {
-    const agent = OUR_NAME.exec(id.replace(PROVING, ""))?.[1];
-    if (agent === undefined || names.has(id) || config.agents?.includes(agent) === false) continue;
+    // Only what bears a name of ours is ever unloaded: an operator's own adapters stay.
+    const agent = agentOfAdapter(id.replace(PROVING, ""));
+    if (agent === null || names.has(id) || config.agents?.includes(agent) === false) continue;
     await policyServer.unloadAdapter(id, options);
     log.info({ adapter: id, replica: config.replica }, "adapter unloaded");
   }

@@ -50,7 +50,7 @@ describe("without a token, only this machine and this site", () => {
   });
 
   it("refuses to listen for everybody", () => {
-    const config = parseConfig({ api: { host: "0.0.0.0" } }).api;
+    const config = parseConfig({ api: { host: "0.0.0.0" } });
     expect(() => createApi(config, {} as Parameters<typeof createApi>[1])).toThrow("the API would listen on 0.0.0.0 without a credential");
   });
 });
