@@ -154,6 +154,18 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe("`nightshift adapter-agent`, beside one policy server; it listens for the readiness probe of that server's pod."),
+  training: z
+    .strictObject({
+      runsAtOnce: z
+        .int()
+        .positive()
+        .default(1)
+        .describe(
+          "Runs of all agents that are carried out at once: each has a trainer of its own. More wait, in the order in which they were asked for.",
+        ),
+    })
+    .prefault({})
+    .describe("What the runs of all agents share."),
   api: z
     .strictObject({
       ...listener(4400),

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { ApiDeps } from "./control.ts";
 import { answerInLines } from "./json-lines.ts";
 import { agentOf, readBody } from "./request.ts";
+import { startedRun } from "./runs.ts";
 import { scopeOf } from "./scope.ts";
 
 const bodySchema = z.strictObject({
@@ -23,7 +24,7 @@ export function bootstrapRoutes(deps: ApiDeps): Hono {
     if (!dryRun) {
       const started = await control.bootstrap.start({ ...wish, force: forceJudge ? actor : null });
       control.wake();
-      return context.json(started, 202);
+      return context.json(await startedRun(started, deps), 202);
     }
     return answerInLines(
       context,

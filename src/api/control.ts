@@ -10,6 +10,7 @@ import type { Database } from "../store/database.ts";
 import type { BootstrapDryRun } from "../training/bootstrap-plan.ts";
 import type { DryRun } from "../training/dry-run.ts";
 import type { RunFiles } from "../training/run-files.ts";
+import type { RunQueue } from "../training/run-queue.ts";
 import type { RunStore } from "../training/run-store.ts";
 
 /** What the API can ask of one running agent; everything else it reads from the store. */
@@ -60,6 +61,7 @@ export interface ApiDeps {
   database: Database;
   artifacts: ArtifactStore;
   runs: RunStore;
+  queue: Pick<RunQueue, "before">;
   router: TrafficRouter;
   /** What gateways are answered from. */
   watch: RouteWatch;

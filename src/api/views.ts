@@ -28,6 +28,8 @@ export async function runView(run: Run, deps: ApiDeps) {
   const pairs = steps.filter(({ step }) => step.startsWith("gate-"));
   return {
     ...run,
+    /** Runs, of whatever agent, that must end before it begins. */
+    before: run.state === "running" ? await deps.queue.before(run.id) : 0,
     judge: plannedJudge(run),
     alarms: await listAlarms(deps.database, { runId: run.id }),
     /** How every suspicion came out; null before the rewards were examined. */

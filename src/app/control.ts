@@ -14,6 +14,7 @@ import type { Election } from "../store/election.ts";
 import { pinSetting } from "../store/pinned-setting.ts";
 import { createLocalJobRunner } from "../training/local.ts";
 import { createRunFiles } from "../training/run-files.ts";
+import { createRunQueue } from "../training/run-queue.ts";
 import { createRunStore } from "../training/run-store.ts";
 import { openObjects } from "./artifacts.ts";
 import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
@@ -68,6 +69,7 @@ export async function startControl(
   const key = loadSigningKey(join(dataDir, "keys"));
   await requireSameSigningKey(database, keyId(key.publicKey));
   const runs = createRunStore(database, now);
+  const queue = createRunQueue({ runsAtOnce: config.training.runsAtOnce, agents: Object.keys(config.agents) }, { database, log });
   const runsDirectory = join(dataDir, "runs");
   const jobRunner = createLocalJobRunner({ python: resolve(config.python), trainerDirectory: trainerDirectory() }, { log });
   started.add("trainer", () => jobRunner.close());
@@ -88,13 +90,13 @@ export async function startControl(
 
   const leader = createLeader(
     { config, agents, runsDirectory, ...options },
-    { database, artifacts, jobRunner, runs, runFiles, key, router, watch, log, now, monotonicMs },
+    { database, artifacts, jobRunner, runs, queue, runFiles, key, router, watch, log, now, monotonicMs },
   );
   election.campaign((term) => leader.lead(term));
   started.add("leadership", () => election.close());
   const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, now, leader })]));
   const api = createApi(config, {
-    ...{ database, artifacts, runs, router, watch, runsDirectory, log, now, monotonicMs },
+    ...{ database, artifacts, runs, queue, router, watch, runsDirectory, log, now, monotonicMs },
     tenants: Object.keys(config.tenants),
     runFiles,
     redactionKey: await findRedactionKeys(config, deps),

@@ -4,6 +4,7 @@ import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
 import { judgeLine } from "./judge-text.ts";
 import { counts, fields, paint, percent, when } from "./print.ts";
+import { runState } from "./run-text.ts";
 
 const EXAMPLES = `
 Examples:
@@ -43,7 +44,10 @@ function describe(view: AgentView, context: CliContext): string {
     stable: stable.name,
     judge: judgeLine(view),
     captured: `${funnel.captured}, complete ${funnel.complete}, trainable ${funnel.trainable}`,
-    run: run === null ? "none yet" : `${run.id} ${run.state}${run.state === "running" ? `, ${run.steps.at(-1)?.step ?? "starting"}` : ""}`,
+    run:
+      run === null
+        ? "none yet"
+        : `${run.id} ${runState(run)}${run.state === "running" && run.before === 0 ? `, ${run.steps.at(-1)?.step ?? "starting"}` : ""}`,
     ...(experiment === null ? {} : experimentFields(experiment)),
   };
   return fields(entries, context);

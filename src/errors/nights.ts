@@ -87,6 +87,11 @@ export const NIGHTS = {
     retryable: false,
   },
   // training
+  run_cancelled: {
+    message: (a: { run: string; actor: string }) => `run ${a.run} was cancelled by ${a.actor}`,
+    fix: "Nothing to do; `nightshift run` starts another.",
+    retryable: false,
+  },
   run_in_progress: {
     message: (a: { agent: string; run: string }) => `agent ${a.agent} already has a run in progress: ${a.run}`,
     fix: "Wait for it to end (`nightshift runs show`); an agent trains one adapter at a time.",

@@ -46,6 +46,19 @@ export interface RunStore {
   step<T extends object>(runId: string, step: string, work: () => Promise<T>): Promise<T>;
 }
 
+/** An operator wants no more of it: whoever carries it out lets go within a second. Resolves to the state that it is in then. Audited. */
+export async function cancelRun(
+  { id, actor }: { id: string; actor: string },
+  { database, runs, now }: { database: Database; runs: RunStore; now: () => number },
+): Promise<Run["state"] | null> {
+  const { code, message, fix } = nightshiftError("run_cancelled", { run: id, actor });
+  await runs.finish(id, "cancelled", { kind: "failed", code, message, fix }, now());
+  const state = (await runs.get(id))?.state ?? null;
+  const row = { at_ms: now(), actor, action: "run_cancelled", subject: id, body: JSON.stringify({ state }) };
+  if (state !== null) await database.kysely.insertInto("audit").values(row).execute();
+  return state;
+}
+
 export function createRunStore(database: Database, now: () => number): RunStore {
   const db = database.kysely;
   const ended = createCounter(METRIC.runs);

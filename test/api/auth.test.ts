@@ -94,6 +94,7 @@ const MAY: Record<string, readonly Role[]> = {
   "POST /v1/drift": ["operator"],
   "GET /v1/alarms": ["operator", "viewer"],
   "POST /v1/runs/:run/alarms/:alarm/acknowledgement": ["operator"],
+  "POST /v1/runs/:id/cancellation": ["operator"],
   "GET /v1/runs": ["operator", "viewer"],
   "POST /v1/runs": ["operator"],
   "GET /v1/runs/:id": ["operator", "viewer"],

@@ -33,6 +33,7 @@ const ASKS: Record<string, (rows: TenantRows) => Ask[]> = {
   ],
   "GET /v1/runs": ({ agent }) => [{ path: "/v1/runs" }, { path: `/v1/runs?agent=${agent}` }],
   "GET /v1/runs/:id": ({ run }) => [{ path: `/v1/runs/${run}` }],
+  "POST /v1/runs/:id/cancellation": ({ run }) => [{ path: `/v1/runs/${run}/cancellation`, body: {} }],
   "POST /v1/bootstrap": ({ agent }) => [{ path: "/v1/bootstrap", body: { agent }, own: 500 }],
   "GET /v1/judge": asAgent("/v1/judge"),
   "POST /v1/judge/calibrations": ({ agent, trajectory, group }) => {

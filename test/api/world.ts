@@ -17,6 +17,7 @@ import type { Calibrator } from "../../src/reward/calibration/calibrate.ts";
 import type { Database } from "../../src/store/database.ts";
 import { planJudge } from "../../src/training/judge-trust.ts";
 import { createRunFiles } from "../../src/training/run-files.ts";
+import { createRunQueue } from "../../src/training/run-queue.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
 
 /** A listening API over a real database, with agents whose nights are only registered. */
@@ -117,6 +118,7 @@ export async function apiWorld(
     database,
     artifacts,
     runs,
+    queue: createRunQueue({ runsAtOnce: 1, agents: Object.keys(config.agents) }, { database, log }),
     router,
     watch,
     replica: { name: "this-one", isLeader: () => true },
