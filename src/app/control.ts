@@ -68,6 +68,7 @@ export async function startControl(
   const { dataDir } = config;
   const key = loadSigningKey(join(dataDir, "keys"));
   await requireSameSigningKey(database, keyId(key.publicKey));
+  for (const [agent, { tenant }] of Object.entries(config.agents)) await requireSameTenant(database, agent, tenant);
   const runs = createRunStore(database, now);
   const queue = createRunQueue({ runsAtOnce: config.training.runsAtOnce, agents: Object.keys(config.agents) }, { database, log });
   const runsDirectory = join(dataDir, "runs");
@@ -112,6 +113,12 @@ export async function startControl(
 async function requireSameSigningKey(database: Database, id: string): Promise<void> {
   const expected = await pinSetting(database.kysely, "signing_key", id);
   if (id !== expected) throw nightshiftError("signing_key_differs", { id, expected });
+}
+
+/** What nights have made under an agent's slug was learned from its tenant: under another one it would serve, and teach, somebody else. */
+async function requireSameTenant(database: Database, agent: string, tenant: string): Promise<void> {
+  const expected = await pinSetting(database.kysely, `agent_tenant:${agent}`, tenant);
+  if (tenant !== expected) throw nightshiftError("agent_moved", { agent, tenant, expected });
 }
 
 function controlOf(
