@@ -215,6 +215,13 @@ export const agentSchema = z.strictObject({
           .boolean()
           .default(false)
           .describe("`nightshift adapter-agent` runs beside it and loads its adapters. Otherwise the control service does, over `url`."),
+        adapterSlots: z
+          .int()
+          .positive()
+          .optional()
+          .describe(
+            "Adapters that it holds at once, of all agents that share it (vLLM's --max-loras). Unset: as its /metrics say; where they do not, nobody counts.",
+          ),
         readinessUrl: z
           .url()
           .optional()

@@ -26,6 +26,8 @@ export interface AgentControl {
    * @throws NightshiftError `run_in_progress`, `run_refused`, `judge_below_agreement`
    */
   startRun(options: { force: string | null }): Promise<{ runId: string }>;
+  /** Where the adapters of all agents do not fit on one of its policy servers; null where they do. */
+  slots(): Promise<{ url: string; slots: number; wanted: number } | null>;
   /** Reads of the live world; null where none are configured. */
   liveReads: LiveReads | null;
   dryRun(): Promise<DryRun>;

@@ -40,6 +40,7 @@ const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 403 | 404 | 40
   role_refused: 403,
   run_in_progress: 409,
   run_refused: 422,
+  adapter_slots_exceeded: 422,
   bootstrap_not_configured: 422,
   bootstrap_not_sandboxed: 422,
   bootstrap_no_writer: 422,

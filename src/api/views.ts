@@ -117,6 +117,7 @@ export async function agentView(control: AgentControl, deps: ApiDeps) {
     gateEnabled: config.gate.enabled,
     sabotage: config.night.sabotage ?? null,
     judgeTrust,
+    slots: await control.slots(),
     promotesOnItsOwn: !config.requireCalibration || judgeTrust.status === "calibrated",
     funnel: await funnelOf(deps.database.kysely, { tenant: config.tenant, agent }),
     stable: routes?.stable ?? { name: config.model, digest: baseDigest },

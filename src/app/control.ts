@@ -16,6 +16,7 @@ import { createLocalJobRunner } from "../training/local.ts";
 import { createRunFiles } from "../training/run-files.ts";
 import { createRunQueue } from "../training/run-queue.ts";
 import { createRunStore } from "../training/run-store.ts";
+import { createAdapterSlots, requireSlot, type AdapterSlots } from "./adapter-slots.ts";
 import { openObjects } from "./artifacts.ts";
 import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
 import { createBootstrapDesk } from "./bootstrap-desk.ts";
@@ -68,6 +69,7 @@ export async function startControl(
   const { dataDir } = config;
   const key = loadSigningKey(join(dataDir, "keys"));
   await requireSameSigningKey(database, keyId(key.publicKey));
+  const slots = createAdapterSlots(config, deps);
   for (const [agent, { tenant }] of Object.entries(config.agents)) await requireSameTenant(database, agent, tenant);
   const runs = createRunStore(database, now);
   const queue = createRunQueue({ runsAtOnce: config.training.runsAtOnce, agents: Object.keys(config.agents) }, { database, log });
@@ -91,11 +93,11 @@ export async function startControl(
 
   const leader = createLeader(
     { config, agents, runsDirectory, ...options },
-    { database, artifacts, jobRunner, runs, queue, runFiles, key, router, watch, log, now, monotonicMs },
+    { database, artifacts, jobRunner, runs, queue, slots, runFiles, key, router, watch, log, now, monotonicMs },
   );
   election.campaign((term) => leader.lead(term));
   started.add("leadership", () => election.close());
-  const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, now, leader })]));
+  const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, slots, now, leader })]));
   const api = createApi(config, {
     ...{ database, artifacts, runs, queue, router, watch, runsDirectory, log, now, monotonicMs },
     tenants: Object.keys(config.tenants),
@@ -123,7 +125,7 @@ async function requireSameTenant(database: Database, agent: string, tenant: stri
 
 function controlOf(
   { agent, config, baseDigest, replicas, calibrator, offTape, sandbox }: AgentParts,
-  deps: { database: Database; runs: ReturnType<typeof createRunStore>; now: () => number; leader: Leader },
+  deps: { database: Database; runs: ReturnType<typeof createRunStore>; slots: AdapterSlots; now: () => number; leader: Leader },
 ): AgentControl {
   const seen = createRecordingsCache(deps.database, { agent, config }, deps);
   const recordings = () => seen.recordings({ maxAgeMs: PLAN_AGE_MS });
@@ -136,9 +138,17 @@ function controlOf(
     baseDigest,
     calibrator,
     liveReads: offTape.liveReads,
-    bootstrap,
+    slots: () => deps.slots.shortage(agent, 0),
+    bootstrap: {
+      ...bootstrap,
+      async start(wish) {
+        await requireSlot(deps.slots, agent);
+        return bootstrap.start(wish);
+      },
+    },
     wake,
     async startRun(options) {
+      await requireSlot(deps.slots, agent);
       const started = await desk.start(options);
       wake();
       return started;

@@ -54,7 +54,7 @@ function describe(view: AgentView, context: CliContext): string {
 }
 
 /** What no reader of the numbers may miss. */
-function warningsOf({ run, judge, pairJudge, judgeTrust, gateEnabled, sabotage, promotesOnItsOwn }: AgentView): string[] {
+function warningsOf({ run, slots, judge, pairJudge, judgeTrust, gateEnabled, sabotage, promotesOnItsOwn }: AgentView): string[] {
   return [
     ...(sabotage === null ? [] : [`SABOTAGE ${sabotage}`]),
     ...(gateEnabled ? [] : ["GATE OFF"]),
@@ -63,6 +63,7 @@ function warningsOf({ run, judge, pairJudge, judgeTrust, gateEnabled, sabotage, 
     ...(run?.alarms.some(({ acknowledged }) => acknowledged === null) === true
       ? ["REWARD ALARM: the candidate waits for an operator"]
       : []),
+    ...(slots === null ? [] : [`ADAPTERS DO NOT FIT: ${slots.wanted} wanted on ${slots.url}, which holds ${slots.slots}`]),
     ...(judgeTrust.status === "below_agreement" ? ["JUDGE BELOW ITS MINIMAL AGREEMENT"] : []),
     ...(promotesOnItsOwn ? [] : ["promotion waits for an operator: the judge is not calibrated"]),
   ];

@@ -60,6 +60,8 @@ export async function apiWorld(
     liveReads?: LiveReads;
     /** Of artifacts and runs. Unset: a new one. */
     dir?: string;
+    /** Where adapters do not fit. */
+    slots?: { url: string; slots: number; wanted: number };
     /** What every policy server lists. */
     models?: readonly string[];
     calibrator?: (database: Database) => Calibrator;
@@ -95,6 +97,7 @@ export async function apiWorld(
       baseDigest: "sha256:base",
       calibrator: options.calibrator?.(database) ?? null,
       liveReads: options.liveReads ?? null,
+      slots: () => Promise.resolve(options.slots ?? null),
       async startRun({ force }) {
         const runId = crypto.randomUUID();
         const judge = await planJudge(slug, agent, { identity: control.calibrator?.identity ?? null, force }, database);
