@@ -78,7 +78,7 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
     if (wanted === null) return;
     const cards = await deps.policyServer.models(options);
     if (cards === null) forgetProcess(memory);
-    if (cards === null) return measure(adapters, config.replica, wanted, new Map());
+    if (cards === null) return measure(adapters, config, wanted, new Map());
     const lost = notice(memory, cards, wanted, await deps.instance(options));
     for (const adapter of lost) outbox.add(adapter, memory.instance, { status: "lost" });
     await unloadOthers(memory, cards, wanted, { config, ...deps }, options);
@@ -95,7 +95,7 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
       outbox.add(adapter, memory.instance, result.status === "active" ? { status: "attested", figures: result.figures } : result);
     }
     if (memory.base === "pending" && [...memory.known.values()].every(({ status }) => status !== "waiting")) memory.base = "untested";
-    measure(adapters, config.replica, wanted, memory.known);
+    measure(adapters, config, wanted, memory.known);
     await outbox.flush(options);
   }
 
@@ -139,10 +139,19 @@ function isDue(state: Known | undefined, nowMs: number): boolean {
   return state === undefined || (state.status === "waiting" && nowMs >= state.notBeforeMs);
 }
 
-function measure(gauge: AdapterGauge, replica: string, wanted: readonly DesiredAdapter[], known: ReadonlyMap<string, Known>): void {
-  for (const state of ["attested", "waiting", "refused"] as const) {
-    const count = wanted.filter(({ name }) => (known.get(name)?.status ?? "waiting") === state).length;
-    gauge.record(count, { "nightshift.replica": replica, "nightshift.adapter.state": state });
+/** By agent: several adapter agents of one process may each look after another agent's adapters on one replica. */
+function measure(
+  gauge: AdapterGauge,
+  { replica, agents = [] }: AdapterAgentConfig,
+  wanted: readonly DesiredAdapter[],
+  known: ReadonlyMap<string, Known>,
+): void {
+  const byAgent = Map.groupBy(wanted, ({ name }) => agentOfAdapter(name) ?? "");
+  for (const agent of new Set([...agents, ...byAgent.keys()])) {
+    for (const state of ["attested", "waiting", "refused"] as const) {
+      const count = byAgent.get(agent)?.filter(({ name }) => (known.get(name)?.status ?? "waiting") === state).length ?? 0;
+      gauge.record(count, { "nightshift.replica": replica, "nightshift.agent": agent, "nightshift.adapter.state": state });
+    }
   }
 }
 
