@@ -47,7 +47,7 @@ function describe(view: AgentView, context: CliContext): string {
     run:
       run === null
         ? "none yet"
-        : `${run.id} ${runState(run)}${run.state === "running" && run.before === 0 ? `, ${run.steps.at(-1)?.step ?? "starting"}` : ""}`,
+        : `${run.id} ${runState(run)}${run.state === "running" && !(run.before > 0) ? `, ${run.steps.at(-1)?.step ?? "starting"}` : ""}`,
     ...(experiment === null ? {} : experimentFields(experiment)),
   };
   return fields(entries, context);
@@ -63,7 +63,7 @@ function warningsOf({ run, slots, judge, pairJudge, judgeTrust, gateEnabled, sab
     ...(run?.alarms.some(({ acknowledged }) => acknowledged === null) === true
       ? ["REWARD ALARM: the candidate waits for an operator"]
       : []),
-    ...(slots === null ? [] : [`ADAPTERS DO NOT FIT: ${slots.wanted} wanted on ${slots.url}, which holds ${slots.slots}`]),
+    ...(slots == null ? [] : [`ADAPTERS DO NOT FIT: ${slots.wanted} wanted on ${slots.url}, which holds ${slots.slots}`]),
     ...(judgeTrust.status === "below_agreement" ? ["JUDGE BELOW ITS MINIMAL AGREEMENT"] : []),
     ...(promotesOnItsOwn ? [] : ["promotion waits for an operator: the judge is not calibrated"]),
   ];
