@@ -10,6 +10,7 @@ import { loadSigningKey } from "../../src/artifact/signing-key.ts";
 import { ROLES, type Role } from "../../src/config-api.ts";
 import { loadRecordings } from "../../src/rollout/load-recordings.ts";
 import type { Database } from "../../src/store/database.ts";
+import { cli } from "../cli/terminal.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 import { openScenarios } from "../scenario/settings.ts";
 import { fillTenant, type TenantRows } from "./tenant-rows.ts";
@@ -224,6 +225,24 @@ describe("a tenant's token", () => {
           expect({ ask: ask.path, body: other.body as unknown }).not.toEqual({ ask: ask.path, body: body as unknown });
         }
       }
+    }
+  });
+
+  it("shows commands one tenant's agents, runs and adapters", async () => {
+    const asNorth = { NIGHTSHIFT_URL: world.url, NIGHTSHIFT_TOKEN: "north-viewer" };
+    for (const args of [["status"], ["runs", "list"], ["adapters", "list"], ["alarms", "list", "--all"]]) {
+      const { out, code } = await cli(args, asNorth);
+      expect(code).toBe(0);
+      expect(out).toContain("north-desk");
+      expect(out).not.toContain("south");
+    }
+    for (const args of [
+      ["runs", "show", foreign.run],
+      ["lineage", foreign.adapter.name],
+      ["replay", foreign.trajectory],
+    ]) {
+      const { err, code } = await cli(args, asNorth);
+      expect([code, err]).toEqual([1, expect.stringMatching(/^there is no /)]);
     }
   });
 
