@@ -8,8 +8,8 @@ export type TenantOf = (authorization: string | undefined) => string | null;
 const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
 
 /**
- * Tenants by bearer token. Without any token configured, everybody on loopback is the tenant `default` (or the only tenant that there is).
- * @throws NightshiftError `collector_open` when anybody on the network could write
+ * Tenants by bearer token. Without any token configured, everybody on loopback is the only tenant that there is.
+ * @throws NightshiftError `collector_open` when anybody on the network could write, `config_invalid` where nobody could tell several tenants apart
  */
 export function createTenantOf(config: Config): TenantOf {
   const known = Object.entries(config.tenants).flatMap(([tenant, { collectorTokenHashes }]) =>
@@ -17,7 +17,10 @@ export function createTenantOf(config: Config): TenantOf {
   );
   if (known.length > 0) return createTokenMatcher(known);
   if (!LOOPBACK.has(config.collector.host)) throw nightshiftError("collector_open", { host: config.collector.host });
-  const slugs = Object.keys(config.tenants);
-  const only = slugs.length === 1 ? slugs[0] : "default";
+  const [only, ...others] = Object.keys(config.tenants);
+  if (others.length > 0) {
+    const problem = `there are several tenants (${[only, ...others].join(", ")}): telemetry says by its token whose it is`;
+    throw nightshiftError("config_invalid", { path: "tenants.*.collectorTokenHashes", received: "nothing", problem });
+  }
   return () => only ?? null;
 }

@@ -6,43 +6,7 @@ import { replaySchema } from "./config-replay.ts";
 import { judgeSchema, pairJudgeSchema, rewardSchema } from "./config-judge.ts";
 import { hasRoomForStages, STAGES_WITHOUT_ROOM, stageFields } from "./config-stages.ts";
 
-/** The parts of the config tree that belong to one tenant or one agent. */
-const days = (standard: number, what: string) => z.int().min(1).max(36_500).default(standard).describe(what);
-
-const retentionSchema = z
-  .strictObject({
-    capturedDays: days(
-      90,
-      "Days that what was captured is kept after its last span: spans, log events, conversations, trajectories, tapes, feedback, and the objects that carried large spans.",
-    ),
-    nightsDays: days(
-      30,
-      "Days that what a night made is kept after its end: scenarios, groups with their rollouts, judges' replies, steps, its run directory, and copies of adapters in dataDir/artifact-cache. Adapters and their lineage stay.",
-    ),
-  })
-  .prefault({})
-  .describe("How long a tenant's data is kept. What an unfinished run or a live canary needs stays longer.");
-
-export const tenantSchema = z.strictObject({
-  trainingConsent: z
-    .enum(["allow", "deny"])
-    .default("allow")
-    .describe("Consent for training where a conversation carries no `nightshift.consent`."),
-  collectorTokenHashes: z
-    .array(z.string().regex(/^[0-9a-f]{64}$/))
-    .default([])
-    .describe("SHA-256 (hex) of the bearer tokens that name this tenant to the collector; two are valid at once for rotation."),
-  referencePrefixes: z
-    .array(z.string().regex(/^file:\/\/\/./, "a directory as file:///path; other stores are not read yet"))
-    .default([])
-    .describe("Directories (`file:///…`) below which `gen_ai.…_ref` attributes of this tenant's telemetry are read; nothing else is."),
-  redactionKeyFile: z
-    .string()
-    .optional()
-    .describe("File with the key of this tenant's pseudonyms. Unset: made once and kept in dataDir/keys."),
-  retention: retentionSchema,
-});
-
+/** The part of the config tree that belongs to one agent. */
 const toolProfileSchema = z.strictObject({
   class: z
     .enum(["pure", "constant", "read", "write", "unknown"])
@@ -235,6 +199,13 @@ export const agentSchema = z.strictObject({
           .boolean()
           .default(false)
           .describe("`nightshift adapter-agent` runs beside it and loads its adapters. Otherwise the control service does, over `url`."),
+        adapterSlots: z
+          .int()
+          .positive()
+          .optional()
+          .describe(
+            "Adapters that it holds at once, of all agents that share it (vLLM's --max-loras). Unset: as its /metrics say; where they do not, nobody counts.",
+          ),
         readinessUrl: z
           .url()
           .optional()

@@ -1,6 +1,6 @@
 import { z } from "zod";
 
-/** What a token of the API is for. Collectors' tokens are a tenant's (`tenants.*.collectorTokenHashes`). */
+/** What a token of the API is for. Collectors' tokens are a tenant's (`tenants.*.collectorTokenHashes`), and so may those of the API be (`tenants.*.apiTokens`). */
 export const ROLES = ["operator", "viewer", "gateway", "agent", "ingest"] as const;
 export type Role = (typeof ROLES)[number];
 

@@ -1,10 +1,12 @@
 import { readFileSync } from "node:fs";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
-import { agentSchema, tenantSchema } from "./config-agent.ts";
+import { agentSchema } from "./config-agent.ts";
+import { misfitOf } from "./config-across.ts";
 import { tokensSchema } from "./config-api.ts";
 import { artifactsSchema } from "./config-artifacts.ts";
 import { redactionSchema } from "./config-redaction.ts";
+import { tenantSchema } from "./config-tenant.ts";
 import { transportSchema } from "./config-transport.ts";
 import { nightshiftError } from "./errors.ts";
 
@@ -152,6 +154,18 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe("`nightshift adapter-agent`, beside one policy server; it listens for the readiness probe of that server's pod."),
+  training: z
+    .strictObject({
+      runsAtOnce: z
+        .int()
+        .positive()
+        .default(1)
+        .describe(
+          "Runs of all agents that are carried out at once: each has a trainer of its own. More wait, in the order in which they were asked for.",
+        ),
+    })
+    .prefault({})
+    .describe("What the runs of all agents share."),
   api: z
     .strictObject({
       ...listener(4400),
@@ -192,23 +206,8 @@ export function parseConfig(tree: unknown): Config {
       parsed.error.issues.length > 1 ? `${issue?.message} (and ${parsed.error.issues.length - 1} more)` : (issue?.message ?? "invalid");
     throw nightshiftError("config_invalid", { path: path.join(".") || "(root)", received: show(valueAt(tree, path)), problem });
   }
-  for (const [slug, agent] of Object.entries(parsed.data.agents)) {
-    if (!(agent.tenant in parsed.data.tenants)) {
-      throw nightshiftError("config_invalid", {
-        path: `agents.${slug}.tenant`,
-        received: show(agent.tenant),
-        problem: "names no key of tenants",
-      });
-    }
-  }
-  const { transport } = parsed.data;
-  if (transport.driver === "kafka" && !(transport.tenant in parsed.data.tenants)) {
-    throw nightshiftError("config_invalid", {
-      path: "transport.tenant",
-      received: show(transport.tenant),
-      problem: "names no key of tenants",
-    });
-  }
+  const misfit = misfitOf(parsed.data);
+  if (misfit !== null) throw nightshiftError("config_invalid", { ...misfit, received: show(misfit.received) });
   return parsed.data;
 }
 

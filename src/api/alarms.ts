@@ -3,9 +3,10 @@ import { z } from "zod";
 import type { Digest } from "../artifact/artifact-store.ts";
 import { phraseIn } from "../reward/hacking/features.ts";
 import { decodeGroup } from "../rollout/encode-group.ts";
-import { acknowledgeAlarm, listAlarms, type Alarm } from "../training/alarms.ts";
+import { acknowledgeAlarm, listAlarms, unknownAlarm, type Alarm } from "../training/alarms.ts";
 import type { ApiDeps } from "./control.ts";
 import { agentOf, limitSchema, readBody, readQuery } from "./request.ts";
+import { isWithin, scopeOf, tenantFilter } from "./scope.ts";
 
 const listQuery = z.strictObject({
   agent: z.string().optional(),
@@ -25,15 +26,19 @@ export function alarmRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   app.get("/alarms", async (context) => {
     const { agent, run, open, limit } = readQuery(context, listQuery);
-    const of = agent === undefined ? {} : { agent: agentOf(deps, agent).agent, tenant: agentOf(deps, agent).config.tenant };
+    const scope = scopeOf(context, deps);
+    const of = agent === undefined ? tenantFilter(scope) : { agent, tenant: agentOf(scope, agent).config.tenant };
     const alarms = await listAlarms(deps.database, { ...of, ...(run === undefined ? {} : { runId: run }), open: open === "true", limit });
     return context.json({ alarms: await Promise.all(alarms.map((alarm) => alarmView(alarm, deps))) });
   });
   app.post("/runs/:run/alarms/:alarm/acknowledgement", async (context) => {
     const { actor, reason } = await readBody(context, acknowledgeSchema);
-    const runId = context.req.param("run");
-    const told = await acknowledgeAlarm({ runId, id: context.req.param("alarm"), by: actor, reason }, deps);
-    deps.agents.get((await deps.runs.get(runId))?.agent ?? "")?.wake();
+    const { run: runId, alarm: id } = context.req.param();
+    const scope = scopeOf(context, deps);
+    const run = await deps.runs.get(runId);
+    if (run !== null && !isWithin(scope, run)) throw unknownAlarm({ runId, id });
+    const told = await acknowledgeAlarm({ runId, id, by: actor, reason }, deps);
+    scope.agents.get(run?.agent ?? "")?.wake();
     return context.json(told);
   });
   return app;

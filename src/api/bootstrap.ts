@@ -3,6 +3,8 @@ import { z } from "zod";
 import type { ApiDeps } from "./control.ts";
 import { answerInLines } from "./json-lines.ts";
 import { agentOf, readBody } from "./request.ts";
+import { startedRun } from "./runs.ts";
+import { scopeOf } from "./scope.ts";
 
 const bodySchema = z.strictObject({
   agent: z.string(),
@@ -18,11 +20,11 @@ export function bootstrapRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   app.post("/bootstrap", async (context) => {
     const { agent, dryRun, forceJudge, actor, ...wish } = await readBody(context, bodySchema);
-    const control = agentOf(deps, agent);
+    const control = agentOf(scopeOf(context, deps), agent);
     if (!dryRun) {
       const started = await control.bootstrap.start({ ...wish, force: forceJudge ? actor : null });
       control.wake();
-      return context.json(started, 202);
+      return context.json(await startedRun(started, deps), 202);
     }
     return answerInLines(
       context,

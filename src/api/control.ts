@@ -10,6 +10,7 @@ import type { Database } from "../store/database.ts";
 import type { BootstrapDryRun } from "../training/bootstrap-plan.ts";
 import type { DryRun } from "../training/dry-run.ts";
 import type { RunFiles } from "../training/run-files.ts";
+import type { RunQueue } from "../training/run-queue.ts";
 import type { RunStore } from "../training/run-store.ts";
 
 /** What the API can ask of one running agent; everything else it reads from the store. */
@@ -25,6 +26,8 @@ export interface AgentControl {
    * @throws NightshiftError `run_in_progress`, `run_refused`, `judge_below_agreement`
    */
   startRun(options: { force: string | null }): Promise<{ runId: string }>;
+  /** Where the adapters of all agents do not fit on one of its policy servers; null where they do. */
+  slots(): Promise<{ url: string; slots: number; wanted: number } | null>;
   /** Reads of the live world; null where none are configured. */
   liveReads: LiveReads | null;
   dryRun(): Promise<DryRun>;
@@ -60,6 +63,7 @@ export interface ApiDeps {
   database: Database;
   artifacts: ArtifactStore;
   runs: RunStore;
+  queue: Pick<RunQueue, "before">;
   router: TrafficRouter;
   /** What gateways are answered from. */
   watch: RouteWatch;

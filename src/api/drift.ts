@@ -6,6 +6,7 @@ import type { ToolDrift } from "../rollout/measure/drift.ts";
 import type { ApiDeps } from "./control.ts";
 import { answerInLines } from "./json-lines.ts";
 import { agentOf, readBody } from "./request.ts";
+import { scopeOf } from "./scope.ts";
 
 const driftSchema = z.strictObject({
   agent: z.string(),
@@ -25,7 +26,7 @@ export function driftRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   app.post("/drift", async (context) => {
     const { agent, perTool, seed } = await readBody(context, driftSchema);
-    const control = agentOf(deps, agent);
+    const control = agentOf(scopeOf(context, deps), agent);
     const { liveReads: config, maxWrongShare } = control.config.replay;
     const { liveReads } = control;
     if (config === undefined || liveReads === null)

@@ -7,6 +7,7 @@ import { redactText, Unredactable } from "../trace/redact.ts";
 import { FEEDBACK_TARGETS, recordFeedback, type Feedback, type FeedbackValue } from "../trajectory/feedback.ts";
 import type { ApiDeps } from "./control.ts";
 import { agentOf, readBody } from "./request.ts";
+import { scopeOf } from "./scope.ts";
 
 const MAX_DEMONSTRATION_CHARACTERS = 262_144;
 
@@ -38,7 +39,7 @@ export function feedbackRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   app.post("/feedback", async (context) => {
     const { agent, items } = await readBody(context, feedbackSchema);
-    const { tenant } = agentOf(deps, agent).config;
+    const { tenant } = agentOf(scopeOf(context, deps), agent).config;
     const { key } = deps.redactionKey(tenant);
     const now = deps.now();
     const feedback: Feedback[] = [];

@@ -11,6 +11,7 @@ import { judgeView } from "../training/judge-trust.ts";
 import type { AgentControl, ApiDeps } from "./control.ts";
 import { answerInLines, type Work } from "./json-lines.ts";
 import { agentOf, readBody, readQuery } from "./request.ts";
+import { scopeOf } from "./scope.ts";
 
 const price = z.number().min(0).max(1e6);
 const calibrateSchema = z.strictObject({
@@ -34,11 +35,11 @@ export function judgeRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   app.get("/judge", async (context) => {
     const { agent } = readQuery(context, z.strictObject({ agent: z.string() }));
-    return context.json(await judgeOf(agentOf(deps, agent), deps));
+    return context.json(await judgeOf(agentOf(scopeOf(context, deps), agent), deps));
   });
   app.post("/judge/calibrations", async (context) => {
     const body = await readBody(context, calibrateSchema);
-    const control = agentOf(deps, body.agent);
+    const control = agentOf(scopeOf(context, deps), body.agent);
     if (control.calibrator === null)
       throw nightshiftError("run_refused", { agent: body.agent, problem: `agents.${body.agent}.judge is not configured` });
     // What is wrong with the labels is said before the answer begins.

@@ -1,7 +1,7 @@
 import { sql } from "kysely";
 import { nightshiftError } from "../errors.ts";
-import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
-import type { ApiDeps } from "./control.ts";
+import { findAdapter, findAdapterNamed, type RegisteredAdapter } from "../training/adapters.ts";
+import { isWithin, type Scope } from "./scope.ts";
 
 /** From a served answer, a conversation or an adapter back to the conversations that taught it. */
 export interface Lineage {
@@ -29,35 +29,33 @@ interface LearnedGroup {
  * Follows a reference: an adapter's digest or name, a response id, a conversation's key or id, or a trajectory id.
  * @throws NightshiftError `not_found`
  */
-export async function lineageOf(reference: string, deps: ApiDeps): Promise<Lineage> {
-  const named = await adapterByReference(reference, deps);
-  const answer = named === null ? await answerOf(reference, deps) : null;
+export async function lineageOf(reference: string, scope: Scope): Promise<Lineage> {
+  const named = await adapterByReference(reference, scope);
+  const answer = named === null ? await answerOf(reference, scope) : null;
   if (named === null && answer === null) throw nightshiftError("not_found", { what: `adapter, answer or conversation ${reference}` });
-  const first = named ?? (answer?.adapterDigest == null ? null : await findAdapter(deps.database, answer.adapterDigest));
+  const first = named ?? (answer?.adapterDigest == null ? null : await adapterByReference(answer.adapterDigest, scope));
   const adapters: Lineage["adapters"] = [];
-  for (let adapter = first; adapter !== null; adapter = await parentOf(adapter, deps)) {
+  for (let adapter = first; adapter !== null; adapter = await parentOf(adapter, scope)) {
     const { digest, name, runId, iteration } = adapter;
-    adapters.push({ digest, name, runId, iteration, learnedFrom: await learnedFrom(adapter, deps) });
+    adapters.push({ digest, name, runId, iteration, learnedFrom: await learnedFrom(adapter, scope) });
   }
   // Every adapter of a run carries the groups of the iterations before it: the newest of each run has them all.
   const conversations = new Set(adapters.flatMap(({ learnedFrom: groups }) => groups.flatMap((group) => group.conversation_id ?? [])));
   return { reference, answer, adapters, conversations: conversations.size };
 }
 
-async function adapterByReference(reference: string, deps: ApiDeps): Promise<RegisteredAdapter | null> {
-  const row = await deps.database.kysely
-    .selectFrom("adapters")
-    .select("digest")
-    .where((eb) => eb.or([eb("digest", "=", reference), eb("name", "=", reference)]))
-    .executeTakeFirst();
-  return row === undefined ? null : findAdapter(deps.database, row.digest);
+async function adapterByReference(reference: string, scope: Scope): Promise<RegisteredAdapter | null> {
+  const adapter = await findAdapterNamed(scope.database, reference);
+  // Which adapter answered is what telemetry says: a sender may name anybody's.
+  return adapter !== null && isWithin(scope, adapter.manifest) ? adapter : null;
 }
 
-async function answerOf(reference: string, deps: ApiDeps): Promise<Lineage["answer"]> {
-  const row = await deps.database.kysely
+async function answerOf(reference: string, scope: Scope): Promise<Lineage["answer"]> {
+  const row = await scope.database.kysely
     .selectFrom("trajectories")
     .select(["id", "version", "conversation_key", "adapter_digest"])
     .where("superseded", "=", false)
+    .$if(scope.tenant !== null, (query) => query.where("tenant", "=", scope.tenant ?? ""))
     .where((eb) =>
       eb.or([
         eb("id", "=", reference),
@@ -72,13 +70,13 @@ async function answerOf(reference: string, deps: ApiDeps): Promise<Lineage["answ
   return { trajectoryId: row.id, version: row.version, conversationKey: row.conversation_key, adapterDigest: row.adapter_digest };
 }
 
-async function parentOf(adapter: RegisteredAdapter, deps: ApiDeps): Promise<RegisteredAdapter | null> {
+async function parentOf(adapter: RegisteredAdapter, scope: Scope): Promise<RegisteredAdapter | null> {
   const { parentDigest } = adapter.manifest;
-  return parentDigest === null ? null : findAdapter(deps.database, parentDigest);
+  return parentDigest === null ? null : findAdapter(scope.database, parentDigest);
 }
 
-async function learnedFrom(adapter: RegisteredAdapter, deps: ApiDeps): Promise<LearnedGroup[]> {
-  const bytes = await deps.artifacts.get(adapter.manifest.lineageDigest);
+async function learnedFrom(adapter: RegisteredAdapter, scope: Scope): Promise<LearnedGroup[]> {
+  const bytes = await scope.artifacts.get(adapter.manifest.lineageDigest);
   if (bytes === null) throw nightshiftError("artifact_missing", { what: `lineage of ${adapter.name}` });
   const { groups } = JSON.parse(new TextDecoder().decode(bytes)) as { groups: LearnedGroup[] };
   return groups;

@@ -1,6 +1,5 @@
 import { Hono } from "hono";
 import { z } from "zod";
-import { nightshiftError } from "../errors.ts";
 import { operatorActions } from "../promotion/evidence.ts";
 import { createExperimentStore } from "../promotion/experiment-store.ts";
 import { recordDisturbance } from "../promotion/disturbed.ts";
@@ -9,6 +8,7 @@ import { disturbanceSchema } from "../serving/disturbance.ts";
 import { HEADER } from "../telemetry.ts";
 import type { ApiDeps } from "./control.ts";
 import { agentOf, readBody, readQuery } from "./request.ts";
+import { experimentOf, scopeOf } from "./scope.ts";
 import { requireTouch } from "./touch.ts";
 import { experimentView } from "./views.ts";
 
@@ -25,7 +25,7 @@ export function promotionRoutes(deps: ApiDeps): Hono {
   const store = createExperimentStore(deps);
   app.get("/experiments", async (context) => {
     const { agent } = readQuery(context, z.strictObject({ agent: z.string() }));
-    const experiments = await store.list(agentOf(deps, agent).agent);
+    const experiments = await store.list(agentOf(scopeOf(context, deps), agent).agent);
     return context.json({
       experiments: experiments.map(({ id, state, candidate, createdAtMs, endedAtMs, conclusion }) => ({
         id,
@@ -38,17 +38,18 @@ export function promotionRoutes(deps: ApiDeps): Hono {
     });
   });
   app.get("/experiments/:id", async (context) => {
-    const experiment = await store.get(context.req.param("id"));
-    if (experiment === null) throw nightshiftError("not_found", { what: `experiment ${context.req.param("id")}` });
-    return context.json(await experimentView(experiment, deps));
+    const scope = scopeOf(context, deps);
+    return context.json(await experimentView(await experimentOf(scope, context.req.param("id")), scope));
   });
-  app.get("/experiments/:id/evidence", async (context) => context.json({ evidence: await store.evidence(context.req.param("id"), 0) }));
+  app.get("/experiments/:id/evidence", async (context) => {
+    const { id } = await experimentOf(scopeOf(context, deps), context.req.param("id"));
+    return context.json({ evidence: await store.evidence(id, 0) });
+  });
   app.post("/experiments/:id/actions", async (context) => {
     const { action, actor } = await readBody(context, actSchema);
-    const id = context.req.param("id");
+    const { id, agent } = await experimentOf(scopeOf(context, deps), context.req.param("id"), "experiment_unknown");
     await store.act(id, action, actor);
-    const experiment = await store.get(id);
-    deps.agents.get(experiment?.agent ?? "")?.wake();
+    deps.agents.get(agent)?.wake();
     return context.json({ status: "recorded" }, 202);
   });
   app.get("/routes", async (context) => {
@@ -57,13 +58,16 @@ export function promotionRoutes(deps: ApiDeps): Hono {
     requireTouch(deps);
     const arrivedAtMs = deps.monotonicMs();
     const { agent, version, waitMs } = readQuery(context, routesQuery);
-    const known = await newerRoutes(deps, agentOf(deps, agent).agent, version, waitMs, context.req.raw.signal);
+    const known = await newerRoutes(deps, agentOf(scopeOf(context, deps), agent).agent, version, waitMs, context.req.raw.signal);
     if (known !== null && known.confirmedAtMs !== null) context.header(HEADER.confirmed, (known.confirmedAtMs - arrivedAtMs).toFixed(0));
     return known === null || known.routes.version <= version ? context.body(null, 204) : context.json(known.routes);
   });
   app.post("/disturbances", async (context) => {
     const { agent, cause, agoMs } = await readBody(context, disturbanceSchema);
-    const recorded = await recordDisturbance({ agent: agentOf(deps, agent).agent, cause, atMs: Math.round(deps.now() - agoMs) }, store);
+    const recorded = await recordDisturbance(
+      { agent: agentOf(scopeOf(context, deps), agent).agent, cause, atMs: Math.round(deps.now() - agoMs) },
+      store,
+    );
     return context.json(recorded, 202);
   });
   return app;

@@ -10,9 +10,10 @@ import { splitOf, subjectOf } from "../scenario/split.ts";
 import type { Message } from "../trace/message.ts";
 import { loadTrajectory } from "../trajectory/trajectory-store.ts";
 import type { Reason } from "../trajectory/trajectory.ts";
-import { loadGroups, type StoredGroup } from "../training/iteration.ts";
+import type { StoredGroup } from "../training/iteration.ts";
 import type { ApiDeps } from "./control.ts";
 import { agentOf, readQuery } from "./request.ts";
+import { findGroup, scopeOf, type Scope } from "./scope.ts";
 
 /** What `POST /replay/:reference` answers: a conversation against its own tape, a group with its members, or one member beside its recording. */
 export type ReplayView =
@@ -47,25 +48,28 @@ export function replayRoutes(deps: ApiDeps): Hono {
   app.post("/replay/:reference", async (context) => {
     const reference = context.req.param("reference");
     const { member } = readQuery(context, z.strictObject({ member: z.coerce.number().int().min(0).optional() }));
-    const group = await groupOf(reference, deps);
-    if (group !== null) return context.json(await showGroup(group, member, deps));
+    const scope = scopeOf(context, deps);
+    const group = await findGroup(scope, reference);
+    if (group !== null) return context.json(await showGroup(group, member, scope));
     if (member !== undefined) throw nightshiftError("not_found", { what: `group ${reference}` });
-    return context.json(await replay(reference, deps));
+    return context.json(await replay(reference, scope));
   });
   return app;
 }
 
 /** Self-replay of one conversation (key, id or trajectory id): its recorded turns through the cascade, against its own tape. */
-async function replay(reference: string, deps: ApiDeps): Promise<ReplayView> {
-  const row = await deps.database.kysely
+async function replay(reference: string, scope: Scope): Promise<ReplayView> {
+  const db = scope.database.kysely;
+  const row = await db
     .selectFrom("trajectories")
     .select(["id", "version"])
     .where("superseded", "=", false)
+    .$if(scope.tenant !== null, (query) => query.where("tenant", "=", scope.tenant ?? ""))
     .where((eb) => eb.or([eb("id", "=", reference), eb("conversation_id", "=", reference), eb("conversation_key", "=", reference)]))
     .executeTakeFirst();
-  const trajectory = row === undefined ? null : await loadTrajectory(deps.database.kysely, row.id, row.version);
+  const trajectory = row === undefined ? null : await loadTrajectory(db, row.id, row.version);
   if (trajectory === null) throw nightshiftError("not_found", { what: `conversation or group ${reference}` });
-  const control = agentOf(deps, trajectory.agent);
+  const control = agentOf(scope, trajectory.agent);
   if (!trajectory.verdict.trainable) return { trajectoryId: trajectory.id, status: "not_trainable", reasons: trajectory.verdict.reasons };
   const recordings = await control.recordings();
   const { subject } = subjectOf(trajectory);
@@ -79,13 +83,7 @@ async function replay(reference: string, deps: ApiDeps): Promise<ReplayView> {
   };
 }
 
-async function groupOf(id: string, { database }: ApiDeps): Promise<StoredGroup | null> {
-  const row = await database.kysely.selectFrom("groups").select("run_id").where("id", "=", id).executeTakeFirst();
-  if (row === undefined) return null;
-  return (await loadGroups(database, row.run_id)).find((one) => one.id === id) ?? null;
-}
-
-async function showGroup(group: StoredGroup, member: number | undefined, deps: ApiDeps): Promise<ReplayView> {
+async function showGroup(group: StoredGroup, member: number | undefined, deps: Scope): Promise<ReplayView> {
   const bytes = await deps.artifacts.get(group.bodyDigest);
   const recorded = await recordingOf(group, deps);
   if (bytes === null || recorded === null) throw nightshiftError("not_found", { what: `group ${group.id}` });

@@ -1,7 +1,8 @@
 import type { Context } from "hono";
 import { z } from "zod";
 import { nightshiftError } from "../errors.ts";
-import type { AgentControl, ApiDeps } from "./control.ts";
+import type { AgentControl } from "./control.ts";
+import type { Scope } from "./scope.ts";
 
 /** The request's JSON body, validated. @throws NightshiftError `request_invalid` naming the path of the problem */
 export async function readBody<T>(context: Context, schema: z.ZodType<T>): Promise<T> {
@@ -17,14 +18,14 @@ export function readQuery<T>(context: Context, schema: z.ZodType<T>): T {
 }
 
 /** @throws NightshiftError `not_found` */
-export function agentOf(deps: ApiDeps, agent: string): AgentControl {
-  const control = deps.agents.get(agent);
+export function agentOf({ agents }: Scope, agent: string): AgentControl {
+  const control = agents.get(agent);
   if (control === undefined) throw nightshiftError("not_found", { what: `agent ${agent}` });
   return control;
 }
 
 /** The named one; where there is only one tenant it need not be named. @throws NightshiftError `request_invalid`, `not_found` */
-export function tenantOf({ tenants }: ApiDeps, named: string | undefined): string {
+export function tenantOf({ tenants }: Scope, named: string | undefined): string {
   const [only, ...others] = tenants;
   if (named === undefined && only !== undefined && others.length === 0) return only;
   if (named === undefined)

@@ -19,6 +19,7 @@ const TABLE: readonly Row[] = [
   // Computes, and writes nothing.
   { method: "POST", path: "/v1/replay/:reference", roles: READERS },
   { method: "POST", path: "/v1/runs", roles: ["operator"] },
+  { method: "POST", path: "/v1/runs/:id/cancellation", roles: ["operator"] },
   { method: "POST", path: "/v1/judge/calibrations", roles: ["operator"] },
   { method: "POST", path: "/v1/drift", roles: ["operator"] },
   { method: "POST", path: "/v1/bootstrap", roles: ["operator"] },

@@ -1,8 +1,10 @@
 import { Hono } from "hono";
 import { z } from "zod";
 import { nightshiftError } from "../errors.ts";
+import { cancelRun, type Run } from "../training/run-store.ts";
 import type { ApiDeps } from "./control.ts";
 import { agentOf, limitSchema, readBody, readQuery } from "./request.ts";
+import { findRun, scopeOf, tenantFilter } from "./scope.ts";
 import { runView } from "./views.ts";
 
 const startSchema = z.strictObject({
@@ -11,24 +13,59 @@ const startSchema = z.strictObject({
   forceJudge: z.boolean().default(false),
   actor: z.string().min(1).max(200).default("operator"),
 });
+const cancelSchema = z.strictObject({ actor: z.string().min(1).max(200).default("operator") });
 const listSchema = z.strictObject({ agent: z.string().optional(), limit: limitSchema });
 
-/** `POST /runs` starts a night (or says what one would do), `GET /runs`, `GET /runs/:id`. */
+export interface StartedRun {
+  runId: string;
+  /** Runs, of whatever agent, that must end before it begins. */
+  before: number;
+}
+
+export interface ListedRun extends Run {
+  /** Runs, of whatever agent, that must end before it begins. */
+  before: number;
+}
+
+/** `POST /runs` starts a night (or says what one would do), `GET /runs`, `GET /runs/:id`; `POST /runs/:id/cancellation` ends one. */
 export function runRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   app.post("/runs", async (context) => {
     const { agent, dryRun, forceJudge, actor } = await readBody(context, startSchema);
-    const control = agentOf(deps, agent);
-    return dryRun ? context.json(await control.dryRun()) : context.json(await control.startRun({ force: forceJudge ? actor : null }), 202);
+    const control = agentOf(scopeOf(context, deps), agent);
+    if (dryRun) return context.json(await control.dryRun());
+    return context.json(await startedRun(await control.startRun({ force: forceJudge ? actor : null }), deps), 202);
   });
   app.get("/runs", async (context) => {
     const { agent, limit } = readQuery(context, listSchema);
-    return context.json({ runs: await deps.runs.list({ limit, ...(agent === undefined ? {} : { agent }) }) });
+    const filter = { ...tenantFilter(scopeOf(context, deps)), ...(agent === undefined ? {} : { agent }) };
+    const runs = await deps.runs.list({ limit, ...filter });
+    return context.json({ runs: await Promise.all(runs.map((run) => withQueue(run, deps))) });
   });
   app.get("/runs/:id", async (context) => {
-    const run = await deps.runs.get(context.req.param("id"));
+    const scope = scopeOf(context, deps);
+    const run = await findRun(scope, context.req.param("id"));
     if (run === null) throw nightshiftError("not_found", { what: `run ${context.req.param("id")}` });
-    return context.json(await runView(run, deps));
+    return context.json(await runView(run, scope));
+  });
+  app.post("/runs/:id/cancellation", async (context) => {
+    const { actor } = await readBody(context, cancelSchema);
+    const scope = scopeOf(context, deps);
+    const run = await findRun(scope, context.req.param("id"));
+    if (run === null) throw nightshiftError("not_found", { what: `run ${context.req.param("id")}` });
+    const state = await cancelRun({ id: run.id, actor }, deps);
+    // Whichever agent's run waited behind it.
+    for (const agent of deps.agents.values()) agent.wake();
+    return context.json({ state });
   });
   return app;
+}
+
+/** What whoever asked for a run is told of it. */
+export async function startedRun({ runId }: { runId: string }, { queue }: ApiDeps): Promise<StartedRun> {
+  return { runId, before: await queue.before(runId) };
+}
+
+async function withQueue(run: Run, { queue }: ApiDeps): Promise<ListedRun> {
+  return { ...run, before: run.state === "running" ? await queue.before(run.id) : 0 };
 }

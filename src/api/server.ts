@@ -17,6 +17,7 @@ import { promotionRoutes } from "./promotions.ts";
 import { replayRoutes } from "./replay.ts";
 import { resourceRoutes } from "./resources.ts";
 import { runRoutes } from "./runs.ts";
+import { scopeOf } from "./scope.ts";
 import { subjectRoutes } from "./subjects.ts";
 import { requireTouch } from "./touch.ts";
 import { agentView, controlView } from "./views.ts";
@@ -26,6 +27,8 @@ export interface Api {
   /** Listens. @throws NightshiftError `port_taken`, `api_open` */
   start(): Promise<{ port: number }>;
   close(): Promise<void>;
+  /** Every method and path that it answers, middleware included (`ALL`). */
+  routes(): { method: string; path: string }[];
 }
 
 /** HTTP status by error code; everything that is not listed is a 500, or 503 where a retry may help. */
@@ -37,6 +40,7 @@ const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 403 | 404 | 40
   role_refused: 403,
   run_in_progress: 409,
   run_refused: 422,
+  adapter_slots_exceeded: 422,
   bootstrap_not_configured: 422,
   bootstrap_not_sandboxed: 422,
   bootstrap_no_writer: 422,
@@ -50,7 +54,7 @@ const STATUS: Partial<Record<NightshiftError["code"], 400 | 401 | 403 | 404 | 40
 /** A thousand feedback items with explanations of full length are the largest honest body. */
 const MAX_BODY_BYTES = 32 * 1024 * 1024;
 
-export function createApi(config: Config["api"], deps: ApiDeps): Api {
+export function createApi(config: Pick<Config, "api" | "tenants">, deps: ApiDeps): Api {
   const app = new Hono();
   app.onError((error, context) => answerError(error, context, deps));
   app.notFound((context) =>
@@ -66,12 +70,11 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
   });
   app.use("/v1/*", requireRole(config));
   app.use("/v1/*", bodyLimit({ maxSize: MAX_BODY_BYTES, onError: refuseBody }));
-  app.get("/v1/status", async (context) =>
-    context.json({
-      control: await controlView(deps),
-      agents: await Promise.all([...deps.agents.values()].map((agent) => agentView(agent, deps))),
-    }),
-  );
+  app.get("/v1/status", async (context) => {
+    const scope = scopeOf(context, deps);
+    const agents = await Promise.all([...scope.agents.values()].map((agent) => agentView(agent, scope)));
+    return context.json({ control: await controlView(scope), agents });
+  });
   app.route("/v1", runRoutes(deps));
   app.route("/v1", bootstrapRoutes(deps));
   app.route("/v1", judgeRoutes(deps));
@@ -85,16 +88,18 @@ export function createApi(config: Config["api"], deps: ApiDeps): Api {
   app.route("/v1", adapterAgentRoutes(deps));
   app.route("/", pageRoutes());
   let server: ServerType | null = null;
+  const { api } = config;
   return {
+    routes: () => app.routes.map(({ method, path }) => ({ method, path })),
     start: () =>
       new Promise((resolve, reject) => {
-        const listening = serve({ fetch: app.fetch, hostname: config.host, port: config.port }, () =>
+        const listening = serve({ fetch: app.fetch, hostname: api.host, port: api.port }, () =>
           resolve({ port: (listening.address() as AddressInfo).port }),
         );
         listening.on("error", (cause: NodeJS.ErrnoException) => {
           reject(
             cause.code === "EADDRINUSE"
-              ? nightshiftError("port_taken", { what: "the API", host: config.host, port: config.port }, { cause })
+              ? nightshiftError("port_taken", { what: "the API", host: api.host, port: api.port }, { cause })
               : cause,
           );
         });

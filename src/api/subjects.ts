@@ -10,6 +10,7 @@ import { createEraser } from "../training/eraser.ts";
 import { learnedFrom } from "../training/learned.ts";
 import type { ApiDeps } from "./control.ts";
 import { readQuery, tenantOf } from "./request.ts";
+import { scopeOf } from "./scope.ts";
 
 /** What is known of a subject. */
 export type SubjectView = Awaited<ReturnType<typeof subjectView>>;
@@ -22,15 +23,16 @@ export function subjectRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   const eraser = createEraser(deps);
   app.get("/subjects/:key", async (context) => {
-    const tenant = tenantOf(deps, readQuery(context, querySchema).tenant);
+    const tenant = tenantOf(scopeOf(context, deps), readQuery(context, querySchema).tenant);
     return context.json(await subjectView(tenant, context.req.param("key"), deps));
   });
   app.delete("/subjects/:key", async (context) => {
     const { tenant: named, actor } = readQuery(context, eraseQuery);
-    const tenant = tenantOf(deps, named);
+    const scope = scopeOf(context, deps);
+    const tenant = tenantOf(scope, named);
     const { subjects, isWholeKey } = await spellingsOf(tenant, context.req.param("key"), deps);
     const report = await eraser.erase({ tenant, subjects, actor });
-    for (const agent of deps.agents.values()) agent.wake();
+    for (const agent of scope.agents.values()) agent.wake();
     return context.json({ ...report, isWholeKey }, report.state === "started" ? 202 : 200);
   });
   return app;

@@ -1,4 +1,5 @@
 import type { ApiDeps, AgentControl } from "./control.ts";
+import type { Scope } from "./scope.ts";
 import { look, type CanaryDecision } from "../promotion/canary.ts";
 import { applyEvidence, newFold, type Fold, type FoldParameters } from "../promotion/evidence.ts";
 import { createExperimentStore, type Experiment } from "../promotion/experiment-store.ts";
@@ -27,6 +28,8 @@ export async function runView(run: Run, deps: ApiDeps) {
   const pairs = steps.filter(({ step }) => step.startsWith("gate-"));
   return {
     ...run,
+    /** Runs, of whatever agent, that must end before it begins. */
+    before: run.state === "running" ? await deps.queue.before(run.id) : 0,
     judge: plannedJudge(run),
     alarms: await listAlarms(deps.database, { runId: run.id }),
     /** How every suspicion came out; null before the rewards were examined. */
@@ -83,7 +86,7 @@ export type ControlView = Awaited<ReturnType<typeof controlView>>;
 const LEADER_SILENT_MS = 5_000;
 
 /** Who answered, and who leads. `leader` is null while nobody does, as far as this replica knows. */
-export async function controlView({ replica, watch, monotonicMs, database }: ApiDeps) {
+export async function controlView({ replica, watch, monotonicMs, database, tenant }: Scope) {
   const known = watch.leader();
   const { name, epoch, sinceMs } = known?.record ?? {};
   const isSelf = replica.isLeader() && name === replica.name;
@@ -92,8 +95,8 @@ export async function controlView({ replica, watch, monotonicMs, database }: Api
     answeredBy: replica.name,
     role: replica.isLeader() ? ("leader" as const) : ("follower" as const),
     leader: isHeard && name !== undefined ? { name, epoch, sinceMs } : null,
-    /** When the leader last removed what was too old, and what that was. */
-    retention: await lastRetention(database),
+    /** When the leader last removed what was too old, and what that was, of all tenants: null to one of them. */
+    retention: tenant === null ? await lastRetention(database) : null,
   };
 }
 
@@ -114,6 +117,7 @@ export async function agentView(control: AgentControl, deps: ApiDeps) {
     gateEnabled: config.gate.enabled,
     sabotage: config.night.sabotage ?? null,
     judgeTrust,
+    slots: await control.slots(),
     promotesOnItsOwn: !config.requireCalibration || judgeTrust.status === "calibrated",
     funnel: await funnelOf(deps.database.kysely, { tenant: config.tenant, agent }),
     stable: routes?.stable ?? { name: config.model, digest: baseDigest },

@@ -11,6 +11,7 @@ import { createDesiredAdapterStore } from "../serving/desired-adapters.ts";
 import type { Database } from "../store/database.ts";
 import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
 import type { Fleet } from "../training/night-context.ts";
+import { requireSlot, type AdapterSlots } from "./adapter-slots.ts";
 import type { AgentFleet } from "./fleet.ts";
 import { startLoop, type Loop } from "./loop.ts";
 import { createNightShift, type NightShiftDeps } from "./night-shift.ts";
@@ -26,6 +27,7 @@ export interface AgentRuntimeOptions {
 
 export interface AgentRuntimeDeps extends Omit<NightShiftDeps, "fleet"> {
   fleet: AgentFleet;
+  slots: AdapterSlots;
   router: TrafficRouter;
   /** Called after every turn in which the promotion was looked at: the gateways' lease lives on it. */
   confirm: () => void;
@@ -52,8 +54,11 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
 
   const refreshDesired = async (): Promise<void> => {
     const routes = await deps.router.routes(agent);
-    const open = (await experiments.list(agent)).filter(({ state }) => !isEnded(state));
-    const named = [routes?.stable, routes?.candidate, tonight, ...open.map(({ candidate }) => candidate)];
+    const all = await experiments.list(agent);
+    const open = all.filter(({ state }) => !isEnded(state));
+    // What an operator's rollback of the last promotion returns to: it must not have to be fetched and proven first.
+    const inForce = all.find(({ state, candidate }) => state === "promoted" && candidate.digest === routes?.stable.digest);
+    const named = [routes?.stable, routes?.candidate, inForce?.stable, tonight, ...open.map(({ candidate }) => candidate)];
     const wanted = new Map(
       named.flatMap((target) => (target == null || target.digest === baseDigest ? [] : [[target.name, target] as const])),
     );
@@ -67,6 +72,7 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
     policyServer: deps.fleet.policyServer,
     baseDigest,
     stable: () => stableOf(options, deps),
+    requireSlot: () => requireSlot(deps.slots, agent),
     async ensureServed(adapter, signal) {
       tonight = { name: adapter.name, digest: adapter.digest };
       await refreshDesired();

@@ -2,12 +2,12 @@ import { Worker } from "node:worker_threads";
 import type { Logger } from "../log.ts";
 import type { GatewayAgent } from "../serving/gateway.ts";
 import { createCapture, type Capture, type CaptureLine, type Settled } from "../serving/gateway/capture/capture.ts";
-import type { CapturedAgent } from "../serving/gateway/capture/emitter.ts";
+import type { AuthorisedAgent } from "../serving/gateway/capture/emitters.ts";
 import { bytesOf, type Seen } from "../serving/gateway/capture/seen.ts";
 
 export interface CaptureThreadOptions {
-  agents: readonly CapturedAgent[];
-  collector: { collectorUrl: string; token: string | undefined };
+  agents: readonly AuthorisedAgent[];
+  collectorUrl: string;
 }
 
 export type CaptureRequest = { kind: "seen"; seen: readonly Seen[] } | { kind: "close" };
@@ -18,13 +18,13 @@ const HAND_OVER_EVERY_MS = 20;
 const CLOSE_MS = 15_000;
 const RESTART_MS = 1_000;
 
-/** Sends what the gateway sees of live calls to a collector, by way of a thread of its own. */
+/** Sends what the gateway sees of live calls to a collector, by way of a thread of its own; each agent's with the token of its tenant. */
 export function captureTo(
-  collector: CaptureThreadOptions["collector"],
+  { collectorUrl, tokens }: { collectorUrl: string; tokens: ReadonlyMap<string, string | undefined> },
   { agents, log }: { agents: readonly GatewayAgent[]; log: Logger },
 ): Capture {
-  const captured = agents.map(({ agent, serviceName, agentName }) => ({ agent, serviceName, agentName }));
-  return createCapture((settled) => openCaptureThread({ agents: captured, collector }, { settled, log }), log);
+  const captured = agents.map(({ agent, serviceName, agentName }) => ({ agent, serviceName, agentName, token: tokens.get(agent) }));
+  return createCapture((settled) => openCaptureThread({ agents: captured, collectorUrl }, { settled, log }), log);
 }
 
 interface ThreadDeps {

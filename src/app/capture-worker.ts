@@ -1,11 +1,11 @@
 import { platform, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
-import { createEmitter } from "../serving/gateway/capture/emitter.ts";
+import { createEmitters } from "../serving/gateway/capture/emitters.ts";
 import { createSendSpans } from "../serving/gateway/capture/send-spans.ts";
 import type { CaptureRequest, CaptureThreadOptions } from "./capture-thread.ts";
 
 /** The thread in which live calls become spans: reading, encoding and sending them takes longer than passing a call on. Started by capture-thread.ts only. */
-const { agents, collector } = workerData as CaptureThreadOptions;
+const { agents, collectorUrl } = workerData as CaptureThreadOptions;
 /** Where both have one core, passing calls on comes first; this still gets a quarter of it. */
 const NICENESS = 5;
 const GIVE_WAY_MS = 0.05;
@@ -16,8 +16,8 @@ const NOBODY_WAKES = new Int32Array(new SharedArrayBuffer(4));
 // On Linux it is the calling thread's alone, elsewhere the whole process's.
 if (platform() === "linux") setPriority(NICENESS);
 
-const emitter = createEmitter(agents, {
-  sendSpans: createSendSpans(collector),
+const emitter = createEmitters(agents, {
+  sendSpansWith: (token) => createSendSpans({ collectorUrl, token }),
   settled: (outcome) => parentPort?.postMessage(outcome),
 });
 

@@ -14,7 +14,9 @@ import type { Election } from "../store/election.ts";
 import { pinSetting } from "../store/pinned-setting.ts";
 import { createLocalJobRunner } from "../training/local.ts";
 import { createRunFiles } from "../training/run-files.ts";
+import { createRunQueue } from "../training/run-queue.ts";
 import { createRunStore } from "../training/run-store.ts";
+import { createAdapterSlots, requireSlot, type AdapterSlots } from "./adapter-slots.ts";
 import { openObjects } from "./artifacts.ts";
 import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
 import { createBootstrapDesk } from "./bootstrap-desk.ts";
@@ -67,7 +69,10 @@ export async function startControl(
   const { dataDir } = config;
   const key = loadSigningKey(join(dataDir, "keys"));
   await requireSameSigningKey(database, keyId(key.publicKey));
+  const slots = createAdapterSlots(config, deps);
+  for (const [agent, { tenant }] of Object.entries(config.agents)) await requireSameTenant(database, agent, tenant);
   const runs = createRunStore(database, now);
+  const queue = createRunQueue({ runsAtOnce: config.training.runsAtOnce, agents: Object.keys(config.agents) }, { database, log });
   const runsDirectory = join(dataDir, "runs");
   const jobRunner = createLocalJobRunner({ python: resolve(config.python), trainerDirectory: trainerDirectory() }, { log });
   started.add("trainer", () => jobRunner.close());
@@ -88,13 +93,13 @@ export async function startControl(
 
   const leader = createLeader(
     { config, agents, runsDirectory, ...options },
-    { database, artifacts, jobRunner, runs, runFiles, key, router, watch, log, now, monotonicMs },
+    { database, artifacts, jobRunner, runs, queue, slots, runFiles, key, router, watch, log, now, monotonicMs },
   );
   election.campaign((term) => leader.lead(term));
   started.add("leadership", () => election.close());
-  const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, now, leader })]));
-  const api = createApi(config.api, {
-    ...{ database, artifacts, runs, router, watch, runsDirectory, log, now, monotonicMs },
+  const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, slots, now, leader })]));
+  const api = createApi(config, {
+    ...{ database, artifacts, runs, queue, router, watch, runsDirectory, log, now, monotonicMs },
     tenants: Object.keys(config.tenants),
     runFiles,
     redactionKey: await findRedactionKeys(config, deps),
@@ -112,9 +117,15 @@ async function requireSameSigningKey(database: Database, id: string): Promise<vo
   if (id !== expected) throw nightshiftError("signing_key_differs", { id, expected });
 }
 
+/** What nights have made under an agent's slug was learned from its tenant: under another one it would serve, and teach, somebody else. */
+async function requireSameTenant(database: Database, agent: string, tenant: string): Promise<void> {
+  const expected = await pinSetting(database.kysely, `agent_tenant:${agent}`, tenant);
+  if (tenant !== expected) throw nightshiftError("agent_moved", { agent, tenant, expected });
+}
+
 function controlOf(
   { agent, config, baseDigest, replicas, calibrator, offTape, sandbox }: AgentParts,
-  deps: { database: Database; runs: ReturnType<typeof createRunStore>; now: () => number; leader: Leader },
+  deps: { database: Database; runs: ReturnType<typeof createRunStore>; slots: AdapterSlots; now: () => number; leader: Leader },
 ): AgentControl {
   const seen = createRecordingsCache(deps.database, { agent, config }, deps);
   const recordings = () => seen.recordings({ maxAgeMs: PLAN_AGE_MS });
@@ -127,9 +138,17 @@ function controlOf(
     baseDigest,
     calibrator,
     liveReads: offTape.liveReads,
-    bootstrap,
+    slots: () => deps.slots.shortage(agent, 0),
+    bootstrap: {
+      ...bootstrap,
+      async start(wish) {
+        await requireSlot(deps.slots, agent);
+        return bootstrap.start(wish);
+      },
+    },
     wake,
     async startRun(options) {
+      await requireSlot(deps.slots, agent);
       const started = await desk.start(options);
       wake();
       return started;

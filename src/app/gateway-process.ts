@@ -9,8 +9,8 @@ import { createRouteTable } from "../serving/route-table.ts";
 import { makeDataDirectory } from "../store/data-directory.ts";
 import { baseModelDigest } from "./base-model.ts";
 import { captureTo } from "./capture-thread.ts";
+import { collectorTokens } from "./collector-tokens.ts";
 import { requirePolicyServers } from "./shared-parts.ts";
-import { readTokenFile } from "./token-file.ts";
 
 /** The gateway alone, as it runs beside an agent or as a Deployment. */
 export interface GatewayProcess {
@@ -46,14 +46,13 @@ export async function startGatewayProcess(
   );
   // It has forgotten which arm it gave to whom.
   for (const { agent } of agents) disturbances.note(agent, "gateway_restart");
-  const collectorToken = readTokenFile("gateway.collectorTokenFile", config.gateway.collectorTokenFile);
   if (collectorUrl === undefined) log.warn({}, "gateway captures nothing: no collector url");
   const gateway = createGateway(
     { gateway: config.gateway, agents },
     {
       routes: table,
       log,
-      capture: collectorUrl === undefined ? null : captureTo({ collectorUrl, token: collectorToken }, { agents, log }),
+      capture: collectorUrl === undefined ? null : captureTo({ collectorUrl, tokens: collectorTokens(config) }, { agents, log }),
       monotonicMs,
     },
   );

@@ -9,11 +9,11 @@ import { createRouteTable, type RouteTable } from "../serving/route-table.ts";
 import type { Database } from "../store/database.ts";
 import { gatewayAgentOf } from "./agent-parts.ts";
 import { captureTo } from "./capture-thread.ts";
+import { collectorTokens } from "./collector-tokens.ts";
 import type { Control } from "./control.ts";
 import { startLoop } from "./loop.ts";
 import { configInvalid } from "./shared-parts.ts";
 import type { Started } from "./started.ts";
-import { readTokenFile } from "./token-file.ts";
 
 interface LocalGatewayDeps {
   database: Database;
@@ -36,7 +36,7 @@ export async function startLocalGateway(
   const table = await openTable(config, { watch, agents }, deps, started);
   const collector = {
     collectorUrl: collectorUrlOf(config, deps.collectorPort),
-    token: readTokenFile("gateway.collectorTokenFile", config.gateway.collectorTokenFile),
+    tokens: collectorTokens(config),
   };
   const served = agents.map(gatewayAgentOf);
   const gateway = createGateway(

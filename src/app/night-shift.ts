@@ -14,6 +14,7 @@ import { runNight } from "../training/night.ts";
 import { noRecordings, runBootstrap } from "../training/bootstrap.ts";
 import { bootstrapPlanOf, type BootstrapDeps } from "../training/bootstrap-plan.ts";
 import { liveGateOf } from "./sandbox.ts";
+import type { RunQueue } from "../training/run-queue.ts";
 import type { Run } from "../training/run-store.ts";
 
 export interface NightShiftOptions {
@@ -26,6 +27,8 @@ export interface NightShiftDeps extends Omit<BootstrapDeps, "judgeDeviation"> {
   pairJudge: PairJudge | null;
   /** Whom the judge of rewards is calibrated as; null without one. */
   judgeIdentity: JudgeIdentity | null;
+  /** Which of all agents' runs may be carried out now. */
+  queue: Pick<RunQueue, "enter" | "leave">;
 }
 
 /** One agent's nights, where they are worked on: continues what was killed, gates what was learned and submits it for promotion. */
@@ -45,10 +48,13 @@ export function createNightShift(options: NightShiftOptions, deps: NightShiftDep
     async work(signal) {
       const [running] = await deps.runs.list({ agent, state: "running", limit: 1 });
       if (running !== undefined) {
-        busyWith = running.id;
-        await carryOut(running, options, deps, signal).finally(() => {
-          busyWith = null;
-        });
+        if ((await deps.queue.enter(running.id)) === 0) {
+          busyWith = running.id;
+          await carryOut(running, options, deps, signal).finally(() => {
+            busyWith = null;
+            deps.queue.leave(running.id);
+          });
+        }
       }
       const [finished] = await deps.runs.list({ agent, state: "finished", limit: 1 });
       if (finished !== undefined) await gateAndSubmit(finished, options, deps, experiments, signal);
@@ -60,7 +66,9 @@ async function carryOut(run: Run, options: NightShiftOptions, deps: NightShiftDe
   const { agent, config, runsDirectory } = options;
   const judgeDeviation = (): Promise<number | null> => Promise.resolve(plannedJudge(run)?.repeatDeviation ?? null);
   const night = { runId: run.id, agent, config, runsDirectory, signal };
-  await (bootstrapPlanOf(run) === null ? runNight : runBootstrap)(night, { ...deps, judgeDeviation });
+  const outcome = await (bootstrapPlanOf(run) === null ? runNight : runBootstrap)(night, { ...deps, judgeDeviation });
+  // Nothing of it is looked at again: what it had loaded must not keep another agent's adapter out.
+  if (outcome.kind !== "candidate") deps.fleet.release();
 }
 
 /** A finished run with a candidate and no experiment is one whose gate has not ended, or may not begin: an alarm about its rewards is open. */

@@ -46,6 +46,11 @@ export function adapterName(manifest: AdapterManifest): string {
   return `${manifest.agent}-${manifest.number}-${adapterDigest(manifest).slice("sha256:".length, "sha256:".length + 12)}`;
 }
 
+/** The agent of such a name; null for a name that is none. */
+export function agentOfAdapter(name: string): string | null {
+  return /^([a-z0-9-]{1,40})-\d+-[0-9a-f]{12}$/.exec(name)?.[1] ?? null;
+}
+
 /** Signs with ed25519. Only the control service does, after it has checked digests and run. */
 export function signManifest(manifest: AdapterManifest, key: { privateKey: KeyObject; publicKey: KeyObject }): ManifestSignature {
   return { keyId: keyId(key.publicKey), signature: sign(null, signedBytes(manifest), key.privateKey).toString("base64") };

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
+import type { StartedRun } from "../api/runs.ts";
 import { nightshiftError } from "../errors.ts";
 import type { BootstrapDryRun } from "../training/bootstrap-plan.ts";
 import { chooseAgent } from "./agent.ts";
@@ -8,6 +9,7 @@ import type { CliContext, ExitCode } from "./context.ts";
 import { followWork } from "./lines.ts";
 import { counts, fields, oneLine } from "./print.ts";
 import { followToEnd } from "./run.ts";
+import { describeStart } from "./run-text.ts";
 
 const NOTES = `
 The agent has no recordings yet, but its tools' MCP server has a sandbox: agents.<name>.bootstrap in the config names it. Tasks are made up
@@ -52,13 +54,12 @@ export function bootstrapCommand(program: Command, context: CliContext, finish: 
         return;
       }
       const forced = options.forceJudge ? { forceJudge: true, actor: options.actor } : {};
-      const started = await client.post<{ runId: string }>("/v1/bootstrap", { ...asked, ...forced });
+      const started = await client.post<StartedRun>("/v1/bootstrap", { ...asked, ...forced });
       if (options.wait) {
         finish(await followToEnd(client, started.runId, { context, json: options.json === true }));
         return;
       }
-      const text = `run ${started.runId} started; \`nightshift runs show ${started.runId}\` follows it`;
-      context.out(options.json ? JSON.stringify(started) : text);
+      context.out(options.json ? JSON.stringify(started) : describeStart(started));
     });
 }
 

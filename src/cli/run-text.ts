@@ -1,5 +1,17 @@
+import type { StartedRun } from "../api/runs.ts";
 import type { RunView } from "../api/views.ts";
 import { counts, duration, oneLine, percent } from "./print.ts";
+
+/** A run's state, or for how many others it waits; a control service from before there was an order does not say. */
+export function runState({ state, before }: Pick<RunView, "state" | "before">): string {
+  return before > 0 ? `waits for ${before === 1 ? "another run" : `${before} other runs`} to end` : state;
+}
+
+/** After a run was asked for. */
+export function describeStart({ runId, before }: StartedRun): string {
+  const start = before > 0 ? runState({ state: "running", before }) : "started";
+  return `run ${runId} ${start}; \`nightshift runs show ${runId}\` follows it`;
+}
 
 /** What nobody may miss of a run whose judge was let in below its agreement; null for any other. */
 export function forcedLine({ judge }: Pick<RunView, "judge">): string | null {

@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import type { RunView } from "../api/views.ts";
+import type { StartedRun } from "../api/runs.ts";
 import type { DryRun } from "../training/dry-run.ts";
 import { chooseAgent } from "./agent.ts";
 import { clientOptions, createClient, type ApiClient, type ClientOptions } from "./client.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { counts, fields, paint, when } from "./print.ts";
 import { alarmLines as replayAlarmLines } from "./replay-run-text.ts";
-import { describeOutcome, describeStep, forcedLine, alarmLines } from "./run-text.ts";
+import { describeOutcome, describeStart, describeStep, forcedLine, alarmLines, runState } from "./run-text.ts";
 
 const POLL_MS = 1_000;
 
@@ -44,14 +45,12 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
         context.out(options.json ? JSON.stringify(plan) : describePlan(plan, context));
         return;
       }
-      const started = await client.post<{ runId: string }>("/v1/runs", {
+      const started = await client.post<StartedRun>("/v1/runs", {
         agent,
         ...(options.forceJudge ? { forceJudge: true, actor: options.actor } : {}),
       });
       if (!options.wait) {
-        context.out(
-          options.json ? JSON.stringify(started) : `run ${started.runId} started; \`nightshift runs show ${started.runId}\` follows it`,
-        );
+        context.out(options.json ? JSON.stringify(started) : describeStart(started));
         return;
       }
       finish(await followToEnd(client, started.runId, { context, json: options.json === true }));
@@ -102,11 +101,14 @@ async function follow(client: ApiClient, runId: string, context: CliContext): Pr
   const told = new Set<string>();
   context.err(`run ${runId}`);
   let hasWarned = false;
+  let waitedFor = 0;
   for (;;) {
     const run = await client.get<RunView>(`/v1/runs/${encodeURIComponent(runId)}`);
     const forced = forcedLine(run);
     if (forced !== null && !hasWarned) context.err(paint("red", forced, context));
     hasWarned = true;
+    if (run.before !== waitedFor && run.before > 0) context.err(runState(run));
+    waitedFor = run.before;
     for (const step of run.steps) {
       if (step.finishedAtMs === null || told.has(step.step)) continue;
       told.add(step.step);

@@ -4,6 +4,7 @@ import { clientOptions, printAnswer, type ClientOptions } from "./client.ts";
 import type { CliContext } from "./context.ts";
 import { judgeLine } from "./judge-text.ts";
 import { counts, fields, paint, percent, when } from "./print.ts";
+import { runState } from "./run-text.ts";
 
 const EXAMPLES = `
 Examples:
@@ -43,14 +44,17 @@ function describe(view: AgentView, context: CliContext): string {
     stable: stable.name,
     judge: judgeLine(view),
     captured: `${funnel.captured}, complete ${funnel.complete}, trainable ${funnel.trainable}`,
-    run: run === null ? "none yet" : `${run.id} ${run.state}${run.state === "running" ? `, ${run.steps.at(-1)?.step ?? "starting"}` : ""}`,
+    run:
+      run === null
+        ? "none yet"
+        : `${run.id} ${runState(run)}${run.state === "running" && !(run.before > 0) ? `, ${run.steps.at(-1)?.step ?? "starting"}` : ""}`,
     ...(experiment === null ? {} : experimentFields(experiment)),
   };
   return fields(entries, context);
 }
 
 /** What no reader of the numbers may miss. */
-function warningsOf({ run, judge, pairJudge, judgeTrust, gateEnabled, sabotage, promotesOnItsOwn }: AgentView): string[] {
+function warningsOf({ run, slots, judge, pairJudge, judgeTrust, gateEnabled, sabotage, promotesOnItsOwn }: AgentView): string[] {
   return [
     ...(sabotage === null ? [] : [`SABOTAGE ${sabotage}`]),
     ...(gateEnabled ? [] : ["GATE OFF"]),
@@ -59,6 +63,7 @@ function warningsOf({ run, judge, pairJudge, judgeTrust, gateEnabled, sabotage, 
     ...(run?.alarms.some(({ acknowledged }) => acknowledged === null) === true
       ? ["REWARD ALARM: the candidate waits for an operator"]
       : []),
+    ...(slots == null ? [] : [`ADAPTERS DO NOT FIT: ${slots.wanted} wanted on ${slots.url}, which holds ${slots.slots}`]),
     ...(judgeTrust.status === "below_agreement" ? ["JUDGE BELOW ITS MINIMAL AGREEMENT"] : []),
     ...(promotesOnItsOwn ? [] : ["promotion waits for an operator: the judge is not calibrated"]),
   ];

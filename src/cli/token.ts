@@ -13,11 +13,12 @@ new token out, take the old one away.
 Examples:
   nightshift token --role operator
   nightshift token --role gateway --file gateway.token     the token goes into the file, the hash to stdout
+  nightshift token --role viewer --tenant acme             reads what is acme's, and nothing else
   nightshift token --role collector --tenant default --json`;
 
 interface Options {
   role: string;
-  tenant: string;
+  tenant?: string;
   file?: string;
   json?: true;
 }
@@ -28,13 +29,13 @@ export function tokenCommand(program: Command, context: CliContext): void {
     .command("token")
     .description("make a bearer token for the API or the collector")
     .addOption(new Option("--role <role>", "what it is for").choices([...ROLES, "collector"]).makeOptionMandatory())
-    .option("--tenant <slug>", "whose, with --role collector", "default")
+    .option("--tenant <slug>", "whose; of the API: reaches this tenant alone (default: every tenant, with --role collector `default`)")
     .option("--file <file>", "write the token there, readable by you alone, instead of printing it")
     .option("--json", "print JSON")
     .addHelpText("after", EXAMPLES)
     .action(({ role, tenant, file, json }: Options) => {
       const { token, hash } = makeToken(role);
-      const key = role === "collector" ? `tenants.${tenant}.collectorTokenHashes` : `api.tokens.${role}`;
+      const key = keyOf(role, tenant);
       if (file !== undefined) writeToken(file, token);
       const shown = file === undefined ? { token } : { file };
       if (json) return context.out(JSON.stringify({ role, key, hash, ...shown }));
@@ -46,6 +47,11 @@ export function tokenCommand(program: Command, context: CliContext): void {
         ].join("\n"),
       );
     });
+}
+
+function keyOf(role: string, tenant: string | undefined): string {
+  if (role === "collector") return `tenants.${tenant ?? "default"}.collectorTokenHashes`;
+  return tenant === undefined ? `api.tokens.${role}` : `tenants.${tenant}.apiTokens.${role}`;
 }
 
 function writeToken(file: string, token: string): void {

@@ -13,6 +13,12 @@ export const CONTROL = {
     fix: "Read the experiment's state with `nightshift status`; only a running canary can be promoted or paused.",
     retryable: false,
   },
+  agent_moved: {
+    message: (a: { agent: string; tenant: string; expected: string }) =>
+      `agent ${a.agent} is tenant ${a.tenant}'s in the config, what was learned under this name is tenant ${a.expected}'s`,
+    fix: "Give the other tenant's agent a slug of its own under `agents`: adapters and routes stay with the tenant whose conversations taught them.",
+    retryable: false,
+  },
   // api
   not_found: {
     message: (a: { what: string }) => `there is no ${a.what}`,
@@ -26,7 +32,7 @@ export const CONTROL = {
   },
   not_authorised: {
     message: (a: { path: string }) => `${a.path}: the request carries no valid token, or comes from another site`,
-    fix: "Send a token of api.tokens as bearer token (--token-file, NIGHTSHIFT_TOKEN_FILE); without any configured, use a loopback address as host.",
+    fix: "Send a token of api.tokens or tenants.<slug>.apiTokens as bearer token (--token-file, NIGHTSHIFT_TOKEN_FILE); without any configured, use a loopback address as host.",
     retryable: false,
   },
   api_open: {

@@ -87,6 +87,17 @@ export const NIGHTS = {
     retryable: false,
   },
   // training
+  adapter_slots_exceeded: {
+    message: (a: { url: string; slots: number; wanted: number; agents: number }) =>
+      `policy server ${a.url} holds ${a.slots} adapters; with tonight's it would have to hold ${a.wanted}: stable, candidates and last known good of ${a.agents === 1 ? "its agent" : `the ${a.agents} agents that share it`}`,
+    fix: "Start the server with a larger --max-loras (and --max-cpu-loras), give agents servers of their own, or end a canary; where it holds more than it says, set policyServers[].adapterSlots.",
+    retryable: false,
+  },
+  run_cancelled: {
+    message: (a: { run: string; actor: string }) => `run ${a.run} was cancelled by ${a.actor}`,
+    fix: "Nothing to do; `nightshift run` starts another.",
+    retryable: false,
+  },
   run_in_progress: {
     message: (a: { agent: string; run: string }) => `agent ${a.agent} already has a run in progress: ${a.run}`,
     fix: "Wait for it to end (`nightshift runs show`); an agent trains one adapter at a time.",

@@ -75,6 +75,9 @@ async function readTrajectories(database: Database, query: UnitQuery): Promise<T
     .selectFrom("trajectories")
     .select(["id", "conversation_id", "started_at_ms", "ended_at_ms", "adapter_digest", "body"])
     .where("experiment_id", "=", query.experimentId)
+    // Which experiment a call was in is what telemetry says: a sender may name another tenant's, or another agent's.
+    .where("tenant", "=", query.tenant)
+    .where("agent", "=", query.agent)
     .where("superseded", "=", false)
     .where("started_at_ms", ">=", query.sinceMs)
     .orderBy("started_at_ms")

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { agentOfAdapter } from "../artifact/adapter.ts";
 import type { Logger } from "../log.ts";
 import { createGauge } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
@@ -59,9 +60,6 @@ type AdapterGauge = ReturnType<typeof createGauge<typeof METRIC.replicaAdapters>
 
 type Options = { signal?: AbortSignal };
 
-/** A name that Nightshift gave, by agent: only these are ever unloaded, an operator's own adapters stay. */
-const OUR_NAME = /^([a-z0-9-]{1,40})-\d+-[0-9a-f]{12}$/;
-
 /**
  * Reconciles by looking, not by remembering: every pass asks the server what it serves and which process it is, and loads, proves and reports what is
  * missing. So a crash of either side anywhere converges, and a server that restarted and forgot everything is whole again after one pass.
@@ -80,7 +78,7 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
     if (wanted === null) return;
     const cards = await deps.policyServer.models(options);
     if (cards === null) forgetProcess(memory);
-    if (cards === null) return measure(adapters, config.replica, wanted, new Map());
+    if (cards === null) return measure(adapters, config, wanted, new Map());
     const lost = notice(memory, cards, wanted, await deps.instance(options));
     for (const adapter of lost) outbox.add(adapter, memory.instance, { status: "lost" });
     await unloadOthers(memory, cards, wanted, { config, ...deps }, options);
@@ -97,7 +95,7 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
       outbox.add(adapter, memory.instance, result.status === "active" ? { status: "attested", figures: result.figures } : result);
     }
     if (memory.base === "pending" && [...memory.known.values()].every(({ status }) => status !== "waiting")) memory.base = "untested";
-    measure(adapters, config.replica, wanted, memory.known);
+    measure(adapters, config, wanted, memory.known);
     await outbox.flush(options);
   }
 
@@ -141,10 +139,19 @@ function isDue(state: Known | undefined, nowMs: number): boolean {
   return state === undefined || (state.status === "waiting" && nowMs >= state.notBeforeMs);
 }
 
-function measure(gauge: AdapterGauge, replica: string, wanted: readonly DesiredAdapter[], known: ReadonlyMap<string, Known>): void {
-  for (const state of ["attested", "waiting", "refused"] as const) {
-    const count = wanted.filter(({ name }) => (known.get(name)?.status ?? "waiting") === state).length;
-    gauge.record(count, { "nightshift.replica": replica, "nightshift.adapter.state": state });
+/** By agent: several adapter agents of one process may each look after another agent's adapters on one replica. */
+function measure(
+  gauge: AdapterGauge,
+  { replica, agents = [] }: AdapterAgentConfig,
+  wanted: readonly DesiredAdapter[],
+  known: ReadonlyMap<string, Known>,
+): void {
+  const byAgent = Map.groupBy(wanted, ({ name }) => agentOfAdapter(name) ?? "");
+  for (const agent of new Set([...agents, ...byAgent.keys()])) {
+    for (const state of ["attested", "waiting", "refused"] as const) {
+      const count = byAgent.get(agent)?.filter(({ name }) => (known.get(name)?.status ?? "waiting") === state).length ?? 0;
+      gauge.record(count, { "nightshift.replica": replica, "nightshift.agent": agent, "nightshift.adapter.state": state });
+    }
   }
 }
 
@@ -185,8 +192,9 @@ async function unloadOthers(
 ): Promise<void> {
   const names = new Set(wanted.map(({ name }) => name));
   for (const { id } of cards) {
-    const agent = OUR_NAME.exec(id.replace(PROVING, ""))?.[1];
-    if (agent === undefined || names.has(id) || config.agents?.includes(agent) === false) continue;
+    // Only what bears a name of ours is ever unloaded: an operator's own adapters stay.
+    const agent = agentOfAdapter(id.replace(PROVING, ""));
+    if (agent === null || names.has(id) || config.agents?.includes(agent) === false) continue;
     await policyServer.unloadAdapter(id, options);
     log.info({ adapter: id, replica: config.replica }, "adapter unloaded");
   }

@@ -69,6 +69,12 @@ export async function examineVllm(server: Server): Promise<VllmFacts | null> {
   };
 }
 
+/** Adapters that a server holds at once, by its metrics; null where it does not tell, as before its first request with LoRA enabled. */
+export async function readAdapterSlots(url: string): Promise<number | null> {
+  const metrics = await ask({ url: url.replace(/\/+$/, ""), model: "", timeoutMs: METRICS_TIMEOUT_MS }, "GET", "/metrics");
+  return maxLorasIn(metrics?.text ?? "");
+}
+
 const versionSchema = z.object({ version: z.string() });
 const modelsSchema = z.object({ data: z.array(z.object({ id: z.string() })) });
 const infoSchema = z.object({
@@ -83,6 +89,7 @@ const completionSchema = z.object({
 
 /** 404 at once where it is not open; where it is, the server first lists every package of its machine. */
 const INFO_TIMEOUT_MS = 120_000;
+const METRICS_TIMEOUT_MS = 2_000;
 const TOP = 5;
 const EQUAL = 1e-3;
 

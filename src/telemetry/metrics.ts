@@ -183,8 +183,8 @@ const GATEWAY = {
     name: "nightshift.replica.adapters",
     kind: "gauge",
     unit: "{adapter}",
-    description: "Adapters that this policy server should serve, by state at the last pass of its adapter agent.",
-    attributes: ["nightshift.replica", "nightshift.adapter.state"],
+    description: "Adapters that this policy server should serve, by agent and state at the last pass of its adapter agent.",
+    attributes: ["nightshift.replica", "nightshift.agent", "nightshift.adapter.state"],
   },
 } as const satisfies Record<string, MetricDefinition>;
 

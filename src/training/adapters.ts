@@ -102,12 +102,23 @@ export async function findAdapter(database: Database, digest: string): Promise<R
   return row === undefined ? null : toAdapter(row);
 }
 
-/** An agent's adapters, newest first. */
+/** The adapter of a name or a digest, or null. */
+export async function findAdapterNamed(database: Database, reference: string): Promise<RegisteredAdapter | null> {
+  const row = await database.kysely
+    .selectFrom("adapters")
+    .selectAll()
+    .where((eb) => eb.or([eb("digest", "=", reference), eb("name", "=", reference)]))
+    .executeTakeFirst();
+  return row === undefined ? null : toAdapter(row);
+}
+
+/** Newest first. */
 export async function listAdapters(
   database: Database,
-  filter: { agent?: string; runId?: string; limit: number },
+  filter: { tenant?: string; agent?: string; runId?: string; limit: number },
 ): Promise<RegisteredAdapter[]> {
   let query = database.kysely.selectFrom("adapters").selectAll().orderBy("created_at_ms", "desc").limit(filter.limit);
+  if (filter.tenant !== undefined) query = query.where("tenant", "=", filter.tenant);
   if (filter.agent !== undefined) query = query.where("agent", "=", filter.agent);
   if (filter.runId !== undefined) query = query.where("run_id", "=", filter.runId);
   return (await query.execute()).map(toAdapter);

@@ -1,5 +1,5 @@
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
-import { nightshiftError } from "../errors.ts";
+import { nightshiftError, type NightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { examineRewards, type Check, type Examination, type NewPhrase } from "../reward/hacking/examine.ts";
 import { featuresOf, type MemberFeatures } from "../reward/hacking/features.ts";
@@ -132,6 +132,10 @@ export async function listAlarms(
   }));
 }
 
+export function unknownAlarm({ runId, id }: { runId: string; id: string }): NightshiftError {
+  return nightshiftError("not_found", { what: `alarm ${id} of run ${runId}` });
+}
+
 /**
  * An operator has looked and lets the candidate go on to the gate. The first acknowledgement stands; it is in the audit log.
  * @throws NightshiftError `not_found`
@@ -150,7 +154,7 @@ export async function acknowledgeAlarm(
       .where("id", "=", id)
       .forUpdate()
       .executeTakeFirst();
-    if (row === undefined) throw nightshiftError("not_found", { what: `alarm ${id} of run ${runId}` });
+    if (row === undefined) throw unknownAlarm(alarm);
     if (row.acknowledged_at_ms !== null) return { status: "known_already" };
     const atMs = now();
     await trx

@@ -27,9 +27,7 @@ export async function learnedFrom(
   }: { tenant: string; conversationIds: readonly string[]; learned: readonly { runId: string; iteration: number }[] },
   deps: { database: Database; artifacts: ArtifactStore },
 ): Promise<{ runs: string[]; adapters: LearnedAdapter[] }> {
-  const adapters = (await listAdapters(deps.database, { limit: MAX_ADAPTERS }))
-    .filter(({ manifest }) => manifest.tenant === tenant)
-    .reverse();
+  const adapters = (await listAdapters(deps.database, { tenant, limit: MAX_ADAPTERS })).reverse();
   const asked = new Set(conversationIds);
   const trained = new Set<string>();
   for (const adapter of adapters) {

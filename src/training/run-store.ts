@@ -40,10 +40,23 @@ export interface RunStore {
   finish(id: string, state: "finished" | "failed" | "cancelled", outcome: RunOutcome, nowMs: number): Promise<void>;
   get(id: string): Promise<Run | null>;
   /** Newest first. */
-  list(filter: { agent?: string; state?: Run["state"]; limit: number }): Promise<Run[]>;
+  list(filter: { tenant?: string; agent?: string; state?: Run["state"]; limit: number }): Promise<Run[]>;
   steps(runId: string): Promise<RunStep[]>;
   /** The stored output of a finished step, or the result of `work`, stored. */
   step<T extends object>(runId: string, step: string, work: () => Promise<T>): Promise<T>;
+}
+
+/** An operator wants no more of it: whoever carries it out lets go within a second. Resolves to the state that it is in then. Audited. */
+export async function cancelRun(
+  { id, actor }: { id: string; actor: string },
+  { database, runs, now }: { database: Database; runs: RunStore; now: () => number },
+): Promise<Run["state"] | null> {
+  const { code, message, fix } = nightshiftError("run_cancelled", { run: id, actor });
+  await runs.finish(id, "cancelled", { kind: "failed", code, message, fix }, now());
+  const state = (await runs.get(id))?.state ?? null;
+  const row = { at_ms: now(), actor, action: "run_cancelled", subject: id, body: JSON.stringify({ state }) };
+  if (state !== null) await database.kysely.insertInto("audit").values(row).execute();
+  return state;
 }
 
 export function createRunStore(database: Database, now: () => number): RunStore {
@@ -51,32 +64,7 @@ export function createRunStore(database: Database, now: () => number): RunStore 
   const ended = createCounter(METRIC.runs);
   const measure = createStepMeasure();
   return {
-    async create(run) {
-      const created = await db
-        .insertInto("runs")
-        .values({
-          id: run.id,
-          tenant: run.tenant,
-          agent: run.agent,
-          state: "running",
-          started_at_ms: run.nowMs,
-          finished_at_ms: null,
-          plan: JSON.stringify(run.plan),
-          outcome: null,
-        })
-        .onConflict((conflict) => conflict.doNothing())
-        .returning("id")
-        .executeTakeFirst();
-      if (created !== undefined) return;
-      const running = await db
-        .selectFrom("runs")
-        .select("id")
-        .where("tenant", "=", run.tenant)
-        .where("agent", "=", run.agent)
-        .where("state", "=", "running")
-        .executeTakeFirst();
-      throw nightshiftError("run_in_progress", { agent: run.agent, run: running?.id ?? run.id });
-    },
+    create: (run) => createRun(db, run),
 
     async finish(id, state, outcome, nowMs) {
       const row = await db
@@ -98,6 +86,7 @@ export function createRunStore(database: Database, now: () => number): RunStore 
 
     async list(filter) {
       let query = db.selectFrom("runs").selectAll().orderBy("started_at_ms", "desc").limit(filter.limit);
+      if (filter.tenant !== undefined) query = query.where("tenant", "=", filter.tenant);
       if (filter.agent !== undefined) query = query.where("agent", "=", filter.agent);
       if (filter.state !== undefined) query = query.where("state", "=", filter.state);
       return (await query.execute()).map(toRun);
@@ -110,6 +99,33 @@ export function createRunStore(database: Database, now: () => number): RunStore 
 
     step: (runId, step, work) => durableStep(database, { now, measure }, { runId, step }, work),
   };
+}
+
+async function createRun(db: Database["kysely"], run: Parameters<RunStore["create"]>[0]): Promise<void> {
+  const created = await db
+    .insertInto("runs")
+    .values({
+      id: run.id,
+      tenant: run.tenant,
+      agent: run.agent,
+      state: "running",
+      started_at_ms: run.nowMs,
+      finished_at_ms: null,
+      plan: JSON.stringify(run.plan),
+      outcome: null,
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .returning("id")
+    .executeTakeFirst();
+  if (created !== undefined) return;
+  const running = await db
+    .selectFrom("runs")
+    .select("id")
+    .where("tenant", "=", run.tenant)
+    .where("agent", "=", run.agent)
+    .where("state", "=", "running")
+    .executeTakeFirst();
+  throw nightshiftError("run_in_progress", { agent: run.agent, run: running?.id ?? run.id });
 }
 
 async function durableStep<T extends object>(

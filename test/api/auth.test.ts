@@ -50,7 +50,7 @@ describe("without a token, only this machine and this site", () => {
   });
 
   it("refuses to listen for everybody", () => {
-    const config = parseConfig({ api: { host: "0.0.0.0" } }).api;
+    const config = parseConfig({ api: { host: "0.0.0.0" } });
     expect(() => createApi(config, {} as Parameters<typeof createApi>[1])).toThrow("the API would listen on 0.0.0.0 without a credential");
   });
 });
@@ -94,6 +94,7 @@ const MAY: Record<string, readonly Role[]> = {
   "POST /v1/drift": ["operator"],
   "GET /v1/alarms": ["operator", "viewer"],
   "POST /v1/runs/:run/alarms/:alarm/acknowledgement": ["operator"],
+  "POST /v1/runs/:id/cancellation": ["operator"],
   "GET /v1/runs": ["operator", "viewer"],
   "POST /v1/runs": ["operator"],
   "GET /v1/runs/:id": ["operator", "viewer"],

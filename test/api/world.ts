@@ -7,7 +7,7 @@ import type { AgentControl, ApiDeps } from "../../src/api/control.ts";
 import { createApi } from "../../src/api/server.ts";
 import { createFileArtifactStore } from "../../src/artifact/file.ts";
 import type { Role } from "../../src/config-api.ts";
-import { parseConfig } from "../../src/config.ts";
+import { parseConfig, type AgentConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createGatewayRouter, type GatewayRouter } from "../../src/promotion/gateway-router.ts";
 import { createRouteWatch } from "../../src/promotion/route-watch.ts";
@@ -17,9 +17,10 @@ import type { Calibrator } from "../../src/reward/calibration/calibrate.ts";
 import type { Database } from "../../src/store/database.ts";
 import { planJudge } from "../../src/training/judge-trust.ts";
 import { createRunFiles } from "../../src/training/run-files.ts";
+import { createRunQueue } from "../../src/training/run-queue.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
 
-/** A listening API over a real database, with one agent whose nights are only registered. */
+/** A listening API over a real database, with agents whose nights are only registered. */
 export interface ApiWorld {
   url: string;
   dir: string;
@@ -30,6 +31,8 @@ export interface ApiWorld {
   /** Time goes by in which the API does not look at the database. */
   pass(ms: number): void;
   look(): Promise<void>;
+  /** Every route of the API. */
+  routes(): { method: string; path: string }[];
   get(path: string, headers?: Record<string, string>): Promise<Answer>;
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
   delete(path: string, headers?: Record<string, string>): Promise<Answer>;
@@ -51,13 +54,21 @@ export async function apiWorld(
   options: {
     tokens?: Partial<Record<Role, string[]>>;
     agent?: Record<string, unknown>;
-    recordings?: () => Promise<Recordings>;
+    /** Instead of the tenant `default` with its agent `support`. */
+    config?: { tenants: Record<string, object>; agents: Record<string, object> };
+    recordings?: (agent: string, config: AgentConfig) => Promise<Recordings>;
     liveReads?: LiveReads;
+    /** Of artifacts and runs. Unset: a new one. */
+    dir?: string;
+    /** Where adapters do not fit. */
+    slots?: { url: string; slots: number; wanted: number };
+    /** What every policy server lists. */
+    models?: readonly string[];
     calibrator?: (database: Database) => Calibrator;
     bootstrap?: (given: Pick<ApiDeps, "database" | "runs" | "now">) => AgentControl["bootstrap"];
   } = {},
 ): Promise<ApiWorld> {
-  const dir = mkdtempSync(join(tmpdir(), "nightshift-api-"));
+  const dir = options.dir ?? mkdtempSync(join(tmpdir(), "nightshift-api-"));
   const now = () => NOW_MS;
   const log = silentLog();
   const runs = createRunStore(database, now);
@@ -76,42 +87,46 @@ export async function apiWorld(
   };
   const config = parseConfig({
     api: { port: 0, tokens: options.tokens ?? {} },
-    agents: { support: { model: "support", baseModel: "base", ...options.agent } },
+    ...(options.config ?? { agents: { support: { model: "support", baseModel: "base", ...options.agent } } }),
   });
-  const agent = config.agents["support"];
-  if (agent === undefined) throw new Error("the config has its agent");
   let wakes = 0;
-  const control: AgentControl = {
-    agent: "support",
-    config: agent,
-    baseDigest: "sha256:base",
-    calibrator: options.calibrator?.(database) ?? null,
-    liveReads: options.liveReads ?? null,
-    async startRun({ force }) {
-      const runId = crypto.randomUUID();
-      const judge = await planJudge("support", agent, { identity: control.calibrator?.identity ?? null, force }, database);
-      await runs.create({ id: runId, tenant: "default", agent: "support", plan: { judge }, nowMs: NOW_MS });
-      return { runId };
-    },
-    dryRun: () => Promise.reject(new Error("not asked here")),
-    bootstrap: options.bootstrap?.({ database, runs, now }) ?? {
-      start: () => Promise.reject(new Error("not asked here")),
+  const controlOf = (slug: string, agent: AgentConfig): AgentControl => {
+    const control: AgentControl = {
+      agent: slug,
+      config: agent,
+      baseDigest: "sha256:base",
+      calibrator: options.calibrator?.(database) ?? null,
+      liveReads: options.liveReads ?? null,
+      slots: () => Promise.resolve(options.slots ?? null),
+      async startRun({ force }) {
+        const runId = crypto.randomUUID();
+        const judge = await planJudge(slug, agent, { identity: control.calibrator?.identity ?? null, force }, database);
+        await runs.create({ id: runId, tenant: agent.tenant, agent: slug, plan: { judge }, nowMs: NOW_MS });
+        return { runId };
+      },
       dryRun: () => Promise.reject(new Error("not asked here")),
-    },
-    recordings: options.recordings ?? (() => Promise.reject(new Error("not asked here"))),
-    replicas: () => Promise.resolve([{ name: "r0", url: "http://r0", models: null }]),
-    wake: () => void (wakes += 1),
+      bootstrap: options.bootstrap?.({ database, runs, now }) ?? {
+        start: () => Promise.reject(new Error("not asked here")),
+        dryRun: () => Promise.reject(new Error("not asked here")),
+      },
+      recordings: () => options.recordings?.(slug, agent) ?? Promise.reject(new Error("not asked here")),
+      replicas: () => Promise.resolve([{ name: "r0", url: "http://r0", models: options.models ?? null }]),
+      wake: () => void (wakes += 1),
+    };
+    return control;
   };
+  const agents = new Map(Object.entries(config.agents).map(([slug, agent]) => [slug, controlOf(slug, agent)]));
   const artifacts = createFileArtifactStore({ dir: join(dir, "artifacts") });
-  const api = createApi(config.api, {
+  const api = createApi(config, {
     database,
     artifacts,
     runs,
+    queue: createRunQueue({ runsAtOnce: 1, agents: Object.keys(config.agents) }, { database, log }),
     router,
     watch,
     replica: { name: "this-one", isLeader: () => true },
     monotonicMs: () => monotonicMs,
-    agents: new Map([["support", control]]),
+    agents,
     runsDirectory: dir,
     tenants: Object.keys(config.tenants),
     runFiles: createRunFiles({ runsDirectory: dir }, { mirror: null }),
@@ -125,6 +140,7 @@ export async function apiWorld(
     woken: () => wakes,
     pass: (ms) => void (monotonicMs += ms),
     look: () => watch.look(),
+    routes: () => api.routes(),
     get: (path, headers = {}) => call(url, "GET", path, undefined, headers),
     post: (path, body, headers = {}) => call(url, "POST", path, body, headers),
     delete: (path, headers = {}) => call(url, "DELETE", path, undefined, headers),

@@ -30,7 +30,7 @@ function open(token?: string) {
   const outcomes: Settled[] = [];
   const workers: Worker[] = [];
   const thread = openCaptureThread(
-    { agents: [{ agent: "shop", serviceName: "shop" }], collector: { collectorUrl: `${collector.url}/`, token } },
+    { agents: [{ agent: "shop", serviceName: "shop", token }], collectorUrl: `${collector.url}/` },
     {
       settled: (outcome) => void outcomes.push(outcome),
       log: silentLog(),

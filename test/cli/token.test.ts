@@ -32,6 +32,14 @@ it("writes it into a file that only its owner may read, and over none", async ()
   expect(readFileSync(file, "utf8").trim()).toBe(token);
 });
 
+it.each([
+  { args: ["--role", "viewer"], key: "api.tokens.viewer" },
+  { args: ["--role", "viewer", "--tenant", "acme"], key: "tenants.acme.apiTokens.viewer" },
+  { args: ["--role", "collector"], key: "tenants.default.collectorTokenHashes" },
+])("says that $args goes to $key", async ({ args, key }) => {
+  expect(JSON.parse((await cli(["token", ...args, "--json"])).out)).toMatchObject({ key });
+});
+
 it("refuses a role that is none", async () => {
   expect((await cli(["token", "--role", "root"])).code).toBe(2);
 });

@@ -47,9 +47,25 @@ test.each(commands)("$path: nightshift $words is taken", async ({ words }) => {
   expect(said.join("\n")).toMatch(/\/nowhere\/.* cannot be read/);
 });
 
+/** A config of the guide, with a hash of its own wherever one is left out. */
+function configOf(block: string): ReturnType<typeof parseConfig> {
+  let hashes = 0;
+  return parseConfig(parse(block.replaceAll("[HASH]", () => JSON.stringify([String(hashes++).padStart(64, "0")]))));
+}
+
+const [whole = "", tenants = ""] = [...guide.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, block]) => block ?? "");
+
 test("the config of the guide is valid, and only lacks its hashes", () => {
-  const block = /```yaml\n([\s\S]*?)```/.exec(guide)?.[1] ?? "";
-  const config = parseConfig(parse(block.replaceAll("[HASH]", JSON.stringify(["0".repeat(64)]))));
+  const config = configOf(whole);
   expect(Object.keys(config.agents)).toEqual(["support"]);
   expect(config.adapterAgent.publicKeyFile).toBe("secrets/adapter-signing.pub.pem");
+});
+
+test("so is what it says of several tenants", () => {
+  const config = configOf(tenants);
+  expect(Object.values(config.agents).map(({ tenant, match }) => [tenant, match.serviceName])).toEqual([
+    ["acme", "support"],
+    ["globex", "support"],
+  ]);
+  expect(config.tenants["globex"]?.apiTokens.viewer).toHaveLength(1);
 });

@@ -12,7 +12,13 @@ export function runView({ run }, nowMs) {
     ];
   const lasted = duration((run.finishedAtMs ?? nowMs) - run.startedAtMs);
   return [
-    el("p", { class: "row" }, badge(run.state, STATE[run.state]), el("span", {}, phase(run)), el("span", { class: "quiet" }, lasted)),
+    el(
+      "p",
+      { class: "row" },
+      badge(run.before > 0 ? "waiting" : run.state, STATE[run.state]),
+      el("span", {}, phase(run)),
+      el("span", { class: "quiet" }, lasted),
+    ),
     outcome(run.outcome),
     alarms(run.replay.report),
     el(
@@ -50,6 +56,7 @@ function spent({ inputTokens, outputTokens, reservedTokens, maxTokens, cost, res
 
 function phase(run) {
   if (run.state !== "running") return "";
+  if (run.before > 0) return `for ${run.before === 1 ? "another run" : `${run.before} other runs`} to end`;
   const step = run.steps.findLast(({ finishedAtMs }) => finishedAtMs === null)?.step ?? "";
   const [name, iteration] = step.split("-");
   const doing = {

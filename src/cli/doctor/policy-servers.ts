@@ -7,26 +7,31 @@ import { checkReadiness } from "./readiness.ts";
 const ASK_TIMEOUT_MS = 20_000;
 /** The first with return_token_ids and processed_logprobs. */
 const OLDEST = [0, 10, 2] as const;
-/** Stable, candidate, last known good and tonight's at once; with one, vLLM serves the arms in turns. */
-const MAX_LORAS = 4;
-const MAX_CPU_LORAS = 6;
+/** Stable, candidate and last known good of every agent that shares a server, and one adapter of every run under way; with less, vLLM serves the arms in turns. */
+const LORAS_PER_AGENT = 3;
+const SPARE_CPU_LORAS = 2;
 
 /** How the configured vLLM servers were started. Embedded ones are started by `up` itself, rightly. */
-export async function checkPolicyServers({ agents }: Pick<Config, "agents">): Promise<Finding[]> {
+export async function checkPolicyServers({ agents, training }: Pick<Config, "agents" | "training">): Promise<Finding[]> {
   const servers = Object.entries(agents).flatMap(([agent, config]) => config.policyServers.map((server) => ({ agent, config, ...server })));
   const findings: Finding[] = [];
   for (const { agent, config, url, readinessUrl } of servers) {
     const askedAtMs = Date.now();
     const facts = await examineVllm({ url, model: config.model, timeoutMs: ASK_TIMEOUT_MS });
-    findings.push(...judge(`${agent}: ${url}`, config, facts, { askedAtMs, answeredAtMs: Date.now() }));
+    const sharing = new Set(servers.filter((server) => server.url === url).map((server) => server.agent)).size;
+    const loras = LORAS_PER_AGENT * sharing + Math.min(sharing, training.runsAtOnce);
+    findings.push(...judge(`${agent}: ${url}`, { ...config, sharing, loras }, facts, { askedAtMs, answeredAtMs: Date.now() }));
     if (readinessUrl !== undefined) findings.push(await checkReadiness(`${agent}: ${url}: readiness`, readinessUrl));
   }
   return findings;
 }
 
+/** `loras`: adapters that the server must hold at once, for the `sharing` agents that use it. */
+type Served = AgentConfig & { sharing: number; loras: number };
+
 function judge(
   check: string,
-  config: AgentConfig,
+  config: Served,
   facts: VllmFacts | null,
   { askedAtMs, answeredAtMs }: { askedAtMs: number; answeredAtMs: number },
 ): Finding[] {
@@ -58,20 +63,25 @@ function judgeVersion(check: string, { version }: VllmFacts): Finding {
 
 function judgeLora(
   check: string,
-  { night }: AgentConfig,
+  { night, sharing, loras }: Served,
   { hasLora, loadsAtRunTime, maxLoras, maxCpuLoras, maxLoraRank }: VllmFacts,
 ): Finding[] {
   if (hasLora === false) return [bad(check, "serves no LoRA adapters", "Start it with --enable-lora.")];
   const findings: Finding[] = [];
   if (loadsAtRunTime === false)
     findings.push(bad(check, "does not load adapters at run time", "Start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."));
-  if (maxLoras !== null && maxLoras < MAX_LORAS) {
-    const told = `--max-loras ${maxLoras}: stable, candidate, the last known good and tonight's do not fit, so calls wait for one another`;
-    findings.push((maxLoras < 2 ? bad : warn)(check, told, `Start it with --max-loras ${MAX_LORAS}.`));
+  if (maxLoras !== null && maxLoras < loras) {
+    const whose = sharing === 1 ? "" : ` of ${sharing} agents`;
+    const told = `--max-loras ${maxLoras}: stable, candidate, the last known good and tonight's${whose} do not fit, so calls wait for one another`;
+    findings.push((maxLoras < 2 * sharing ? bad : warn)(check, told, `Start it with --max-loras ${loras}.`));
   }
-  if (maxCpuLoras !== null && maxCpuLoras < MAX_CPU_LORAS)
+  if (maxCpuLoras !== null && maxCpuLoras < loras + SPARE_CPU_LORAS)
     findings.push(
-      warn(check, `--max-cpu-loras ${maxCpuLoras}: adapters are read from disk again`, `Start it with --max-cpu-loras ${MAX_CPU_LORAS}.`),
+      warn(
+        check,
+        `--max-cpu-loras ${maxCpuLoras}: adapters are read from disk again`,
+        `Start it with --max-cpu-loras ${loras + SPARE_CPU_LORAS}.`,
+      ),
     );
   if (maxLoraRank !== null && maxLoraRank < night.lora.rank) {
     const told = `--max-lora-rank ${maxLoraRank}, nights train rank ${night.lora.rank}`;
@@ -107,9 +117,9 @@ function judgePriority(check: string, { replay }: AgentConfig, { schedulingPolic
 }
 
 /** No endpoint of a server in production tells these. */
-function judgeUnseen(check: string, { night }: AgentConfig, facts: VllmFacts): Finding[] {
+function judgeUnseen(check: string, { night, loras }: Served, facts: VllmFacts): Finding[] {
   const flags = [
-    ...(facts.maxCpuLoras === null ? [`--max-cpu-loras ${MAX_CPU_LORAS}`] : []),
+    ...(facts.maxCpuLoras === null ? [`--max-cpu-loras ${loras + SPARE_CPU_LORAS}`] : []),
     ...(facts.maxLoraRank === null ? [`--max-lora-rank ${night.lora.rank}`] : []),
     ...(facts.schedulingPolicy === null ? ["--scheduling-policy priority"] : []),
   ];

@@ -105,12 +105,20 @@ function releaseOutcome(end: RelayEnd): "ok" | "failed" | "unknown" {
   return end === "complete" ? "ok" : end === "upstream_broke" ? "failed" : "unknown";
 }
 
-/** `GET /v1/models`, as the first agent's policy server answers it. */
+/**
+ * `GET /v1/models`, as the policy server answers it where there is one agent. Of several, who may be several tenants', it says the public names: a policy server's list
+ * is of whoever shares it.
+ */
 export async function passModels(
   request: IncomingMessage,
   response: ServerResponse,
   agents: ReadonlyMap<string, ServedAgent>,
 ): Promise<void> {
+  if (agents.size > 1) {
+    const data = [...agents.keys()].map((id) => ({ id, object: "model", created: 0, owned_by: "nightshift" }));
+    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ object: "list", data }));
+    return;
+  }
   const agent = agents.values().next().value;
   if (agent === undefined) return sendRefusal(response, { status: 404, code: "no_agents", message: "No agent is configured." });
   const requestId = randomUUID();
