@@ -60,9 +60,9 @@ describe("a candidate that fails before its first byte", () => {
     const upstreams = await Promise.all([1, 2].map(() => startUpstream(faulty({ [CANDIDATE.name]: "not_found" }))));
     await using gateway = await startGateway({ upstreams, routes: experiment(1) });
     expect(await (await gateway.chat("key")).json()).toMatchObject({ model: STABLE.name });
-    expect(upstreams.flatMap(({ seen }) => seen.map(({ body }) => body["model"])).toSorted()).toEqual(
-      [STABLE.name, CANDIDATE.name, CANDIDATE.name].toSorted(),
-    );
+    const asked = upstreams.flatMap(({ seen }) => seen.map(({ body }) => String(body["model"])));
+    expect(asked.filter((model) => model === CANDIDATE.name)).toHaveLength(2);
+    expect(asked.filter((model) => model === STABLE.name)).toHaveLength(1);
     await Promise.all(upstreams.map((each) => each.close()));
   });
 
