@@ -134,10 +134,10 @@ test("gateway: requests by who answered, failovers, fallbacks, and capture that 
   ]);
   expect(await meter.points("nightshift.gateway.added_latency")).toEqual([{ attributes: agent, value: 3 }]);
   expect(await meter.points("nightshift.gateway.fallbacks")).toEqual([
-    { attributes: { ...agent, "nightshift.reason": "candidate_unreachable" }, value: 1 },
+    { attributes: { ...agent, "nightshift.reason": "candidate_not_found" }, value: 1 },
   ]);
   const failovers = await meter.points("nightshift.gateway.failovers");
-  expect(failovers).toEqual([{ attributes: { ...agent, "nightshift.reason": "unreachable" }, value: 2 }]);
+  expect(failovers).toEqual([{ attributes: { ...agent, "nightshift.reason": "unreachable" }, value: 3 }]);
   const spans = await meter.points("nightshift.gateway.capture.lost");
   expect(spans).toEqual([{ attributes: { "nightshift.reason": "export_failed" }, value: 3 }]);
 });
