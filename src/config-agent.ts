@@ -160,7 +160,7 @@ const nightFields = z.strictObject({
     .number()
     .min(1)
     .default(3)
-    .describe("A later batch is refused above so many times what the night's first batch showed, too."),
+    .describe("Nothing is learned from a later batch above so many times what the night's first batch showed."),
   gradientCheckpointing: z
     .boolean()
     .default(false)

@@ -5,12 +5,13 @@ answers. Both sides are tested on the quickstart's model.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from nightshift_trainer.errors import ConfigError
-from nightshift_trainer.handover import digest_of, encode_json
+from nightshift_trainer.handover import digest_of
 
 PART = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json"
@@ -26,14 +27,14 @@ def base_digest(directory: Path, beat: Callable[[], None] = lambda: None) -> str
         for file in sorted(directory.iterdir())
         if PART.fullmatch(file.name)
     }
-    return digest_of(encode_json(parts).rstrip(b"\n"))
+    return digest_of(json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def require_base(directory: Path, expected: str, beat: Callable[[], None]) -> None:
     """Raises ConfigError when the directory holds another base model than run.json names."""
     try:
         found = base_digest(directory, beat)
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise ConfigError(
             f"base_model.path: {directory} is not a model that can be read: {error.strerror}"
         ) from error

@@ -34,7 +34,11 @@ STATE = "state.json"
 TENSORS = "state.safetensors"
 PROXIMAL = "proximal"
 KEPT = 2
-_FREE_TO_CHANGE = {"threads", "batch_deadline_s", "heartbeat_interval_s", "checkpoint_every_steps"}
+_FREE_TO_CHANGE = {
+    *("threads", "batch_deadline_s", "heartbeat_interval_s", "checkpoint_every_steps"),
+    # Decides refusals, no number: a run that was refused goes on with a wider one.
+    "logprob_gate",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ def run_digest(config: RunConfig) -> str:
 
 
 def _decisive(config: RunConfig) -> dict[str, Any]:
-    return config.model_dump(exclude=_FREE_TO_CHANGE)
+    return config.model_dump(exclude=_FREE_TO_CHANGE, exclude_unset=True)
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any], path: str = "") -> str:

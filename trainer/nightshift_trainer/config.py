@@ -93,8 +93,8 @@ class Dpo(Strict):
 
 
 class LogprobGate(Strict):
-    """A batch whose mean |trainer − sampler| logprob exceeds the bound is refused; with `max_growth`, also one that
-    exceeds so many times what the run's first batch showed."""
+    """A batch whose mean |trainer − sampler| logprob exceeds the bound is refused; with `max_growth`, nothing is
+    learned from a later one that exceeds so many times what the run's first batch showed."""
 
     max_mean_abs_delta: Positive
     max_growth: Annotated[float, Field(ge=1)] | None = None

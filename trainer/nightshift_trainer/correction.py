@@ -46,7 +46,7 @@ def correct(
 ) -> tuple[Learning, CorrectionReport]:
     """Gives every sequence its `proximal`, or masks it. `old_logprobs` run over all sequences in order.
 
-    A masked sequence's tokens still count in the normaliser, so that a mask can only make a step smaller: the mask is a
+    A masked sequence's tokens still count in the normaliser, so that a mask only takes away from the gradient: it is a
     weight of 0 in a mean over what was sampled, and the survivors do not grow by what their neighbours lost. So a group
     of which nothing is left stays among the groups (`is_masked`), though it is counted as dropped.
 

@@ -16,7 +16,7 @@ import torch
 
 from nightshift_trainer.forward import micro_batches, report_memory, token_logprobs
 from nightshift_trainer.lora import Policy
-from nightshift_trainer.types import Learning, LearningGroup, LossMember, Sequence
+from nightshift_trainer.types import ROUNDING, Learning, LearningGroup, LossMember, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def choose_pairs(learning: Learning, rewards: Mapping[str, float], min_gap: floa
         paired: list[LossMember] = []
         for better, worse in zip(ranked[: len(ranked) // 2], ranked[::-1], strict=False):
             gap = rewards[better.rollout_id] - rewards[worse.rollout_id]
-            if gap > 0 and gap >= min_gap:
+            if gap > 0 and gap >= min_gap - ROUNDING:
                 paired += [replace(better, advantage=1.0), replace(worse, advantage=-1.0)]
         if paired:
             kept.append(replace(group, members=tuple(paired)))

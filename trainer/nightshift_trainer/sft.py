@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from nightshift_trainer.types import Learning, LearningGroup
+from nightshift_trainer.types import ROUNDING, Learning, LearningGroup
 
 
 def choose_examples(
@@ -22,7 +22,7 @@ def choose_examples(
     kept: list[LearningGroup] = []
     dropped = Counter(learning.dropped)
     for group in learning.groups:
-        good = [m for m in group.members if m.advantage > 0 and rewards[m.rollout_id] >= min_reward]
+        good = [m for m in group.members if m.advantage > ROUNDING and rewards[m.rollout_id] >= min_reward]
         best = sorted(good, key=lambda m: -rewards[m.rollout_id])[:members_per_group]
         if best:
             kept.append(replace(group, members=tuple(replace(m, advantage=1.0) for m in best)))

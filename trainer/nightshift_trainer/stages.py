@@ -11,6 +11,7 @@ from dataclasses import replace
 from torch.optim import Optimizer
 
 from nightshift_trainer import advantage, dpo, sft
+from nightshift_trainer.agreement_bound import Bounds
 from nightshift_trainer.config import Objective, RunConfig
 from nightshift_trainer.lora import Policy
 from nightshift_trainer.report import StepReport
@@ -54,7 +55,7 @@ def take_step_by(
     objective: Objective,
     *,
     budget_tokens: int,
-    max_delta: float | None,
+    bounds: Bounds | None,
     beat: Callable[[], None],
 ) -> StepReport:
     """`take_step` by an objective: at the rate of its stage, whose warm-up counts from where the stage began."""
@@ -70,7 +71,7 @@ def take_step_by(
         at_rate_of(config, objective),
         budget_tokens=budget_tokens,
         step=_steps_taken(optimizer) + 1,
-        max_delta=max_delta,
+        bounds=bounds,
         beat=beat,
         objective=objective,
     )

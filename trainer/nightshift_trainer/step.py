@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nightshift_trainer.agreement_bound import Bounds
 from nightshift_trainer.config import Loss, Objective, RunConfig
 from nightshift_trainer.forward import micro_batches, report_memory, token_logprobs
 from nightshift_trainer.lora import Policy
@@ -32,7 +33,7 @@ def take_step(
     *,
     budget_tokens: int,
     step: int,
-    max_delta: float | None,
+    bounds: Bounds | None,
     beat: Callable[[], None],
     objective: Objective = "grpo",
 ) -> StepReport:
@@ -41,7 +42,7 @@ def take_step(
     fit.
 
     A batch's first step has seen no update since the batch was sampled, so its logprobs must agree with the
-    sampler's: raises DatasetError above `max_delta`, before anything moved. None in later steps.
+    sampler's: `bounds` says when it raises DatasetError, before anything moved, and when it stops. None in later steps.
     """
     began = time.monotonic()
     optimizer.zero_grad(set_to_none=True)
@@ -50,10 +51,14 @@ def take_step(
     ratio_T = (logp_T - torch.cat(seen.anchor)).exp()
     fresh_T = torch.cat(seen.fresh)
     delta, correlation = agreement(logp_T[fresh_T], sampler_T[fresh_T])
-    if max_delta is not None:
-        require_agreement(delta, max_delta)
+    if bounds is not None:
+        require_agreement(delta, bounds.refuse)
     mean_k3, ratio_p95 = k3(logp_T - sampler_T).mean().item(), torch.quantile(ratio_T, 0.95).item()
     stopped = stop_reason(config.loss.kind, mean_k3, ratio_p95) if objective == "grpo" else None
+    if bounds is not None and delta is not None and delta > bounds.leave:
+        stopped = (
+            f"mean |trainer - sampler| logprob {delta:.4f} > {bounds.leave:.4g}, grown since the first batch"
+        )
     parameters = list(policy.parameters().values())
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm, error_if_nonfinite=True)
     rate = learning_rate(config, step)

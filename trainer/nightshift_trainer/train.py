@@ -1,9 +1,10 @@
 """The night, from the trainer's side: wait for batch k, learn from it, publish adapter k, wait for k + 1."""
 
+import math
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ import torch
 from torch.optim import AdamW
 
 from nightshift_trainer import advantage
-from nightshift_trainer.agreement_bound import max_delta
+from nightshift_trainer.agreement_bound import Bounds, bounds_of
 from nightshift_trainer.base_model import require_base
 from nightshift_trainer.batch import check_fits, read_batch
 from nightshift_trainer.checkpoint import Progress, resume, save_checkpoint, seed_minibatch
@@ -122,13 +123,16 @@ class Night:
             self._proximal_T = self._fitting(
                 lambda budget: proximal_logprobs(self._policy, learning.groups, budget, self._beat)
             )
-        return correct_batch(learning, self._proximal_T, self._config.loss.correction, self._max_delta())
+        return correct_batch(learning, self._proximal_T, self._config.loss.correction, self._bounds().refuse)
 
-    def _max_delta(self) -> float:
-        return max_delta(self._directory, self.progress.iteration, self._config.logprob_gate)
+    def _bounds(self) -> Bounds:
+        return bounds_of(self._directory, self.progress.iteration, self._config.logprob_gate)
 
     def _step(self, groups: Any, source: str, index: int) -> None:
-        bound = self._max_delta() if index == 0 else None
+        bounds = self._bounds() if index == 0 else None
+        if bounds is not None and self._proximal_T is not None:
+            # The whole batch has passed already: what the mask left of its first part cannot fail it.
+            bounds = replace(bounds, refuse=math.inf)
 
         def attempt(budget: int) -> StepReport:
             seed_minibatch(self._config.seed, self.progress)
@@ -139,7 +143,7 @@ class Night:
                 self._config,
                 objective_of(self._config, self.progress.iteration),
                 budget_tokens=budget,
-                max_delta=bound,
+                bounds=bounds,
                 beat=self._beat,
             )
 

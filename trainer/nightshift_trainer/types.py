@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ROUNDING = 1e-9
+"""Rewards closer than this are equal: 0.6 - 0.5 is a little less than 0.1."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -113,7 +113,7 @@ def test_the_step_is_the_gradient_of_the_whole_loss_however_it_is_cut(packed: bo
         dpo_config(),
         "dpo",
         budget_tokens=budget,
-        max_delta=None,
+        bounds=None,
         beat=lambda: None,
     )
     assert report.loss == pytest.approx(expected.item(), rel=1e-5)

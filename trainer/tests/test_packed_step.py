@@ -109,7 +109,7 @@ def step(of: Policy, groups: list[LearningGroup], how: RunConfig) -> tuple[StepR
         how,
         budget_tokens=how.micro_batch_tokens,
         step=1,
-        max_delta=None,
+        bounds=None,
         beat=lambda: None,
     )
     return report, getattr(recorder, "gradients", [])

@@ -50,7 +50,7 @@ def steps_of(workload: Workload, steps: int, side: str) -> tuple[list[float], di
             config,
             budget_tokens=budget,
             step=n + 1,
-            max_delta=None,
+            bounds=None,
             beat=lambda: None,
         )
         synchronize()
