@@ -9,7 +9,7 @@ export interface SlotShortage {
   url: string;
   /** Adapters that it holds. */
   slots: number;
-  /** Adapters that it should: every agent's stable, candidate, waiting candidate and last known good. */
+  /** Adapters that it should: every agent's stable, candidate and last known good, and tonight's. */
   wanted: number;
   /** Agents that share it. */
   agents: number;

@@ -3,7 +3,7 @@ import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { createPromotionController, type PromotionController } from "../promotion/controller.ts";
 import { createExperimentStore } from "../promotion/experiment-store.ts";
-import { isEnded } from "../promotion/promotion.ts";
+import { isEnded, isLive, type State } from "../promotion/promotion.ts";
 import type { TrafficRouter } from "../promotion/traffic-router.ts";
 import { createUnitSource } from "../promotion/units.ts";
 import type { DesiredAdapter } from "../serving/adapter-bring-up.ts";
@@ -55,7 +55,9 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
   const refreshDesired = async (): Promise<void> => {
     const routes = await deps.router.routes(agent);
     const all = await experiments.list(agent);
-    const open = all.filter(({ state }) => !isEnded(state));
+    // What waits for another's canary to end is loaded when its turn comes: it would take the place that the next night needs.
+    const waits = (state: State): boolean => state === "queued" && all.some((other) => isLive(other.state));
+    const open = all.filter(({ state }) => !isEnded(state) && !waits(state));
     // What an operator's rollback of the last promotion returns to: it must not have to be fetched and proven first.
     const inForce = all.find(({ state, candidate }) => state === "promoted" && candidate.digest === routes?.stable.digest);
     const named = [routes?.stable, routes?.candidate, inForce?.stable, tonight, ...open.map(({ candidate }) => candidate)];

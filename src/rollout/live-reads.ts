@@ -61,7 +61,7 @@ function mayBeRead({ overlay }: Situation, call: PreparedCall): boolean {
 
 /** An error that speaks of the server, not of what was asked for: tools answer a limit on calls as any other failure. */
 const BUSY =
-  /\b(?:rate[ _-]?limit|too many requests|throttl|quota exceeded|overloaded|temporarily unavailable|service unavailable|bad gateway|gateway timeout|timed? ?out|(?:http|status|code|error)\W{0,4}(?:429|50[234]))/i;
+  /\b(?:rate[ _-]?limit|too many requests|throttl|quota exceeded|overloaded|temporarily unavailable|service unavailable|bad gateway|gateway timeout|timed? ?out|(?:http|status|code|error)\W{0,4}(?:429|50[234])(?!\d))/i;
 
 interface Asked {
   endpoint: LiveReadsConfig["tools"][string];

@@ -40,7 +40,9 @@ async function learn(options: NightOptions, deps: BootstrapDeps): Promise<RunOut
   if (tasks.train.length === 0) return { kind: "nothing_to_learn", reason: "every task is held out" };
   const bootstrap = bootstrapConfigOf(options);
   const used = await callsOfRun(deps.database, runId);
-  const budget = createCallBudget({ maxCalls: bootstrap.maxCalls, used, untilMs: startedAtMs + bootstrap.maxMs }, deps);
+  // From its own begin: before that it may have waited for other runs.
+  const begunAtMs = Math.min(...(await deps.runs.steps(runId)).map((step) => step.startedAtMs), deps.now());
+  const budget = createCallBudget({ maxCalls: bootstrap.maxCalls, used, untilMs: begunAtMs + bootstrap.maxMs }, deps);
   const playing = {
     ...options,
     config: { ...config, replay: { ...config.replay, concurrency: Math.min(config.replay.concurrency, world.concurrency) } },

@@ -9,10 +9,16 @@ import type { Database } from "../store/database.ts";
 export interface RunQueue {
   /** How many runs must end before this one may begin; 0 for one that may, and for one that has ended. */
   before(runId: string): Promise<number>;
-  /** As `before`; 0 takes a place until `leave`. Looking and taking are one: two runs never take the last place. */
+  /**
+   * As `before`, without those that nobody asks for: their agent's gate is being played. 0 takes a place until `leave`, even where the run's row ends meanwhile: its trainer may
+   * still be stopping. A run that has ended takes none. Looking and taking are one: two runs never take the last place.
+   */
   enter(runId: string): Promise<number>;
   leave(runId: string): void;
 }
+
+/** Agents ask every second. */
+const ASKS_WITHIN_MS = 10_000;
 
 /** A run without an end. */
 interface OpenRun {
@@ -22,19 +28,28 @@ interface OpenRun {
 
 export function createRunQueue(
   { runsAtOnce, agents }: { runsAtOnce: number; agents: readonly string[] },
-  { database, log }: { database: Database; log: Logger },
+  { database, log, monotonicMs = () => performance.now() }: { database: Database; log: Logger; monotonicMs?: () => number },
 ): RunQueue {
+  /** When a run was last asked for, or seen first: whoever comes up again after a restart keeps its turn. */
+  const askedMs = new Map<string, number>();
   const entered = new Set<string>();
   /** What a waiting run was told last: it asks every second. */
   const told = new Map<string, number>();
   let turn: Promise<unknown> = Promise.resolve();
-  const look = async (runId: string): Promise<number> => {
-    // A run of an agent that the config names no more is carried out by nobody: it must not hold up the others.
-    const open = (await openRuns(database)).filter(({ agent }) => agents.includes(agent)).map(({ id }) => id);
-    return toEndBefore(runId, [...open.filter((id) => entered.has(id)), ...open.filter((id) => !entered.has(id))], runsAtOnce);
+  /** Without a place, in order. A run of an agent that the config names no more is carried out by nobody: it must not hold up the others. */
+  const waiting = async (): Promise<string[]> => {
+    const open = (await openRuns(database)).filter(({ agent }) => agents.includes(agent));
+    return open.map(({ id }) => id).filter((id) => !entered.has(id));
   };
   const enter = async (runId: string): Promise<number> => {
-    const before = await look(runId);
+    const now = monotonicMs();
+    askedMs.set(runId, now);
+    const open = await waiting();
+    for (const id of open) if (!askedMs.has(id)) askedMs.set(id, now);
+    for (const id of askedMs.keys()) if (!open.includes(id)) askedMs.delete(id);
+    if (!open.includes(runId) && !entered.has(runId)) return 1;
+    const asking = open.filter((id) => now - (askedMs.get(id) ?? now) < ASKS_WITHIN_MS);
+    const before = toEndBefore(runId, [...entered, ...asking], runsAtOnce);
     if (before === 0) entered.add(runId);
     if ((told.get(runId) ?? 0) !== before)
       log.info({ run_id: runId, before }, before === 0 ? "run begins after others" : "run waits for others");
@@ -43,7 +58,7 @@ export function createRunQueue(
     return before;
   };
   return {
-    before: look,
+    before: async (runId) => toEndBefore(runId, [...entered, ...(await waiting())], runsAtOnce),
     enter(runId) {
       const entering = turn.then(() => enter(runId));
       turn = entering.catch(() => undefined);

@@ -263,7 +263,7 @@ describe("a vLLM server whose development endpoints are open", () => {
     const findings = await checkPolicyServers(parseConfig({ agents: { a: { model: "m", baseModel: "b", policyServers: [{ url }] } } }));
     expect(lines(findings).map((line) => line.replaceAll(url, "URL"))).toEqual([
       "bad a: URL: vLLM 0.9.1",
-      "warn a: URL: --max-loras 3: stable, candidate, the last known good and tonight's do not fit, so calls wait for one another",
+      "bad a: URL: --max-loras 3: stable, candidate, the last known good and tonight's do not fit, so nights will be refused",
       "warn a: URL: --max-cpu-loras 3: adapters are read from disk again",
       "bad a: URL: --max-lora-rank 8, nights train rank 16",
       "ok a: URL: logprobs are processed: temperature moves them",

@@ -161,7 +161,7 @@ test("`status` says so while it lasts, and doctor what the server must be starte
   expect(told.map(({ check, message, fix }) => [check, message, fix])).toEqual(
     ["a", "b"].map((agent) => [
       `${agent}: ${server.url}`,
-      "--max-loras 5: stable, candidate, the last known good and tonight's of 2 agents do not fit, so calls wait for one another",
+      "--max-loras 5: stable, candidate, the last known good and tonight's of 2 agents do not fit, so nights will be refused",
       "Start it with --max-loras 7.",
     ]),
   );

@@ -78,7 +78,38 @@ test("a place is never given twice, whoever asks at the same time, and a run of 
   expect(await Promise.all(names.toReversed().map((id) => queue.enter(id)))).toEqual([2, 1, 0, 0]);
   await nights.runs.finish("b", "finished", { kind: "nothing_to_learn", reason: "test" }, 9);
   queue.leave("b");
-  expect(await Promise.all(names.map((id) => queue.enter(id)))).toEqual([0, 0, 0, 1]);
+  // What has ended is not begun again.
+  expect(await Promise.all(names.map((id) => queue.enter(id)))).toEqual([0, 1, 0, 1]);
+});
+
+test("a run that is cancelled keeps its place until its trainer has stopped, and takes none when it had none", async () => {
+  const queue = createRunQueue({ runsAtOnce: 1, agents: ["a", "b", "c"] }, { database, log: silentLog() });
+  const nights = nightsOf(database, { runsAtOnce: 1, directory });
+  for (const [index, agent] of ["a", "b", "c"].entries())
+    await nights.runs.create({ id: agent, tenant: "t", agent, plan: {}, nowMs: index });
+  expect(await queue.enter("a")).toBe(0);
+  for (const id of ["a", "b"]) await nights.runs.finish(id, "cancelled", { kind: "nothing_to_learn", reason: "test" }, 9);
+  expect(await queue.enter("b")).toBeGreaterThan(0);
+  expect(await queue.enter("c")).toBe(1);
+  queue.leave("a");
+  expect(await queue.enter("c")).toBe(0);
+});
+
+test("a run that nobody asks for, since its agent plays a gate, holds up nobody, and has its turn back when it is asked for", async () => {
+  let nowMs = 0;
+  const queue = createRunQueue({ runsAtOnce: 1, agents: ["a", "b", "c"] }, { database, log: silentLog(), monotonicMs: () => nowMs });
+  const nights = nightsOf(database, { runsAtOnce: 1, directory });
+  for (const [index, agent] of ["a", "b", "c"].entries())
+    await nights.runs.create({ id: agent, tenant: "t", agent, plan: {}, nowMs: index });
+  for (nowMs of [0, 5_000]) expect(await queue.enter("b")).toBe(1);
+  nowMs = 10_001;
+  expect(await queue.enter("c")).toBe(1);
+  expect(await queue.enter("b")).toBe(0);
+  expect(await queue.enter("a")).toBe(1);
+  queue.leave("b");
+  await nights.runs.finish("b", "finished", { kind: "nothing_to_learn", reason: "test" }, 9);
+  expect(await queue.enter("c")).toBe(1);
+  expect(await queue.enter("a")).toBe(0);
 });
 
 test("what waits and what is under way can be cancelled, and the next one begins", async () => {

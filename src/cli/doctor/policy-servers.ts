@@ -72,8 +72,8 @@ function judgeLora(
     findings.push(bad(check, "does not load adapters at run time", "Start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."));
   if (maxLoras !== null && maxLoras < loras) {
     const whose = sharing === 1 ? "" : ` of ${sharing} agents`;
-    const told = `--max-loras ${maxLoras}: stable, candidate, the last known good and tonight's${whose} do not fit, so calls wait for one another`;
-    findings.push((maxLoras < 2 * sharing ? bad : warn)(check, told, `Start it with --max-loras ${loras}.`));
+    const told = `--max-loras ${maxLoras}: stable, candidate, the last known good and tonight's${whose} do not fit, so nights will be refused`;
+    findings.push(bad(check, told, `Start it with --max-loras ${loras}.`));
   }
   if (maxCpuLoras !== null && maxCpuLoras < loras + SPARE_CPU_LORAS)
     findings.push(

@@ -218,7 +218,7 @@ function fromOtherTapes(situation: Situation, call: PreparedCall, { trust, repea
 function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Answer {
   if (isStateless(call.profile)) return miss;
   if (!mayWrite(call.profile)) {
-    const derived = deriveRead(situation, call, learned) ?? projectRead(situation, call, learned.projections);
+    const derived = deriveRead(situation, call, learned) ?? projectRead(situation, call, learned);
     return derived === null ? miss : { ...miss, rung: "R4", ...derived };
   }
   if (!isDeclaredWrite(call)) return miss;

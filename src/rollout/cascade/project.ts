@@ -2,21 +2,32 @@ import { isScalar, type EntityView } from "../../trajectory/entities.ts";
 import { onlyEntity, type Derived } from "./derive.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { formatLike } from "./render.ts";
+import { isCoupled, isUntouchedSince, type RepeatRecord } from "./repeats.ts";
+import { isUndisturbed, type ScopeRecord } from "./scope-record.ts";
 import { sameWorld, stillTrue, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
 /** How often what one tool showed of an entity, in passing, was all that the read of it answered. By read tool and showing tool. */
 export type ProjectionRecord = ReadonlyMap<string, { agreed: number; disagreed: number }>;
 
+/** What tapes tell of pairs of tools, of writes elsewhere that change a read, and of those that leave one alone. */
+export interface ProjectionEvidence {
+  projections: ProjectionRecord;
+  repeats: RepeatRecord;
+  scopes: ScopeRecord;
+}
+
 /** Times that tapes must have confirmed a pair of tools, and none contradicted it. */
 const MIN_AGREED = 2;
 
 /**
  * The answer to a read of E where a listing, or whatever else names E, has shown every field of it in this state (R4): that part in the shape of another such read.
- * Null where nothing shows all of it, or the tapes do not confirm that both tools tell the same.
+ * Null where nothing shows all of it, or the tapes do not confirm that both tools tell the same. Where writes elsewhere change the read, what showed
+ * it must be of this very moment.
  */
-export function projectRead(situation: Situation, call: PreparedCall, record: ProjectionRecord): Derived | null {
-  const { pool, start } = situation;
+export function projectRead(situation: Situation, call: PreparedCall, learned: ProjectionEvidence): Derived | null {
+  const { pool, start, overlay } = situation;
+  const { projections: record, repeats, scopes } = learned;
   const entity = onlyEntity(pool, call);
   const example = pool
     .ofTool(call.tool)
@@ -25,9 +36,13 @@ export function projectRead(situation: Situation, call: PreparedCall, record: Pr
   const names = flatFields(example.parsed) ?? [];
   const shows = (seen: PooledEntry): boolean =>
     showsOther(seen, call.tool) && confirmed(record, call.tool, seen) && holds(seen.views.get(entity), names);
+  const isMoving = isCoupled(call.tool, repeats);
+  const isOwnNow = (seen: PooledEntry): boolean => stillTrue(situation, seen) && (!isMoving || seen.entry.writePrefix === overlay.prefix);
+  const isOthersNow = (seen: PooledEntry): boolean =>
+    sameWorld(situation, seen) && isUndisturbed(situation, seen, scopes) && (!isMoving || isUntouchedSince(situation, seen));
   const source =
-    pool.aboutOn(start.tapeId, entity).find((seen) => shows(seen) && stillTrue(situation, seen)) ??
-    pool.about(entity).find((seen) => shows(seen) && sameWorld(situation, seen));
+    pool.aboutOn(start.tapeId, entity).find((seen) => shows(seen) && isOwnNow(seen)) ??
+    pool.about(entity).find((seen) => shows(seen) && isOthersNow(seen));
   if (source === undefined) return null;
   const view = source.views.get(entity);
   const result = formatLike(example.entry.result, example.parsed, Object.fromEntries(names.map((name) => [name, view?.get(name)])));

@@ -1,5 +1,5 @@
 import { isScalar, type EntityView, type Scalar } from "../../trajectory/entities.ts";
-import { seededLike } from "../seed.ts";
+import { isDrawn, seededLike } from "../seed.ts";
 
 /** How a recorded answer becomes the answer to another call. */
 export interface Rendering {
@@ -63,6 +63,8 @@ const MAX_DRAWS = 50;
 
 function drawnId(example: string | number, { seed, isTaken = () => false }: Rendering, path: string): string | number {
   let drawn = seededLike(example, ...seed, path);
+  // A time, or a word: there is no other like it.
+  if (!isDrawn(example)) return drawn;
   for (let draw = 1; draw < MAX_DRAWS && isTaken(drawn); draw += 1) {
     // Where all of this length are taken, the next is longer.
     const longer = Math.floor(draw / DRAWS_EACH);

@@ -59,7 +59,7 @@ export function isCoupled(tool: string, record: RepeatRecord): boolean {
 
 /** Whether another tape's answer may still be true: a coupled read's only where nobody is known to have written anything between the two. */
 export function isUnmoved(situation: Situation, other: PooledEntry, record: RepeatRecord): boolean {
-  return !isCoupled(other.entry.tool, record) || sameMoment(situation, other);
+  return !isCoupled(other.entry.tool, record) || isUntouchedSince(situation, other);
 }
 
 /** Whether repeats showed that what others wrote elsewhere leaves the read alone. */
@@ -68,7 +68,7 @@ export function isSteady(tool: string, record: RepeatRecord): boolean {
 }
 
 /** Whether nobody is known to have written anything between the other tape's answer and now, but for the same writes of both conversations. */
-function sameMoment({ pool, start, overlay }: Situation, other: PooledEntry): boolean {
+export function isUntouchedSince({ pool, start, overlay }: Situation, other: PooledEntry): boolean {
   if (other.entry.writePrefix !== overlay.prefix || [...overlay.seen.values()].some((epoch) => epoch > 0)) return false;
   const now = pool.eras.before(EVERYTHING, { fromMs: start.clockMs, toMs: start.clockMs }, start.tapeId);
   const then = pool.eras.before(EVERYTHING, spanOf(other), other.tape.id);

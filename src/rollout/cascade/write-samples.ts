@@ -193,10 +193,15 @@ function freshView({ pool, start, overlay }: Situation, entity: string): EntityV
 /** By the own tape's looks, where there are any: an error that names the entity shows something of it, and no other tape knows better. */
 function isFoundNow(situation: Situation, entity: string, view: EntityView | null): boolean | null {
   const { pool, start } = situation;
-  const isShown = pool.aboutOn(start.tapeId, entity).some((seen) => !seen.entry.isError && stillTrue(situation, seen));
+  const isShown = pool.aboutOn(start.tapeId, entity).some((seen) => isLook(seen) && stillTrue(situation, seen));
   const isMissed = pool.ofTape(start.tapeId).some((seen) => isSearchFor(pool, seen, entity) && stillTrue(situation, seen));
   if (isMissed && !isShown) return false;
   return view === null ? null : true;
+}
+
+/** What showed something, and made nothing: a create's own answer is of after it. */
+function isLook({ entry }: PooledEntry): boolean {
+  return !entry.isError && entry.writeKey === null;
 }
 
 /** A look at the entity that failed. */

@@ -45,7 +45,7 @@ test(
       expect(await told(`http://127.0.0.1:${port}`, model)).toEqual([
         "ok shop: URL: vLLM 0.32.0",
         "bad shop: URL: does not load adapters at run time",
-        "bad shop: URL: --max-loras 1: stable, candidate, the last known good and tonight's do not fit, so calls wait for one another",
+        "bad shop: URL: --max-loras 1: stable, candidate, the last known good and tonight's do not fit, so nights will be refused",
         "bad shop: URL: logprobs are raw: temperature does not move them",
         "warn shop: URL: max-cpu-loras, max-lora-rank and the scheduling policy cannot be seen over HTTP",
         "ok shop: URL: clock: agrees with this machine's",
