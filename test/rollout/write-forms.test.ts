@@ -71,6 +71,20 @@ describe("what a write makes", () => {
     result: { ticket_id: id, title, priority: 3, labels: [] },
   });
 
+  it("has the recorded time: no other is drawn", () => {
+    const at = "2026-11-22T18:03:55Z";
+    const timed = (id: string, title: string): Step => {
+      const step = opened(id, title);
+      return { ...step, result: { ...(step.result as object), at } };
+    };
+    const open_ticket = toolConfig({ class: "write", argumentRoles: { title: "filter" }, volatileResultPaths: ["ticket_id", "at"] });
+    const tapes = times(4, (index) => told(`t${index}`, [timed(`T${9_000 + index}`, `title ${index}`)], index * 1e6));
+    const mine = told("mine", [timed("T8000", "mine")], 1e8);
+    const cascade = cascadeFor([...tapes, mine], { configs: { ...configs, open_ticket } });
+    const [answer] = play(cascade, mine, [opened("T1", "another")]);
+    expect(JSON.parse(answer?.result ?? "{}")).toMatchObject({ title: "another", at });
+  });
+
   /** The answer to a ticket of mine where one tape has opened one, and others behind the wall `priorities`. */
   const openedBeside = (priorities: readonly number[]) => {
     const others = priorities.map((priority, index) =>
