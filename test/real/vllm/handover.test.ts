@@ -11,7 +11,7 @@ import { createVllm } from "../../../src/serving/vllm.ts";
 import { startVllm, type VllmServer } from "../parts/vllm.ts";
 import { paired, playHeldOut } from "./held-out.ts";
 import { MODEL, openShopStand, type ShopStand } from "./shop-stand.ts";
-import { boastful, misnamed, ofAnotherBase, tamper, withoutEffect } from "./spoiled-adapters.ts";
+import { boastful, disguised, misnamed, ofAnotherBase, tamper, withoutEffect } from "./spoiled-adapters.ts";
 
 const SEED = 1;
 /**
@@ -145,7 +145,12 @@ describe("the activation proof", () => {
     ["one that does nothing", () => signed(withoutEffect(lastOfNight(), to())), /: no_effect$/, /^slope 0\.0/],
     ["one whose modules the server does not find", () => signed(misnamed(lastOfNight(), to())), /: no_effect$/, /^slope 0\.0/],
     ["one whose reference says twice of what it does", () => signed(boastful(lastOfNight(), to())), /: off_scale$/, /^slope 0\.5/],
-    ["one of another base that calls itself one of this", async () => register((await foreign).adapter), /: wrong_base$/, /base gap/],
+    [
+      "one of another base that calls itself one of this",
+      () => signed(foreign.then(({ adapter }) => disguised(stand.baseDigest, adapter, to()))),
+      /: wrong_base$/,
+      /base gap/,
+    ],
     [
       "one of another base that says so",
       async () => register((await foreign).adapter, await baseDigest((await foreign).base)),

@@ -5,6 +5,7 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { trainerDirectory } from "../../../src/app/agent-parts.ts";
 import { MANIFEST_FILE } from "../../../src/artifact/adapter.ts";
+import { baseDigest } from "../../../src/artifact/base-digest.ts";
 import { encodeMarker, markerOf } from "../../../src/artifact/published.ts";
 import { adapterReferenceSchema } from "../../../src/serving/attest.ts";
 import { copyWithOtherWeights } from "../../serving/another-base.ts";
@@ -46,6 +47,14 @@ export const boastful: Spoil = (adapter, to) =>
     writeFileSync(file, JSON.stringify({ ...reference, probes }));
   });
 
+/** Its reference names the base `digest`, whichever it was made on. */
+export const disguised = (digest: string, adapter: string, to: string): Promise<string> =>
+  spoiled(adapter, to, (directory) => {
+    const file = join(directory, REFERENCE);
+    const reference = adapterReferenceSchema.parse(JSON.parse(readFileSync(file, "utf8")));
+    writeFileSync(file, JSON.stringify({ ...reference, base_model_digest: digest }));
+  });
+
 /** Trained by the real trainer on the night's first batch, over a base that has other weights. Resolves to the directories of both. */
 export async function ofAnotherBase(runDirectory: string, to: string): Promise<{ adapter: string; base: string }> {
   const run = `${to}-run`;
@@ -55,7 +64,7 @@ export async function ofAnotherBase(runDirectory: string, to: string): Promise<{
   const path = copyWithOtherWeights(MODEL, `${to}-base`);
   const foreign = {
     ...config,
-    ...{ iterations: 1, base_model: { ...config["base_model"], path }, logprob_gate: { max_mean_abs_delta: 1_000 } },
+    ...{ iterations: 1, base_model: { path, digest: await baseDigest(path) }, logprob_gate: { max_mean_abs_delta: 1_000 } },
     // CISPO would see how far the batch is from this base, and leave the adapter as it is.
     loss: { ...config["loss"], kind: "grpo" },
   };
