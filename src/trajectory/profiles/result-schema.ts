@@ -97,7 +97,8 @@ function fieldsOf(node: Node, others: Others): ResultSchema {
     // fromEntries defines own properties, so that a field called __proto__ stays data.
     properties: Object.fromEntries(names.map(([name, child]) => [name, schemaOf(child, others)])),
     ...(required.length === 0 ? {} : { required }),
-    ...(others === "open" ? {} : { additionalProperties: false }),
+    // Ajv passes over a property of the name __proto__: it would be one too many wherever it came.
+    ...(others === "open" || node.names.has("__proto__") ? {} : { additionalProperties: false }),
   };
 }
 

@@ -136,6 +136,12 @@ describe("the schema of answers", () => {
     },
   );
 
+  it("has a form that an answer with a field called __proto__ keeps", () => {
+    const answers = [JSON.parse('{"__proto__":0}') as unknown, []];
+    const isValid = ajv.compile(inferForm(answers));
+    expect(answers.map((one) => isValid(one))).toEqual([true, true]);
+  });
+
   it("takes names that are data for a map, and a field called __proto__ for a field", () => {
     const map = inferSchema([Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`A${index}`, index]))]);
     expect(map).toMatchObject({ type: "object", additionalProperties: { type: "integer" } });
