@@ -14,7 +14,7 @@ export interface ToolSchemas {
 
 /** Compiles argument schemas, each once. Schemas come from telemetry: patterns are not run (they could take for ever), broken ones check nothing. */
 export function createToolSchemas(): ToolSchemas {
-  const ajv = new Ajv({ strict: false, validateFormats: false, logger: false, addUsedSchema: false });
+  const ajv = new Ajv({ strict: false, ownProperties: true, validateFormats: false, logger: false, addUsedSchema: false });
   const compiled = new Map<string, ToolSchema>();
   return {
     of(tool) {

@@ -68,7 +68,7 @@ describe("errors", () => {
 });
 
 describe("the schema of answers", () => {
-  const ajv = new Ajv2020({ strict: true, allowUnionTypes: true });
+  const ajv = new Ajv2020({ strict: true, ownProperties: true, allowUnionTypes: true });
 
   it("has types, required fields and closed enums, and accepts what it was made of", () => {
     const seen = Array.from({ length: 40 }, (_, index) => ({
@@ -136,10 +136,10 @@ describe("the schema of answers", () => {
     },
   );
 
-  it("has a form that an answer with a field called __proto__ keeps", () => {
-    const answers = [JSON.parse('{"__proto__":0}') as unknown, []];
+  it.each(["__proto__", "toString", "valueOf"])("has a form that an answer with a field called %s keeps", (name) => {
+    const answers = [JSON.parse(`{"${name}":0}`) as unknown, [], {}];
     const isValid = ajv.compile(inferForm(answers));
-    expect(answers.map((one) => isValid(one))).toEqual([true, true]);
+    expect(answers.map((one) => isValid(one))).toEqual([true, true, true]);
   });
 
   it("takes names that are data for a map, and a field called __proto__ for a field", () => {
