@@ -46,7 +46,11 @@ export function createRunQueue(
     askedMs.set(runId, now);
     const open = await waiting();
     for (const id of open) if (!askedMs.has(id)) askedMs.set(id, now);
-    for (const id of askedMs.keys()) if (!open.includes(id)) askedMs.delete(id);
+    for (const id of askedMs.keys())
+      if (!open.includes(id)) {
+        askedMs.delete(id);
+        told.delete(id);
+      }
     if (!open.includes(runId) && !entered.has(runId)) return 1;
     const asking = open.filter((id) => now - (askedMs.get(id) ?? now) < ASKS_WITHIN_MS);
     const before = toEndBefore(runId, [...entered, ...asking], runsAtOnce);

@@ -56,9 +56,7 @@ def take_step(
     mean_k3, ratio_p95 = k3(logp_T - sampler_T).mean().item(), torch.quantile(ratio_T, 0.95).item()
     stopped = stop_reason(config.loss.kind, mean_k3, ratio_p95) if objective == "grpo" else None
     if bounds is not None and delta is not None and delta > bounds.leave:
-        stopped = (
-            f"mean |trainer - sampler| logprob {delta:.4f} > {bounds.leave:.4g}, grown since the first batch"
-        )
+        stopped = f"mean |trainer - sampler| logprob {delta:.4f} > {bounds.leave:.4g}"
     parameters = list(policy.parameters().values())
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm, error_if_nonfinite=True)
     rate = learning_rate(config, step)

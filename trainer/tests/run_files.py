@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from nightshift_trainer.base_model import base_digest
 from nightshift_trainer.batch import GROUPS
+from nightshift_trainer.forward import Forward, physical_tokens, token_logprobs
 from nightshift_trainer.handover import publish
+from nightshift_trainer.types import Sequence
 
 VOCABULARY = 64
 
@@ -32,6 +35,21 @@ def tiny_model(layers: int = 2) -> Qwen3ForCausalLM:
         initializer_range=0.2,  # at the usual 0.02 no adapter could move the logits of so small a model
     )
     return Qwen3ForCausalLM(config).eval()
+
+
+def rewarded_tokens(completion: list[int]) -> float:
+    return sum(token < 16 for token in completion) / len(completion)
+
+
+def memory_for(tokens: int) -> Callable[[Any, Seq[Sequence]], Forward]:
+    """`token_logprobs` on a GPU that has memory for so many physical tokens at once."""
+
+    def forward(model: Any, rows: Seq[Sequence]) -> Forward:
+        if physical_tokens(model, rows) > tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return token_logprobs(model, rows)
+
+    return forward
 
 
 def run_json(base: Path) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import pytest
 
 from nightshift_trainer.agreement_bound import Bounds, bounds_of
 from nightshift_trainer.config import LogprobGate
-from tests.run_files import sampled_groups, tiny_model, write_batch
+from tests.run_files import rewarded_tokens, sampled_groups, tiny_model, write_batch
 from tests.test_three_policies import shifted
-from tests.test_train import manifest, rewarded_tokens, train
+from tests.test_train import manifest, train
 
 MakeRun = Callable[..., Path]
 

@@ -11,9 +11,9 @@ QUICKSTART = Path(__file__).parents[2] / "deploy/quickstart/model"
 
 def test_by_hand(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"{}")
-    (tmp_path / "model.safetensors").write_bytes(b"w")
+    (tmp_path / "modèle.safetensors").write_bytes(b"w")
     config, weights = (hashlib.sha256(x).hexdigest() for x in (b"{}", b"w"))
-    text = f'{{"config.json":"sha256:{config}","model.safetensors":"sha256:{weights}"}}'
+    text = f'{{"config.json":"sha256:{config}","modèle.safetensors":"sha256:{weights}"}}'
     assert base_digest(tmp_path) == "sha256:" + hashlib.sha256(text.encode()).hexdigest()
     before = base_digest(tmp_path)
     (tmp_path / "README.md").write_text("no part of it")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import pytest
 import torch
@@ -17,15 +16,15 @@ from nightshift_trainer import dpo
 from nightshift_trainer.advantage import learn_from
 from nightshift_trainer.config import RunConfig, load_config
 from nightshift_trainer.dpo import choose_pairs, preference, weigh_pairs
-from nightshift_trainer.forward import physical_tokens, token_logprobs
+from nightshift_trainer.forward import token_logprobs
 from nightshift_trainer.stages import take_step_by
 from nightshift_trainer.status import Status
 from nightshift_trainer.train import Night
-from nightshift_trainer.types import Batch, LearningGroup, LossMember, Sequence
-from tests.run_files import run_json, sampled_groups, tiny_model, write_batch
+from nightshift_trainer.types import Batch, LearningGroup, LossMember
+from tests.run_files import memory_for, rewarded_tokens, run_json, sampled_groups, tiny_model, write_batch
 from tests.test_packed_step import Recorder, group, policy
 from tests.test_sft import a_group
-from tests.test_train import rewarded_tokens, train
+from tests.test_train import train
 
 MakeRun = Callable[..., Path]
 BETA = 0.1
@@ -49,6 +48,8 @@ def test_the_best_meets_the_worst_and_nobody_is_in_two_pairs() -> None:
     assert pairs(rewards, 0.01) == [("g4", "g3"), ("g0", "g1"), ("g2", "g5")]
     assert pairs(rewards, 0.7) == [("g4", "g3")]
     assert pairs(rewards, 0.9) == []
+    # 0.6 - 0.5 is 0.09999999999999998.
+    assert pairs([0.6, 0.5], 0.1) == [("g0", "g1")]
     # Two of three succeeded: one pair, the first of the equal ones; a gap of 0 is no preference even where 0 is asked.
     assert pairs([1, 0, 1], 0) == [("g0", "g1")]
     assert pairs([1, 1, 0, 1], 0) == [("g0", "g2")]
@@ -177,12 +178,7 @@ def test_pairs_that_do_not_fit_are_cut_smaller_until_they_do(
         write_batch(run, 1, groups)
     train(small)
 
-    def cramped(model: Any, rows: list[Sequence]) -> Any:
-        if physical_tokens(model, rows) > 59:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return token_logprobs(model, rows)
-
-    monkeypatch.setattr(dpo, "token_logprobs", cramped)
+    monkeypatch.setattr(dpo, "token_logprobs", memory_for(59))
     said: list[str] = []
     directory, config = load_config(short)
     Night(directory, config, Status(directory, config), Event(), said.append).run()

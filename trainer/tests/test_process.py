@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from nightshift_trainer.checkpoint import run_digest
+from nightshift_trainer.config import load_config
 from nightshift_trainer.handover import MANIFEST
 from tests.run_files import sampled_groups, tiny_model, write_batch
 from tests.trainer_process import finish, kill_when, start, train, until
@@ -109,6 +111,16 @@ def test_sigterm_checkpoints_the_last_whole_step_and_the_next_start_goes_on(make
     assert status(stopped)["resumed_from"] == 3
     assert train(whole) == 0
     assert published(stopped) == published(whole)
+
+
+def test_a_run_goes_on_with_another_bound_and_with_no_other_learning_rate(make_run: MakeRun) -> None:
+    def digest(**given: Any) -> str:
+        return run_digest(load_config(make_run("-".join(["run", *given]), **given))[1])
+
+    before = digest()
+    assert digest(logprob_gate={"max_mean_abs_delta": 0.2}) == before
+    assert digest(threads=2, batch_deadline_s=5) == before
+    assert digest(optimizer__lr=0.02) != before
 
 
 def test_a_torn_checkpoint_is_passed_over(make_run: MakeRun) -> None:

@@ -13,8 +13,8 @@ from nightshift_trainer.batch import read_batch
 from nightshift_trainer.loss import Tokens, likelihood_loss
 from nightshift_trainer.sft import choose_examples
 from nightshift_trainer.types import Batch, Call, Group, Member
-from tests.run_files import sampled_groups, tiny_model, write_batch
-from tests.test_train import rewarded_tokens, train
+from tests.run_files import rewarded_tokens, sampled_groups, tiny_model, write_batch
+from tests.test_train import train
 
 MakeRun = Callable[..., Path]
 SFT = {"stages": ["sft"], "sft": {"lr": 0.01, "min_reward": 0.0, "members_per_group": 4}}
@@ -53,6 +53,8 @@ def test_examples_are_the_best_above_their_groups_mean_and_the_threshold() -> No
     assert chosen == {"a": ["a3", "a4"], "d": ["d0", "d1"]}
     assert dropped == {"no_good_member": 1, "zero_variance": 1}
     assert examples(groups, min_reward=0.55, most=8)[0]["a"] == ["a3", "a4", "a0"]
+    # The mean of these is .2, computed as a little less: .2 is not above it.
+    assert examples([a_group("e", [0.1, 0.3, 0.2])], min_reward=0, most=8)[0] == {"e": ["e1"]}
     assert examples(groups, min_reward=0.7, most=8)[0] == {"a": ["a3", "a4"], "d": ["d0", "d1", "d3"]}
 
 

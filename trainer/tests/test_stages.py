@@ -15,11 +15,11 @@ from nightshift_trainer.config import RunConfig
 from nightshift_trainer.errors import DatasetError
 from nightshift_trainer.handover import MANIFEST, digest_of
 from nightshift_trainer.stages import begins_stage, objective_of, stages_through
-from tests.run_files import run_json, sampled_groups, tiny_model, write_batch
+from tests.run_files import rewarded_tokens, run_json, sampled_groups, tiny_model, write_batch
 from tests.test_process import first_tokens, history, published
 from tests.test_process import rows as row_count
-from tests.test_train import manifest, rewarded_tokens, train
-from tests.trainer_process import finish, kill_when, start, until
+from tests.test_train import manifest, train
+from tests.trainer_process import finish, kill_when, mean_rewards, start, until
 from tests.trainer_process import train as train_apart
 
 MakeRun = Callable[..., Path]
@@ -55,19 +55,10 @@ def test_an_entry_an_iteration_and_the_last_one_for_the_rest() -> None:
 def test_reward_rises_by_every_objective_only_when_it_tells_something(
     make_run: MakeRun, stages: list[str], sabotage: str | None, learns: bool
 ) -> None:
-    """The whole loop against a living trainer, as in test_train: every batch is sampled from the adapter before it, and
-    passes the tight bound on |trainer − sampler| that a batch of any other policy fails."""
+    """As in test_train, by other objectives: every batch is sampled from the adapter before it, and passes the
+    tight bound on |trainer − sampler| that a batch of any other policy fails."""
     run = make_run(stages=stages, sft=SFT, dpo={**DPO, "lr": 0.015}, iterations=6, sabotage=sabotage)
-    pid = start(run)
-    model, means = tiny_model(), []
-    for k in range(1, 8):
-        groups = sampled_groups(model, rewarded_tokens, groups=8, tokens=8, seed=k)
-        means.append(sum(m["reward"] for g in groups for m in g["members"]) / 64)
-        if k < 7:
-            write_batch(run, k, groups)
-            until((run / f"adapter-{k}" / "manifest.json").exists)
-            model = PeftModel.from_pretrained(tiny_model(), run / f"adapter-{k}")
-    assert finish(pid) == 0
+    means = mean_rewards(run, 6)
     gain = means[-1] - means[0]
     assert gain > 0.2 if learns else abs(gain) < 0.1, means
     assert max(manifest(run, k)["metrics"]["logprob_mean_abs_delta"] for k in range(1, 7)) < 1e-4

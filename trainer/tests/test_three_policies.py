@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from nightshift_trainer.errors import DatasetError
-from tests.run_files import sampled_groups, tiny_model, write_batch
+from tests.run_files import rewarded_tokens, sampled_groups, tiny_model, write_batch
 from tests.test_process import a_run, history, published, rows
-from tests.test_train import manifest, rewarded_tokens, train
+from tests.test_train import manifest, train
 from tests.trainer_process import kill_when, start
 from tests.trainer_process import train as train_process
 

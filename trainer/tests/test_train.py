@@ -18,13 +18,11 @@ from nightshift_trainer import reference, step
 from nightshift_trainer.checkpoint import Progress
 from nightshift_trainer.config import load_config
 from nightshift_trainer.errors import ConfigError, DatasetError, DeadlineError, OutOfMemoryError
-from nightshift_trainer.forward import physical_tokens, token_logprobs
 from nightshift_trainer.handover import digest_of
 from nightshift_trainer.status import Status
 from nightshift_trainer.train import Night
-from nightshift_trainer.types import Sequence
-from tests.run_files import group, sampled_groups, tiny_model, write_batch
-from tests.trainer_process import finish, start, until
+from tests.run_files import group, memory_for, rewarded_tokens, sampled_groups, tiny_model, write_batch
+from tests.trainer_process import mean_rewards
 
 MakeRun = Callable[..., Path]
 
@@ -40,10 +38,6 @@ def manifest(run: Path, iteration: int = 1) -> dict[str, Any]:
     return json.loads((run / f"adapter-{iteration}" / "manifest.json").read_text())
 
 
-def rewarded_tokens(completion: list[int]) -> float:
-    return sum(token < 16 for token in completion) / len(completion)
-
-
 @pytest.mark.parametrize(
     ("kind", "sabotage", "learns"),
     [("cispo", None, True), ("grpo", None, True), ("cispo", "shuffle_rewards", False)],
@@ -53,16 +47,7 @@ def test_reward_rises_only_when_it_tells_something(
 ) -> None:
     """The whole loop against a living trainer: sample with adapter k, reward a quarter of the tokens, train k + 1."""
     run = make_run(loss__kind=kind, sabotage=sabotage, iterations=6)
-    pid = start(run)
-    model, means = tiny_model(), []
-    for k in range(1, 8):
-        groups = sampled_groups(model, rewarded_tokens, groups=8, tokens=8, seed=k)
-        means.append(sum(m["reward"] for g in groups for m in g["members"]) / 64)
-        if k < 7:
-            write_batch(run, k, groups)
-            until((run / f"adapter-{k}" / "manifest.json").exists)
-            model = PeftModel.from_pretrained(tiny_model(), run / f"adapter-{k}")
-    assert finish(pid) == 0
+    means = mean_rewards(run, 6)
     gain = means[-1] - means[0]
     assert gain > 0.15 if learns else abs(gain) < 0.1, means
 
@@ -155,12 +140,7 @@ def test_a_batch_that_does_not_fit_is_cut_smaller_until_it_does(
         write_batch(run, 1, groups)
     train(small)
 
-    def cramped(model: Any, rows: list[Sequence]) -> Any:
-        if physical_tokens(model, rows) > 59:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return token_logprobs(model, rows)
-
-    monkeypatch.setattr(step, "token_logprobs", cramped)
+    monkeypatch.setattr(step, "token_logprobs", memory_for(59))
     said: list[str] = []
     directory, config = load_config(short)
     Night(directory, config, Status(directory, config), Event(), said.append).run()
@@ -182,12 +162,7 @@ def test_probes_that_do_not_fit_are_cut_smaller_too(
         write_batch(run, 1, groups)
     train(roomy)
 
-    def crowded(model: Any, rows: list[Sequence]) -> Any:
-        if physical_tokens(model, rows) > 100:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return token_logprobs(model, rows)
-
-    monkeypatch.setattr(reference, "token_logprobs", crowded)
+    monkeypatch.setattr(reference, "token_logprobs", memory_for(100))
     train(cramped)
     before, after = (json.loads((r / "adapter-1" / "reference.json").read_text()) for r in (roomy, cramped))
     assert [p["positions"] for p in after["probes"]] == [p["positions"] for p in before["probes"]]

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from peft import PeftModel
+
 from nightshift_trainer import process
+from tests.run_files import rewarded_tokens, sampled_groups, tiny_model, write_batch
 
 WAIT_S = 30.0
 
@@ -39,6 +42,22 @@ def finish(pid: int) -> int:
 def train(run: Path) -> int:
     """Runs to the end."""
     return finish(start(run))
+
+
+def mean_rewards(run: Path, iterations: int) -> list[float]:
+    """The whole loop against a living trainer: sample with adapter k, reward a quarter of the tokens, train k + 1. The
+    mean reward of each batch, and of one more with the last adapter."""
+    pid = start(run)
+    model, means = tiny_model(), []
+    for k in range(1, iterations + 2):
+        groups = sampled_groups(model, rewarded_tokens, groups=8, tokens=8, seed=k)
+        means.append(sum(m["reward"] for g in groups for m in g["members"]) / 64)
+        if k <= iterations:
+            write_batch(run, k, groups)
+            until((run / f"adapter-{k}" / "manifest.json").exists)
+            model = PeftModel.from_pretrained(tiny_model(), run / f"adapter-{k}")
+    assert finish(pid) == 0
+    return means
 
 
 def kill_when(pid: int, condition: Callable[[], bool], number: int = signal.SIGKILL) -> int:
