@@ -78,11 +78,11 @@ def take_step(
     budget_tokens: int,
     step: int,
     first_of_batch: bool,
-    beat: Callable[[], None],
+    beat: Callable[[float], None],
 ) -> StepReport:
-    """Moves the adapter once, or not at all (`stopped`). `step` counts from 1; `beat` runs between micro-batches,
-    each of at most `budget_tokens` physical tokens. Raises OutOfMemoryError, before anything moved, when one does not
-    fit.
+    """Moves the adapter once, or not at all (`stopped`). `step` counts from 1; `beat` runs before every micro-batch and
+    gets the share of rows that are done. Micro-batches are of at most `budget_tokens` physical tokens: raises
+    OutOfMemoryError, before anything moved, when one does not fit.
 
     The batch's first step has seen no update since the batch was sampled, so its logprobs must agree with the
     sampler's: raises DatasetError above the bound, before anything moved.
@@ -141,7 +141,7 @@ def _accumulate(
     groups: Seq[LearningGroup],
     config: RunConfig,
     budget_tokens: int,
-    beat: Callable[[], None],
+    beat: Callable[[float], None],
 ) -> _Seen:
     """Leaves the gradient of the whole minibatch's loss in the parameters."""
     seen = _Seen([], [], [], [], [], [])
@@ -149,11 +149,13 @@ def _accumulate(
     constant = config.loss.constant_length
     sampled = sum(len(s.positions) for member in members for s in member.sequences)
     normalizer = sampled if constant is None else len(members) * constant
+    done, total = 0, sum(len(member.sequences) for member in members)
     for group in groups:
         rows = [(member, sequence) for member in group.members for sequence in member.sequences]
         sequences = [sequence for _, sequence in rows]
         for indices in micro_batches(policy.model, sequences, budget_tokens):
-            beat()
+            beat(done / total)
+            done += len(indices)
             batch = [rows[i] for i in indices]
             try:
                 _micro_batch(policy, batch, group.weight, normalizer, config.loss, seen)

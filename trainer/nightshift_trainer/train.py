@@ -2,7 +2,6 @@
 
 import math
 import resource
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,10 +12,11 @@ import torch
 from torch.optim import AdamW
 
 from nightshift_trainer import advantage
-from nightshift_trainer.batch import check_vocabulary, read_batch
+from nightshift_trainer.arrival import await_batch
+from nightshift_trainer.batch import check_vocabulary
 from nightshift_trainer.checkpoint import Progress, resume, save_checkpoint, seed_minibatch
 from nightshift_trainer.config import RunConfig
-from nightshift_trainer.errors import DatasetError, DeadlineError, InterruptError, OutOfMemoryError
+from nightshift_trainer.errors import DatasetError, InterruptError, OutOfMemoryError
 from nightshift_trainer.handover import MANIFEST, digest_of, encode_json, publish
 from nightshift_trainer.lora import load_policy
 from nightshift_trainer.reference import build_reference
@@ -31,9 +31,17 @@ class Night:
     """One run from where it stands to its end. The adapter only ever holds the weights of `progress`."""
 
     def __init__(
-        self, directory: Path, config: RunConfig, status: Status, stop: Event, say: Callable[[str], None]
+        self,
+        directory: Path,
+        config: RunConfig,
+        status: Status,
+        stop: Event,
+        say: Callable[[str], None],
+        pace: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`say` gets what happened; `pace` gets how far the work is, as often as somebody could want to know."""
         torch.set_num_threads(config.threads)
+        self._pace = pace
         self._directory, self._config, self._status, self._stop, self._say = (
             directory,
             config,
@@ -75,15 +83,11 @@ class Night:
         iteration = self.progress.iteration
         self._status.update(phase="waiting", iteration=iteration)
         self._say(f"iteration {iteration}/{self._config.iterations}: waiting for its batch")
-        deadline = time.monotonic() + self._config.batch_deadline_s
-        while (batch := read_batch(self._directory, iteration)) is None:
-            if time.monotonic() > deadline:
-                raise DeadlineError(
-                    f"no batch-{iteration} with a whole manifest within {self._config.batch_deadline_s:g} s"
-                )
-            self._beat()
-            self._stop.wait(POLL_S)
-        return batch
+        return await_batch(self._directory, iteration, self._config.batch_deadline_s, self._pause)
+
+    def _pause(self, lacks: str) -> None:
+        self._beat(f"  waiting for batch-{self.progress.iteration}: {lacks}")
+        self._stop.wait(POLL_S)
 
     def _learn(self, batch: Batch) -> None:
         config = self._config
@@ -138,7 +142,7 @@ class Night:
                     budget_tokens=self._budget_tokens,
                     step=self.progress.step + 1,
                     first_of_batch=index == 0,
-                    beat=self._beat,
+                    beat=lambda done: self._beat(f"  step {self.progress.step + 1}: {done:.0%} of its rows"),
                 )
             except OutOfMemoryError as error:
                 smaller = min(self._budget_tokens, error.largest_tokens) // 2
@@ -154,7 +158,12 @@ class Night:
         config, iteration = self._config, self.progress.iteration
         self._status.update(phase="publishing")
         reference = build_reference(
-            self._policy, batch, config.probe.min_tokens, self._budget_tokens, config.base_model.digest
+            self._policy,
+            batch,
+            config.probe.min_tokens,
+            self._budget_tokens,
+            config.base_model.digest,
+            beat=lambda done: self._beat(f"  reference.json of adapter-{iteration}: {done:.0%}"),
         )
         files = self._policy.adapter_files(config.base_model.path) | {
             "reference.json": encode_json(reference)
@@ -190,10 +199,12 @@ class Night:
             save_checkpoint(self._directory, self._config, self._policy, self._optimizer, self.progress)
             self._saved_step = self.progress.step
 
-    def _beat(self) -> None:
+    def _beat(self, doing: str | None = None) -> None:
         if self._stop.is_set():
             raise InterruptError("asked to stop")
         self._status.beat()
+        if doing is not None:
+            self._pace(doing)
 
 
 def iteration_metrics(learning: Learning, reports: tuple[StepReport, ...]) -> dict[str, Any]:
