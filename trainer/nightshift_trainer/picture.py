@@ -19,7 +19,7 @@ BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6
 INK, BAND, GRID = "#1F2937", "#F3F4F6", "#E5E7EB"
 MOST_TICKS, MOST_LABELS, MOST_MARKERS = 12, 16, 80
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "nightshift",
     "font.family": "sans-serif",
