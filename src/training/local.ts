@@ -7,6 +7,17 @@ import type { JobRunner, JobStatus } from "./job-runner.ts";
 /** Exit codes of the trainer that no restart can mend: bad config, bad dataset. */
 const PERMANENT = new Set([64, 65]);
 
+/** How long a trainer that was asked to stop may take for its checkpoint. */
+const GRACE_MS = 30_000;
+
+interface LocalOptions {
+  python: string;
+  /** Where the package `nightshift_trainer` is. */
+  trainerDirectory: string;
+  /** From SIGTERM to SIGKILL. */
+  graceMs?: number;
+}
+
 interface Job {
   child: ChildProcess;
   exit: { code: number | null } | null;
@@ -17,8 +28,9 @@ interface Job {
  * The trainer as a child process. It ends by itself when this process dies (its stdin closes), and its own lock on the run directory refuses
  * a second one; so after a kill -9 the next `start` waits for the lock and resumes from the newest complete checkpoint.
  */
-export function createLocalJobRunner(config: { python: string; trainerDirectory: string }, deps: { log: Logger }): JobRunner {
+export function createLocalJobRunner(config: LocalOptions, deps: { log: Logger }): JobRunner {
   const jobs = new Map<string, Job>();
+  const { graceMs = GRACE_MS } = config;
 
   return {
     async start({ runId, runDirectory }) {
@@ -37,18 +49,18 @@ export function createLocalJobRunner(config: { python: string; trainerDirectory:
     },
 
     async cancel(runId) {
-      await stop(jobs.get(runId));
+      await stop(jobs.get(runId), graceMs);
       jobs.delete(runId);
     },
 
     async close() {
-      await Promise.all([...jobs.values()].map(stop));
+      await Promise.all([...jobs.values()].map((job) => stop(job, graceMs)));
       jobs.clear();
     },
   };
 }
 
-function launch(config: { python: string; trainerDirectory: string }, log: Logger, runId: string, runDirectory: string): Job {
+function launch(config: LocalOptions, log: Logger, runId: string, runDirectory: string): Job {
   const child = spawn(config.python, ["-m", "nightshift_trainer", "train", runDirectory, "--exit-with-stdin"], {
     cwd: config.trainerDirectory,
     stdio: ["pipe", "ignore", "pipe"],
@@ -72,12 +84,12 @@ function launch(config: { python: string; trainerDirectory: string }, log: Logge
   return job;
 }
 
-/** SIGTERM lets the trainer write a checkpoint; it gets thirty seconds. */
-async function stop(job: Job | undefined): Promise<void> {
+/** SIGTERM lets the trainer write a checkpoint; one that is stuck is killed after the grace period. */
+async function stop(job: Job | undefined, graceMs: number): Promise<void> {
   if (job === undefined || job.exit !== null) return;
   const ended = once(job.child, "close");
   job.child.kill("SIGTERM");
-  const timer = setTimeout(() => job.child.kill("SIGKILL"), 30_000);
+  const timer = setTimeout(() => job.child.kill("SIGKILL"), graceMs);
   await ended;
   clearTimeout(timer);
 }

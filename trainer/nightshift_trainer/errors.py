@@ -50,6 +50,10 @@ class DeadlineError(RunError):
     """The next batch did not come in time."""
 
 
+class DiskError(RunError):
+    """A file of the run directory cannot be written: the disk is full, read-only or gone."""
+
+
 class OutOfMemoryError(RunError):
     """A micro-batch of `rows` rows did not fit; the largest had `largest_tokens` physical tokens."""
 

@@ -6,12 +6,17 @@ A reader trusts only the manifest: without one the directory does not exist, and
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from nightshift_trainer.errors import DiskError
+
 MANIFEST = "manifest.json"
+_ASIDE = re.compile(r"\.((adapter|checkpoint)-\d+|status\.json|metrics\.jsonl|run\.(svg|png))\.\d+")
 
 
 class TornError(Exception):
@@ -28,35 +33,71 @@ def encode_json(value: object) -> bytes:
     return (json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes aside, flushes to the disk, renames over `path`."""
+def write_atomically(path: Path, content: bytes, *, shown: str | None = None) -> None:
+    """Writes aside, flushes to the disk, renames over `path`. Raises DiskError, with nothing left aside, which speaks
+    of `shown`."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
+    with writing(shown or path.name, len(content), path.parent):
+        try:
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.rename(path)
+        except OSError:
+            with suppress(OSError):
+                aside.unlink()
+            raise
+
+
+@contextmanager
+def writing(name: str, size: int, directory: Path) -> Iterator[None]:
+    """Turns what a disk refuses into a DiskError: which file, how much it needs, how much there is."""
+    try:
+        yield
+    except OSError as error:
+        try:
+            room = f"{shutil.disk_usage(directory).free:,} bytes are free on its disk"
+        except OSError as unreadable:
+            room = f"its disk cannot be read: {unreadable.strerror}"
+        raise DiskError(f"{name} ({size:,} bytes) cannot be written: {error.strerror}; {room}") from error
 
 
 def publish(directory: Path, files: Mapping[str, bytes], fields: Mapping[str, Any]) -> str:
     """Makes `directory` from `files` and returns the digest of its manifest (`fields` and the file table).
 
-    What is already published stays as it is; what a crash left without a manifest is replaced.
+    What is already published stays as it is; what a crash left without a manifest is replaced. Raises DiskError: then
+    there is no manifest, and the space that was taken is given back.
     """
     manifest = directory / MANIFEST
     if not manifest.exists():
         aside = directory.with_name(f".{directory.name}.{os.getpid()}")
         for leftover in (directory, *directory.parent.glob(f".{directory.name}.*")):
             shutil.rmtree(leftover, ignore_errors=True)
-        aside.mkdir()
-        for name, content in files.items():
-            write_atomically(aside / name, content)
-        aside.rename(directory)
         table = {
             name: {"sha256": digest_of(content), "bytes": len(content)} for name, content in files.items()
         }
-        write_atomically(manifest, encode_json({**fields, "files": table}))
+        try:
+            _write_all(aside, directory, files)
+            write_atomically(
+                manifest, encode_json({**fields, "files": table}), shown=f"{directory.name}/{MANIFEST}"
+            )
+        except DiskError:
+            for half in (aside, directory):
+                shutil.rmtree(half, ignore_errors=True)
+            raise
     return digest_of(manifest.read_bytes())
+
+
+def sweep(run_directory: Path) -> None:
+    """Takes away what killed trainers were writing aside. Only for who holds the lock of the run directory."""
+    for left in run_directory.iterdir():
+        if not _ASIDE.fullmatch(left.name):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
@@ -83,3 +124,11 @@ def read_verified(directory: Path, name: str, entry: Mapping[str, Any]) -> bytes
     if digest_of(content) != entry["sha256"]:
         raise TornError(f"{directory.name}/{name} does not match the digest in its manifest")
     return content
+
+
+def _write_all(aside: Path, directory: Path, files: Mapping[str, bytes]) -> None:
+    with writing(f"{directory.name}/", sum(map(len, files.values())), directory.parent):
+        aside.mkdir()
+        for name, content in files.items():
+            write_atomically(aside / name, content, shown=f"{directory.name}/{name}")
+        aside.rename(directory)

@@ -17,17 +17,30 @@ from pathlib import Path
 from typing import IO
 
 from nightshift_trainer.config import RunConfig, load_config
-from nightshift_trainer.errors import EXIT_TERMINATED, LockedError, RunError
-from nightshift_trainer.handover import MANIFEST, digest_of
-from nightshift_trainer.status import Status, say
+from nightshift_trainer.console import Console, emit
+from nightshift_trainer.errors import EXIT_TERMINATED, DiskError, InterruptError, LockedError, RunError
+from nightshift_trainer.handover import sweep, writing
+from nightshift_trainer.status import Status
+from nightshift_trainer.summary import failed, summarise, table
 
 GRACE_S = 5
 """An orphan that has not come to a checkpoint by then ends without one. Its successor waits longer for the lock."""
 
+LOCK = ".trainer.lock"
+
 EPILOG = """\
-exit codes: 0 done or nothing to learn (see outcome in status.json), 64 bad run.json, base model, start adapter or
-checkpoint, 65 bad batch, 143 stopped by SIGTERM or with its parent after a checkpoint; any other may be retried and
-goes on from the newest whole checkpoint.
+examples:
+  nightshift_trainer train example              progress on stderr, a table at the end on stdout
+  nightshift_trainer train runs/7 --json | tail -1 | jq .adapters[].digest
+  nightshift_trainer plot runs/7                a picture of what it has learned so far
+
+exit codes:
+  0    done, or nothing to learn (see outcome in status.json)
+  64   bad command line, run.json, base model, start adapter or checkpoint: no restart mends it
+  65   bad batch, with file and line: no restart mends it
+  143  stopped by SIGTERM, Ctrl-C or the end of its parent, after a checkpoint
+  any other (75 where the reason is known: full disk, no batch in time, another trainer at work) may be retried
+  and goes on from the newest whole checkpoint
 """
 
 
@@ -40,16 +53,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and publishes adapter-<k>. A run that was stopped or killed is continued by the same command."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory, or the path of its run.json")
-    parser.add_argument("--json", action="store_true", help="print a JSON summary as the last line on stdout")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="the last line on stdout is the result as JSON, however the run ends; the table goes to stderr",
+    )
     parser.add_argument(
         "--lock-wait",
         type=float,
         default=10,
         metavar="S",
-        help="seconds to wait for another trainer to leave RUN",
+        help="seconds to wait for another trainer to leave RUN (default: 10)",
     )
     parser.add_argument(
-        "--exit-with-stdin", action="store_true", help="checkpoint and stop when standard input closes"
+        "--exit-with-stdin",
+        action="store_true",
+        help="checkpoint and stop when standard input closes, as it does when the parent process dies",
     )
 
 
@@ -58,50 +77,67 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     # Threads of a tensor operation that spin while they wait starve whatever shares the machine with the trainer.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    stop, begun = threading.Event(), threading.Event()
+    stop, begun, console = threading.Event(), threading.Event(), Console()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if arguments.exit_with_stdin:
         threading.Thread(target=_follow_stdin, args=(stop, begun), daemon=True).start()
     try:
         directory, config = load_config(arguments.run)
-        with _lock(directory, arguments.lock_wait):
-            outcome, steps = _train(directory, config, stop, begun)
+        with _lock(directory, arguments.lock_wait, stop):
+            sweep(directory)
+            outcome, steps = _train(directory, config, stop, begun, console)
     except RunError as error:
-        say(f"error: {error}")
+        console.say(f"error: {error}")
+        if arguments.json:
+            emit(json.dumps(failed(error)))
         return error.exit_code
+    result = summarise(directory, config, outcome, steps, time.monotonic() - began)
     if arguments.json:
-        print(json.dumps(_summary(directory, config, outcome, steps, time.monotonic() - began)), flush=True)
+        console.say(table(result))
+        emit(json.dumps(result))
+    else:
+        emit(table(result))
     return 0
 
 
 def _train(
-    directory: Path, config: RunConfig, stop: threading.Event, begun: threading.Event
+    directory: Path, config: RunConfig, stop: threading.Event, begun: threading.Event, console: Console
 ) -> tuple[str, int]:
     """(outcome, steps taken). Every way out leaves its outcome in status.json. `begun` is set from when a stop may
     have work to save."""
     status = Status(directory, config)
-    say(f"run {config.run_id} of agent {config.agent}: {config.iterations} iterations")
+    console.say(f"run {config.run_id} of agent {config.agent}: {config.iterations} iterations")
     if config.sabotage is not None:
-        say(f"SABOTAGE {config.sabotage}: this run makes a bad adapter on purpose")
+        console.say(f"SABOTAGE {config.sabotage}: this run makes a bad adapter on purpose")
     try:
         from nightshift_trainer.train import Night  # noqa: PLC0415 -- torch takes seconds; the status is there before
 
-        night = Night(directory, config, status, stop, say)
+        if stop.is_set():
+            raise InterruptError("asked to stop")
+        night = Night(directory, config, status, stop, console.say, console.pace)
         begun.set()
         night.run()
     except RunError as error:
         ended = "interrupted" if error.exit_code == EXIT_TERMINATED else "failed"
-        status.finish(ended, error.exit_code, str(error))
+        _last_word(status, console, ended, error.exit_code, str(error))
         raise
     except Exception as error:
-        status.finish("failed", 1, f"{type(error).__name__}: {error}")
+        _last_word(status, console, "failed", 1, f"{type(error).__name__}: {error}")
         traceback.print_exc()
         raise CrashError(f"{type(error).__name__}: {error}") from error
     outcome = "completed" if night.progress.step > 0 else "nothing_to_learn"
     status.finish(outcome, 0, None if outcome == "completed" else "no group of any batch carried signal")
-    say(f"{outcome.replace('_', ' ')} after {night.progress.step} steps")
+    console.say(f"{outcome.replace('_', ' ')} after {night.progress.step} steps")
     return outcome, night.progress.step
+
+
+def _last_word(status: Status, console: Console, ended: str, exit_code: int, reason: str) -> None:
+    """A disk that took no checkpoint may take no status either: what ended the run is what it is left with."""
+    try:
+        status.finish(ended, exit_code, reason)
+    except DiskError as error:
+        console.say(f"error: {error}")
 
 
 class CrashError(RunError):
@@ -111,52 +147,38 @@ class CrashError(RunError):
 
 
 @contextmanager
-def _lock(directory: Path, wait_s: float) -> Iterator[None]:
-    """Held by the kernel for this process's life, so no crash leaves it behind. Raises LockedError.
+def _lock(directory: Path, wait_s: float, stop: threading.Event) -> Iterator[None]:
+    """Held by the kernel for this process's life, so no crash leaves it behind. Raises LockedError, InterruptError, and
+    DiskError where no lock can be had.
 
     It is waited for a little: an orphan of a killed control service is on its way out.
     """
-    with (directory / ".trainer.lock").open("a+") as file:
+    with writing(LOCK, 0, directory):
+        file = (directory / LOCK).open("a+")
+    with file:
         deadline = time.monotonic() + wait_s
-        while not _taken(file):
+        while not _taken(file, directory):
             if time.monotonic() >= deadline:
                 file.seek(0)
                 owner = file.read().strip() or "?"
                 raise LockedError(f"{directory} is being trained by process {owner}; one run has one trainer")
-            time.sleep(0.1)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            if stop.wait(0.1):
+                raise InterruptError("asked to stop")
+        owner = str(os.getpid())
+        with writing(LOCK, len(owner), directory):
+            file.truncate(0)
+            file.write(owner)
+            file.flush()
         yield
 
 
-def _taken(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+def _taken(file: IO[str], directory: Path) -> bool:
+    with writing(LOCK, 0, directory):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
     return True
-
-
-def _summary(
-    directory: Path, config: RunConfig, outcome: str, steps: int, seconds: float
-) -> dict[str, object]:
-    manifests = [directory / f"adapter-{k}" / MANIFEST for k in range(1, config.iterations + 1)]
-    return {
-        "run_id": config.run_id,
-        "outcome": outcome,
-        "steps": steps,
-        "seconds": round(seconds, 3),
-        "sabotage": config.sabotage,
-        "adapters": [
-            {
-                "iteration": k,
-                "digest": digest_of(m.read_bytes()),
-                "metrics": json.loads(m.read_bytes())["metrics"],
-            }
-            for k, m in enumerate(manifests, 1)
-        ],
-    }
 
 
 def _follow_stdin(stop: threading.Event, begun: threading.Event) -> None:

@@ -5,7 +5,7 @@ A server computes the same logprobs with and without the adapter; the regression
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from typing import Any
 
@@ -21,18 +21,25 @@ CANDIDATES_PER_PROBE = 4
 
 
 def build_reference(
-    policy: Policy, batch: Batch, min_tokens: int, budget_tokens: int, base_digest: str
+    policy: Policy,
+    batch: Batch,
+    min_tokens: int,
+    budget_tokens: int,
+    base_digest: str,
+    *,
+    beat: Callable[[float], None],
 ) -> dict[str, Any]:
     """Probes over the batch's own conversations, at temperature 1: `positions` index `prompt_token_ids`, and each
     logprob is that token's given those before it. `min_tokens` positions; a batch with fewer distinct ones is filled
     up with shuffled copies of its conversations: a night with little signal must not leave an adapter unprovable.
-    Raises OutOfMemoryError when `budget_tokens` at once do not fit."""
+    `beat` runs before every micro-batch and gets the share of the work that is done. Raises OutOfMemoryError when
+    `budget_tokens` at once do not fit."""
     rows = _candidates(batch, min_tokens * CANDIDATES_PER_PROBE)
     rows.extend(_shuffled(rows, min_tokens - sum(len(row.positions) for row in rows)))
     with policy.without_dropout():
-        adapter = _logprobs(policy, rows, budget_tokens)
+        adapter = _logprobs(policy, rows, budget_tokens, lambda done: beat(done / 2))
     with policy.base():
-        base = _logprobs(policy, rows, budget_tokens)
+        base = _logprobs(policy, rows, budget_tokens, lambda done: beat(0.5 + done / 2))
     effects = [
         (-abs(a - b), row, i)
         for row, (xs, ys) in enumerate(zip(adapter, base, strict=True))
@@ -93,9 +100,14 @@ def _token_sequences(batch: Batch) -> Iterator[tuple[int, ...]]:
 
 
 @torch.no_grad()
-def _logprobs(policy: Policy, rows: Seq[Sequence], budget_tokens: int) -> list[list[float]]:
+def _logprobs(
+    policy: Policy, rows: Seq[Sequence], budget_tokens: int, beat: Callable[[float], None]
+) -> list[list[float]]:
     result: list[list[float]] = [[]] * len(rows)
+    done = 0
     for indices in micro_batches(policy.model, rows, budget_tokens):
+        beat(done / len(rows))
+        done += len(indices)
         batch = [rows[i] for i in indices]
         with report_memory(policy.model, batch):
             logp = token_logprobs(policy.model, batch).logp_T.tolist()

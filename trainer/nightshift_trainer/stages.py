@@ -56,13 +56,13 @@ def take_step_by(
     *,
     budget_tokens: int,
     bounds: Bounds | None,
-    beat: Callable[[], None],
+    beat: Callable[[float], None],
 ) -> StepReport:
     """`take_step` by an objective: at the rate of its stage, whose warm-up counts from where the stage began."""
     began = time.monotonic()
     weighed = None
     if objective == "dpo" and config.dpo is not None:
-        weighed = dpo.weigh_pairs(policy, groups, config.dpo.beta, budget_tokens, beat)
+        weighed = dpo.weigh_pairs(policy, groups, config.dpo.beta, budget_tokens, lambda: beat(0.0))
         groups = weighed.groups
     report = take_step(
         policy,

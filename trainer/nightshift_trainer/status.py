@@ -2,23 +2,24 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nightshift_trainer.config import RunConfig
-from nightshift_trainer.handover import encode_json, write_atomically
+from nightshift_trainer.handover import encode_json, write_atomically, writing
 
 STATUS = "status.json"
 METRICS = "metrics.jsonl"
 
 
 class Status:
-    """The run's status file. Beats come from the main loop only, so that a stuck trainer looks stuck."""
+    """The run's status file. Beats come from the main loop only, so that a stuck trainer looks stuck.
+
+    Writing raises DiskError: a run that nobody can see is ended by its watcher anyhow, with less to read.
+    """
 
     def __init__(self, directory: Path, config: RunConfig) -> None:
         self._file = directory / STATUS
@@ -65,29 +66,33 @@ class Metrics:
         self._file = directory / METRICS
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Adds one row."""
-        with self._file.open("ab") as file:
-            file.write(encode_json(row))
+        """Adds one row. Raises DiskError; what it leaves of the line is forgotten by `rewind`."""
+        line = encode_json(row)
+        with writing(METRICS, len(line), self._file.parent), self._file.open("ab") as file:
+            file.write(line)
 
     def rewind(self, iteration: int, minibatch: int) -> None:
         """Forgets what a resumed run is about to do again (and a line that a crash cut off)."""
         if not self._file.exists():
             return
-        kept = [row for row in map(_parse, self._file.read_bytes().splitlines()) if row is not None]
+        before = (iteration, minibatch)
         kept = [
-            r for r in kept if (r["iteration"], r.get("minibatch", float("inf"))) < (iteration, minibatch)
+            row
+            for row in read_rows(self._file)
+            if (row["iteration"], row.get("minibatch", float("inf"))) < before
         ]
         write_atomically(self._file, b"".join(map(encode_json, kept)))
 
 
-def say(line: str) -> None:
-    """A line of progress for a person, on stderr. Where the reader is dead it is lost, and the work goes on."""
-    with suppress(BrokenPipeError):
-        print(line, file=sys.stderr, flush=True)
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """The whole rows of a metrics.jsonl, in order. What is none, such as a line that a crash cut off, is left out."""
+    rows = map(_parse, file.read_bytes().splitlines())
+    return [row for row in rows if row is not None]
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        return json.loads(line)
+        row = json.loads(line)
     except ValueError:
         return None
+    return row if isinstance(row, dict) and isinstance(row.get("iteration"), int) else None

@@ -34,12 +34,12 @@ def take_step(
     budget_tokens: int,
     step: int,
     bounds: Bounds | None,
-    beat: Callable[[], None],
+    beat: Callable[[float], None],
     objective: Objective = "grpo",
 ) -> StepReport:
-    """Moves the adapter once, or not at all (`stopped`). `step` counts from 1; `beat` runs between micro-batches,
-    each of at most `budget_tokens` physical tokens. Raises OutOfMemoryError, before anything moved, when one does not
-    fit.
+    """Moves the adapter once, or not at all (`stopped`). `step` counts from 1; `beat` runs before every micro-batch and
+    gets the share of rows that are done. Micro-batches are of at most `budget_tokens` physical tokens: raises
+    OutOfMemoryError, before anything moved, when one does not fit.
 
     A batch's first step has seen no update since the batch was sampled, so its logprobs must agree with the
     sampler's: `bounds` says when it raises DatasetError, before anything moved, and when it stops. None in later steps.
@@ -97,17 +97,20 @@ def _accumulate(
     config: RunConfig,
     objective: Objective,
     budget_tokens: int,
-    beat: Callable[[], None],
+    beat: Callable[[float], None],
 ) -> Seen:
     """Leaves the gradient of the whole minibatch's loss in the parameters."""
     seen = Seen()
     loss = config.loss if objective == "grpo" else None
-    normalizer = _normalizer([member for group in groups for member in group.members], loss, objective)
+    members = [member for group in groups for member in group.members]
+    normalizer = _normalizer(members, loss, objective)
+    done, total = 0, sum(len(member.sequences) for member in members)
     for group in groups:
         rows = [(member, sequence) for member in group.members for sequence in member.sequences]
         sequences = [sequence for _, sequence in rows]
         for indices in micro_batches(policy.model, sequences, budget_tokens):
-            beat()
+            beat(done / total)
+            done += len(indices)
             batch = [rows[i] for i in indices]
             with report_memory(policy.model, [sequence for _, sequence in batch]):
                 _micro_batch(policy, batch, group.weight, normalizer, loss, seen)

@@ -2,7 +2,6 @@
 
 import math
 import resource
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,11 +13,12 @@ from torch.optim import AdamW
 
 from nightshift_trainer import advantage
 from nightshift_trainer.agreement_bound import Bounds, bounds_of
+from nightshift_trainer.arrival import await_batch
 from nightshift_trainer.base_model import require_base
-from nightshift_trainer.batch import check_fits, read_batch
+from nightshift_trainer.batch import check_fits
 from nightshift_trainer.checkpoint import Progress, resume, save_checkpoint, seed_minibatch
 from nightshift_trainer.config import RunConfig, located
-from nightshift_trainer.errors import DeadlineError, InterruptError, OutOfMemoryError, named
+from nightshift_trainer.errors import InterruptError, OutOfMemoryError, named
 from nightshift_trainer.handover import MANIFEST, digest_of, encode_json, publish
 from nightshift_trainer.lora import load_policy
 from nightshift_trainer.proximal import correct_batch, proximal_logprobs
@@ -36,9 +36,17 @@ class Night:
     """One run from where it stands to its end. The adapter only ever holds the weights of `progress`."""
 
     def __init__(
-        self, directory: Path, config: RunConfig, status: Status, stop: Event, say: Callable[[str], None]
+        self,
+        directory: Path,
+        config: RunConfig,
+        status: Status,
+        stop: Event,
+        say: Callable[[str], None],
+        pace: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`say` gets what happened; `pace` gets how far the work is, as often as somebody could want to know."""
         torch.set_num_threads(config.threads)
+        self._pace = pace
         self._directory, self._config, self._status, self._stop, self._say = (
             directory,
             config,
@@ -83,15 +91,11 @@ class Night:
             phase="waiting", iteration=iteration, objective=objective_of(self._config, iteration)
         )
         self._say(f"{_iteration_name(self._config, iteration)}: waiting for its batch")
-        deadline = time.monotonic() + self._config.batch_deadline_s
-        while (batch := read_batch(self._directory, iteration)) is None:
-            if time.monotonic() > deadline:
-                raise DeadlineError(
-                    f"no batch-{iteration} with a whole manifest within {self._config.batch_deadline_s:g} s"
-                )
-            self._beat()
-            self._stop.wait(POLL_S)
-        return batch
+        return await_batch(self._directory, iteration, self._config.batch_deadline_s, self._pause)
+
+    def _pause(self, lacks: str) -> None:
+        self._beat(f"  waiting for batch-{self.progress.iteration}: {lacks}")
+        self._stop.wait(POLL_S)
 
     def _learn(self, batch: Batch) -> None:
         config = self._config
@@ -144,7 +148,7 @@ class Night:
                 objective_of(self._config, self.progress.iteration),
                 budget_tokens=budget,
                 bounds=bounds,
-                beat=self._beat,
+                beat=lambda done: self._beat(f"  step {self.progress.step + 1}: {done:.0%} of its rows"),
             )
 
         with named(source):
@@ -187,7 +191,12 @@ class Night:
         self._status.update(phase="publishing")
         reference = self._fitting(
             lambda budget: build_reference(
-                self._policy, batch, config.probe.min_tokens, budget, config.base_model.digest
+                self._policy,
+                batch,
+                config.probe.min_tokens,
+                budget,
+                config.base_model.digest,
+                beat=lambda done: self._beat(f"  reference.json of adapter-{iteration}: {done:.0%}"),
             )
         )
         files = self._policy.adapter_files(config.base_model.path) | {
@@ -233,10 +242,12 @@ class Night:
             )
             self._saved_step = self.progress.step
 
-    def _beat(self) -> None:
+    def _beat(self, doing: str | None = None) -> None:
         if self._stop.is_set():
             raise InterruptError("asked to stop")
         self._status.beat()
+        if doing is not None:
+            self._pace(doing)
 
 
 def _peak_memory_bytes() -> int:

@@ -115,7 +115,7 @@ def test_the_step_is_the_gradient_of_the_whole_loss_however_it_is_cut(packed: bo
         "dpo",
         budget_tokens=budget,
         bounds=None,
-        beat=lambda: None,
+        beat=lambda _: None,
     )
     assert report.loss == pytest.approx(expected.item(), rel=1e-5)
     assert report.stopped is None

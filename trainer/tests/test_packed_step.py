@@ -110,7 +110,7 @@ def step(of: Policy, groups: list[LearningGroup], how: RunConfig) -> tuple[StepR
         budget_tokens=how.micro_batch_tokens,
         step=1,
         bounds=None,
-        beat=lambda: None,
+        beat=lambda _: None,
     )
     return report, getattr(recorder, "gradients", [])
 

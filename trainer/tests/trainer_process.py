@@ -16,8 +16,8 @@ from tests.run_files import rewarded_tokens, sampled_groups, tiny_model, write_b
 WAIT_S = 30.0
 
 
-def start(run: Path) -> int:
-    """The pid of a trainer on `run`; what it says goes to `run`/stderr."""
+def start(run: Path, meet: Callable[[], None] = lambda: None, lock_wait: float = WAIT_S) -> int:
+    """The pid of a trainer on `run`; what it says goes to `run`/stderr. `meet` is what happens to it first."""
     pid = os.fork()
     if pid != 0:
         return pid
@@ -25,8 +25,9 @@ def start(run: Path) -> int:
         sys.stderr = log
         code = 1
         try:
+            meet()
             code = process.run(
-                argparse.Namespace(run=run, json=False, exit_with_stdin=False, lock_wait=WAIT_S)
+                argparse.Namespace(run=run, json=False, exit_with_stdin=False, lock_wait=lock_wait)
             )
         finally:
             log.flush()
@@ -39,9 +40,9 @@ def finish(pid: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def train(run: Path) -> int:
+def train(run: Path, meet: Callable[[], None] = lambda: None) -> int:
     """Runs to the end."""
-    return finish(start(run))
+    return finish(start(run, meet))
 
 
 def mean_rewards(run: Path, iterations: int) -> list[float]:

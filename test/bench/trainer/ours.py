@@ -51,7 +51,7 @@ def steps_of(workload: Workload, steps: int, side: str) -> tuple[list[float], di
             budget_tokens=budget,
             step=n + 1,
             bounds=None,
-            beat=lambda: None,
+            beat=lambda _: None,
         )
         synchronize()
         seconds.append(time.perf_counter() - began)

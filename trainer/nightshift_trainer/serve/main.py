@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, required=True, help="directory: config, safetensors, tokenizer, template"
     )
-    parser.add_argument("--served-model-name", default="base")
-    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--served-model-name", default="base", help="the name that requests call it by")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument(
         "--port", type=int, default=8000, help="0 takes a free one; the ready line says which"
     )
