@@ -47,7 +47,7 @@ export interface Intake {
 }
 
 /** Inflated bytes that are worked on at once, about: what a broker in the same network answers meanwhile keeps one core busy. */
-const WORKING_BYTES = 8 * 1024 * 1024;
+const WORKING_BYTES = 4 * 1024 * 1024;
 /** By which telemetry inflates. */
 const USUAL_RATIO = 4;
 

@@ -33,7 +33,7 @@ interface Place {
 }
 
 /** As deploy/compose.yaml has it. */
-const SMALL = { MALLOC_ARENA_MAX: "2", NODE_OPTIONS: "--max-semi-space-size=4" };
+const SMALL = { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "1048576", NODE_OPTIONS: "--max-semi-space-size=2" };
 
 /** Compiles what the image runs: from source, a process also holds the compiler that takes its types out. */
 export async function buildNightshift(): Promise<void> {
