@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { findPackageJSON } from "node:module";
 import { Command, CommanderError } from "commander";
 import { NightshiftError } from "../errors.ts";
 import { actCommands } from "./act.ts";
@@ -90,6 +92,7 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
   let exitCode: number = 0;
   const program = new Command("nightshift")
     .description("A continual-learning sidecar for production agents.")
+    .version(`nightshift ${version()}`, "-V, --version", "print the version")
     .addHelpText("after", EXIT_CODES)
     .helpCommand(true)
     .showHelpAfterError("  fix: `nightshift --help` lists the commands and their options")
@@ -109,4 +112,10 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
     if (context.signal.aborted) return 130;
     throw error;
   }
+}
+
+/** Of the package that this file belongs to, from source as from a build. */
+function version(): string {
+  const file = findPackageJSON(import.meta.url);
+  return file === undefined ? "unknown" : (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
 }

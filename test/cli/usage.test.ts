@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -15,6 +15,11 @@ function configFile(text: string): string {
   writeFileSync(file, text);
   return file;
 }
+
+it("says its version", async () => {
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+  expect(await cli(["--version"])).toMatchObject({ code: 0, out: `nightshift ${version}`, err: "" });
+});
 
 describe("bad usage exits 2 with what is wrong and the fix", () => {
   it.each([
