@@ -48,9 +48,15 @@ function describe(view: AgentView, context: CliContext): string {
       run === null
         ? "none yet"
         : `${run.id} ${runState(run)}${run.state === "running" && !(run.before > 0) ? `, ${run.steps.at(-1)?.step ?? "starting"}` : ""}`,
-    ...(experiment === null ? {} : experimentFields(experiment)),
+    ...(experiment === null || isGatePlaying(view) ? {} : experimentFields(experiment)),
+    ...(isGatePlaying(view) && run !== null ? { gate: `${run.gatePairs.finished} of ${run.gatePairs.begun} pairs played` } : {}),
   };
   return fields(entries, context);
+}
+
+/** The run has ended, and its candidate has no experiment before its gate has decided. */
+function isGatePlaying({ run, experiment }: AgentView): boolean {
+  return run !== null && run.state === "finished" && run.gatePairs.begun > 0 && experiment?.id !== run.id;
 }
 
 /** What no reader of the numbers may miss. */

@@ -24,7 +24,7 @@ export async function carryOut<Deps extends NightDeps>(
   deps: Deps,
   learn: (options: NightOptions, deps: Deps) => Promise<RunOutcome>,
 ): Promise<RunOutcome> {
-  const log = deps.log.child({ run_id: options.runId, agent: options.agent });
+  const log = deps.log.child({ run_id: options.runId });
   const watch = watchRun(options, deps.runs);
   try {
     const outcome = await learn({ ...options, signal: watch.signal }, { ...deps, log });

@@ -6,7 +6,7 @@ import { METRIC } from "../telemetry/metrics.ts";
 import { scenarioIdOf } from "../trajectory/record-tape.ts";
 import { loadGroups } from "./iteration.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
-import { replayReport, type ReplayReport } from "./replay-report.ts";
+import { replayReport, type ReplayAlarm, type ReplayReport } from "./replay-report.ts";
 import type { RunStep, RunStore } from "./run-store.ts";
 
 interface Measured {
@@ -54,7 +54,9 @@ export async function reportReplay(
     const trainable = at.recordings.trajectories.filter(({ verdict }) => verdict.trainable);
     const byTrajectory = clustersOf(trainable);
     const clusters = new Map(trainable.map((one) => [scenarioIdOf(one), byTrajectory.get(one.id) ?? ""]));
-    const tools = measuredOf(await deps.runs.steps(runId)) ?? [];
+    const steps = await deps.runs.steps(runId);
+    const tools = measuredOf(steps) ?? [];
+    const before = replayOfSteps(steps).report?.alarms ?? [];
     const report = replayReport({ groups, tools, clusters, limits: config.replay.alarms });
     const calls = createCounter(METRIC.replayCalls);
     for (const { summary } of groups.filter(({ iteration }) => iteration === at.iteration)) {
@@ -63,9 +65,11 @@ export async function reportReplay(
       }
     }
     const alarms = createCounter(METRIC.replayAlarms);
-    for (const { alarm, value, limit, where } of report.alarms) {
+    // The report is of the whole run: what an earlier one had was told then.
+    const isNew = (one: ReplayAlarm): boolean => !before.some(({ alarm, where }) => alarm === one.alarm && where === one.where);
+    for (const { alarm, value, limit, where } of report.alarms.filter(isNew)) {
       alarms.add(1, { "nightshift.agent": agent, "nightshift.reason": alarm });
-      deps.log.warn({ run_id: runId, alarm, value, limit, where }, "replay alarm");
+      deps.log.warn({ alarm, value, limit, where }, "replay alarm");
     }
     return report;
   });

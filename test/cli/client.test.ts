@@ -78,6 +78,29 @@ describe("status", () => {
   });
 });
 
+it("says how far the gate of a finished run is, not what became of the run before", async () => {
+  const agent = {
+    ...{ agent: "support", funnel: { captured: 9, complete: 9, trainable: 9, reasons: {} }, stable: { name: "support", digest: null } },
+    ...{ judge: "ruler", pairJudge: "ruler", judgeTrust: { status: "calibrated" }, gateEnabled: true, sabotage: null, slots: null },
+    ...{ promotesOnItsOwn: true, requireCalibration: false },
+    run: { id: "second", state: "finished", steps: [], alarms: [], before: 0, gatePairs: { begun: 200, finished: 120 } },
+    experiment: {
+      id: "first",
+      state: "promoted",
+      candidate: { name: "support-1" },
+      gate: null,
+      numbers: null,
+      conclusion: null,
+      waitsFor: null,
+    },
+  };
+  const { url } = await serve({ "GET /v1/status": { control: { role: "leader", leader: { name: "pod-a" } }, agents: [agent] } });
+  const { out } = await cli(["status", "--url", url]);
+  expect(out).toMatch(/^run +second finished$/m);
+  expect(out).toMatch(/^gate +120 of 200 pairs played$/m);
+  expect(out).not.toMatch(/first/);
+});
+
 describe("the agent", () => {
   it("may be left out where there is one", async () => {
     const { url, requests } = await serve({

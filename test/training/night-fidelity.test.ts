@@ -1,3 +1,4 @@
+import { pino } from "pino";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
@@ -61,7 +62,9 @@ it("trusts what was never wrong more than the rung's own word", async () => {
 });
 
 it("reports an iteration's replay, with the traffic of every task", async () => {
-  const { options, deps } = await night("reported");
+  const { options, deps: silent } = await night("reported");
+  const lines: string[] = [];
+  const deps = { ...silent, log: pino({ base: null, timestamp: false }, { write: (line) => void lines.push(line) }) };
   const recordings = recordingsOf(40, 100);
   const scenarioId = scenarioIdOf(recordings.trajectories[0] as never);
   const summary = {
@@ -85,6 +88,8 @@ it("reports an iteration's replay, with the traffic of every task", async () => 
     clusters: [{ traffic: 1, tokens: 1 }],
     alarms: [{ alarm: "mask_rate", value: 0.5, limit: 0.3, where: "iteration 1" }],
   });
-  await reportReplay(options, deps, { iteration: 2, recordings });
+  const again = await reportReplay(options, deps, { iteration: 2, recordings });
+  expect(again.alarms).toEqual(report.alarms);
+  expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([{ level: 40, ...report.alarms[0], msg: "replay alarm" }]);
   expect(replayOfSteps(await runs.steps("reported")).report?.iterations.map(({ iteration }) => iteration)).toEqual([1, 2]);
 });
