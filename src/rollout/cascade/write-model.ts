@@ -1,11 +1,12 @@
 import { entityByPath } from "../../trajectory/entities.ts";
 import { CONFIDENCE } from "../confidence.ts";
-import { agree, fits } from "./consensus.ts";
+import { agree, fits, type Said } from "./consensus.ts";
 import { decideWrite, type WriteDecision } from "./decide-write.ts";
+import { idForm } from "./id-form.ts";
 import type { Outcome } from "./outcome.ts";
 import type { PreparedCall } from "./prepare.ts";
 import type { Features } from "./refusals.ts";
-import { renderLike } from "./render.ts";
+import { drawnIds, renderLike, type NewIds } from "./render.ts";
 import { equalArguments } from "./score.ts";
 import { mergedViews, viewSource, type Situation } from "./situation.ts";
 import type { PooledEntry } from "./tape-pool.ts";
@@ -42,23 +43,23 @@ export function answerWrite(
   const [example] = examples;
   if (example === undefined) return null;
   const { seen } = example;
-  const { pool } = situation;
-  const isTaken = (id: string | number): boolean => pool.shows(id) || pool.isCrowded(id) || isMade(situation, id);
+  const { volatileResultPaths: volatilePaths } = call.profile;
+  const ids = newIds(situation);
   const render = ({ seen: { entry, parsed, args }, views: recorded }: Sample): string =>
     renderLike({
       recorded: { result: entry.result, parsed, args },
       args: call.args,
       views: { recorded: mergedViews(recorded), here: mergedViews(views) },
-      volatilePaths: call.profile.volatileResultPaths,
-      isTaken,
-      seed,
+      ...{ volatilePaths, ids, seed },
     });
+  const said = (one: Sample): Said => ({ conversation: one.seen.tape.conversationId, text: render(one) });
   const result = render(example);
   // That it comes to this is known; what it then says is, where every model says the same of this call.
-  const alike = examples.filter((one) => isError || givesSame(one.seen, call)).map(render);
+  const alike = examples.filter((one) => isError || givesSame(one.seen, call)).map(said);
   const areAgreed = (): boolean =>
-    agree(call, alike) || (!isError && agree(call, [...alike, ...elsewhere(model, examples, call).map(render)]));
-  const isCertain = rung === "R5" || same !== undefined || (reasons.length < 2 && alike[0] === result && areAgreed());
+    agree(call, alike) || (!isError && agree(call, [...alike, ...elsewhere(model, examples, call).map(said)]));
+  const isNew = !drawnIds(result, volatilePaths).some((id) => ids.isDoubtful(id));
+  const isCertain = rung === "R5" || (isNew && (same !== undefined || (reasons.length < 2 && alike[0]?.text === result && areAgreed())));
   const viewed = entityByPath(call.profile, call.args).flatMap((entity) => (entity === null ? [] : (viewSource(situation, entity) ?? [])));
   const madeFrom = [...new Set([seen.tape.id, ...viewed])];
   return isCertain
@@ -130,6 +131,12 @@ function givesSame({ args }: PooledEntry, call: PreparedCall): boolean {
       .sort()
       .join("\n");
   return namesOf(args) === namesOf(call.args);
+}
+
+function newIds(situation: Situation): NewIds {
+  const { pool } = situation;
+  const isTaken = (id: string | number): boolean => pool.shows(id) || isMade(situation, id);
+  return { isTaken, isDoubtful: (id) => pool.isCrowded(id), hasForm: idForm(situation) };
 }
 
 function isMade({ overlay }: Situation, id: string | number): boolean {
