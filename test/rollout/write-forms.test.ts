@@ -101,6 +101,16 @@ describe("what a write makes", () => {
     expect(openedBeside([3, 3, 3, 3, 4])?.rung).toBe("R5");
   });
 
+  it("is not known where one conversation says the same again and again", () => {
+    const other = told(
+      "other",
+      times(5, (index) => opened(`T${9_000 + index}`, `title ${index}`)),
+      0,
+    );
+    const mine = told("mine", [opened("T8000", "mine")], 1e8);
+    expect(play(cascadeFor([other, mine], { configs, heldOut: ["other"] }), mine, [opened("", "new")])[0]?.rung).toBe("R5");
+  });
+
   it("gets an id that is hardly anybody's: longer, where many of its length are known", () => {
     const idsOf = (count: number): string[] => {
       const all = times(count, (index) => told(`t${index}`, [opened(`T${10 + index}`, "title")], index * 1e6));
@@ -123,5 +133,51 @@ describe("what a write makes", () => {
       ["R1", JSON.stringify({ ticket_id: "T8000", title: "mine", priority: 3, labels: [] })],
       ["R4", JSON.stringify({ ticket_id: "T8000", title: "mine", priority: 3, labels: [] })],
     ]);
+  });
+});
+
+describe("the form of what a write makes", () => {
+  const opened = (id: string | number, title: string): Step => ({
+    tool: "open_ticket",
+    args: { title },
+    result: { ticket_id: id, title },
+  });
+  /** Two answers to an agent that opens a ticket and looks at it, where tapes hold `known` ids and get_ticket takes ids like `taken`. */
+  const openAndLook = (known: readonly (string | number)[], taken: Record<string, unknown>) => {
+    const own = [...tools.slice(0, 2), define("get_ticket", { ticket_id: taken }), ...tools.slice(3)];
+    const all = known.map((id, index) => conversation(`t${index}`, [opened(id, "title")], { tools: own, startMs: index * 1e6 }));
+    const mine = conversation("mine", [opened(known[0] ?? "", "mine")], { tools: own, startMs: 1e9 });
+    const cascade = cascadeFor([...all, mine], { configs });
+    const [made] = play(cascade, mine, [opened("", "another")]);
+    const { ticket_id: id } = JSON.parse(made?.result ?? "{}") as { ticket_id: string | number };
+    const look = { tool: "get_ticket", args: { ticket_id: id } };
+    return { id, rung: made?.rung, look: play(cascade, mine, [opened("", "another"), look])[1]?.rung };
+  };
+  const tens = times(30, (index) => `T${10 + index}`);
+
+  it("is what the tools take that it may be handed to, though it may then be somebody's", () => {
+    for (const taken of [{ type: "string", maxLength: 3 }, { type: "string", pattern: "^T\\d{2}$" }, { type: "string", pattern: "^(T|U)\\d+$" }]) {
+      const { id, rung, look } = openAndLook(tens, taken);
+      expect(id).toMatch(/^T\d\d$/);
+      expect(tens).not.toContain(id);
+      expect(rung).toBe("R5");
+      expect(look).not.toBe("agent_error");
+    }
+    // Numbers have limits, too.
+    expect(openAndLook([...times(5, (index) => 10 + index)], { type: "integer", maximum: 99 }).id).toBeLessThan(100);
+  });
+
+  it("is of any length where nothing says otherwise, or what is said is not said of such ids", () => {
+    for (const taken of [{ type: "string" }, { type: "string", pattern: "^T\\d+$" }, { type: "string", maxLength: 2 }]) {
+      const { id, rung } = openAndLook(tens, taken);
+      expect(id).toMatch(/^T\d\d\d$/);
+      expect(rung).toBe("R4");
+    }
+  });
+
+  it("keeps the length that all known ids were given by zeros, as a counter does not", () => {
+    const padded = times(9, (index) => `T0${1 + index}`);
+    expect(openAndLook(padded, text)).toMatchObject({ id: expect.stringMatching(/^T\d\d$/) as string, rung: "R5" });
+    expect(openAndLook([...padded, "T100"], text)).toMatchObject({ id: expect.stringMatching(/^T\d\d\d$/) as string });
   });
 });
