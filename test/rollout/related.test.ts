@@ -137,3 +137,14 @@ it("follows what the rollout made itself", () => {
   // A ticket below P, of which no tape knows.
   expect(rungs("P")).toEqual(["R4", "R7"]);
 });
+
+it("does not give up a read for one odd conversation, and goes by it where it is all that tells", () => {
+  const odd = conversation("odd", [look("O", null, 3), close("N"), look("O", null, 2)], { tools, startMs: 5e7 });
+  const theirs = conversation("theirs", [look("P", null, 2)], { tools, startMs: 2e8 });
+  const mine = conversation("mine", [look("D", null, 0)], { tools, startMs: 3e8 });
+  const after = (others: readonly Trajectory[]) =>
+    play(cascadeFor([...others, theirs, mine], { configs }), mine, [close("D"), look("P", null, 0)]).map(({ rung }) => rung);
+  expect(after([...unrelated(20), odd])).toEqual(["R4", "R3"]);
+  const closing = Array.from({ length: 3 }, (_, index) => conversation(`c${index}`, [close(`X${index}`)], { tools, startMs: 6e7 + index * 1e6 }));
+  expect(after([...closing, odd])).toEqual(["R4", "R7"]);
+});

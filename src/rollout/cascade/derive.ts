@@ -8,8 +8,8 @@ import type { OverlayWrite } from "./overlay.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { isCoupled, isUnmoved, type RepeatRecord } from "./repeats.ts";
 import { formatLike } from "./render.ts";
-import { isRelated, madeHere } from "./relations.ts";
-import { isUndisturbed, leavesAlone, type ScopeRecord } from "./scope-record.ts";
+import { madeHere } from "./relations.ts";
+import { isElsewhere, isUndisturbed, leavesAlone, type ScopeRecord } from "./scope-record.ts";
 import { atStart, inThisEra, sameWorld, stillTrue, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
@@ -49,7 +49,8 @@ export function deriveRead(situation: Situation, call: PreparedCall, records: Re
   if (base === null && about.length === 0) return null;
   const isLeft = (write: OverlayWrite): boolean => {
     const pair = { read: { ...call, entities: [entity] }, write: madeHere(write) };
-    return (isNarrow(call, records.repeats) && !isRelated(situation, pair)) || leavesAlone(situation, records.scopes, pair, MIN_UNCHANGED);
+    const isNowhere = isNarrow(call, records.repeats) && isElsewhere(situation, records.scopes, pair);
+    return isNowhere || leavesAlone(situation, records.scopes, pair, MIN_UNCHANGED);
   };
   if (!writes.every((write) => about.includes(write) || (isLeft(write) && !touchesOther(base, write, entity)))) return null;
   if (about.some((write) => isContradicted(records.derivations, call.tool, write.tool))) return null;

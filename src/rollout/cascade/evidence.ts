@@ -26,3 +26,12 @@ export function isRefuted(evidence: Evidence | undefined): boolean {
   if (evidence === undefined || evidence.against.size === 0) return false;
   return evidence.against.size > 1 || evidence.for.size < OUTWEIGHING;
 }
+
+/** Share of conversations against a rule above which it is not gone by where nothing speaks for it otherwise. */
+const MAX_DOUBT = 0.05;
+
+/** Whether more than a few of the conversations speak against it. */
+export function isDoubted(evidence: Evidence | undefined): boolean {
+  if (evidence === undefined) return false;
+  return evidence.against.size > MAX_DOUBT * (evidence.for.size + evidence.against.size);
+}

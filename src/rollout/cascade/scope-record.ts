@@ -2,7 +2,7 @@ import { canonicalJson } from "../../trajectory/canonical-arguments.ts";
 import { EVERYTHING, isScalar } from "../../trajectory/entities.ts";
 import type { TapeEntry } from "../../trajectory/tape.ts";
 import { isStateless, mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
-import { addEvidence, isShown, type Evidence } from "./evidence.ts";
+import { addEvidence, isDoubted, isShown, type Evidence } from "./evidence.ts";
 import { isRelated, madeHere, madeOf, writtenSince, type Made, type Pair, type Shown } from "./relations.ts";
 import type { Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
@@ -51,16 +51,19 @@ export function isApart(situation: Situation, own: PooledEntry, record: ScopeRec
 
 /**
  * Whether another tape's read may be true here: the writes to other things that this rollout made and that tape had not, or that it made after this rollout began
- * and this rollout has not, leave it alone, as far as tapes tell, where some tape shows them to be related to what it names.
+ * and this rollout has not, leave it alone, as far as tapes tell; where nothing relates them to what it names, unless tapes tell otherwise.
  */
 export function isUndisturbed(situation: Situation, other: PooledEntry, record: ScopeRecord): boolean {
   const read = madeOf(other);
   return unlike(writtenSince(situation, other, situation.start.clockMs), situation).every(
     (write) =>
-      touches(write.entities, read.entities) ||
-      !isRelated(situation, { read, write }) ||
-      leavesAlone(situation, record, { read, write }),
+      touches(write.entities, read.entities) || isElsewhere(situation, record, { read, write }) || leavesAlone(situation, record, { read, write }),
   );
+}
+
+/** Whether a write is to something that nothing relates to the read, and tapes do not show that it changes such reads all the same. */
+export function isElsewhere(shown: Shown, record: ScopeRecord, pair: Pair): boolean {
+  return !isRelated(shown, pair) && !isDoubted(record.get(pairKey(shown, pair)));
 }
 
 /** Whether tapes show that the read is the same after such a write to something else, and never otherwise. */
