@@ -113,14 +113,16 @@ it("does not take what one conversation shows twice for what two show", () => {
 });
 
 it("follows what the rollout made itself", () => {
-  const opening = [...tools, define("open_ticket", { title: text, parent: text }, ["title"])];
+  const opening = [...tools, define("open_ticket", { board: text, title: text, parent: text }, ["board", "title"])];
   const withOpening = {
     ...configs,
-    open_ticket: toolConfig({ class: "write", argumentRoles: { title: "freeText" }, volatileResultPaths: ["ticket_id"] }),
+    open_ticket: toolConfig({
+      ...{ class: "write", argumentRoles: { board: "key", title: "freeText" }, entityPaths: ["board:{board}"], volatileResultPaths: ["ticket_id"] },
+    }),
   };
   const open = (id: string, parent?: string): Step => ({
     tool: "open_ticket",
-    args: { title: `about ${id}`, ...(parent === undefined ? {} : { parent }) },
+    args: { board: "main", title: `about ${id}`, ...(parent === undefined ? {} : { parent }) },
     result: { ticket_id: id, status: "open" },
   });
   const others = Array.from({ length: 3 }, (_, index) =>
@@ -135,7 +137,7 @@ it("follows what the rollout made itself", () => {
   const rungs = (parent?: string) => play(cascade, mine, [open("", parent), look("P", null, 2)]).map(({ rung }) => rung);
   expect(rungs()).toEqual(["R4", "R2"]);
   // A ticket below P, of which no tape knows.
-  expect(rungs("P")).toEqual(["R4", "R7"]);
+  expect(rungs("P").at(-1)).toBe("R7");
 });
 
 it("does not give up a read for one odd conversation, and goes by it where it is all that tells", () => {
