@@ -59,6 +59,30 @@ describe("a write whose refusals are on tapes that may not answer", () => {
   });
 });
 
+describe("a write that says back what it was given", () => {
+  /** What is answered to `call` of mine, whose tape has looked at A; all other tapes are behind the wall. */
+  const answered = (others: readonly Step[], call: Step) => {
+    const tapes = others.map((step, index) => told(`t${index}`, [look(String(step.args && (step.args as { booking_id: string }).booking_id)), step], index * 1e6));
+    const mine = told("mine", [look("A")], 3e8);
+    const cascade = cascadeFor([...tapes, mine], { configs, heldOut: tapes.map(({ id }) => id) });
+    const { rung, result, madeFrom } = play(cascade, mine, [look("A"), call])[1] ?? {};
+    return rung === "R7" ? rung : { rung, result, madeFrom };
+  };
+  const renamed = (count: number): Step[] => times(count, (index) => change(`Y${index}`, { guest: `name ${index}` }));
+
+  it("is answered by the call's own words where two conversations show so, and by nothing of theirs", () => {
+    const asked = change("A", { guest: "Cy" });
+    expect(answered(renamed(3), asked)).toEqual({ rung: "R4", result: '{"booking_id":"A","guest":"Cy"}', madeFrom: [] });
+  });
+
+  it("is none with arguments that nobody gave, or where one answer says more, or something else", () => {
+    expect(answered(renamed(3), change("A", { nights: 2 }))).toBe("R7");
+    const more: Step = { ...change("Z", { guest: "Di" }), result: { booking_id: "Z", guest: "Di", at: "desk 4" } };
+    const other: Step = { ...change("Z", { guest: "di" }), result: { booking_id: "Z", guest: "Di" } };
+    for (const odd of [more, other]) expect(answered([...renamed(3), odd], change("A", { guest: "Cy" }))).toBe("R7");
+  });
+});
+
 describe("what a write makes", () => {
   const opened = (id: string, title: string, priority = 3): Step => ({
     tool: "open_ticket",

@@ -52,6 +52,16 @@ export function fits({ args, parsed, entry }: PooledEntry, given: unknown): bool
   return Object.entries(args).every(([name, value]) => has.has(name) || !isScalar(value) || !says(parsed, entry.result, value));
 }
 
+/** Whether a recorded call was given the same arguments as this one, whatever their values: one left out may be what its answer shows as empty. */
+export function givesSame({ args }: PooledEntry, call: PreparedCall): boolean {
+  const namesOf = (given: unknown): string =>
+    Object.keys(given !== null && typeof given === "object" ? given : {})
+      .filter((name) => !["clock", "nonce"].includes(call.profile.argumentRoles[name] ?? ""))
+      .sort()
+      .join("\n");
+  return namesOf(args) === namesOf(call.args);
+}
+
 function says(parsed: unknown, text: string, value: unknown): boolean {
   if (typeof value === "string") return value.length >= 2 && text.includes(JSON.stringify(value).slice(1, -1));
   if (typeof value !== "number" || parsed === null || typeof parsed !== "object") return false;

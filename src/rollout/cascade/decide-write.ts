@@ -29,7 +29,7 @@ const MIN_CONVERSATIONS = 3;
  * the tool does refuse: a success made up there teaches that preconditions do not matter.
  */
 export function decideWrite(situation: Situation, call: PreparedCall, model: WriteModel, features: Features): WriteDecision | null {
-  if (model.samples === 0) return null;
+  if (model.samples + model.forms.conversations === 0) return null;
   if (model.undecided === true) return hardlyFails(model.errorRate + model.unseenRate);
   const same = model.byCall.get(call.callKey)?.find(({ seen }) => sameWorld(situation, seen) || isOwnNow(situation, seen));
   if (same !== undefined) return { rung: "R4", isError: same.seen.entry.isError, confidence: 0.95, same };

@@ -1,7 +1,8 @@
 import { entityByPath } from "../../trajectory/entities.ts";
 import { CONFIDENCE } from "../confidence.ts";
-import { agree, fits, type Said } from "./consensus.ts";
+import { agree, fits, givesSame, type Said } from "./consensus.ts";
 import { decideWrite, type WriteDecision } from "./decide-write.ts";
+import { echoOf } from "./echo.ts";
 import { idForm } from "./id-form.ts";
 import type { Outcome } from "./outcome.ts";
 import type { PreparedCall } from "./prepare.ts";
@@ -27,7 +28,7 @@ const MAX_MODELS = 12;
 /**
  * Answers a write that no tape holds in this state; nothing is executed. Decide, then render: R4 where the tapes decide the outcome (the same write
  * in the same world, what tells its refusals apart, a tool that never failed), R5 where it hardly ever fails, or what it says is not certain; `seed` draws new ids. The
- * body is the nearest recorded one with this call's values and new ids. Null where nothing decides, or the tapes hold no example of the outcome.
+ * body is what the call was given, of a tool that says nothing else, or the nearest recorded one with this call's values and new ids. Null where nothing decides, or the tapes hold no example of the outcome.
  */
 export function answerWrite(
   situation: Situation,
@@ -39,6 +40,8 @@ export function answerWrite(
   const decision = decideWrite(situation, call, model, features);
   if (decision === null) return null;
   const { rung, isError, confidence, same, reasons = [] } = decision;
+  const echo = isError || same !== undefined ? null : echoOf(call, model.forms);
+  if (echo !== null) return { rung, isError, confidence, result: echo, madeFrom: [] };
   const examples = same === undefined ? nearest(situation, call, model, features, decision) : [same];
   const [example] = examples;
   if (example === undefined) return null;
@@ -121,16 +124,6 @@ function nearest(
 function elsewhere({ forms }: WriteModel, examples: readonly Sample[], call: PreparedCall): readonly Sample[] {
   const known = new Set(examples.map(({ seen }) => seen));
   return forms.examples.filter(({ seen }) => !known.has(seen) && fits(seen, call.args) && givesSame(seen, call)).slice(0, MAX_MODELS);
-}
-
-/** Whether a recorded call was given the same arguments as this one, whatever their values: one left out may be what its answer shows as empty. */
-function givesSame({ args }: PooledEntry, call: PreparedCall): boolean {
-  const namesOf = (given: unknown): string =>
-    Object.keys(given !== null && typeof given === "object" ? given : {})
-      .filter((name) => !["clock", "nonce"].includes(call.profile.argumentRoles[name] ?? ""))
-      .sort()
-      .join("\n");
-  return namesOf(args) === namesOf(call.args);
 }
 
 function newIds(situation: Situation): NewIds {
