@@ -107,10 +107,19 @@ function conversationsOf(samples: readonly Sample[]): number {
   return new Set(samples.map(({ seen }) => seen.tape.conversationId)).size;
 }
 
+/** Ways of refusing what a look had missed that never refused what one had found: where nobody looked, they say that it is not there. */
+function kindsOfMissing(samples: readonly Sample[]): ReadonlySet<string> {
+  const kindsWhere = (isFound: boolean): readonly string[] =>
+    samples.flatMap(({ kind, features }) => (kind !== null && wasFound(features) === isFound ? [kind] : []));
+  const ofFound = new Set(kindsWhere(true));
+  return new Set(kindsWhere(false).filter((kind) => !ofFound.has(kind)));
+}
+
 function formsOf(profile: ToolProfile, samples: readonly Sample[]): Forms {
   const there = samples.filter(({ features }) => wasFound(features) !== false);
   const granted = there.filter(({ kind }) => kind === null);
-  const refused = there.filter(({ kind }) => kind !== null);
+  const isOfMissing = kindsOfMissing(samples);
+  const refused = there.filter(({ kind }) => kind !== null && !isOfMissing.has(kind));
   const has =
     (name: string) =>
     ({ seen }: Sample): boolean =>
@@ -118,7 +127,7 @@ function formsOf(profile: ToolProfile, samples: readonly Sample[]): Forms {
   const isBlamed = (name: string): boolean =>
     refused.length > 0 &&
     refused.every(has(name)) &&
-    chanceOf(refused.length, refused.length + granted.filter(has(name)).length, there.length) <= MAX_CHANCE_FIXED;
+    chanceOf(refused.length, refused.length + granted.filter(has(name)).length, refused.length + granted.length) <= MAX_CHANCE_FIXED;
   const names = decidingArguments(
     profile,
     refused.slice(0, 1).map(({ seen }) => seen.args),
