@@ -117,7 +117,12 @@ it("follows what the rollout made itself", () => {
   const withOpening = {
     ...configs,
     open_ticket: toolConfig({
-      ...{ class: "write", argumentRoles: { board: "key", title: "freeText" }, entityPaths: ["board:{board}"], volatileResultPaths: ["ticket_id"] },
+      ...{
+        class: "write",
+        argumentRoles: { board: "key", title: "freeText" },
+        entityPaths: ["board:{board}"],
+        volatileResultPaths: ["ticket_id"],
+      },
     }),
   };
   const open = (id: string, parent?: string): Step => ({
@@ -147,6 +152,8 @@ it("does not give up a read for one odd conversation, and goes by it where it is
   const after = (others: readonly Trajectory[]) =>
     play(cascadeFor([...others, theirs, mine], { configs }), mine, [close("D"), look("P", null, 0)]).map(({ rung }) => rung);
   expect(after([...unrelated(20), odd])).toEqual(["R4", "R3"]);
-  const closing = Array.from({ length: 3 }, (_, index) => conversation(`c${index}`, [close(`X${index}`)], { tools, startMs: 6e7 + index * 1e6 }));
+  const closing = Array.from({ length: 3 }, (_, index) =>
+    conversation(`c${index}`, [close(`X${index}`)], { tools, startMs: 6e7 + index * 1e6 }),
+  );
   expect(after([...closing, odd])).toEqual(["R4", "R7"]);
 });

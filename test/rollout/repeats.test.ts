@@ -69,7 +69,10 @@ it("counts two conversations once, however often they looked", () => {
   const others = [offset("one", looks, 0), offset("other", looks, 500)];
   const between = Array.from({ length: 16 }, (_, index) => offset(`b${index}`, [book(`B${index}`)], index * 500 + 250));
   const mine = offset("mine", [look("Z", 9)], 1e9);
-  expect(play(cascadeFor([...others, ...between, mine], { configs }), mine, [look("A", 0)])[0]).toMatchObject({ rung: "R3", confidence: 0.85 });
+  expect(play(cascadeFor([...others, ...between, mine], { configs }), mine, [look("A", 0)])[0]).toMatchObject({
+    rung: "R3",
+    confidence: 0.85,
+  });
 });
 
 it("reads its own answer once, however many others it is held against", () => {
@@ -85,12 +88,18 @@ it("reads its own answer once, however many others it is held against", () => {
         return seen.parsed;
       },
     });
-  const own = cascade.pool.ofTapeCall("mine@1", cascade.prepare(startOfTrajectory(mine), "get_room", { room_id: "A" }).callKey).map(counted);
+  const own = cascade.pool
+    .ofTapeCall("mine@1", cascade.prepare(startOfTrajectory(mine), "get_room", { room_id: "A" }).callKey)
+    .map(counted);
   expect(own).toHaveLength(1);
   const pool: TapePool = { ...cascade.pool, ofTapeCall: () => own };
   const start = startOfTrajectory(mine);
   const booked = cascade.prepare(start, "book_room", { room_id: "Z" });
-  const overlay = cascade.advance(emptyOverlay(), booked, { result: JSON.stringify({ room_id: "Z", booked: true }), isError: false, epochs: null });
+  const overlay = cascade.advance(emptyOverlay(), booked, {
+    result: JSON.stringify({ room_id: "Z", booked: true }),
+    isError: false,
+    epochs: null,
+  });
   const asked = cascade.prepare(start, "get_room", { room_id: "A" });
   // Ann is no guest where the own tape saw Bo. Once to hold the others against it, once to derive from it.
   expect(cascade.answer({ pool, start, overlay }, asked, { seed: [1], turn: "" })).toMatchObject({ rung: "R4", madeFrom: ["mine@1"] });

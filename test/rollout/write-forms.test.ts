@@ -62,7 +62,9 @@ describe("a write whose refusals are on tapes that may not answer", () => {
 describe("a write that says back what it was given", () => {
   /** What is answered to `call` of mine, whose tape has looked at A; all other tapes are behind the wall. */
   const answered = (others: readonly Step[], call: Step) => {
-    const tapes = others.map((step, index) => told(`t${index}`, [look(String(step.args && (step.args as { booking_id: string }).booking_id)), step], index * 1e6));
+    const tapes = others.map((step, index) =>
+      told(`t${index}`, [look(String(step.args && (step.args as { booking_id: string }).booking_id)), step], index * 1e6),
+    );
     const mine = told("mine", [look("A")], 3e8);
     const cascade = cascadeFor([...tapes, mine], { configs, heldOut: tapes.map(({ id }) => id) });
     const { rung, result, madeFrom } = play(cascade, mine, [look("A"), call])[1] ?? {};
@@ -180,7 +182,11 @@ describe("the form of what a write makes", () => {
   const tens = times(30, (index) => `T${10 + index}`);
 
   it("is what the tools take that it may be handed to, though it may then be somebody's", () => {
-    for (const taken of [{ type: "string", maxLength: 3 }, { type: "string", pattern: "^T\\d{2}$" }, { type: "string", pattern: "^(T|U)\\d+$" }]) {
+    for (const taken of [
+      { type: "string", maxLength: 3 },
+      { type: "string", pattern: "^T\\d{2}$" },
+      { type: "string", pattern: "^(T|U)\\d+$" },
+    ]) {
       const { id, rung, look } = openAndLook(tens, taken);
       expect(id).toMatch(/^T\d\d$/);
       expect(tens).not.toContain(id);

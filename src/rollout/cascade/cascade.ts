@@ -208,10 +208,7 @@ function fromOtherTapes(situation: Situation, call: PreparedCall, { trust, repea
   if (mayWrite(call.profile) || !trust.serves(call.tool, "R3")) return null;
   const agrees = agreesWithOwn(situation, call);
   const isTrue = (other: PooledEntry): boolean =>
-    sameWorld(situation, other) &&
-    isUnmoved(situation, other, repeats) &&
-    isUndisturbed(situation, other, scopes) &&
-    agrees(other);
+    sameWorld(situation, other) && isUnmoved(situation, other, repeats) && isUndisturbed(situation, other, scopes) && agrees(other);
   const seen = inThisEra(situation, call).find((other) => sameTool(call, other.entry) && isTrue(other));
   return seen === undefined ? null : served(seen, "R3", isSteady(call.tool, repeats) ? 0.97 : 0.85);
 }

@@ -44,7 +44,8 @@ const MAX_PATTERN = 200;
 /** Parts of a pattern that may match more or less: each multiplies what a failed match costs. */
 const MAX_VARIABLE = 3;
 /** Characters, classes and escapes, each with a count; no groups, alternatives or references. */
-const SIMPLE = /^\^?(?:(?:\\[dw./+*?()[\]{}|^$-]|\[\^?(?:\\[dw./+*?()[\]{}|^$-]|[^\]\\])+\]|[^\\[\](){}|^$.*+?])(?:\{\d{1,2}(?:,\d{0,2})?\}|[*+?])?)*\$?$/;
+const SIMPLE =
+  /^\^?(?:(?:\\[dw./+*?()[\]{}|^$-]|\[\^?(?:\\[dw./+*?()[\]{}|^$-]|[^\]\\])+\]|[^\\[\](){}|^$.*+?])(?:\{\d{1,2}(?:,\d{0,2})?\}|[*+?])?)*\$?$/;
 
 /** A pattern that is quickly tried, whatever it is tried on; null for any other: it comes from telemetry, and may take for ever. */
 function simplePattern(pattern: string): RegExp | null {

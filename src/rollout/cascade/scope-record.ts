@@ -57,7 +57,9 @@ export function isUndisturbed(situation: Situation, other: PooledEntry, record: 
   const read = madeOf(other);
   return unlike(writtenSince(situation, other, situation.start.clockMs), situation).every(
     (write) =>
-      touches(write.entities, read.entities) || isElsewhere(situation, record, { read, write }) || leavesAlone(situation, record, { read, write }),
+      touches(write.entities, read.entities) ||
+      isElsewhere(situation, record, { read, write }) ||
+      leavesAlone(situation, record, { read, write }),
   );
 }
 

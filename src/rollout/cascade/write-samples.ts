@@ -133,7 +133,11 @@ function formsOf(profile: ToolProfile, samples: readonly Sample[]): Forms {
     refused.slice(0, 1).map(({ seen }) => seen.args),
   );
   const conversations = conversationsOf(samples);
-  return { conversations, blamed: new Set(names.filter(isBlamed)), examples: samples.filter(({ kind }) => kind === null).slice(0, MAX_EXAMPLES) };
+  return {
+    conversations,
+    blamed: new Set(names.filter(isBlamed)),
+    examples: samples.filter(({ kind }) => kind === null).slice(0, MAX_EXAMPLES),
+  };
 }
 
 /** What is known of a call's entities in this situation, in the tool's order. */

@@ -139,7 +139,8 @@ function effectOf(
   const pairs = agreeing.reduce((sum, { calls }) => sum + calls.size - 1, 0);
   const isTelling =
     new Set(agreeing.flatMap(({ conversations }) => [...conversations])).size >= MIN_CONVERSATIONS &&
-    new Set(agreeing.map(({ rest }) => rest)).size >= MIN_REPEATED && new Set(agreeing.flatMap(({ answers }) => [...answers])).size > 1;
+    new Set(agreeing.map(({ rest }) => rest)).size >= MIN_REPEATED &&
+    new Set(agreeing.flatMap(({ answers }) => [...answers])).size > 1;
   return { isWithout: contradicting === 0 && pairs >= MIN_PAIRS && isTelling, for: pairs, against: contradicting };
 }
 
