@@ -1,9 +1,8 @@
-import { isScalar } from "../../trajectory/entities.ts";
-import type { Tape } from "../../trajectory/tape.ts";
-import type { PooledEntry } from "./tape-pool.ts";
+import { isScalar, type EntityView } from "../../trajectory/entities.ts";
+import type { Tape, TapeEntry } from "../../trajectory/tape.ts";
 
 /** Every value that entries show of an entity, as text. */
-export function valuesByEntity(entries: readonly PooledEntry[]): ReadonlyMap<string, ReadonlySet<string>> {
+export function valuesByEntity(entries: readonly { views: ReadonlyMap<string, EntityView> }[]): ReadonlyMap<string, ReadonlySet<string>> {
   const values = new Map<string, Set<string>>();
   for (const { views } of entries) {
     for (const [entity, view] of views) {
@@ -86,7 +85,7 @@ export interface KnownValues {
 }
 
 /** What successful calls named. */
-export function knownKeys(all: readonly Pick<PooledEntry, "entry" | "args" | "parsed">[]): KnownValues {
+export function knownKeys(all: readonly { entry: TapeEntry; args: unknown; parsed: unknown }[]): KnownValues {
   const values = new Map<string, Set<string>>();
   const shown = new Set<string>();
   const entities = new Set<string>();

@@ -88,20 +88,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   if (tenants.length > 1) throw nightshiftError("replay_tenants_mixed", { tenants: tenants.join(", ") });
   const templates = templatesOf(options.profiles);
   const eras = createEraIndex([...tapes, ...others]);
-  const read = tapes.map((tape) => ({ tape, answers: tape.entries.map(parsedOf) }));
-  const owners = learnOwners(
-    options.profiles,
-    read.flatMap(({ tape, answers }) => tape.entries.map(({ tool, isError }, index) => ({ tool, isError, ...(answers[index] as Parsed) }))),
-  );
-  const all = read.flatMap(({ tape, answers }) => {
-    const views = answers.map(({ parsed }) => viewsOf(parsed, templates, owners));
-    const steady = views.map((shown, index) => steadyOf(shown, profileOf(options.profiles, tape.entries[index]?.tool ?? "")));
-    const epochs = epochsOf(tape, eras, steady);
-    return tape.entries.map((entry, index): PooledEntry => {
-      const { args, parsed } = answers[index] as Parsed;
-      return { tape, entry, index, ...(epochs[index] ?? { epochs: {}, until: {} }), args, parsed, views: views[index] ?? new Map() };
-    });
-  });
+  const { all, owners } = entriesOf(tapes, { profiles: options.profiles, templates, eras });
   const ofSplit = all.filter(({ tape }) => tape.split === split);
   const newestFirst = ofSplit.filter(({ tape }) => !ownOnly(tape)).sort(byAge);
   const byTape = Map.groupBy(ofSplit, ({ tape }) => tape.id);
@@ -143,6 +130,28 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
     unheard: (tool, path) => unheard.get(`${tool}|${path}`) ?? { succeeded: 0, failed: 0 },
     knowsEntity: (entity) => known.entities.has(entity),
   };
+}
+
+/** All entries, each read once. */
+function entriesOf(
+  tapes: readonly Tape[],
+  { profiles, templates, eras }: Pick<TapePool, "profiles" | "templates" | "eras">,
+): { all: readonly PooledEntry[]; owners: Owners } {
+  const read = tapes.map((tape) => ({ tape, answers: tape.entries.map(parsedOf) }));
+  const owners = learnOwners(
+    profiles,
+    read.flatMap(({ tape, answers }) => tape.entries.map(({ tool, isError }, index) => ({ tool, isError, ...(answers[index] as Parsed) }))),
+  );
+  const all = read.flatMap(({ tape, answers }) => {
+    const views = answers.map(({ parsed }) => viewsOf(parsed, templates, owners));
+    const steady = views.map((shown, index) => steadyOf(shown, profileOf(profiles, tape.entries[index]?.tool ?? "")));
+    const epochs = epochsOf(tape, eras, steady);
+    return tape.entries.map((entry, index): PooledEntry => {
+      const { args, parsed } = answers[index] as Parsed;
+      return { tape, entry, index, ...(epochs[index] ?? { epochs: {}, until: {} }), args, parsed, views: views[index] ?? new Map() };
+    });
+  });
+  return { all, owners };
 }
 
 /** What an answer shows of entities, without the error and what differs from call to call. */
