@@ -182,7 +182,7 @@ function without(tool: string): typeof shopConfigs {
 }
 
 it("answers a running night's siblings as before, however much a drift check asks in between", async () => {
-  const config = configOf({ concurrency: 64 });
+  const config = configOf({ concurrency: 16, timeoutMs: 60_000 });
   const liveReads = createLiveReads(config, { token: TOKEN, log: pino({ level: "silent" }), now: () => 0 });
   // More than the answers that are kept for siblings.
   const asked = Array.from({ length: 42 }, (_, turn) => Array.from({ length: 100 }, (_item, call) => lookup(`C${turn * 100 + call}`)));

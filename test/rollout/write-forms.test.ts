@@ -49,6 +49,21 @@ describe("a write whose refusals are on tapes that may not answer", () => {
     expect(answersTo([look("A")], [look("A"), change("A", { nights: 2 })])).toEqual(["R1", "R7"]);
   });
 
+  it("is granted though what is missing is refused whatever it was given, by whoever had not looked too", () => {
+    const gone = (id: string): Step => change(id, { guest: "Bo" }, "no such booking");
+    const others = [
+      ...times(7, (index) => told(`no${index}`, refused(`N${index}`), index * 1e6)),
+      ...times(8, (index) => told(`yes${index}`, renamed(`Y${index}`), 1e8 + index * 1e6)),
+      ...times(2, (index) => told(`gone${index}`, [missing(`M${index}`), gone(`M${index}`)], 2e8 + index * 1e6)),
+      told("unseen", [gone("U")], 3e8),
+    ];
+    const mine = told("mine", [look("A")], 4e8);
+    const cascade = cascadeFor([...others, mine], { configs, heldOut: others.map(({ id }) => id) });
+    const rungs = (changes: object) => play(cascade, mine, [look("A"), change("A", changes)]).map(({ rung }) => rung);
+    expect(rungs({ guest: "Cy" })).toEqual(["R1", "R4"]);
+    expect(rungs({ nights: 2 })).toEqual(["R1", "R7"]);
+  });
+
   it("is a miss where chance explains it", () => {
     // The example and two more: seven of ten had nights, 1 in 120.
     expect(answersTo([look("A")], [change("A", { guest: "Cy" })], 2)).toEqual(["R7"]);
