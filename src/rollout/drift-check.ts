@@ -1,8 +1,7 @@
-import { randomUUID } from "node:crypto";
 import { profileOf } from "../trajectory/tool-profile.ts";
 import { tapeIdOf } from "../trajectory/record-tape.ts";
 import { emptyOverlay } from "./cascade/overlay.ts";
-import type { LiveReads, LiveReadsConfig } from "./live-reads.ts";
+import type { LiveRead, LiveReads, LiveReadsConfig } from "./live-reads.ts";
 import { driftOf, driftSample, isChanged, isReread, type Drifting, type Reread, type ToolDrift } from "./measure/drift.ts";
 import type { Recordings } from "./recordings.ts";
 import { startOfTrajectory } from "./start.ts";
@@ -35,15 +34,17 @@ export async function checkDrift(recordings: Recordings, liveReads: LiveReads, o
       return { tool, sample: driftSample(tool, { tapes: recordings.selection.tapes, pool }, { nowMs, count, seed }) };
     });
   const total = samples.reduce((sum, { sample }) => sum + sample.length, 0);
-  const id = randomUUID();
+  const asked = new Map<string, Promise<LiveRead>>();
   let done = 0;
   const reread = async ({ tape, entry, ageMs }: Drifting): Promise<Reread | "failed"> => {
     const start = starts.get(tape.id);
     if (start === undefined) throw new Error("a tape is of a trajectory");
     const call = cascade.prepare(start, entry.tool, entry.argumentsRaw);
-    // Siblings of a run share an answer; here every check asks anew.
-    const request = { situation: { pool, start, overlay: emptyOverlay() }, call, key: `drift|${id}|${call.callKey}` };
-    const live = await liveReads.read(request, { signal: options.signal });
+    // The answers that a running night's siblings share are theirs: a check takes none of them, and pushes none out.
+    const request = { situation: { pool, start, overlay: emptyOverlay() }, call, key: null };
+    const asking = asked.get(call.callKey) ?? liveReads.read(request, { signal: options.signal });
+    asked.set(call.callKey, asking);
+    const live = await asking;
     options.progress((done += 1), total);
     if (live.status === "none") return "failed";
     // Of a tool that no recording shows to fail, an error says that nobody could look.

@@ -15,8 +15,8 @@ export type LiveReadsConfig = NonNullable<AgentConfig["replay"]["liveReads"]>;
 export interface LiveReadRequest {
   situation: Situation;
   call: PreparedCall;
-  /** Identity of the answer: siblings of a run that make the same call in the same state get the same one. */
-  key: string;
+  /** Identity of the answer: siblings of a run that make the same call in the same state get the same one. Null: asked anew, and kept for nobody. */
+  key: string | null;
 }
 
 export type LiveRead =
@@ -40,7 +40,8 @@ export function createLiveReads(config: LiveReadsConfig, deps: { token: string |
     async read({ situation, call, key }, { signal } = {}) {
       const endpoint = Object.hasOwn(config.tools, call.tool) ? config.tools[call.tool] : undefined;
       if (endpoint === undefined || !mayBeRead(situation, call)) return { status: "none", isFailure: false };
-      return pins.get(`${call.tool}|${key}`, () => enter(() => ask({ endpoint, call, config }, deps, signal)));
+      const read = (): Promise<LiveRead> => enter(() => ask({ endpoint, call, config }, deps, signal));
+      return key === null ? read() : pins.get(`${call.tool}|${key}`, read);
     },
   };
 }

@@ -22,8 +22,8 @@ const MAX_FACTS = 100;
 /**
  * Profiles of all tools that the configuration or the trajectories name. What the operator declared stands; of the rest, the class is what MCP
  * annotations or HTTP verbs say, and roles, entities, volatile paths and error path are learned (see ARCHITECTURE.md for what each may change in
- * replay). The tapes may only demote: a "read" around which other answers change becomes a write; a read whose answer was changed by a write to
- * another entity depends on everything. Deterministic; the order of the trajectories does not matter. About 90 µs of CPU a recorded call.
+ * replay). The tapes may only demote: a "read" around which other answers change becomes a write; a read whose answer was changed by writes to
+ * other entities, in several conversations, depends on everything. Deterministic; the order of the trajectories does not matter. About 90 µs of CPU a recorded call.
  */
 export function learnProfiles(configs: Readonly<Record<string, ToolConfig>>, trajectories: readonly Trajectory[]): ToolProfiles {
   const recordings = recordingsOf(trajectories);

@@ -146,6 +146,7 @@ export function tapeOf(trajectory: Trajectory, options: { profiles: ToolProfiles
   }
   return {
     id: tapeIdOf(trajectory),
+    conversationId: trajectory.conversationId,
     trajectoryId: trajectory.id,
     trajectoryVersion: trajectory.version,
     tenant: trajectory.tenant,

@@ -42,6 +42,8 @@ export interface TapeEntry {
 /** Tapes belong to one trajectory version. `split` and `tenant` are walls: a held-out tape never answers training. */
 export interface Tape {
   id: string;
+  /** What is counted of tools counts conversations: the branches of one are no independent witnesses. */
+  conversationId: string;
   trajectoryId: string;
   trajectoryVersion: number;
   tenant: string;

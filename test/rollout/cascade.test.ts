@@ -220,6 +220,14 @@ describe("the agent's own mistakes", () => {
     expect(play(cascade, mine, [call])).toMatchObject([{ rung: "agent_error", isError: true, result: expected, madeFrom }]);
   });
 
+  it("takes a new name given to a write for an invention where that failed in three conversations, not three times in one", () => {
+    const wrong = (id: string): Step => ({ ...refund(id), result: { error: "order not found", order_id: id } });
+    const others = (each: readonly Step[][]) => each.map((steps, index) => conversation(`o${index}`, steps, { says: "refund it" }));
+    const asked = (each: readonly Step[][]) => play(cascadeFor([...others(each), mine]), mine, [refund("Q7")])[0]?.rung;
+    expect(asked([[wrong("X1"), wrong("X2"), wrong("X3")]])).not.toBe("agent_error");
+    expect(asked([[wrong("X1")], [wrong("X2")], [wrong("X3")]])).toBe("agent_error");
+  });
+
   it("does not call a key that the conversation mentions an invention", () => {
     expect(play(cascade, mine, [lookup("A5")])[0]?.rung).toBe("R7");
   });

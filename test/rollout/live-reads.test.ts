@@ -2,10 +2,14 @@ import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { parseConfig } from "../../src/config.ts";
+import { parseConfig, type AgentConfig } from "../../src/config.ts";
+import { emptyOverlay } from "../../src/rollout/cascade/overlay.ts";
+import { checkDrift } from "../../src/rollout/drift-check.ts";
 import { createLiveReads, type LiveReadsConfig } from "../../src/rollout/live-reads.ts";
 import { rolloutGroup } from "../../src/rollout/loop.ts";
 import { createOffTape } from "../../src/rollout/off-tape.ts";
+import { createRecordings } from "../../src/rollout/recordings.ts";
+import { startOfTrajectory } from "../../src/rollout/start.ts";
 import type { Trajectory } from "../../src/trajectory/trajectory.ts";
 import { cascadeFor, conversation, lookup, policyOf, refund, shopConfigs, type Step } from "./build.ts";
 import { planOf } from "./plan.ts";
@@ -176,3 +180,24 @@ describe("a live read", () => {
 function without(tool: string): typeof shopConfigs {
   return Object.fromEntries(Object.entries(shopConfigs).filter(([name]) => name !== tool));
 }
+
+it("answers a running night's siblings as before, however much a drift check asks in between", async () => {
+  const config = configOf({ concurrency: 16, timeoutMs: 60_000 });
+  const liveReads = createLiveReads(config, { token: TOKEN, log: pino({ level: "silent" }), now: () => 0 });
+  // More than the answers that are kept for siblings.
+  const asked = Array.from({ length: 42 }, (_, turn) => Array.from({ length: 100 }, (_item, call) => lookup(`C${turn * 100 + call}`)));
+  const many = conversation("many", asked, { says: "all of them" });
+  const agent = { ...parseConfig({ agents: { shop: { model: "m", baseModel: "b" } } }).agents["shop"], tools: shopConfigs } as AgentConfig;
+  const nowMs = 30 * 86_400_000;
+  const recordings = createRecordings({ trajectories: [many, mine], feedback: [], nowMs, config: agent });
+  const cascade = recordings.cascade("train");
+  const start = startOfTrajectory(mine);
+  const situation = { pool: cascade.pool, start, overlay: emptyOverlay() };
+  const sibling = () => liveReads.read({ situation, call: cascade.prepare(start, "lookup_order", { order_id: "A1" }), key: "night" });
+  const first = await sibling();
+  behaviour = { body: '{"order_id":"A1","item":"lamp","status":"lost","refunded":false}' };
+  const options = { tools: config.tools, maxWrongShare: 0.2, perTool: 5_000, seed: 1, nowMs, signal: AbortSignal.timeout(60_000) };
+  const drift = await checkDrift(recordings, liveReads, { ...options, progress: () => {} });
+  expect(drift.find(({ tool }) => tool === "lookup_order")).toMatchObject({ asked: 4_200 });
+  expect(await sibling()).toEqual(first);
+}, 60_000);

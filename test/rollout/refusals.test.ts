@@ -164,6 +164,7 @@ describe("a write in a state that nobody recorded", () => {
       ["it failed once", [timedOut("x")]],
       ["it succeeded as often", [timedOut("x"), timedOut("y"), found("z"), found("w")]],
       ["its arguments were wrong", [malformed("x"), malformed("y")]],
+      ["it failed twice in one conversation", [[...timedOut("x"), ...timedOut("y")]]],
     ])("is decided where %s", (_, more) => {
       expect(outcomesWith(more, ...again)).toEqual([false, false, true]);
     });

@@ -1,4 +1,7 @@
 import { expect, it } from "vitest";
+import { emptyOverlay } from "../../src/rollout/cascade/overlay.ts";
+import type { PooledEntry, TapePool } from "../../src/rollout/cascade/tape-pool.ts";
+import { startOfTrajectory } from "../../src/rollout/start.ts";
 import type { Trajectory } from "../../src/trajectory/trajectory.ts";
 import { define, toolConfig } from "../worlds/world.ts";
 import { cascadeFor, conversation, play, type Step } from "./build.ts";
@@ -49,4 +52,56 @@ it("counts a write of the rollout's own elsewhere as anybody's", () => {
   const cascade = cascadeFor(all, { configs });
   expect(play(cascade, mine, [look("A", 0)])[0]).toMatchObject({ rung: "R3", result: JSON.stringify({ room_id: "A", hotel_free: 3 }) });
   expect(play(cascade, mine, [book("D"), look("A", 0)]).map(({ rung }) => rung)).toEqual(["R1", "R7"]);
+});
+
+it("takes two changes around one odd conversation for its own, and not for two without it", () => {
+  const odd = [[look("A", 5)], [book("B")], [look("A", 4)], [book("C")], [look("A", 5)], [book("D")]];
+  expect(lookAfter(...odd)).toMatchObject({ rung: "R3", free: 5 });
+  // Whichever conversation is left out, the others tell of a change.
+  const changing = [[look("A", 5)], [book("B")], [look("A", 4)], [book("C")], [look("A", 3)], [book("D")]];
+  expect(lookAfter(...changing)).toMatchObject({ rung: "R7" });
+});
+
+it("counts two conversations once, however often they looked", () => {
+  const offset = (id: string, steps: readonly Step[], startMs: number): Trajectory => conversation(id, steps, { tools, startMs });
+  const looks = Array.from({ length: 8 }, () => look("A", 5));
+  // One looks in the other's pauses, and somebody books in between.
+  const others = [offset("one", looks, 0), offset("other", looks, 500)];
+  const between = Array.from({ length: 16 }, (_, index) => offset(`b${index}`, [book(`B${index}`)], index * 500 + 250));
+  const mine = offset("mine", [look("Z", 9)], 1e9);
+  expect(play(cascadeFor([...others, ...between, mine], { configs }), mine, [look("A", 0)])[0]).toMatchObject({
+    rung: "R3",
+    confidence: 0.85,
+  });
+});
+
+it("reads its own answer once, however many others it is held against", () => {
+  const guests = (name: string): Step => ({ tool: "get_room", args: { room_id: "A" }, result: { room_id: "A", guests: [name] } });
+  const others = Array.from({ length: 50 }, (_, index) => conversation(`o${index}`, [guests("Ann")], { tools, startMs: index * 1e6 }));
+  const mine = conversation("mine", [guests("Bo"), look("Z", 9)], { tools, startMs: 1e9 });
+  const cascade = cascadeFor([...others, mine], { configs });
+  let read = 0;
+  const counted = (seen: PooledEntry): PooledEntry =>
+    Object.defineProperty({ ...seen }, "parsed", {
+      get() {
+        read += 1;
+        return seen.parsed;
+      },
+    });
+  const own = cascade.pool
+    .ofTapeCall("mine@1", cascade.prepare(startOfTrajectory(mine), "get_room", { room_id: "A" }).callKey)
+    .map(counted);
+  expect(own).toHaveLength(1);
+  const pool: TapePool = { ...cascade.pool, ofTapeCall: () => own };
+  const start = startOfTrajectory(mine);
+  const booked = cascade.prepare(start, "book_room", { room_id: "Z" });
+  const overlay = cascade.advance(emptyOverlay(), booked, {
+    result: JSON.stringify({ room_id: "Z", booked: true }),
+    isError: false,
+    epochs: null,
+  });
+  const asked = cascade.prepare(start, "get_room", { room_id: "A" });
+  // Ann is no guest where the own tape saw Bo. Once to hold the others against it, once to derive from it.
+  expect(cascade.answer({ pool, start, overlay }, asked, { seed: [1], turn: "" })).toMatchObject({ rung: "R4", madeFrom: ["mine@1"] });
+  expect(read).toBe(2);
 });

@@ -49,6 +49,21 @@ describe("a write whose refusals are on tapes that may not answer", () => {
     expect(answersTo([look("A")], [look("A"), change("A", { nights: 2 })])).toEqual(["R1", "R7"]);
   });
 
+  it("is granted though what is missing is refused whatever it was given, by whoever had not looked too", () => {
+    const gone = (id: string): Step => change(id, { guest: "Bo" }, "no such booking");
+    const others = [
+      ...times(7, (index) => told(`no${index}`, refused(`N${index}`), index * 1e6)),
+      ...times(8, (index) => told(`yes${index}`, renamed(`Y${index}`), 1e8 + index * 1e6)),
+      ...times(2, (index) => told(`gone${index}`, [missing(`M${index}`), gone(`M${index}`)], 2e8 + index * 1e6)),
+      told("unseen", [gone("U")], 3e8),
+    ];
+    const mine = told("mine", [look("A")], 4e8);
+    const cascade = cascadeFor([...others, mine], { configs, heldOut: others.map(({ id }) => id) });
+    const rungs = (changes: object) => play(cascade, mine, [look("A"), change("A", changes)]).map(({ rung }) => rung);
+    expect(rungs({ guest: "Cy" })).toEqual(["R1", "R4"]);
+    expect(rungs({ nights: 2 })).toEqual(["R1", "R7"]);
+  });
+
   it("is a miss where chance explains it", () => {
     // The example and two more: seven of ten had nights, 1 in 120.
     expect(answersTo([look("A")], [change("A", { guest: "Cy" })], 2)).toEqual(["R7"]);
@@ -56,6 +71,32 @@ describe("a write whose refusals are on tapes that may not answer", () => {
 
   it("is not granted to what the own tape looked for in vain, though the error names it", () => {
     expect(answersTo([missing("E1")], [missing("E1"), change("E1", { guest: "Cy" })])).toEqual(["R1 error", "R7"]);
+  });
+});
+
+describe("a write that says back what it was given", () => {
+  /** What is answered to `call` of mine, whose tape has looked at A; all other tapes are behind the wall. */
+  const answered = (others: readonly Step[], call: Step) => {
+    const tapes = others.map((step, index) =>
+      told(`t${index}`, [look(String(step.args && (step.args as { booking_id: string }).booking_id)), step], index * 1e6),
+    );
+    const mine = told("mine", [look("A")], 3e8);
+    const cascade = cascadeFor([...tapes, mine], { configs, heldOut: tapes.map(({ id }) => id) });
+    const { rung, result, madeFrom } = play(cascade, mine, [look("A"), call])[1] ?? {};
+    return rung === "R7" ? rung : { rung, result, madeFrom };
+  };
+  const renamed = (count: number): Step[] => times(count, (index) => change(`Y${index}`, { guest: `name ${index}` }));
+
+  it("is answered by the call's own words where two conversations show so, and by nothing of theirs", () => {
+    const asked = change("A", { guest: "Cy" });
+    expect(answered(renamed(3), asked)).toEqual({ rung: "R4", result: '{"booking_id":"A","guest":"Cy"}', madeFrom: [] });
+  });
+
+  it("is none with arguments that nobody gave, or where one answer says more, or something else", () => {
+    expect(answered(renamed(3), change("A", { nights: 2 }))).toBe("R7");
+    const more: Step = { ...change("Z", { guest: "Di" }), result: { booking_id: "Z", guest: "Di", at: "desk 4" } };
+    const other: Step = { ...change("Z", { guest: "di" }), result: { booking_id: "Z", guest: "Di" } };
+    for (const odd of [more, other]) expect(answered([...renamed(3), odd], change("A", { guest: "Cy" }))).toBe("R7");
   });
 });
 
@@ -101,6 +142,16 @@ describe("what a write makes", () => {
     expect(openedBeside([3, 3, 3, 3, 4])?.rung).toBe("R5");
   });
 
+  it("is not known where one conversation says the same again and again", () => {
+    const other = told(
+      "other",
+      times(5, (index) => opened(`T${9_000 + index}`, `title ${index}`)),
+      0,
+    );
+    const mine = told("mine", [opened("T8000", "mine")], 1e8);
+    expect(play(cascadeFor([other, mine], { configs, heldOut: ["other"] }), mine, [opened("", "new")])[0]?.rung).toBe("R5");
+  });
+
   it("gets an id that is hardly anybody's: longer, where many of its length are known", () => {
     const idsOf = (count: number): string[] => {
       const all = times(count, (index) => told(`t${index}`, [opened(`T${10 + index}`, "title")], index * 1e6));
@@ -123,5 +174,55 @@ describe("what a write makes", () => {
       ["R1", JSON.stringify({ ticket_id: "T8000", title: "mine", priority: 3, labels: [] })],
       ["R4", JSON.stringify({ ticket_id: "T8000", title: "mine", priority: 3, labels: [] })],
     ]);
+  });
+});
+
+describe("the form of what a write makes", () => {
+  const opened = (id: string | number, title: string): Step => ({
+    tool: "open_ticket",
+    args: { title },
+    result: { ticket_id: id, title },
+  });
+  /** Two answers to an agent that opens a ticket and looks at it, where tapes hold `known` ids and get_ticket takes ids like `taken`. */
+  const openAndLook = (known: readonly (string | number)[], taken: Record<string, unknown>) => {
+    const own = [...tools.slice(0, 2), define("get_ticket", { ticket_id: taken }), ...tools.slice(3)];
+    const all = known.map((id, index) => conversation(`t${index}`, [opened(id, "title")], { tools: own, startMs: index * 1e6 }));
+    const mine = conversation("mine", [opened(known[0] ?? "", "mine")], { tools: own, startMs: 1e9 });
+    const cascade = cascadeFor([...all, mine], { configs });
+    const [made] = play(cascade, mine, [opened("", "another")]);
+    const { ticket_id: id } = JSON.parse(made?.result ?? "{}") as { ticket_id: string | number };
+    const look = { tool: "get_ticket", args: { ticket_id: id } };
+    return { id, rung: made?.rung, look: play(cascade, mine, [opened("", "another"), look])[1]?.rung };
+  };
+  const tens = times(30, (index) => `T${10 + index}`);
+
+  it("is what the tools take that it may be handed to, though it may then be somebody's", () => {
+    for (const taken of [
+      { type: "string", maxLength: 3 },
+      { type: "string", pattern: "^T\\d{2}$" },
+      { type: "string", pattern: "^(T|U)\\d+$" },
+    ]) {
+      const { id, rung, look } = openAndLook(tens, taken);
+      expect(id).toMatch(/^T\d\d$/);
+      expect(tens).not.toContain(id);
+      expect(rung).toBe("R5");
+      expect(look).not.toBe("agent_error");
+    }
+    // Numbers have limits, too.
+    expect(openAndLook([...times(5, (index) => 10 + index)], { type: "integer", maximum: 99 }).id).toBeLessThan(100);
+  });
+
+  it("is of any length where nothing says otherwise, or what is said is not said of such ids", () => {
+    for (const taken of [{ type: "string" }, { type: "string", pattern: "^T\\d+$" }, { type: "string", maxLength: 2 }]) {
+      const { id, rung } = openAndLook(tens, taken);
+      expect(id).toMatch(/^T\d\d\d$/);
+      expect(rung).toBe("R4");
+    }
+  });
+
+  it("keeps the length that all known ids were given by zeros, as a counter does not", () => {
+    const padded = times(9, (index) => `T0${1 + index}`);
+    expect(openAndLook(padded, text)).toMatchObject({ id: expect.stringMatching(/^T\d\d$/) as string, rung: "R5" });
+    expect(openAndLook([...padded, "T100"], text)).toMatchObject({ id: expect.stringMatching(/^T\d\d\d$/) as string });
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { learnProfiles } from "../../src/trajectory/learn-profiles.ts";
 import { mayWrite, profileOf } from "../../src/trajectory/tool-profile.ts";
+import type { Trajectory } from "../../src/trajectory/trajectory.ts";
 import { conversation, lookup, notFound, policyOf, shopConfigs, type Step } from "../rollout/build.ts";
 import { toolConfig } from "../worlds/world.ts";
 
@@ -71,17 +72,22 @@ describe("learnProfiles", () => {
     expect(learnProfiles(configs, [mine]).get("touch")?.cls).toBe("write");
   });
 
-  it("widens a read whose answer a write to another entity changed", () => {
+  it("widens a read whose answer a write to another entity changed, in two conversations and not in a few of many", () => {
     const room = (id: string, hotelFree: number): Step => ({ tool: "get_room", args: { id }, result: { id, hotel_free: hotelFree } });
     const book = (id: string): Step => ({ tool: "book", args: { id }, result: { id, booked: true } });
     const declared = {
       get_room: toolConfig({ class: "read", entityPaths: ["room:{id}"] }),
       book: toolConfig({ class: "write", entityPaths: ["room:{id}"] }),
     };
-    const coupled = conversation("t", [room("R1", 3), book("R2"), room("R1", 2)]);
-    const apart = conversation("u", [room("R1", 3), book("R2"), room("R1", 3)]);
-    expect(learnProfiles(declared, [coupled]).get("get_room")?.scope).toBe("everything");
-    expect(learnProfiles(declared, [apart]).get("get_room")?.scope).toBe("entities");
+    const told = (id: string, after: number): Trajectory => conversation(id, [room(id, 3), book(`${id} too`), room(id, after)]);
+    const scopeOf = (...all: readonly Trajectory[]) => learnProfiles(declared, all).get("get_room")?.scope;
+    const apart = (count: number): Trajectory[] => Array.from({ length: count }, (_, index) => told(`u${index}`, 3));
+    expect(scopeOf(...apart(1))).toBe("entities");
+    expect(scopeOf(told("t", 2))).toBe("entities");
+    expect(scopeOf(told("t", 2), told("s", 2))).toBe("everything");
+    expect(scopeOf(told("t", 2), told("s", 2), ...apart(37))).toBe("everything");
+    // Two of forty are no more than one in twenty.
+    expect(scopeOf(told("t", 2), told("s", 2), ...apart(38))).toBe("entities");
   });
 
   it("does not depend on the order of the trajectories", () => {

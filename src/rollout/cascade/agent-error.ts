@@ -9,7 +9,7 @@ import type { PooledEntry, TapePool } from "./tape-pool.ts";
 /** Above this share of successes with values that the agent came up with itself, such a value is no mistake. */
 const MAX_RIGHT_SHARE = 0.05;
 
-/** Failures of a write with such a value before it is one there. */
+/** Conversations in which a write with such a value failed before it is one there. */
 const MIN_WRONG_WRITES = 3;
 
 /** The agent's own mistakes: answered with the tool's recorded error, or a stated generic one, and never a reason to mask. */

@@ -9,7 +9,7 @@ import type { Rung } from "../group.ts";
 import { learnReads, readOutcome, type Outcome, type ReadModel } from "./outcome.ts";
 import { stateOf, withEpochs, withOccurrence, withOffTape, withWrite, type Overlay } from "./overlay.ts";
 import { prepareCall, sameTool, type PreparedCall } from "./prepare.ts";
-import { inThisEra, isContradictedByOwn, sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
+import { agreesWithOwn, inThisEra, sameVersions, sameWorld, stillTrue, type ReplayStart, type Situation } from "./situation.ts";
 import { checkScopes, isApart, isUndisturbed, type ScopeRecord } from "./scope-record.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { checkProjections, projectRead, type ProjectionRecord } from "./project.ts";
@@ -95,7 +95,7 @@ export function createCascade(
   };
 }
 
-/** Recorded writes of a tool, none refused by the world's state, before one may be served among other writes than its own. */
+/** Conversations with writes of a tool, none refused by the world's state, before one may be served among other writes than its own. */
 const MIN_UNREFUSED = 3;
 
 interface Learned {
@@ -154,8 +154,8 @@ function fromOwnTape(situation: Situation, call: PreparedCall, turn: string, { s
     : servedOwn(nth(situation, apart, versionsKey(call, Object.keys(first.entry.entityVersion), overlay)), "R2");
 }
 
-function isUnrefused({ errorRate, unseenRate, samples }: WriteModel): boolean {
-  return errorRate + unseenRate === 0 && samples >= MIN_UNREFUSED;
+function isUnrefused({ errorRate, unseenRate, conversations }: WriteModel): boolean {
+  return errorRate + unseenRate === 0 && conversations >= MIN_UNREFUSED;
 }
 
 /** Whether the recorded answer gives out an id that another write of this tool may have been given: the rollout made more of them, or fewer, than the tape had. */
@@ -206,11 +206,9 @@ function fromAnyTape(pool: TapePool, call: PreparedCall): Answer | null {
 /** R3: another tape that saw the same world, newest first; with less confidence until such reads were seen to last. Never for writes: their answers carry ids of their own. */
 function fromOtherTapes(situation: Situation, call: PreparedCall, { trust, repeats, scopes }: Learned): Answer | null {
   if (mayWrite(call.profile) || !trust.serves(call.tool, "R3")) return null;
+  const agrees = agreesWithOwn(situation, call);
   const isTrue = (other: PooledEntry): boolean =>
-    sameWorld(situation, other) &&
-    isUnmoved(situation, other, repeats) &&
-    isUndisturbed(situation, other, scopes) &&
-    !isContradictedByOwn(situation, call, other);
+    sameWorld(situation, other) && isUnmoved(situation, other, repeats) && isUndisturbed(situation, other, scopes) && agrees(other);
   const seen = inThisEra(situation, call).find((other) => sameTool(call, other.entry) && isTrue(other));
   return seen === undefined ? null : served(seen, "R3", isSteady(call.tool, repeats) ? 0.97 : 0.85);
 }

@@ -21,15 +21,15 @@ export interface WriteDecision {
 
 /** Refusals that nothing rules out, of all attempts, before a success would be a mere hope. */
 const MAX_UNDECIDED = 0.02;
-/** Recorded successes before "never fails" decides, and failures before "always fails" does. */
-const MIN_SAMPLES = 3;
+/** Conversations with successes before "never fails" decides, and with failures before "always fails" does. */
+const MIN_CONVERSATIONS = 3;
 
 /**
  * Decides a write. Each way in which tapes show it refused must hold, or be ruled out, by what is known of the call and its entities; null where neither can be said and
  * the tool does refuse: a success made up there teaches that preconditions do not matter.
  */
 export function decideWrite(situation: Situation, call: PreparedCall, model: WriteModel, features: Features): WriteDecision | null {
-  if (model.samples === 0) return null;
+  if (model.samples + model.forms.conversations === 0) return null;
   if (model.undecided === true) return hardlyFails(model.errorRate + model.unseenRate);
   const same = model.byCall.get(call.callKey)?.find(({ seen }) => sameWorld(situation, seen) || isOwnNow(situation, seen));
   if (same !== undefined) return { rung: "R4", isError: same.seen.entry.isError, confidence: 0.95, same };
@@ -41,8 +41,8 @@ export function decideWrite(situation: Situation, call: PreparedCall, model: Wri
   if (isUnheardOf(model, features)) return null;
   const undecided = judged.undecided + model.unseenRate;
   if ((undecided === 0 && model.refusals.length > 0) || isGranted(call, model, features)) return { ...known, isError: false };
-  const recorded = call.profile.errors === 0 ? call.profile.calls : model.samples;
-  if (undecided === 0 && recorded >= MIN_SAMPLES) return { rung: "R4", isError: false, confidence: 0.85 };
+  const recorded = call.profile.errors === 0 ? model.forms.conversations : model.conversations;
+  if (undecided === 0 && recorded >= MIN_CONVERSATIONS) return { rung: "R4", isError: false, confidence: 0.85 };
   return hardlyFails(undecided) ?? (isHopeless(call, model) ? drawnLike(true) : null);
 }
 
@@ -53,8 +53,8 @@ function isGranted({ profile, args }: PreparedCall, { forms }: WriteModel, featu
 }
 
 /** A tool that has only ever failed, here and wherever it was recorded. */
-function isHopeless({ profile }: PreparedCall, { examples, samples }: WriteModel): boolean {
-  return examples.succeeded.length === 0 && samples >= MIN_SAMPLES && profile.errors === profile.calls;
+function isHopeless({ profile }: PreparedCall, { examples, conversations }: WriteModel): boolean {
+  return examples.succeeded.length === 0 && conversations >= MIN_CONVERSATIONS && profile.errors === profile.calls;
 }
 
 /** About something that is known to be missing, where no recorded success was. */

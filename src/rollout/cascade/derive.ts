@@ -3,11 +3,13 @@ import { EVERYTHING, entitiesOfCall, isScalar, viewsOf, type EntityView, type Sc
 import { parseResult } from "../../trajectory/record-tape.ts";
 import { isStateless, mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
 import { extendPrefix } from "../../trajectory/write-state.ts";
+import { addEvidence, isRefuted, type Evidence } from "./evidence.ts";
 import type { OverlayWrite } from "./overlay.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { isCoupled, isUnmoved, type RepeatRecord } from "./repeats.ts";
 import { formatLike } from "./render.ts";
-import { isRelated, leavesAlone, type ScopeRecord } from "./scope-record.ts";
+import { madeHere } from "./relations.ts";
+import { isElsewhere, isUndisturbed, leavesAlone, type ScopeRecord } from "./scope-record.ts";
 import { atStart, inThisEra, sameWorld, stillTrue, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
@@ -19,8 +21,8 @@ export interface Derived {
   confidence: number;
 }
 
-/** How often the rule, applied to what the tapes show, gave what they recorded. By read tool and write tool. */
-export type DerivationRecord = ReadonlyMap<string, { agreed: number; disagreed: number }>;
+/** In how many conversations the rule, applied to what the tapes show, gave what they recorded. By read tool and write tool. */
+export type DerivationRecord = ReadonlyMap<string, Evidence>;
 
 /** What tapes tell of reads after writes: to what they name, and to anything else. */
 export interface ReadRecords {
@@ -29,7 +31,7 @@ export interface ReadRecords {
   repeats: RepeatRecord;
 }
 
-/** Times that tapes must have shown that a write leaves a read as it was, or as the write was asked to, where nothing else says so. */
+/** Conversations that must have shown that a write leaves a read as it was, or as the write was asked to, where nothing else says so. */
 const MIN_UNCHANGED = 2;
 
 /**
@@ -42,16 +44,17 @@ export function deriveRead(situation: Situation, call: PreparedCall, records: Re
   const { pool, overlay } = situation;
   const entity = namedEntity(pool, call);
   if (entity === null || overlay.writes.length === 0) return null;
-  const { base, writes } = sinceMade(pool, lastKnown(situation, call, entity, records.repeats), overlay.writes, entity);
+  const { base, writes } = sinceMade(pool, lastKnown(situation, call, entity, records), overlay.writes, entity);
   const about = writes.filter(({ entities }) => entities.includes(entity) || entities.includes(EVERYTHING));
   if (base === null && about.length === 0) return null;
   const isLeft = (write: OverlayWrite): boolean => {
-    const pair = { read: { ...call, entities: [entity] }, write: { ...write, args: Object.fromEntries(write.given) } };
-    return (isNarrow(call, records.repeats) && !isRelated(pool, pair)) || leavesAlone(pool, records.scopes, pair, MIN_UNCHANGED);
+    const pair = { read: { ...call, entities: [entity] }, write: madeHere(write) };
+    const isNowhere = isNarrow(call, records.repeats) && isElsewhere(situation, records.scopes, pair);
+    return isNowhere || leavesAlone(situation, records.scopes, pair, MIN_UNCHANGED);
   };
   if (!writes.every((write) => about.includes(write) || (isLeft(write) && !touchesOther(base, write, entity)))) return null;
   if (about.some((write) => isContradicted(records.derivations, call.tool, write.tool))) return null;
-  const agreed = about.map((write) => records.derivations.get(pairKey(call.tool, write.tool))?.agreed ?? 0);
+  const agreed = about.map((write) => records.derivations.get(pairKey(call.tool, write.tool))?.for.size ?? 0);
   const effects = about.flatMap(({ views, given, answer }, index) => {
     const isConfirmed = (agreed[index] ?? 0) >= MIN_UNCHANGED;
     return effectOf(views.get(entity), isConfirmed ? given : untold(given), answer) ?? [];
@@ -98,7 +101,7 @@ function touchesOther(base: PooledEntry | null, { entities }: OverlayWrite, enti
 
 /** Tries the rule on every read, write, same read of every tape. */
 export function checkDerivations(pool: TapePool, tapeIds: readonly string[]): DerivationRecord {
-  const record = new Map<string, { agreed: number; disagreed: number }>();
+  const record = new Map<string, Evidence>();
   for (const tapeId of tapeIds) {
     const entries = pool.counted(tapeId);
     for (const [index, later] of entries.entries()) checkOne(pool, entries.slice(0, index), later, record);
@@ -106,12 +109,7 @@ export function checkDerivations(pool: TapePool, tapeIds: readonly string[]): De
   return record;
 }
 
-function checkOne(
-  pool: TapePool,
-  before: readonly PooledEntry[],
-  later: PooledEntry,
-  record: Map<string, { agreed: number; disagreed: number }>,
-): void {
+function checkOne(pool: TapePool, before: readonly PooledEntry[], later: PooledEntry, record: Map<string, Evidence>): void {
   const entity = namedEntity(pool, { tool: later.entry.tool, args: later.args });
   if (entity === null) return;
   const base = before.findLast(({ entry }) => entry.callKey === later.entry.callKey && !entry.isError);
@@ -127,18 +125,13 @@ function checkOne(
   const effects = writes.flatMap(({ views, args, parsed }) => effectOf(views.get(entity), givenIn(args), parsed) ?? []);
   const derived = effects.length < writes.length ? null : applied(base, effects, true);
   if (derived === null) return;
-  const shown = (result: string): string => canonicalJson(withoutPaths(parseResult(result), profile.volatileResultPaths));
-  const isRight = shown(derived) === shown(later.entry.result);
-  for (const { entry } of writes) {
-    const key = pairKey(later.entry.tool, entry.tool);
-    const { agreed, disagreed } = record.get(key) ?? { agreed: 0, disagreed: 0 };
-    record.set(key, { agreed: agreed + (isRight ? 1 : 0), disagreed: disagreed + (isRight ? 0 : 1) });
-  }
+  const isRight = canonicalJson(withoutPaths(parseResult(derived), profile.volatileResultPaths)) === pool.said(later);
+  for (const { entry } of writes) addEvidence(record, pairKey(later.entry.tool, entry.tool), later.tape, isRight);
 }
 
-/** Whether a tape shows that this read tells something else after this write than what the write returned. */
+/** Whether tapes show that this read tells something else after this write than what the write returned. */
 export function isContradicted(record: DerivationRecord, readTool: string, writeTool: string): boolean {
-  return (record.get(pairKey(readTool, writeTool))?.disagreed ?? 0) > 0;
+  return isRefuted(record.get(pairKey(readTool, writeTool)));
 }
 
 function pairKey(readTool: string, writeTool: string): string {
@@ -162,7 +155,7 @@ function namedEntity(pool: TapePool, call: { tool: string; args: unknown }): str
 }
 
 /** The latest answer to this call on the own tape of which the rollout has all writes before it, else what tapes answered before the rollout wrote; and the writes since. */
-function lastKnown(situation: Situation, call: PreparedCall, entity: string, repeats: RepeatRecord): Known {
+function lastKnown(situation: Situation, call: PreparedCall, entity: string, { repeats, scopes }: ReadRecords): Known {
   const { pool, start, overlay } = situation;
   const all = overlay.writes;
   const prefixes = all.reduce((known, write) => [...known, extendPrefix(known.at(-1) ?? "", write)], [""]);
@@ -177,7 +170,11 @@ function lastKnown(situation: Situation, call: PreparedCall, entity: string, rep
   const before = atStart(situation);
   const own = answers.find((seen) => (seen.entry.entityVersion[entity] ?? "") === "" && isNarrow(call, repeats) && stillTrue(before, seen));
   const isBase = (seen: PooledEntry): boolean =>
-    !seen.entry.isError && sameTool(call, seen.entry) && sameWorld(before, seen) && isUnmoved(before, seen, repeats);
+    !seen.entry.isError &&
+    sameTool(call, seen.entry) &&
+    sameWorld(before, seen) &&
+    isUnmoved(before, seen, repeats) &&
+    isUndisturbed(before, seen, scopes);
   return { base: own ?? inThisEra(before, call).find(isBase) ?? null, writes: all };
 }
 

@@ -1,5 +1,6 @@
 import { isScalar, type EntityView } from "../../trajectory/entities.ts";
 import { onlyEntity, type Derived } from "./derive.ts";
+import { addEvidence, isShown, type Evidence } from "./evidence.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { formatLike } from "./render.ts";
 import { isCoupled, isUntouchedSince, type RepeatRecord } from "./repeats.ts";
@@ -7,8 +8,8 @@ import { isUndisturbed, type ScopeRecord } from "./scope-record.ts";
 import { sameWorld, stillTrue, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
-/** How often what one tool showed of an entity, in passing, was all that the read of it answered. By read tool and showing tool. */
-export type ProjectionRecord = ReadonlyMap<string, { agreed: number; disagreed: number }>;
+/** In how many conversations what one tool showed of an entity, in passing, was all that the read of it answered. By read tool and showing tool. */
+export type ProjectionRecord = ReadonlyMap<string, Evidence>;
 
 /** What tapes tell of pairs of tools, of writes elsewhere that change a read, and of those that leave one alone. */
 export interface ProjectionEvidence {
@@ -17,7 +18,7 @@ export interface ProjectionEvidence {
   scopes: ScopeRecord;
 }
 
-/** Times that tapes must have confirmed a pair of tools, and none contradicted it. */
+/** Conversations that must have confirmed a pair of tools. */
 const MIN_AGREED = 2;
 
 /**
@@ -51,7 +52,7 @@ export function projectRead(situation: Situation, call: PreparedCall, learned: P
 
 /** Compares every recorded read of an entity with what other tools of the same tape had shown of it in the same state. */
 export function checkProjections(pool: TapePool, tapeIds: readonly string[]): ProjectionRecord {
-  const record = new Map<string, { agreed: number; disagreed: number }>();
+  const record = new Map<string, Evidence>();
   for (const tapeId of tapeIds) {
     const entries = pool.counted(tapeId);
     for (const read of entries) {
@@ -61,12 +62,9 @@ export function checkProjections(pool: TapePool, tapeIds: readonly string[]): Pr
       for (const shown of entries.filter(({ views }) => views.has(entity))) {
         const view = shown.views.get(entity);
         if (!showsOther(shown, read.entry.tool) || !sameMoment(read, shown, entity) || !holds(view, names)) continue;
-        const key = pairKey(read.entry.tool, shown);
-        const counts = record.get(key) ?? { agreed: 0, disagreed: 0 };
         const fields = read.parsed as Record<string, unknown>;
-        if (names.every((name) => view?.get(name) === fields[name])) counts.agreed += 1;
-        else counts.disagreed += 1;
-        record.set(key, counts);
+        const isSame = names.every((name) => view?.get(name) === fields[name]);
+        addEvidence(record, pairKey(read.entry.tool, shown), read.tape, isSame);
       }
     }
   }
@@ -84,8 +82,7 @@ function sameMoment(one: PooledEntry, other: PooledEntry, entity: string): boole
 }
 
 function confirmed(record: ProjectionRecord, tool: string, seen: PooledEntry): boolean {
-  const counts = record.get(pairKey(tool, seen));
-  return counts !== undefined && counts.agreed >= MIN_AGREED && counts.disagreed === 0;
+  return isShown(record.get(pairKey(tool, seen)), MIN_AGREED);
 }
 
 function pairKey(readTool: string, { entry }: PooledEntry): string {

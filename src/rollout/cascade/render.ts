@@ -1,5 +1,7 @@
 import { isScalar, type EntityView, type Scalar } from "../../trajectory/entities.ts";
+import { parseResult } from "../../trajectory/record-tape.ts";
 import { isDrawn, seededLike } from "../seed.ts";
+import type { IdForm } from "./id-form.ts";
 
 /** How a recorded answer becomes the answer to another call. */
 export interface Rendering {
@@ -10,9 +12,18 @@ export interface Rendering {
   views: { recorded: EntityView | null; here: EntityView | null };
   /** Result paths that differ from call to call; ids among them are drawn anew. `*` stands for any key. */
   volatilePaths: readonly string[];
-  /** Whether something has this id already: none is given twice. Default: nothing has. */
-  isTaken?: (id: string | number) => boolean;
+  /** Which ids may be given. Default: any. */
+  ids?: NewIds;
   seed: readonly (string | number)[];
+}
+
+/** Which ids may be given to something new. */
+export interface NewIds {
+  /** Something has this id already: none is given twice. */
+  isTaken(id: string | number): boolean;
+  /** Some unrecorded thing may well have it. */
+  isDoubtful(id: string | number): boolean;
+  hasForm: IdForm;
 }
 
 /**
@@ -28,6 +39,17 @@ export function renderLike(rendering: Rendering): string {
     recorded.parsed,
     mapLeaves(recorded.parsed, [], (leaf, path) => renderLeaf(rendering, values, leaf, path)),
   );
+}
+
+/** The ids that were drawn for an answer: what it has at the volatile paths, but for times and words. */
+export function drawnIds(result: string, volatilePaths: readonly string[]): readonly (string | number)[] {
+  const ids: (string | number)[] = [];
+  mapLeaves(parseResult(result), [], (leaf, path) => {
+    const isVolatile = volatilePaths.some((pattern) => matchesPath(pattern, path));
+    if (isVolatile && (typeof leaf === "string" || typeof leaf === "number") && isDrawn(leaf)) ids.push(leaf);
+    return leaf;
+  });
+  return ids;
 }
 
 /** JSON of `value` in the style of the recorded text: compact, or with Python's spaces after colons and commas. */
@@ -57,21 +79,28 @@ function repeatedArgument({ recorded, args }: Rendering, name: string, leaf: Sca
   return recorded.args[name] === leaf && isScalar(given) ? given : undefined;
 }
 
-/** Draws of one id of each length, and before a taken one is given after all. */
+/** Draws of one id of each length, and in all. */
 const DRAWS_EACH = 10;
 const MAX_DRAWS = 50;
 
-function drawnId(example: string | number, { seed, isTaken = () => false }: Rendering, path: string): string | number {
-  let drawn = seededLike(example, ...seed, path);
+/** An id that nothing has, in the form that such ids have; where none is surely new, one that somebody unrecorded may have. */
+function drawnId(example: string | number, { seed, ids }: Rendering, path: string): string | number {
+  const first = seededLike(example, ...seed, path);
   // A time, or a word: there is no other like it.
-  if (!isDrawn(example)) return drawn;
-  for (let draw = 1; draw < MAX_DRAWS && isTaken(drawn); draw += 1) {
+  if (ids === undefined || !isDrawn(example)) return first;
+  const name = path.split(".").at(-1) ?? path;
+  let doubtful: string | number | undefined;
+  let drawn = first;
+  for (let draw = 1; draw < MAX_DRAWS; draw += 1) {
+    const isFree = !ids.isTaken(drawn) && ids.hasForm(name, example, drawn);
+    if (isFree && !ids.isDoubtful(drawn)) return drawn;
+    if (isFree) doubtful ??= drawn;
     // Where all of this length are taken, the next is longer.
     const longer = Math.floor(draw / DRAWS_EACH);
     const shape = typeof example === "number" ? example * 10 ** longer : `${example}${"0".repeat(longer)}`;
     drawn = seededLike(shape, ...seed, path, draw);
   }
-  return drawn;
+  return doubtful ?? first;
 }
 
 /** Recorded argument value → this call's, for scalar arguments of the same name. */

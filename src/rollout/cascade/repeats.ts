@@ -1,4 +1,3 @@
-import { canonicalJson, withoutPaths } from "../../trajectory/canonical-arguments.ts";
 import { EVERYTHING } from "../../trajectory/entities.ts";
 import { UNKNOWN_ERA } from "../../trajectory/era.ts";
 import { isStateless, mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
@@ -10,7 +9,7 @@ import type { PooledEntry, TapePool } from "./tape-pool.ts";
 export type RepeatRecord = ReadonlyMap<string, Repeats>;
 
 interface Repeats {
-  /** Those that were the same. */
+  /** Pairs of conversations between which all of them were the same. */
   same: number;
   /** Writes to what the read does not name change it. */
   isCoupled: boolean;
@@ -24,28 +23,57 @@ const MIN_CHANGED = 2;
 const MIN_SAME = 5;
 
 /**
- * Compares every read with the last like it on another tape for which all that it names was in the same version and era, where anybody is known to have written
- * anything in between. A look that failed says nothing.
+ * Compares every read with the last like it in another conversation for which all that it names was in the same version and era, where anybody is known to have
+ * written anything in between. A look that failed says nothing, and what two conversations tell of a tool is told once, however often they looked.
  */
 export function checkRepeats(pool: TapePool, tapeIds: readonly string[]): RepeatRecord {
   const reads = tapeIds.flatMap((tapeId) => pool.counted(tapeId)).filter((seen) => isWholeRead(pool, seen));
+  const byTool = Map.groupBy(reads, ({ entry }) => entry.tool);
+  return new Map([...byTool].map(([tool, own]) => [tool, repeatsOf(pool, own)]));
+}
+
+function repeatsOf(pool: TapePool, reads: readonly PooledEntry[]): Repeats {
+  const pairs = pairsOf(pool, reads);
+  const changed = pairs.filter(({ isSame }) => !isSame);
+  const isCoupled = areMany(changed.length, pairs.length) && !isOneOdd(pool, reads, changed);
+  return { same: pairs.length - changed.length, isCoupled };
+}
+
+interface ConversationPair {
+  conversations: readonly string[];
+  isSame: boolean;
+}
+
+function pairsOf(pool: TapePool, reads: readonly PooledEntry[]): readonly ConversationPair[] {
   const alike = Map.groupBy(reads, ({ entry }) =>
     JSON.stringify([entry.callKey, entry.schemaHash, Object.entries(entry.entityVersion), Object.entries(entry.entityEra)]),
   );
-  const counts = new Map<string, { same: number; changed: number }>();
+  const pairs = new Map<string, ConversationPair>();
   for (const group of alike.values()) {
     const inTime = group.toSorted((one, other) => one.entry.startedAtMs - other.entry.startedAtMs);
     for (const [index, later] of inTime.entries()) {
       const earlier = inTime[index - 1];
-      if (earlier === undefined || earlier.tape.id === later.tape.id || writesBefore(pool, earlier) === writesBefore(pool, later)) continue;
-      const { volatileResultPaths } = profileOf(pool.profiles, later.entry.tool);
-      const shown = ({ parsed }: PooledEntry): string => canonicalJson(withoutPaths(parsed, volatileResultPaths));
-      const isSame = shown(earlier) === shown(later);
-      const { same, changed } = counts.get(later.entry.tool) ?? { same: 0, changed: 0 };
-      counts.set(later.entry.tool, { same: same + (isSame ? 1 : 0), changed: changed + (isSame ? 0 : 1) });
+      if (earlier === undefined || earlier.tape.conversationId === later.tape.conversationId) continue;
+      if (writesBefore(pool, earlier) === writesBefore(pool, later)) continue;
+      const conversations = [earlier.tape.conversationId, later.tape.conversationId].sort();
+      const key = JSON.stringify(conversations);
+      const isSame = (pairs.get(key)?.isSame ?? true) && pool.said(earlier) === pool.said(later);
+      pairs.set(key, { conversations, isSame });
     }
   }
-  return new Map([...counts].map(([tool, { same, changed }]) => [tool, { same, isCoupled: areMany(changed, same + changed) }]));
+  return [...pairs.values()];
+}
+
+/** Whether a single conversation is in all the changes, and those around it tell of none without it. */
+function isOneOdd(pool: TapePool, reads: readonly PooledEntry[], changed: readonly ConversationPair[]): boolean {
+  const [first, ...others] = changed;
+  const suspects = first?.conversations.filter((one) => others.every(({ conversations }) => conversations.includes(one))) ?? [];
+  return suspects.some((odd) =>
+    pairsOf(
+      pool,
+      reads.filter(({ tape }) => tape.conversationId !== odd),
+    ).every(({ isSame }) => isSame),
+  );
 }
 
 function areMany(changed: number, all: number): boolean {

@@ -1,34 +1,24 @@
-import { canonicalJson, withoutPaths } from "../../trajectory/canonical-arguments.ts";
+import { canonicalJson } from "../../trajectory/canonical-arguments.ts";
 import { EVERYTHING, isScalar } from "../../trajectory/entities.ts";
 import type { TapeEntry } from "../../trajectory/tape.ts";
 import { isStateless, mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
+import { addEvidence, isDoubted, isShown, type Evidence } from "./evidence.ts";
+import { isRelated, madeHere, madeOf, writtenSince, type Made, type Pair, type Shown } from "./relations.ts";
 import type { Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
 /**
- * How often a read was repeated with a write to something else in between, and was the same, or was not. By read tool, write tool and whether any tape shows the one
- * thing to name the other, and then what the write chose: a ticket's parent counts its children until they are done, and no number of other tickets tells that.
+ * In how many conversations a read was repeated with a write to something else in between, and was the same, or was not. By read tool, write tool and whether any tape
+ * shows the one thing to name the other, and then what the write chose: a ticket's parent counts its children until they are done, and no number of other tickets tells that.
  */
-export type ScopeRecord = ReadonlyMap<string, { same: number; changed: number }>;
+export type ScopeRecord = ReadonlyMap<string, Evidence>;
 
-/** A call and what it named. */
-interface Made {
-  tool: string;
-  args: unknown;
-  entities: readonly string[];
-}
-
-interface Pair {
-  read: Made;
-  write: Made;
-}
-
-/** Times that a read must have been seen to be left alone by writes to what is related to it. */
+/** Conversations in which a read must have been seen to be left alone by writes to what is related to it. */
 const MIN_RELATED = 2;
 
 /** Looks at every read, write to another entity, same read of every tape. */
 export function checkScopes(pool: TapePool, tapeIds: readonly string[]): ScopeRecord {
-  const record = new Map<string, { same: number; changed: number }>();
+  const record = new Map<string, Evidence>();
   for (const tapeId of tapeIds) {
     const entries = pool.counted(tapeId);
     const last = new Map<string, PooledEntry>();
@@ -38,13 +28,10 @@ export function checkScopes(pool: TapePool, tapeIds: readonly string[]): ScopeRe
       const earlier = last.get(later.entry.callKey);
       last.set(later.entry.callKey, later);
       if (earlier === undefined || earlier.entry.writePrefix === later.entry.writePrefix || !sameOtherwise(earlier, later)) continue;
-      const shown = ({ parsed }: PooledEntry): string => canonicalJson(withoutPaths(parsed, profile.volatileResultPaths));
-      const isSame = shown(earlier) === shown(later);
+      const isSame = pool.said(earlier) === pool.said(later);
       const between = entries.slice(earlier.index + 1, later.index).filter(({ entry }) => entry.writeKey !== null);
-      for (const key of new Set(between.map((write) => pairKey(pool, { read: madeOf(later), write: madeOf(write) })))) {
-        const counts = record.get(key) ?? { same: 0, changed: 0 };
-        record.set(key, isSame ? { ...counts, same: counts.same + 1 } : { ...counts, changed: counts.changed + 1 });
-      }
+      for (const key of new Set(between.map((write) => pairKey({ pool }, { read: madeOf(later), write: madeOf(write) }))))
+        addEvidence(record, key, later.tape, isSame);
     }
   }
   return record;
@@ -54,41 +41,43 @@ export function checkScopes(pool: TapePool, tapeIds: readonly string[]): ScopeRe
  * Whether tapes show that this read does not see the writes that this rollout made and its tape had not, or the other way round: each tool of them was seen to
  * leave such a read as it was, and never not to. Which of two entities is coupled to the other is nothing that a name tells.
  */
-export function isApart({ pool, overlay }: Situation, own: PooledEntry, record: ScopeRecord): boolean {
-  const recorded = pool
-    .ofTape(own.tape.id)
-    .slice(0, own.index)
-    .flatMap((seen) => (seen.entry.writeKey === null ? [] : [{ ...madeOf(seen), writeKey: seen.entry.writeKey }]));
-  const writes = overlay.writes.map((write) => ({ ...write, args: Object.fromEntries(write.given) }));
-  const parted = writes.findIndex(({ writeKey }, index) => recorded[index]?.writeKey !== writeKey);
-  const common = parted < 0 ? writes.length : parted;
+export function isApart(situation: Situation, own: PooledEntry, record: ScopeRecord): boolean {
+  const read = madeOf(own);
   const entities = Object.keys(own.entry.entityVersion);
-  return [...recorded.slice(common), ...writes.slice(common)]
+  return unlike(writtenSince(situation, own, Number.NEGATIVE_INFINITY), situation)
     .filter((write) => !touches(write.entities, entities))
-    .every((write) => leavesAlone(pool, record, { read: madeOf(own), write }));
+    .every((write) => leavesAlone(situation, record, { read, write }));
 }
 
 /**
- * Whether another tape's read may be true after the rollout's writes to other things: those that some tape shows to be related to what it names leave it alone, as
- * far as tapes tell. One that was read after the very same writes has seen them.
+ * Whether another tape's read may be true here: the writes to other things that this rollout made and that tape had not, or that it made after this rollout began
+ * and this rollout has not, leave it alone, as far as tapes tell; where nothing relates them to what it names, unless tapes tell otherwise.
  */
-export function isUndisturbed({ pool, overlay }: Situation, other: PooledEntry, record: ScopeRecord): boolean {
-  if (other.entry.writePrefix === overlay.prefix) return true;
+export function isUndisturbed(situation: Situation, other: PooledEntry, record: ScopeRecord): boolean {
   const read = madeOf(other);
-  return overlay.writes
-    .map((write) => ({ read, write: { ...write, args: Object.fromEntries(write.given) } }))
-    .every((pair) => touches(pair.write.entities, read.entities) || !isRelated(pool, pair) || leavesAlone(pool, record, pair));
+  return unlike(writtenSince(situation, other, situation.start.clockMs), situation).every(
+    (write) =>
+      touches(write.entities, read.entities) ||
+      isElsewhere(situation, record, { read, write }) ||
+      leavesAlone(situation, record, { read, write }),
+  );
+}
+
+/** Whether a write is to something that nothing relates to the read, and tapes do not show that it changes such reads all the same. */
+export function isElsewhere(shown: Shown, record: ScopeRecord, pair: Pair): boolean {
+  return !isRelated(shown, pair) && !isDoubted(record.get(pairKey(shown, pair)));
 }
 
 /** Whether tapes show that the read is the same after such a write to something else, and never otherwise. */
-export function leavesAlone(pool: TapePool, record: ScopeRecord, pair: Pair, least = 1): boolean {
-  const counts = record.get(pairKey(pool, pair));
-  const needed = isRelated(pool, pair) ? Math.max(least, MIN_RELATED) : least;
-  return counts !== undefined && counts.same >= needed && counts.changed === 0;
+export function leavesAlone(shown: Shown, record: ScopeRecord, pair: Pair, least = 1): boolean {
+  return isShown(record.get(pairKey(shown, pair)), isRelated(shown, pair) ? Math.max(least, MIN_RELATED) : least);
 }
 
-function madeOf({ entry, args }: PooledEntry): Made {
-  return { tool: entry.tool, args, entities: entry.entitiesTouched };
+/** What only a tape, or only this rollout, wrote after what both began with. */
+function unlike(theirs: readonly PooledEntry[], { overlay }: Situation): readonly Made[] {
+  const parted = overlay.writes.findIndex(({ writeKey }, index) => theirs[index]?.entry.writeKey !== writeKey);
+  const common = parted < 0 ? overlay.writes.length : parted;
+  return [...theirs.slice(common).map(madeOf), ...overlay.writes.slice(common).map(madeHere)];
 }
 
 function touches(written: readonly string[], entities: readonly string[]): boolean {
@@ -106,9 +95,9 @@ function equal(earlier: TapeEntry, later: TapeEntry, entity: string): boolean {
   return era >= 0 && era === later.entityEra[entity] && earlier.entityVersion[entity] === later.entityVersion[entity];
 }
 
-function pairKey(pool: TapePool, pair: Pair): string {
+function pairKey(shown: Shown, pair: Pair): string {
   const { read, write } = pair;
-  return canonicalJson([read.tool, write.tool, isRelated(pool, pair) ? chosenIn(pool, write) : null]);
+  return canonicalJson([read.tool, write.tool, isRelated(shown, pair) ? chosenIn(shown.pool, write) : null]);
 }
 
 /** What a write chose among few things: numbers are measures, and texts that were not said to be filters are content. */
@@ -118,17 +107,4 @@ function chosenIn({ profiles }: TapePool, { tool, args }: Made): Record<string, 
   return Object.fromEntries(
     given.filter(([name, value]) => argumentRoles[name] === "filter" && isScalar(value) && typeof value !== "number"),
   );
-}
-
-/** Whether any tape shows the one's thing to name the other's. */
-export function isRelated(pool: TapePool, { read, write }: Pair): boolean {
-  return names(pool, read, write) || names(pool, write, read);
-}
-
-/** Whether something that one call named is shown somewhere with a key of the other. */
-function names(pool: TapePool, one: Made, { tool, args }: Made): boolean {
-  const { argumentRoles } = profileOf(pool.profiles, tool);
-  const given = Object.entries(args !== null && typeof args === "object" ? args : {});
-  const keys = given.flatMap(([name, value]) => (argumentRoles[name] === "key" && isScalar(value) ? [String(value)] : []));
-  return one.entities.some((entity) => keys.some((key) => pool.shownOf(entity).has(key)));
 }

@@ -1,4 +1,3 @@
-import { canonicalJson, withoutPaths } from "../../trajectory/canonical-arguments.ts";
 import { EVERYTHING, entitiesOfCall, type EntityView, type Scalar } from "../../trajectory/entities.ts";
 import { UNKNOWN_ERA } from "../../trajectory/era.ts";
 import type { Names } from "../../trajectory/names.ts";
@@ -8,6 +7,7 @@ import { countOf, versionOf } from "../../trajectory/write-state.ts";
 import { TIME } from "./epochs.ts";
 import type { Overlay } from "./overlay.ts";
 import type { PreparedCall } from "./prepare.ts";
+import { isRelated, madeOf, writtenSince } from "./relations.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
 /** Where a rollout starts: what the cascade needs to know of a scenario. */
@@ -66,12 +66,22 @@ export function sameWorld(situation: Situation, other: PooledEntry): boolean {
   return other.entry.entitiesTouched.every((entity) => entity === EVERYTHING || !contradicts(situation, other, entity));
 }
 
-/** Whether the own tape answered this very call otherwise, after the same writes to all that it names: among which others it did, only the own answers can tell. */
-export function isContradictedByOwn(situation: Situation, call: Pick<PreparedCall, "callKey" | "profile">, other: PooledEntry): boolean {
+/**
+ * Whether others' answers to a call may be true beside the own tape's: not where that answered this very call otherwise, after the same writes to all that it names.
+ * Among which others it did, only the own answers can tell. Those are read once for all candidates.
+ */
+export function agreesWithOwn(situation: Situation, call: Pick<PreparedCall, "callKey">): (other: PooledEntry) => boolean {
   const { pool, start } = situation;
-  const own = pool.ofTapeCall(start.tapeId, call.callKey).filter(({ entry }) => entry.raced === null && sameVersions(situation, { entry }));
-  const shown = ({ parsed }: PooledEntry): string => canonicalJson(withoutPaths(parsed, call.profile.volatileResultPaths));
-  return own.length > 0 && !own.some((seen) => shown(seen) === shown(other));
+  let own: ReadonlySet<string> | null = null;
+  return (other) => {
+    own ??= new Set(
+      pool
+        .ofTapeCall(start.tapeId, call.callKey)
+        .filter((seen) => seen.entry.raced === null && sameVersions(situation, seen))
+        .map((seen) => pool.said(seen)),
+    );
+    return own.size === 0 || own.has(pool.said(other));
+  };
 }
 
 /** Entries for the call on any tape that may have seen the world of now, newest first: thousands of tapes may have asked the same, few in this era. */
@@ -131,7 +141,15 @@ function observedOnOwn(situation: Situation, entity: string): PooledEntry[] {
 }
 
 function observedElsewhere(situation: Situation, entity: string): PooledEntry | undefined {
-  return situation.pool.about(entity).find((seen) => seen.entry.writeKey === null && !seen.entry.isError && sameWorld(situation, seen));
+  return situation.pool
+    .about(entity)
+    .find((seen) => seen.entry.writeKey === null && !seen.entry.isError && sameWorld(situation, seen) && !hasMovedItself(situation, seen));
+}
+
+/** Whether that tape had written to something related, and this rollout's world has not: what it saw may count that in. */
+function hasMovedItself(situation: Situation, seen: PooledEntry): boolean {
+  const read = madeOf(seen);
+  return writtenSince(situation, seen, situation.start.clockMs).some((write) => isRelated(situation, { read, write: madeOf(write) }));
 }
 
 function sameEra(situation: Situation, { entry }: PooledEntry, entity: string): boolean {

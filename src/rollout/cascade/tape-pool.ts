@@ -1,11 +1,13 @@
 import { nightshiftError } from "../../errors.ts";
+import { canonicalJson, withoutPaths } from "../../trajectory/canonical-arguments.ts";
 import { createEraIndex, type EraIndex } from "../../trajectory/era.ts";
 import { epochsOf } from "./epochs.ts";
-import { entitiesOfCall, isScalar, templatesOf, viewsOf, type EntityView, type Owners } from "../../trajectory/entities.ts";
+import { entitiesOfCall, templatesOf, viewsOf, type EntityView, type Owners } from "../../trajectory/entities.ts";
 import { parseResult } from "../../trajectory/record-tape.ts";
 import type { Tape, TapeEntry } from "../../trajectory/tape.ts";
 import { profileOf, type ToolProfile, type ToolProfiles } from "../../trajectory/tool-profile.ts";
 import { learnOwners } from "../../trajectory/view-owners.ts";
+import { crowds, fixedLengths, knownKeys, unheardCalls, valuesByEntity } from "./pool-values.ts";
 
 /** One tape entry, with what replay needs of it parsed once. */
 export interface PooledEntry {
@@ -36,6 +38,8 @@ export interface TapePool {
   counted(tapeId: string): readonly PooledEntry[];
   /** The same of one tool, newest first. */
   countedOf(tool: string): readonly PooledEntry[];
+  /** What an entry answers, without what differs from call to call, as canonical JSON. */
+  said(seen: PooledEntry): string;
   /** A tape's entries for one call, in order. */
   ofTapeCall(tapeId: string, callKey: string): readonly PooledEntry[];
   /** All entries for one call, newest first. */
@@ -54,9 +58,11 @@ export interface TapePool {
   shows(value: string | number): boolean;
   /** Whether so many values of this id's shape were shown that a drawn one may well be somebody's whom no tape shows. */
   isCrowded(id: string | number): boolean;
+  /** The length that ids of this name and beginning were made to have, as far as tapes show; null where none is known. */
+  idLength(name: string, id: string | number): number | null;
   /** Whether any successful call of the tenant showed this value under this name. */
   knowsKey(name: string, value: unknown): boolean;
-  /** How calls ended whose value at this key path the agent had come up with itself. */
+  /** In how many conversations calls ended so whose value at this key path the agent had come up with itself. */
   unheard(tool: string, path: string): { succeeded: number; failed: number };
   /** Whether any successful call of the tenant touched this entity. */
   knowsEntity(entity: string): boolean;
@@ -82,20 +88,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   if (tenants.length > 1) throw nightshiftError("replay_tenants_mixed", { tenants: tenants.join(", ") });
   const templates = templatesOf(options.profiles);
   const eras = createEraIndex([...tapes, ...others]);
-  const read = tapes.map((tape) => ({ tape, answers: tape.entries.map(parsedOf) }));
-  const owners = learnOwners(
-    options.profiles,
-    read.flatMap(({ tape, answers }) => tape.entries.map(({ tool, isError }, index) => ({ tool, isError, ...(answers[index] as Parsed) }))),
-  );
-  const all = read.flatMap(({ tape, answers }) => {
-    const views = answers.map(({ parsed }) => viewsOf(parsed, templates, owners));
-    const steady = views.map((shown, index) => steadyOf(shown, profileOf(options.profiles, tape.entries[index]?.tool ?? "")));
-    const epochs = epochsOf(tape, eras, steady);
-    return tape.entries.map((entry, index): PooledEntry => {
-      const { args, parsed } = answers[index] as Parsed;
-      return { tape, entry, index, ...(epochs[index] ?? { epochs: {}, until: {} }), args, parsed, views: views[index] ?? new Map() };
-    });
-  });
+  const { all, owners } = entriesOf(tapes, { profiles: options.profiles, templates, eras });
   const ofSplit = all.filter(({ tape }) => tape.split === split);
   const newestFirst = ofSplit.filter(({ tape }) => !ownOnly(tape)).sort(byAge);
   const byTape = Map.groupBy(ofSplit, ({ tape }) => tape.id);
@@ -112,7 +105,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
   const byEntity = groupByEach(newestFirst, ({ views }) => [...views.keys()]);
   const byTapeEntity = groupByEach(ofSplit, ({ tape, views }) => [...views.keys()].map((entity) => `${tape.id}|${entity}`));
   const valuesShown = valuesByEntity(all);
-  const unheard = unheardCalls([...tapes, ...others].flatMap(({ entries }) => entries));
+  const unheard = unheardCalls([...tapes, ...others]);
   const known = knownKeys([...all, ...others.flatMap((tape) => tape.entries.map((entry) => ({ entry, ...parsedOf(entry) })))]);
   return {
     profiles: options.profiles,
@@ -122,6 +115,7 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
     ofTape: (tapeId) => byTape.get(tapeId) ?? [],
     counted: (tapeId) => everyTape.get(tapeId) ?? [],
     countedOf: (tool) => everyTool.get(tool) ?? [],
+    said: saidBy(options.profiles),
     ofTapeCall: (tapeId, callKey) => byTapeCall.get(`${tapeId}|${callKey}`) ?? [],
     ofCall: (callKey) => byCall.get(callKey) ?? [],
     ofCallInEra: (callKey, entity, era) => byCallEra.get(`${callKey}|${era}|${entity}`) ?? [],
@@ -131,10 +125,33 @@ export function createTapePool(tapes: readonly Tape[], options: TapePoolOptions)
     shownOf: (entity) => valuesShown.get(entity) ?? NONE,
     shows: (value) => known.all.has(String(value)),
     isCrowded: crowds(known.all),
+    idLength: fixedLengths(known.values),
     knowsKey: (name, value) => known.values.get(name)?.has(String(value)) ?? false,
     unheard: (tool, path) => unheard.get(`${tool}|${path}`) ?? { succeeded: 0, failed: 0 },
     knowsEntity: (entity) => known.entities.has(entity),
   };
+}
+
+/** All entries, each read once. */
+function entriesOf(
+  tapes: readonly Tape[],
+  { profiles, templates, eras }: Pick<TapePool, "profiles" | "templates" | "eras">,
+): { all: readonly PooledEntry[]; owners: Owners } {
+  const read = tapes.map((tape) => ({ tape, answers: tape.entries.map(parsedOf) }));
+  const owners = learnOwners(
+    profiles,
+    read.flatMap(({ tape, answers }) => tape.entries.map(({ tool, isError }, index) => ({ tool, isError, ...(answers[index] as Parsed) }))),
+  );
+  const all = read.flatMap(({ tape, answers }) => {
+    const views = answers.map(({ parsed }) => viewsOf(parsed, templates, owners));
+    const steady = views.map((shown, index) => steadyOf(shown, profileOf(profiles, tape.entries[index]?.tool ?? "")));
+    const epochs = epochsOf(tape, eras, steady);
+    return tape.entries.map((entry, index): PooledEntry => {
+      const { args, parsed } = answers[index] as Parsed;
+      return { tape, entry, index, ...(epochs[index] ?? { epochs: {}, until: {} }), args, parsed, views: views[index] ?? new Map() };
+    });
+  });
+  return { all, owners };
 }
 
 /** What an answer shows of entities, without the error and what differs from call to call. */
@@ -173,66 +190,12 @@ function groupByEach(entries: readonly PooledEntry[], keysOf: (entry: PooledEntr
 
 const NONE: ReadonlySet<string> = new Set();
 
-function valuesByEntity(entries: readonly PooledEntry[]): ReadonlyMap<string, ReadonlySet<string>> {
-  const values = new Map<string, Set<string>>();
-  for (const { views } of entries) {
-    for (const [entity, view] of views) {
-      const shown = values.get(entity) ?? new Set();
-      values.set(entity, shown);
-      for (const value of view.values()) shown.add(String(value));
-    }
-  }
-  return values;
-}
-
-/** Share of a shape's ids that were shown above which a drawn one is no new one. */
-const MAX_SHOWN_SHARE = 0.01;
-
-function crowds(shown: ReadonlySet<string>): (id: string | number) => boolean {
-  // The shape that `seededLike` keeps: what is before the first digit, and the length.
-  const shapeOf = (id: string): string => `${id.slice(0, Math.max(0, id.search(/\d/)))}|${id.length}`;
-  const counts = new Map<string, number>();
-  for (const value of shown) counts.set(shapeOf(value), (counts.get(shapeOf(value)) ?? 0) + 1);
-  return (id) => {
-    const text = String(id);
-    const digits = text.slice(text.search(/\d/)).replace(/[^0-9a-fA-F]/g, "").length;
-    return (counts.get(shapeOf(text)) ?? 0) > MAX_SHOWN_SHARE * 10 ** digits;
+/** What entries say, each worked out when it is first asked for. */
+function saidBy(profiles: ToolProfiles): TapePool["said"] {
+  const known = new Map<PooledEntry, string>();
+  return (seen) => {
+    const text = known.get(seen) ?? canonicalJson(withoutPaths(seen.parsed, profileOf(profiles, seen.entry.tool).volatileResultPaths));
+    known.set(seen, text);
+    return text;
   };
-}
-
-function unheardCalls(entries: readonly TapeEntry[]): ReadonlyMap<string, { succeeded: number; failed: number }> {
-  const counts = new Map<string, { succeeded: number; failed: number }>();
-  for (const entry of entries) {
-    for (const path of entry.unheard) {
-      const key = `${entry.tool}|${path}`;
-      const { succeeded, failed } = counts.get(key) ?? { succeeded: 0, failed: 0 };
-      counts.set(key, entry.isError ? { succeeded, failed: failed + 1 } : { succeeded: succeeded + 1, failed });
-    }
-  }
-  return counts;
-}
-
-function knownKeys(all: readonly Pick<PooledEntry, "entry" | "args" | "parsed">[]): {
-  values: Map<string, Set<string>>;
-  entities: Set<string>;
-  all: Set<string>;
-} {
-  const values = new Map<string, Set<string>>();
-  const shown = new Set<string>();
-  const entities = new Set<string>();
-  const collect = (node: unknown, depth: number): void => {
-    if (node === null || typeof node !== "object" || depth > 16) return;
-    for (const [name, value] of Object.entries(node)) {
-      if (isScalar(value)) shown.add(String(value));
-      if (!isScalar(value)) collect(value, depth + 1);
-      else if (!values.get(name)?.add(String(value))) values.set(name, new Set([String(value)]));
-    }
-  };
-  for (const { entry, args, parsed } of all) {
-    if (entry.isError) continue;
-    collect(args, 0);
-    collect(parsed, 0);
-    for (const entity of entry.entitiesTouched) entities.add(entity);
-  }
-  return { values, entities, all: shown };
 }

@@ -1,11 +1,13 @@
 import { entityByPath } from "../../trajectory/entities.ts";
 import { CONFIDENCE } from "../confidence.ts";
-import { agree, fits } from "./consensus.ts";
+import { agree, fits, givesSame, type Said } from "./consensus.ts";
 import { decideWrite, type WriteDecision } from "./decide-write.ts";
+import { echoOf } from "./echo.ts";
+import { idForm } from "./id-form.ts";
 import type { Outcome } from "./outcome.ts";
 import type { PreparedCall } from "./prepare.ts";
 import type { Features } from "./refusals.ts";
-import { renderLike } from "./render.ts";
+import { drawnIds, renderLike, type NewIds } from "./render.ts";
 import { equalArguments } from "./score.ts";
 import { mergedViews, viewSource, type Situation } from "./situation.ts";
 import type { PooledEntry } from "./tape-pool.ts";
@@ -26,7 +28,7 @@ const MAX_MODELS = 12;
 /**
  * Answers a write that no tape holds in this state; nothing is executed. Decide, then render: R4 where the tapes decide the outcome (the same write
  * in the same world, what tells its refusals apart, a tool that never failed), R5 where it hardly ever fails, or what it says is not certain; `seed` draws new ids. The
- * body is the nearest recorded one with this call's values and new ids. Null where nothing decides, or the tapes hold no example of the outcome.
+ * body is what the call was given, of a tool that says nothing else, or the nearest recorded one with this call's values and new ids. Null where nothing decides, or the tapes hold no example of the outcome.
  */
 export function answerWrite(
   situation: Situation,
@@ -38,27 +40,29 @@ export function answerWrite(
   const decision = decideWrite(situation, call, model, features);
   if (decision === null) return null;
   const { rung, isError, confidence, same, reasons = [] } = decision;
+  const echo = isError || same !== undefined ? null : echoOf(call, model.forms);
+  if (echo !== null) return { rung, isError, confidence, result: echo, madeFrom: [] };
   const examples = same === undefined ? nearest(situation, call, model, features, decision) : [same];
   const [example] = examples;
   if (example === undefined) return null;
   const { seen } = example;
-  const { pool } = situation;
-  const isTaken = (id: string | number): boolean => pool.shows(id) || pool.isCrowded(id) || isMade(situation, id);
+  const { volatileResultPaths: volatilePaths } = call.profile;
+  const ids = newIds(situation);
   const render = ({ seen: { entry, parsed, args }, views: recorded }: Sample): string =>
     renderLike({
       recorded: { result: entry.result, parsed, args },
       args: call.args,
       views: { recorded: mergedViews(recorded), here: mergedViews(views) },
-      volatilePaths: call.profile.volatileResultPaths,
-      isTaken,
-      seed,
+      ...{ volatilePaths, ids, seed },
     });
+  const said = (one: Sample): Said => ({ conversation: one.seen.tape.conversationId, text: render(one) });
   const result = render(example);
   // That it comes to this is known; what it then says is, where every model says the same of this call.
-  const alike = examples.filter((one) => isError || givesSame(one.seen, call)).map(render);
+  const alike = examples.filter((one) => isError || givesSame(one.seen, call)).map(said);
   const areAgreed = (): boolean =>
-    agree(call, alike) || (!isError && agree(call, [...alike, ...elsewhere(model, examples, call).map(render)]));
-  const isCertain = rung === "R5" || same !== undefined || (reasons.length < 2 && alike[0] === result && areAgreed());
+    agree(call, alike) || (!isError && agree(call, [...alike, ...elsewhere(model, examples, call).map(said)]));
+  const isNew = !drawnIds(result, volatilePaths).some((id) => ids.isDoubtful(id));
+  const isCertain = rung === "R5" || (isNew && (same !== undefined || (reasons.length < 2 && alike[0]?.text === result && areAgreed())));
   const viewed = entityByPath(call.profile, call.args).flatMap((entity) => (entity === null ? [] : (viewSource(situation, entity) ?? [])));
   const madeFrom = [...new Set([seen.tape.id, ...viewed])];
   return isCertain
@@ -122,14 +126,10 @@ function elsewhere({ forms }: WriteModel, examples: readonly Sample[], call: Pre
   return forms.examples.filter(({ seen }) => !known.has(seen) && fits(seen, call.args) && givesSame(seen, call)).slice(0, MAX_MODELS);
 }
 
-/** Whether a recorded call was given the same arguments as this one, whatever their values: one left out may be what its answer shows as empty. */
-function givesSame({ args }: PooledEntry, call: PreparedCall): boolean {
-  const namesOf = (given: unknown): string =>
-    Object.keys(given !== null && typeof given === "object" ? given : {})
-      .filter((name) => !["clock", "nonce"].includes(call.profile.argumentRoles[name] ?? ""))
-      .sort()
-      .join("\n");
-  return namesOf(args) === namesOf(call.args);
+function newIds(situation: Situation): NewIds {
+  const { pool } = situation;
+  const isTaken = (id: string | number): boolean => pool.shows(id) || isMade(situation, id);
+  return { isTaken, isDoubtful: (id) => pool.isCrowded(id), hasForm: idForm(situation) };
 }
 
 function isMade({ overlay }: Situation, id: string | number): boolean {

@@ -21,6 +21,8 @@ export interface Sample {
 /** What the tapes teach about one write tool. Errors for the agent's own mistakes are left out: those are decided before. */
 export interface WriteModel {
   samples: number;
+  /** Conversations that these are of. */
+  conversations: number;
   /** Newest first, as many of each outcome as are compared when the nearest is looked for. */
   examples: { succeeded: readonly Sample[]; failed: readonly Sample[] };
   byCall: ReadonlyMap<string, readonly Sample[]>;
@@ -45,6 +47,8 @@ export interface FeatureBasis {
 
 /** What is counted of a tool's calls on tapes of either split, of which nothing is served. */
 export interface Forms {
+  /** Conversations that are counted. */
+  conversations: number;
   /** Arguments that were given, whatever their values, whenever something was refused that was there, oftener than chance explains. */
   blamed: ReadonlySet<string>;
   /** Successes, newest first: whether they say the same. */
@@ -72,24 +76,50 @@ export function learnWrites(pool: TapePool, call: Pick<PreparedCall, "tool" | "s
     .countedOf(call.tool)
     .filter((other) => sameTool(call, other.entry) && (!other.entry.isError || errorKind(pool, call, other) === null))
     .map((other) => known.get(other) ?? sampleOf(pool, other, basis));
+  const independent = withoutRepeats(samples);
   const elsewhere = Math.max(0, profile.errors - all.filter(({ entry }) => entry.isError).length);
   const unseenRate = all.length * 2 < profile.calls ? elsewhere / profile.calls : 0;
   return {
     samples: samples.length,
+    conversations: conversationsOf(samples),
     examples: { succeeded: succeeded.slice(0, MAX_EXAMPLES), failed: failed.slice(0, MAX_EXAMPLES) },
     byCall: Map.groupBy(samples, (sample) => sample.seen.entry.callKey),
     errorRate: samples.length === 0 ? 0 : failed.length / samples.length,
     unseenRate,
-    refusals: learnRefusals(samples, names.flatMap(argumentFeatures)),
-    forms: formsOf(profile, counted),
+    refusals: learnRefusals(independent, names.flatMap(argumentFeatures)),
+    forms: formsOf(profile, withoutRepeats(counted)),
     basis,
   };
+}
+
+/** Without what a conversation tried again in the state in which it had ended so before: that is no further observation. */
+function withoutRepeats(samples: readonly Sample[]): readonly Sample[] {
+  const distinct = new Map<string, Sample>();
+  for (const sample of samples) {
+    const { tape, entry } = sample.seen;
+    const key = JSON.stringify([tape.conversationId, entry.callKey, sample.kind, Object.entries(entry.entityVersion), entry.entityEra]);
+    if (!distinct.has(key)) distinct.set(key, sample);
+  }
+  return [...distinct.values()];
+}
+
+function conversationsOf(samples: readonly Sample[]): number {
+  return new Set(samples.map(({ seen }) => seen.tape.conversationId)).size;
+}
+
+/** Ways of refusing what a look had missed that never refused what one had found: where nobody looked, they say that it is not there. */
+function kindsOfMissing(samples: readonly Sample[]): ReadonlySet<string> {
+  const kindsWhere = (isFound: boolean): readonly string[] =>
+    samples.flatMap(({ kind, features }) => (kind !== null && wasFound(features) === isFound ? [kind] : []));
+  const ofFound = new Set(kindsWhere(true));
+  return new Set(kindsWhere(false).filter((kind) => !ofFound.has(kind)));
 }
 
 function formsOf(profile: ToolProfile, samples: readonly Sample[]): Forms {
   const there = samples.filter(({ features }) => wasFound(features) !== false);
   const granted = there.filter(({ kind }) => kind === null);
-  const refused = there.filter(({ kind }) => kind !== null);
+  const isOfMissing = kindsOfMissing(samples);
+  const refused = there.filter(({ kind }) => kind !== null && !isOfMissing.has(kind));
   const has =
     (name: string) =>
     ({ seen }: Sample): boolean =>
@@ -97,12 +127,17 @@ function formsOf(profile: ToolProfile, samples: readonly Sample[]): Forms {
   const isBlamed = (name: string): boolean =>
     refused.length > 0 &&
     refused.every(has(name)) &&
-    chanceOf(refused.length, refused.length + granted.filter(has(name)).length, there.length) <= MAX_CHANCE_FIXED;
+    chanceOf(refused.length, refused.length + granted.filter(has(name)).length, refused.length + granted.length) <= MAX_CHANCE_FIXED;
   const names = decidingArguments(
     profile,
     refused.slice(0, 1).map(({ seen }) => seen.args),
   );
-  return { blamed: new Set(names.filter(isBlamed)), examples: samples.filter(({ kind }) => kind === null).slice(0, MAX_EXAMPLES) };
+  const conversations = conversationsOf(samples);
+  return {
+    conversations,
+    blamed: new Set(names.filter(isBlamed)),
+    examples: samples.filter(({ kind }) => kind === null).slice(0, MAX_EXAMPLES),
+  };
 }
 
 /** What is known of a call's entities in this situation, in the tool's order. */

@@ -19,6 +19,8 @@ const MIN_NONCES = 20;
 /** Repeated calls that differ in the argument alone, in one world, with one answer; and how many different calls they must be repeats of. */
 const MIN_PAIRS = 5;
 const MIN_REPEATED = 3;
+/** Conversations that must show what leaves an argument out: one may be odd, however much it repeats. */
+const MIN_CONVERSATIONS = 2;
 /** A text says something where at least this share of its values has spaces, and this share is said once. */
 const MIN_TEXT_SHARE = 0.5;
 
@@ -120,13 +122,14 @@ function effectOf(
 ): { isWithout: boolean; for: number; against: number } {
   const paths = ignored.map(({ path }) => path);
   const restOf = new Map(seen.map((one) => [one, canonicalJson(withoutPaths(one.args, [...paths, ...declaredIgnored(profile)]))]));
-  const groups = new Map<string, { answers: Set<string>; calls: Set<string>; rest: string }>();
+  const groups = new Map<string, { answers: Set<string>; calls: Set<string>; conversations: Set<string>; rest: string }>();
   for (const one of seen) {
     const rest = restOf.get(one) ?? "";
     for (const world of worldsOf(profile, one)) {
-      const group = groups.get(`${world}\n${rest}`) ?? { answers: new Set(), calls: new Set(), rest };
+      const group = groups.get(`${world}\n${rest}`) ?? { answers: new Set(), calls: new Set(), conversations: new Set(), rest };
       group.answers.add(answerText(one));
       group.calls.add(one.entry.argumentsCanonical);
+      group.conversations.add(one.tape.conversationId);
       groups.set(`${world}\n${rest}`, group);
     }
   }
@@ -135,7 +138,9 @@ function effectOf(
   const agreeing = repeated.filter(({ answers }) => answers.size === 1);
   const pairs = agreeing.reduce((sum, { calls }) => sum + calls.size - 1, 0);
   const isTelling =
-    new Set(agreeing.map(({ rest }) => rest)).size >= MIN_REPEATED && new Set(agreeing.flatMap(({ answers }) => [...answers])).size > 1;
+    new Set(agreeing.flatMap(({ conversations }) => [...conversations])).size >= MIN_CONVERSATIONS &&
+    new Set(agreeing.map(({ rest }) => rest)).size >= MIN_REPEATED &&
+    new Set(agreeing.flatMap(({ answers }) => [...answers])).size > 1;
   return { isWithout: contradicting === 0 && pairs >= MIN_PAIRS && isTelling, for: pairs, against: contradicting };
 }
 
@@ -149,5 +154,6 @@ function answersAlike(profile: ToolProfile, { seen, arguments: given }: ToolSamp
   if (!isStateless(profile) || texts.length !== given.size || seen.some(({ args }) => isScalar(args))) return false;
   const succeeded = seen.filter(({ entry }) => !entry.isError);
   const asked = new Set(succeeded.map(({ entry }) => entry.argumentsCanonical));
-  return asked.size >= MIN_CALLS && new Set(succeeded.map(answerText)).size === 1;
+  const isOfMany = new Set(succeeded.map(({ tape }) => tape.conversationId)).size >= MIN_CONVERSATIONS;
+  return isOfMany && asked.size >= MIN_CALLS && new Set(succeeded.map(answerText)).size === 1;
 }

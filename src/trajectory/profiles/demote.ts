@@ -8,6 +8,9 @@ import { nearlySameEra, sameEra } from "./same-world.ts";
 
 /** A read counts as a hidden write when other answers changed around it at least this often, and three times as often as without it. */
 const MIN_CHANGED_SHARE = 0.3;
+/** A read depends on everything where its answer changed by writes to other entities in so many conversations, and in more than this share of them. */
+const MIN_CHANGED_IN = 2;
+const MAX_ODD_SHARE = 0.05;
 /** Repeats around one tool alone before it can be acquitted. */
 const MIN_ALONE = 5;
 
@@ -21,6 +24,12 @@ interface Counts {
   plain: number;
 }
 
+interface Apart extends Counts {
+  fields: Set<string>;
+  conversations: Set<string>;
+  changedIn: Set<string>;
+}
+
 /** How often the same call in the same recorded state was repeated, and how often its answer had changed. */
 interface Repeats {
   /** With one tool in between that was called about the same entity, by that tool. */
@@ -28,8 +37,8 @@ interface Repeats {
   all: Counts;
   /** With several tools in between: whom, and what became of it. */
   crowded: { suspects: ReadonlySet<string>; read: TapeEntry; changed: boolean }[];
-  /** Reads repeated although no entity of theirs was written, and which fields of their answers changed by it. */
-  apart: Map<string, Counts & { fields: Set<string> }>;
+  /** Reads repeated although no entity of theirs was written, in which conversations, and which fields of their answers changed by it. */
+  apart: Map<string, Apart>;
 }
 
 /** What is compared, and when two calls count as made in one state. */
@@ -64,8 +73,15 @@ export function demotions(declared: ToolProfiles, profiles: ToolProfiles, tapes:
     if (hidden !== null) return [hidden];
   }
   return [...profiles.values()]
-    .filter(({ tool, scope }) => scope === "entities" && (whole?.apart.get(tool)?.changed ?? 0) > 0)
+    .filter(({ tool, scope }) => scope === "entities" && isWide(whole?.apart.get(tool)))
     .map(({ tool }) => ({ tool, change: { scope: "everything" }, fact: widenedFact(tool, whole) }));
+}
+
+/** One conversation's change may be anybody's whom nobody recorded, and so may a few of many. */
+function isWide(apart: Apart | undefined): boolean {
+  if (apart === undefined) return false;
+  const changed = apart.changedIn.size;
+  return changed >= MIN_CHANGED_IN && changed > MAX_ODD_SHARE * apart.conversations.size;
 }
 
 /** The profiles with these demotions. */
@@ -86,7 +102,7 @@ export function repeatsApart(profiles: ToolProfiles, tapes: readonly Tape[]): Re
 
 function repeatsOf(comparison: Comparison, tapes: readonly Tape[]): Repeats {
   const repeats: Repeats = { around: new Map(), all: { pairs: 0, changed: 0, plain: 0 }, crowded: [], apart: new Map() };
-  for (const tape of tapes) countRepeats(comparison, tape.entries, repeats);
+  for (const tape of tapes) countRepeats(comparison, tape, repeats);
   blameRest(repeats);
   return repeats;
 }
@@ -139,7 +155,7 @@ function share({ pairs, changed }: Pick<Counts, "pairs" | "changed">): number {
   return pairs === 0 ? 0 : changed / pairs;
 }
 
-function countRepeats(comparison: Comparison, entries: readonly TapeEntry[], repeats: Repeats): void {
+function countRepeats(comparison: Comparison, { entries, conversationId }: Tape, repeats: Repeats): void {
   const { profiles } = comparison;
   const last = new Map<string, number>();
   for (const [index, entry] of entries.entries()) {
@@ -151,7 +167,7 @@ function countRepeats(comparison: Comparison, entries: readonly TapeEntry[], rep
     if (earlier === undefined || earlierIndex === undefined || !comparison.isSameEra(earlier, entry)) continue;
     const changed = comparable(comparison, profile, earlier) !== comparable(comparison, profile, entry);
     if (earlier.writePrefix !== entry.writePrefix) {
-      countApart(earlier, entry, changed, repeats);
+      countApart({ earlier, later: entry, conversationId }, changed, repeats);
       continue;
     }
     countPair(comparison, entry, entries.slice(earlierIndex + 1, index), changed, repeats);
@@ -176,12 +192,22 @@ function countAround(repeats: Repeats, suspect: string, read: TapeEntry, changed
 }
 
 /** A repeat after writes to other entities than the read's. */
-function countApart(earlier: TapeEntry, later: TapeEntry, changed: boolean, repeats: Repeats): void {
+function countApart(
+  { earlier, later, conversationId }: { earlier: TapeEntry; later: TapeEntry; conversationId: string },
+  changed: boolean,
+  repeats: Repeats,
+): void {
   if (!later.entitiesTouched.every((entity) => earlier.entityVersion[entity] === later.entityVersion[entity])) return;
-  const counts = repeats.apart.get(later.tool) ?? { pairs: 0, changed: 0, plain: 0, fields: new Set<string>() };
+  const counts = repeats.apart.get(later.tool) ?? noneApart();
   count(counts, later, changed);
+  counts.conversations.add(conversationId);
+  if (changed) counts.changedIn.add(conversationId);
   if (changed) for (const field of changedFields(earlier, later)) counts.fields.add(field);
   repeats.apart.set(later.tool, counts);
+}
+
+function noneApart(): Apart {
+  return { pairs: 0, changed: 0, plain: 0, fields: new Set(), conversations: new Set(), changedIn: new Set() };
 }
 
 function changedFields(earlier: TapeEntry, later: TapeEntry): string[] {

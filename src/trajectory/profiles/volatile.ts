@@ -90,22 +90,30 @@ function isNoise(values: readonly Scalar[], { entry }: Seen, samples: Samples): 
   return values.every((value) => tellsNow(value, entry) || (looksDrawn(value) && samples.placesOf(value) === undefined));
 }
 
+interface NewIds {
+  values: Set<string>;
+  tapes: Set<string>;
+  count: number;
+  isNew: boolean;
+}
+
 /** Result paths of writes where every success showed an id, or a time, that was in no argument and in no answer of the conversation before. */
 function newIds(profiles: ToolProfiles, samples: Samples): ReadonlyMap<string, readonly ToolFact[]> {
-  const tools = new Map<string, Map<string, { values: Set<string>; count: number; isNew: boolean }>>();
+  const tools = new Map<string, Map<string, NewIds>>();
   for (const conversation of samples.conversations) {
     const known = new Set<string>();
     for (const seen of conversation) {
-      const paths = tools.get(seen.entry.tool) ?? new Map<string, { values: Set<string>; count: number; isNew: boolean }>();
+      const paths = tools.get(seen.entry.tool) ?? new Map<string, NewIds>();
       tools.set(seen.entry.tool, paths);
       eachLeaf(seen.args, (_, value) => void known.add(String(value)));
       const isCounted = mayWrite(profileOf(profiles, seen.entry.tool)) && !seen.entry.isError;
       const leaves = leavesOf(seen);
       for (const [path, values] of isCounted ? leaves : []) {
-        const counts = paths.get(path) ?? { values: new Set<string>(), count: 0, isNew: true };
+        const counts = paths.get(path) ?? { values: new Set<string>(), tapes: new Set<string>(), count: 0, isNew: true };
         if (!paths.has(path) && paths.size >= MAX_PATHS) continue;
         paths.set(path, counts);
         counts.count += values.length;
+        counts.tapes.add(seen.tape.conversationId);
         for (const value of values) counts.values.add(String(value));
         counts.isNew &&= values.every((value) => isNewId(value, path, seen) && !known.has(String(value)));
       }
@@ -114,7 +122,9 @@ function newIds(profiles: ToolProfiles, samples: Samples): ReadonlyMap<string, r
   }
   return new Map(
     [...tools].map(([tool, paths]) => {
-      const drawn = [...paths].filter(([, { isNew, count, values }]) => isNew && count >= MIN_NEW_IDS && values.size === count);
+      const drawn = [...paths].filter(
+        ([, { isNew, count, values, tapes }]) => isNew && count >= MIN_NEW_IDS && tapes.size >= MIN_TAPES && values.size === count,
+      );
       const facts = drawn
         .sort(([one], [other]) => (one < other ? -1 : 1))
         .map(([path, { count }]): ToolFact => {
