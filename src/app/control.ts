@@ -20,6 +20,7 @@ import { createAdapterSlots, requireSlot, type AdapterSlots } from "./adapter-sl
 import { openObjects } from "./artifacts.ts";
 import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
 import { createBootstrapDesk } from "./bootstrap-desk.ts";
+import { openClusterMirror } from "./cluster-mirror.ts";
 import { createLeader, type Leader } from "./leader.ts";
 import { startLoop } from "./loop.ts";
 import { createNightDesk } from "./night-desk.ts";
@@ -93,9 +94,10 @@ export async function startControl(
   // Where this process decides, its own gateways need not wait for the next look.
   router.subscribe(() => looking.wake());
 
+  const mirror = await openClusterMirror(config, { name: election.name }, { database, runs, router, log, now });
   const leader = createLeader(
     { config, agents, runsDirectory, ...options },
-    { database, artifacts, jobRunner, runs, queue, slots, runFiles, key, router, watch, log, now, monotonicMs },
+    { database, artifacts, jobRunner, runs, queue, slots, runFiles, key, router, watch, mirror, log, now, monotonicMs },
   );
   election.campaign((term) => leader.lead(term));
   started.add("leadership", () => election.close());
