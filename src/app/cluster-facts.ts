@@ -27,7 +27,7 @@ export interface RunFact {
   agent: string;
   startedAtMs: number;
   finishedAtMs: number | null;
-  outcome: { kind: string; adapterName?: string; reason?: string; code?: string; message?: string } | null;
+  outcome: { kind: string; adapterName?: string; reason?: string; message?: string } | null;
 }
 
 type Told = { reason: string; type: Fact["type"]; say: (move: ExperimentMove) => string };
@@ -39,16 +39,36 @@ const share = ({ experiment: { weights }, body: { step = 0 } }: ExperimentMove):
 /** By the audit's action; what is not here is nobody's news. */
 const TOLD: Readonly<Record<string, Told>> = {
   experiment_slot_free: { reason: "CanaryWaits", type: "Normal", say: () => "is loaded on every replica before its canary begins" },
-  experiment_attested: { reason: "CanaryStarted", type: "Normal", say: (move) => `is proven active on every replica, its canary begins with ${share(move)}` },
+  experiment_attested: {
+    reason: "CanaryStarted",
+    type: "Normal",
+    say: (move) => `is proven active on every replica, its canary begins with ${share(move)}`,
+  },
   experiment_ramped: { reason: "CanaryStep", type: "Normal", say: (move) => `goes on with ${share(move)} of new conversations` },
   experiment_paused: { reason: "CanaryPaused", type: "Normal", say: () => "is paused" },
   experiment_resumed: { reason: "CanaryResumed", type: "Normal", say: () => "goes on" },
   experiment_proven: { reason: "Promoted", type: "Normal", say: (move) => `is promoted${why(move)}` },
   experiment_operator_promoted: { reason: "Promoted", type: "Normal", say: () => "is promoted by an operator" },
-  experiment_harmed: { reason: "RolledBack", type: "Warning", say: (move) => `is rolled back to ${move.experiment.stable.name}${why(move)}` },
-  experiment_attestation_lost: { reason: "RolledBack", type: "Warning", say: (move) => `is rolled back to ${move.experiment.stable.name}${why(move)}` },
-  experiment_operator_rolled_back: { reason: "RolledBack", type: "Warning", say: (move) => `is rolled back to ${move.experiment.stable.name} by an operator` },
-  experiment_timed_out: { reason: "CanaryExpired", type: "Warning", say: (move) => `proved neither better nor worse in time, ${move.experiment.stable.name} stays` },
+  experiment_harmed: {
+    reason: "RolledBack",
+    type: "Warning",
+    say: (move) => `is rolled back to ${move.experiment.stable.name}${why(move)}`,
+  },
+  experiment_attestation_lost: {
+    reason: "RolledBack",
+    type: "Warning",
+    say: (move) => `is rolled back to ${move.experiment.stable.name}${why(move)}`,
+  },
+  experiment_operator_rolled_back: {
+    reason: "RolledBack",
+    type: "Warning",
+    say: (move) => `is rolled back to ${move.experiment.stable.name} by an operator`,
+  },
+  experiment_timed_out: {
+    reason: "CanaryExpired",
+    type: "Warning",
+    say: (move) => `proved neither better nor worse in time, ${move.experiment.stable.name} stays`,
+  },
   experiment_displaced: { reason: "Superseded", type: "Normal", say: () => "gave its place in the queue to a newer one" },
   experiment_operator_superseded: { reason: "Superseded", type: "Normal", say: () => "was taken out by an operator" },
 };
@@ -61,7 +81,13 @@ export function factOfMove(move: ExperimentMove): Fact | null {
   if (action === "experiment_submitted") {
     const isRefused = body.state === "refused";
     const said = isRefused ? "was refused by the gate" : "passed the gate, or none is configured";
-    return { id, atMs, reason: isRefused ? "GateRefused" : "GatePassed", type: isRefused ? "Warning" : "Normal", message: `${about} ${said}` };
+    return {
+      id,
+      atMs,
+      reason: isRefused ? "GateRefused" : "GatePassed",
+      type: isRefused ? "Warning" : "Normal",
+      message: `${about} ${said}`,
+    };
   }
   const told = TOLD[action];
   return told === undefined ? null : { id, atMs, reason: told.reason, type: told.type, message: `${about} ${told.say(move)}` };
@@ -69,7 +95,13 @@ export function factOfMove(move: ExperimentMove): Fact | null {
 
 /** That a run began, and what came of it. Pure. */
 export function factsOfRun({ id, agent, startedAtMs, finishedAtMs, outcome }: RunFact): Fact[] {
-  const begun: Fact = { id: `run-${id}-started`, reason: "RunStarted", type: "Normal", message: `${agent}: run ${id} began`, atMs: startedAtMs };
+  const begun: Fact = {
+    id: `run-${id}-started`,
+    reason: "RunStarted",
+    type: "Normal",
+    message: `${agent}: run ${id} began`,
+    atMs: startedAtMs,
+  };
   if (finishedAtMs === null || outcome === null) return [begun];
   const ended = { id: `run-${id}-ended`, atMs: finishedAtMs };
   const about = `${agent}: run ${id}`;
@@ -77,7 +109,7 @@ export function factsOfRun({ id, agent, startedAtMs, finishedAtMs, outcome }: Ru
     return [begun, { ...ended, reason: "RunEnded", type: "Normal", message: `${about} made the candidate ${outcome.adapterName ?? ""}` }];
   if (outcome.kind === "nothing_to_learn")
     return [begun, { ...ended, reason: "RunEnded", type: "Normal", message: `${about} had nothing to learn: ${outcome.reason ?? ""}` }];
-  const isShort = outcome.kind === "no_capacity" || outcome.code === "no_capacity";
+  const isShort = outcome.kind === "no_capacity";
   const problem = outcome.message ?? outcome.reason ?? outcome.kind;
   return [begun, { ...ended, reason: isShort ? "NoCapacity" : "RunFailed", type: "Warning", message: `${about} ended: ${problem}` }];
 }
@@ -103,11 +135,7 @@ export function eventOf(fact: Fact, regarding: { name: string; namespace: string
 }
 
 /** An agent in one line, for an annotation. Pure. */
-export function lineOf(agent: {
-  stable: RouteTarget | null;
-  experiments: readonly Experiment[];
-  run: { id: string } | null;
-}): string {
+export function lineOf(agent: { stable: RouteTarget | null; experiments: readonly Experiment[]; run: { id: string } | null }): string {
   const { stable, experiments, run } = agent;
   const live = experiments.find(({ state }) => isLive(state));
   const last = experiments[0];

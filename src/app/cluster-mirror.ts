@@ -40,7 +40,10 @@ export async function openClusterMirror(config: Config, { name }: { name: string
   const { lease, namespace } = config.kubernetes;
   if (lease === undefined) return null;
   const cluster = await openCluster();
-  return createClusterMirror({ lease, namespace: namespace ?? cluster.namespace, name, agents: Object.keys(config.agents) }, { ...deps, cluster });
+  return createClusterMirror(
+    { lease, namespace: namespace ?? cluster.namespace, name, agents: Object.keys(config.agents) },
+    { ...deps, cluster },
+  );
 }
 
 export function createClusterMirror(
@@ -84,7 +87,10 @@ async function keepLease(
       ...current?.metadata,
       name,
       namespace,
-      annotations: { ...(current?.metadata as { annotations?: Record<string, string> } | undefined)?.annotations, ...Object.fromEntries(lines) },
+      annotations: {
+        ...(current?.metadata as { annotations?: Record<string, string> } | undefined)?.annotations,
+        ...Object.fromEntries(lines),
+      },
     },
     spec: {
       holderIdentity: holder,
@@ -134,7 +140,12 @@ async function recentMoves(fromMs: number, deps: MirrorDeps): Promise<Experiment
 }
 
 /** 409: it was told before, by this process or by the leader before it. */
-async function tell(fact: Fact, regarding: { name: string; namespace: string; uid: string | undefined }, instance: string, cluster: Cluster): Promise<void> {
+async function tell(
+  fact: Fact,
+  regarding: { name: string; namespace: string; uid: string | undefined },
+  instance: string,
+  cluster: Cluster,
+): Promise<void> {
   const what = `event ${fact.reason}`;
   const path = `/api/v1/namespaces/${regarding.namespace}/events`;
   const answer = await cluster.ask({ what, method: "POST", path, body: eventOf(fact, regarding, instance) });
