@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
 import { eventOf, factOfMove, factsOfRun, lineOf, type ExperimentMove } from "../../src/app/cluster-facts.ts";
-import type { Experiment } from "../../src/promotion/experiment-store.ts";
 
 const EXPERIMENT = {
   id: "run-1",
@@ -62,8 +61,8 @@ test("the same fact is the same event, with a name that the API server takes", (
 });
 
 test("an agent in one line", () => {
-  const live = { ...EXPERIMENT, state: "canary", step: 1 } as Experiment;
-  const ended = { ...live, state: "rolled_back" } as Experiment;
+  const live = { ...EXPERIMENT, state: "canary", step: 1 } as const;
+  const ended = { ...live, state: "rolled_back" } as const;
   expect(lineOf({ stable: EXPERIMENT.stable, experiments: [live], run: { id: "r1" } })).toBe(
     "stable shop-3-def; canary shop-4-abc at 20.0 %, step 2 of 3; run r1",
   );
