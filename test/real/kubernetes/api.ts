@@ -53,7 +53,11 @@ export interface KubeApiOptions {
 export function createKubeApi({ server, ca, token }: KubeApiOptions): KubeApi {
   const dispatcher = new Agent({ connect: { ca }, connections: null, bodyTimeout: 0, headersTimeout: 60_000 });
   const closing = new AbortController();
-  const send = async (method: string, path: string, options: { body?: unknown; type?: string; signal?: AbortSignal } = {}): Promise<Response> => {
+  const send = async (
+    method: string,
+    path: string,
+    options: { body?: unknown; type?: string; signal?: AbortSignal } = {},
+  ): Promise<Response> => {
     const response = await fetch(`${server}${path}`, {
       method,
       dispatcher,
@@ -72,7 +76,8 @@ export function createKubeApi({ server, ca, token }: KubeApiOptions): KubeApi {
     },
     get: (path) => json(send("GET", path)),
     create: (path, body) => json(send("POST", path, { body })),
-    patch: (path, body, type = "strategic-merge-patch") => json(send("PATCH", path, { body, type: type === "json-patch" ? "json-patch+json" : `${type}+json` })),
+    patch: (path, body, type = "strategic-merge-patch") =>
+      json(send("PATCH", path, { body, type: type === "json-patch" ? "json-patch+json" : `${type}+json` })),
     async remove(path, body) {
       await json(send("DELETE", path, { body }));
     },

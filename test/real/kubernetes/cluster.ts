@@ -20,7 +20,9 @@ export interface Cluster extends ControlPlane {
 }
 
 /** Takes about ten seconds. `logs` is a folder that stays unless it is left out. */
-export async function startCluster(options: Pick<NodeOptions, "images" | "gpus" | "labels" | "taints"> & { logs?: string }): Promise<Cluster> {
+export async function startCluster(
+  options: Pick<NodeOptions, "images" | "gpus" | "labels" | "taints"> & { logs?: string },
+): Promise<Cluster> {
   const plane = await startControlPlane();
   const forwards: Forward[] = [];
   const closers: (() => Promise<void>)[] = [() => plane.close()];

@@ -47,7 +47,11 @@ export function startContainerLife(options: ContainerLifeOptions): ContainerLife
   const started = Promise.withResolvers<void>();
   const stopping = new AbortController();
   let [current, isOverMemory]: [ContainerProcess | null, boolean] = [null, false];
-  const target: ProbeTarget = { container, ip: options.ip, execute: async (argv, limitMs) => (await current?.execute(argv, limitMs)) ?? false };
+  const target: ProbeTarget = {
+    container,
+    ip: options.ip,
+    execute: async (argv, limitMs) => (await current?.execute(argv, limitMs)) ?? false,
+  };
   const change = (part: Partial<ContainerView>): void => {
     Object.assign(view, part);
     if (view.isStarted || view.isFinished) started.resolve();
@@ -83,19 +87,24 @@ export function startContainerLife(options: ContainerLifeOptions): ContainerLife
     };
     const afterStart = (): void => {
       change({ isStarted: true, isReady: readinessProbe === undefined });
-      if (readinessProbe !== undefined) ends.push(startProbe(readinessProbe, target, false, (isReady) => view.isReady !== isReady && change({ isReady })));
+      if (readinessProbe !== undefined)
+        ends.push(startProbe(readinessProbe, target, false, (isReady) => view.isReady !== isReady && change({ isReady })));
       const grace = livenessProbe?.terminationGracePeriodSeconds;
       if (livenessProbe !== undefined) ends.push(startProbe(livenessProbe, target, true, (isOk) => !isOk && unhealthy("Liveness", grace)));
     };
     if (startupProbe === undefined) afterStart();
-    else ends.push(startProbe(startupProbe, target, false, (isOk) => (isOk ? (ends.forEach((end) => end()), afterStart()) : unhealthy("Startup"))));
+    else
+      ends.push(
+        startProbe(startupProbe, target, false, (isOk) => (isOk ? (ends.forEach((end) => end()), afterStart()) : unhealthy("Startup"))),
+      );
     return () => ends.forEach((end) => end());
   }
 
   async function terminate(process: ContainerProcess, graceSeconds: number): Promise<void> {
     const deadline = performance.now() + graceSeconds * 1000;
     const hook = container.lifecycle?.preStop;
-    if (hook !== undefined && graceSeconds > 0) await Promise.race([handle(hook, target, graceSeconds * 1000), process.exited, sleep(graceSeconds * 1000)]);
+    if (hook !== undefined && graceSeconds > 0)
+      await Promise.race([handle(hook, target, graceSeconds * 1000), process.exited, sleep(graceSeconds * 1000)]);
     process.signal("SIGTERM");
     const timer = setTimeout(() => process.signal("SIGKILL"), Math.max(0, deadline - performance.now()));
     await process.exited;

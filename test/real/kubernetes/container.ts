@@ -125,7 +125,14 @@ function scriptOf(spec: ContainerSpec, terminationLog: string): string {
     "chmod a+rx root",
     ...mounts.map(mountLine),
     ...(spec.isRootReadOnly ? [`mount -o remount,ro ${quote(root)}`] : []),
-    ["exec chroot .", ...credentials(spec), "env -i -C", quote(spec.workingDir), ...variables(spec).map(quote), ...spec.argv.map(quote)].join(" "),
+    [
+      "exec chroot .",
+      ...credentials(spec),
+      "env -i -C",
+      quote(spec.workingDir),
+      ...variables(spec).map(quote),
+      ...spec.argv.map(quote),
+    ].join(" "),
   ];
   return `${lines.join("\n")}\n`;
 }
@@ -137,14 +144,22 @@ function mountLine({ source, target, isReadOnly }: Mount): string {
 }
 
 function credentials({ user, group, groups, isRestricted }: ContainerSpec): string[] {
-  const who = ["--reuid", String(user), "--regid", String(group), ...(groups.length > 0 ? ["--groups", groups.join(",")] : ["--clear-groups"])];
+  const who = [
+    "--reuid",
+    String(user),
+    "--regid",
+    String(group),
+    ...(groups.length > 0 ? ["--groups", groups.join(",")] : ["--clear-groups"]),
+  ];
   const rights = isRestricted ? ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] : [];
   // A change of the user forgets the signal that the process got from whoever started it.
   return ["setpriv", "--pdeathsig", "KILL", ...who, ...rights, "--"];
 }
 
 function variables({ env }: ContainerSpec): string[] {
-  return Object.entries({ PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...env }).map(([name, value]) => `${name}=${value}`);
+  return Object.entries({ PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...env }).map(
+    ([name, value]) => `${name}=${value}`,
+  );
 }
 
 function searchOf(namespace: string): string {

@@ -69,7 +69,8 @@ export async function startControlPlane(): Promise<ControlPlane> {
     etcd: await startEtcd(programs.etcd, home),
     apiServer: await startApiServer(programs.apiServer, credentials, auditLog),
   };
-  const apiAs = (identity: Identity): KubeApi => createKubeApi({ server: SERVER, ca: credentials.ca(), token: credentials.tokenOf(identity) });
+  const apiAs = (identity: Identity): KubeApi =>
+    createKubeApi({ server: SERVER, ca: credentials.ca(), token: credentials.tokenOf(identity) });
   const api = apiAs("admin");
   await untilReady(api);
   const clients = await startClients(programs, credentials);
@@ -158,11 +159,10 @@ async function startClients(
     }),
     { readyLine: /Starting controller|Started controller|"Starting" controller/i, limitMs: 60_000 },
   );
-  const scheduler = startPartProcess(
-    programs.scheduler,
-    flagsOf({ ...shared, kubeconfig: credentials.kubeconfig("scheduler", SERVER) }),
-    { readyLine: /Starting Kubernetes Scheduler/, limitMs: 60_000 },
-  );
+  const scheduler = startPartProcess(programs.scheduler, flagsOf({ ...shared, kubeconfig: credentials.kubeconfig("scheduler", SERVER) }), {
+    readyLine: /Starting Kubernetes Scheduler/,
+    limitMs: 60_000,
+  });
   return { controllerManager: await controllerManager, scheduler: await scheduler };
 }
 

@@ -38,7 +38,13 @@ const AUDIT_POLICY = {
   omitStages: ["RequestReceived"],
   rules: [
     { level: "None", verbs: ["get", "list", "watch"] },
-    { level: "None", resources: [{ group: "", resources: ["events"] }, { group: "events.k8s.io", resources: ["events"] }] },
+    {
+      level: "None",
+      resources: [
+        { group: "", resources: ["events"] },
+        { group: "events.k8s.io", resources: ["events"] },
+      ],
+    },
     { level: "RequestResponse", resources: [{ group: "", resources: ["pods", "pods/status", "pods/eviction", "pods/binding"] }] },
     { level: "Metadata" },
   ],
@@ -46,8 +52,13 @@ const AUDIT_POLICY = {
 
 export function writeCredentials(home: string): Credentials {
   const at = (name: string): string => join(home, name);
-  const tokens = Object.fromEntries(Object.keys(IDENTITIES).map((name) => [name, randomBytes(16).toString("hex")])) as Record<Identity, string>;
-  const rows = Object.entries(IDENTITIES).map(([name, { user, groups }]) => `${tokens[name as Identity]},${user},${name},"${groups.join(",")}"`);
+  const tokens = Object.fromEntries(Object.keys(IDENTITIES).map((name) => [name, randomBytes(16).toString("hex")])) as Record<
+    Identity,
+    string
+  >;
+  const rows = Object.entries(IDENTITIES).map(
+    ([name, { user, groups }]) => `${tokens[name as Identity]},${user},${name},"${groups.join(",")}"`,
+  );
   writeFileSync(at("tokens.csv"), `${rows.join("\n")}\n`, { mode: 0o600 });
   const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
   writeFileSync(at("service-account.key"), privateKey.export({ type: "pkcs1", format: "pem" }), { mode: 0o600 });

@@ -33,10 +33,15 @@ export async function environmentOf(
 
 /** `$(NAME)` becomes the variable's value; of one that there is not, it stays. `$$` is a dollar sign. */
 export function expand(text: string, variables: Readonly<Record<string, string>>): string {
-  return text.replaceAll(/\$\$|\$\(([^()\s]+)\)/g, (all, name: string | undefined) => (name === undefined ? "$" : (variables[name] ?? all)));
+  return text.replaceAll(/\$\$|\$\(([^()\s]+)\)/g, (all, name: string | undefined) =>
+    name === undefined ? "$" : (variables[name] ?? all),
+  );
 }
 
-async function valuesFrom({ configMapRef, secretRef, prefix = "" }: V1EnvFromSource, context: EnvironmentContext): Promise<Record<string, string>> {
+async function valuesFrom(
+  { configMapRef, secretRef, prefix = "" }: V1EnvFromSource,
+  context: EnvironmentContext,
+): Promise<Record<string, string>> {
   const ref = configMapRef ?? secretRef;
   const data = await dataOf(configMapRef === undefined ? "secrets" : "configmaps", ref?.name ?? "", ref?.optional ?? false, context);
   return Object.fromEntries([...(data ?? [])].map(([key, value]) => [`${prefix}${key}`, value.toString()]));

@@ -97,7 +97,13 @@ async function register(api: KubeApi, name: string, capacity: Record<string, str
   const places = { "topology.kubernetes.io/zone": "zone-a", "topology.kubernetes.io/region": "region-a" };
   const kinds = { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64" };
   const now = new Date().toISOString();
-  const condition = (type: string, status: string, reason: string): object => ({ type, status, reason, lastHeartbeatTime: now, lastTransitionTime: now });
+  const condition = (type: string, status: string, reason: string): object => ({
+    type,
+    status,
+    reason,
+    lastHeartbeatTime: now,
+    lastTransitionTime: now,
+  });
   const status = {
     capacity,
     allocatable: capacity,

@@ -49,9 +49,14 @@ export function statusOf(
   const phase = phaseOf(views, facts.isOver);
   const serving = views.filter(({ kind }) => kind !== "init");
   const unready = serving.filter(({ isReady }) => !isReady).map(({ name }) => name);
-  const isInitialised = views.every((view) => view.kind === "main" || (view.kind === "sidecar" ? view.isStarted : view.isFinished && exitCodeOf(view) === 0));
+  const isInitialised = views.every(
+    (view) => view.kind === "main" || (view.kind === "sidecar" ? view.isStarted : view.isFinished && exitCodeOf(view) === 0),
+  );
   const isReady = unready.length === 0 && phase === "Running";
-  const why = phase === "Succeeded" ? { reason: "PodCompleted" } : { reason: "ContainersNotReady", message: `containers with unready status: [${unready.join(" ")}]` };
+  const why =
+    phase === "Succeeded"
+      ? { reason: "PodCompleted" }
+      : { reason: "ContainersNotReady", message: `containers with unready status: [${unready.join(" ")}]` };
   const condition = (type: string, isTrue: boolean, reason: object): Condition => {
     const status = isTrue ? "True" : "False";
     const old = facts.before.find((other) => other.type === type);

@@ -51,7 +51,9 @@ export function startPod(pod: V1Pod, options: PodOptions): PodRun {
   /** All containers, those that have not begun with what is known of them. */
   function views(): ContainerView[] {
     const all = [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])];
-    return all.map((container) => lives.find(({ view }) => view.name === container.name)?.view ?? unbegun(container, kindOf(container, pod)));
+    return all.map(
+      (container) => lives.find(({ view }) => view.name === container.name)?.view ?? unbegun(container, kindOf(container, pod)),
+    );
   }
 
   /** The newest status, once the one that is on its way has arrived; as long as it takes. */
@@ -79,7 +81,17 @@ export function startPod(pod: V1Pod, options: PodOptions): PodRun {
     const involvedObject = { apiVersion: "v1", kind: "Pod", name, namespace, uid };
     const now = new Date().toISOString();
     const metadata = { generateName: `${name.slice(0, 200)}.`, namespace };
-    const event = { metadata, involvedObject, type, reason, message, source: { component: "kubelet" }, firstTimestamp: now, lastTimestamp: now, count: 1 };
+    const event = {
+      metadata,
+      involvedObject,
+      type,
+      reason,
+      message,
+      source: { component: "kubelet" },
+      firstTimestamp: now,
+      lastTimestamp: now,
+      count: 1,
+    };
     // Nothing waits for it, and a namespace that is being deleted takes none.
     void api.create(`/api/v1/namespaces/${namespace}/events`, event).catch(() => {});
   }
@@ -98,10 +110,17 @@ export function startPod(pod: V1Pod, options: PodOptions): PodRun {
       const volume = pod.spec?.volumes?.find((other) => other.name === name);
       if (volume === undefined) throw new Error(`there is no volume ${name}`);
       const directory = await volumeDirectory(volume, { api, pod, ip: facts.ip ?? "", home });
-      const source = join(directory, subPathExpr === undefined ? (subPath ?? "") : expand(subPathExpr, { POD_NAME: pod.metadata?.name ?? "" }));
+      const source = join(
+        directory,
+        subPathExpr === undefined ? (subPath ?? "") : expand(subPathExpr, { POD_NAME: pod.metadata?.name ?? "" }),
+      );
       makeSubPath(source, pod.spec?.securityContext?.fsGroup);
       const isWritable = volume.emptyDir !== undefined || volume.persistentVolumeClaim !== undefined || volume.hostPath !== undefined;
-      mounts.push({ source, target: mountPath, isReadOnly: readOnly === true || volume.persistentVolumeClaim?.readOnly === true || !isWritable });
+      mounts.push({
+        source,
+        target: mountPath,
+        isReadOnly: readOnly === true || volume.persistentVolumeClaim?.readOnly === true || !isWritable,
+      });
     }
     // Outer folders before those within them.
     return mounts.toSorted((a, b) => a.target.length - b.target.length);

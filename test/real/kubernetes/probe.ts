@@ -69,6 +69,9 @@ function reaches(host: string, port: number, limitMs: number): Promise<boolean> 
     socket.destroy();
     resolve(isOk);
   };
-  socket.on("connect", () => end(true)).on("timeout", () => end(false)).on("error", () => end(false));
+  socket
+    .on("connect", () => end(true))
+    .on("timeout", () => end(false))
+    .on("error", () => end(false));
   return promise;
 }

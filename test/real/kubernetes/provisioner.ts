@@ -19,7 +19,12 @@ export async function startProvisioner(api: KubeApi, home: string): Promise<Prov
   const directoryOf = (namespace: string, name: string): string => join(home, `${namespace}_${name}`);
   for (const name of CLASSES) {
     const annotations = { "storageclass.kubernetes.io/is-default-class": String(name === "standard") };
-    const storageClass = { metadata: { name, annotations }, provisioner: "nightshift.test/folder", reclaimPolicy: "Retain", volumeBindingMode: "Immediate" };
+    const storageClass = {
+      metadata: { name, annotations },
+      provisioner: "nightshift.test/folder",
+      reclaimPolicy: "Retain",
+      volumeBindingMode: "Immediate",
+    };
     await api.create("/apis/storage.k8s.io/v1/storageclasses", { apiVersion: "storage.k8s.io/v1", kind: "StorageClass", ...storageClass });
   }
   const provide = async (claim: V1PersistentVolumeClaim): Promise<void> => {
@@ -29,7 +34,10 @@ export async function startProvisioner(api: KubeApi, home: string): Promise<Prov
     mkdirSync(path, { recursive: true, mode: 0o777 });
     if (claim.spec?.storageClassName === "limited" && !mounted.includes(path)) {
       const size = `size=${storage.replace(/i$/, "")}`;
-      await runTool("mount", ["-t", "tmpfs", "-o", `${size},mode=777`, "tmpfs", path], { problem: "no limited volume", fix: "run as root" });
+      await runTool("mount", ["-t", "tmpfs", "-o", `${size},mode=777`, "tmpfs", path], {
+        problem: "no limited volume",
+        fix: "run as root",
+      });
       mounted.push(path);
     }
     await api.create("/api/v1/persistentvolumes", {

@@ -14,7 +14,12 @@ export class NotReadyError extends Error {
 }
 
 /** The data of a ConfigMap or a Secret; null when it is not there. */
-export async function readData(api: KubeApi, kind: "configmaps" | "secrets", namespace: string, name: string): Promise<Map<string, Buffer> | null> {
+export async function readData(
+  api: KubeApi,
+  kind: "configmaps" | "secrets",
+  namespace: string,
+  name: string,
+): Promise<Map<string, Buffer> | null> {
   let object: V1ConfigMap & V1Secret;
   try {
     object = await api.get(`/api/v1/namespaces/${namespace}/${kind}/${name}`);

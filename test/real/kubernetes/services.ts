@@ -24,7 +24,8 @@ export async function startServices(api: KubeApi): Promise<ServiceNetwork> {
           const ready = addressesOf(slicesOf(service), name);
           return ready[turn.count++ % Math.max(1, ready.length)] ?? null;
         };
-        if (addressesOf(slicesOf(service), name).length > 0) wanted.set(`${host}:${port} ${keyOf(service)} ${name}`, { host, port, target });
+        if (addressesOf(slicesOf(service), name).length > 0)
+          wanted.set(`${host}:${port} ${keyOf(service)} ${name}`, { host, port, target });
       }
     }
     for (const [key, listener] of listeners) {

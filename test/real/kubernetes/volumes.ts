@@ -139,7 +139,9 @@ async function serviceAccountTokenOf(
 
 async function claimedDirectory(claimName: string, { api, pod }: VolumeContext): Promise<string> {
   try {
-    const claim = await api.get<V1PersistentVolumeClaim>(`/api/v1/namespaces/${pod.metadata?.namespace}/persistentvolumeclaims/${claimName}`);
+    const claim = await api.get<V1PersistentVolumeClaim>(
+      `/api/v1/namespaces/${pod.metadata?.namespace}/persistentvolumeclaims/${claimName}`,
+    );
     const volume = await api.get<V1PersistentVolume>(`/api/v1/persistentvolumes/${claim.spec?.volumeName ?? ""}`);
     const path = volume.spec?.hostPath?.path;
     if (path === undefined) throw new Error(`the volume of claim ${claimName} is no folder of this machine`);

@@ -68,9 +68,13 @@ function writeModule(build: string, { GoMod }: GoModule): void {
   const text = readFileSync(GoMod, "utf8");
   const go = /^go (\S+)$/m.exec(text)?.[1];
   const staged = [...new Set([...text.matchAll(/(\S+) => \.\/staging\/src\/\S+/g)].map(([, name = ""]) => name))];
-  if (go === undefined || staged.length === 0) throw new PartError(`the go.mod of ${MODULE} ${VERSION} reads otherwise than expected`, GO_FIX);
+  if (go === undefined || staged.length === 0)
+    throw new PartError(`the go.mod of ${MODULE} ${VERSION} reads otherwise than expected`, GO_FIX);
   const replaced = staged.map((name) => `replace ${name} => ${name} v0${VERSION.slice(1)}`);
-  writeFileSync(join(build, "go.mod"), ["module nightshift.test/kubernetes", `go ${go}`, `require ${MODULE} v${VERSION}`, ...replaced, ""].join("\n"));
+  writeFileSync(
+    join(build, "go.mod"),
+    ["module nightshift.test/kubernetes", `go ${go}`, `require ${MODULE} v${VERSION}`, ...replaced, ""].join("\n"),
+  );
 }
 
 /** What traffic routers write, so that the API server knows their kinds. */
