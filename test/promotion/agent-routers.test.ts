@@ -7,17 +7,14 @@ import type { Routes } from "../../src/serving/routes.ts";
 import type { Database } from "../../src/store/database.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 
-/** Two stores: one for the gateways, one that stands for another system. */
-let databases: Database[];
+let database: Database;
 let gateway: TrafficRouter;
 let own: TrafficRouter;
 let router: TrafficRouter;
 beforeAll(async () => {
-  databases = [await memoryDatabase(), await memoryDatabase()];
-  const [first, second] = databases.map((database) => createGatewayRouter({ database, log: silentLog() }));
-  if (first === undefined || second === undefined) throw new Error("there are two");
-  gateway = first;
-  own = { ...second, draws: () => "per_request" };
+  database = await memoryDatabase();
+  gateway = createGatewayRouter({ database, log: silentLog() });
+  own = elsewhere(gateway);
   router = routerOfAgents(
     gateway,
     new Map([
@@ -26,9 +23,21 @@ beforeAll(async () => {
     ]),
   );
 });
-afterAll(async () => {
-  for (const database of databases) await database.close();
-});
+afterAll(() => database.close());
+
+/** Stands for another system: the same rows under other names. */
+function elsewhere(store: TrafficRouter): TrafficRouter {
+  const nameOf = (agent: string): string => `elsewhere-${agent}`;
+  return {
+    draws: () => "per_request",
+    async routes(agent) {
+      const found = await store.routes(nameOf(agent));
+      return found === null ? null : { ...found, agent };
+    },
+    setRoutes: (routes) => store.setRoutes({ ...routes, agent: nameOf(routes.agent) }),
+    reset: (agent) => store.reset(nameOf(agent)),
+  };
+}
 
 const routesOf = (agent: string, change: Partial<Routes> = {}): Routes => ({
   ...{ agent, model: agent, version: 1, generation: 1, stable: { name: "s-3", digest: "sha256:3" } },
