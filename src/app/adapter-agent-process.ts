@@ -23,6 +23,16 @@ export interface AdapterAgentProcess {
   close(): Promise<void>;
 }
 
+interface AdapterAgentProcessDeps {
+  log: Logger;
+  token?: string | undefined;
+  /** The entry's environment: `POD_UID` is what this pod's replica is told apart by. */
+  env?: Record<string, string | undefined>;
+  /** Of a discovered replica: its Service, and where its server listens for this process. */
+  service?: string | undefined;
+  serverUrl?: string | undefined;
+}
+
 const CALL_TIMEOUT_MS = 120_000;
 const CONNECTIONS = 8;
 const POLL_EVERY_MS = 1_000;
@@ -36,15 +46,7 @@ const POLL_EVERY_MS = 1_000;
 export async function startAdapterAgentProcess(
   config: Config,
   replica: string,
-  deps: {
-    log: Logger;
-    token?: string | undefined;
-    /** The entry's environment: `POD_UID` is what this pod's replica is told apart by. */
-    env?: Record<string, string | undefined>;
-    /** Of a discovered replica: its Service, and where its server listens for this process. */
-    service?: string | undefined;
-    serverUrl?: string | undefined;
-  },
+  deps: AdapterAgentProcessDeps,
 ): Promise<AdapterAgentProcess> {
   const { log } = deps;
   const { controlUrl, publicKeyFile } = config.adapterAgent;
