@@ -53,8 +53,10 @@ export async function startAdapterAgentProcess(
   if (controlUrl === undefined) throw missing("adapterAgent.controlUrl", "the adapter agent needs the control service's address");
   if (publicKeyFile === undefined)
     throw missing("adapterAgent.publicKeyFile", "the adapter agent needs the key that adapters are signed with");
-  const { url, agents } = serversOf(config, replica, deps);
+  const { url, agents, isDiscovered } = serversOf(config, replica, deps);
   const uid = deps.env?.["POD_UID"] ?? null;
+  if (isDiscovered && uid === null)
+    throw missing("POD_UID", "reports count for the pod that they come from: give it metadata.uid by the downward API");
   const directory = join(resolve(config.dataDir), `adapter-agent-${replica}`);
   makeDataDirectory(directory);
   const { baseDigest, model } = await oneBase(agents, directory);
