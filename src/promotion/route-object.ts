@@ -31,7 +31,7 @@ interface RouteObject extends ClusterObject {
   spec?: unknown;
 }
 
-export const SHARES = 1_000_000;
+const SHARES = 1_000_000;
 const MANAGER = "nightshift";
 const ANNOTATION = "nightshift.dev/routes";
 /** The controller asks four times a second; who writes always looks first. */
@@ -52,7 +52,6 @@ export function createObjectRouter(
   const what = `${kind.kind} ${namespace}/${name}`;
   const collection = `/apis/${kind.apiVersion}/namespaces/${namespace}/${kind.plural}`;
   const path = `${collection}/${name}`;
-
   let seen: { object: RouteObject | null; atMs: number } | null = null;
 
   async function read(): Promise<RouteObject | null> {
@@ -70,9 +69,8 @@ export function createObjectRouter(
     if (other !== null) throw nightshiftError("route_object_foreign", { what, manager: other });
     const answer = await deps.cluster.ask({ what, ...writeOf(current, routes, { kind, name, namespace, collection }) });
     seen = null;
-    if (answer.status === 409) return "conflict";
-    acceptedOf({ what }, answer);
-    return "written";
+    if (answer.status !== 409) acceptedOf({ what }, answer);
+    return answer.status === 409 ? "conflict" : "written";
   }
 
   /** `change` sees the routes as they are, and returns those to write, or null to leave them. */

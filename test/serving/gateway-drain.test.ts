@@ -25,7 +25,7 @@ test("a gateway that is told to stop takes no new call, and ends when the one un
   const answer = await gateway.chat("key", { stream: true });
   const startedMs = performance.now();
   const closing = gateway.close();
-  await expect(fetch(`${gateway.url}/health`)).rejects.toThrow();
+  await expect(fetch(`${gateway.url}/health`)).rejects.toThrow("fetch failed");
   finish.resolve(null);
   expect(await answer.text()).toBe("data: first\n\ndata: [DONE]\n\n");
   await closing;
