@@ -97,7 +97,11 @@ interface JsonSchema {
 /** Depth first: every node without properties of its own is a row; a record contributes `<name>`; a union contributes each variant's leaves. */
 function leaves(node: JsonSchema, path: string): { path: string; node: JsonSchema }[] {
   const variants = node.anyOf ?? node.oneOf;
-  if (variants !== undefined) return unique(variants.flatMap((variant) => leaves(variant, path)));
+  if (variants !== undefined) {
+    const { description, default: fallback } = node;
+    const shared = { ...(description === undefined ? {} : { description }), ...(fallback === undefined ? {} : { default: fallback }) };
+    return unique(variants.flatMap((variant) => leaves({ ...shared, ...variant }, path)));
+  }
   if (node.properties !== undefined) {
     return Object.entries(node.properties).flatMap(([key, child]) =>
       leaves({ ...child, isRequired: node.required?.includes(key) ?? false }, path === "" ? key : `${path}.${key}`),
@@ -112,8 +116,9 @@ function unique(rows: { path: string; node: JsonSchema }[]): { path: string; nod
   const merged = new Map<string, JsonSchema>();
   for (const { path, node } of rows) {
     const seen = merged.get(path);
-    const isVariantName = seen?.const !== undefined && node.const !== undefined;
-    merged.set(path, isVariantName ? { ...seen, enum: [seen.const, node.const] } : (seen ?? node));
+    const names = seen === undefined ? [] : (seen.enum ?? [seen.const]);
+    const isVariantName = node.const !== undefined && names.every((name) => name !== undefined) && names.length > 0;
+    merged.set(path, isVariantName && seen !== undefined ? { ...seen, enum: [...new Set([...names, node.const])] } : (seen ?? node));
   }
   return [...merged].map(([path, node]) => ({ path, node }));
 }

@@ -2,11 +2,11 @@ import { join, resolve } from "node:path";
 import type { AgentControl } from "../api/control.ts";
 import { createApi } from "../api/server.ts";
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
-import { keyId, loadSigningKey } from "../artifact/signing-key.ts";
+import { keyId, loadSigningKey, readSigningKey, type SigningKey } from "../artifact/signing-key.ts";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { createGatewayRouter } from "../promotion/gateway-router.ts";
+import { createGatewayRouter, type GatewayRouter } from "../promotion/gateway-router.ts";
 import { createRouteWatch, type RouteWatch } from "../promotion/route-watch.ts";
 import { createRecordingsCache } from "../rollout/recordings-cache.ts";
 import type { Database } from "../store/database.ts";
@@ -20,10 +20,12 @@ import { createAdapterSlots, requireSlot, type AdapterSlots } from "./adapter-sl
 import { openObjects } from "./artifacts.ts";
 import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
 import { createBootstrapDesk } from "./bootstrap-desk.ts";
+import { openClusterMirror } from "./cluster-mirror.ts";
 import { createLeader, type Leader } from "./leader.ts";
 import { startLoop } from "./loop.ts";
 import { createNightDesk } from "./night-desk.ts";
 import { findRedactionKeys } from "./redaction-keys.ts";
+import { openRouters } from "./routers.ts";
 import type { Started } from "./started.ts";
 
 /** The control service as one process has it: API and page always, the loops of nights and promotions while it leads. */
@@ -67,9 +69,10 @@ export async function startControl(
 ): Promise<Control> {
   const { database, artifacts, election, log, now, monotonicMs } = deps;
   const { dataDir } = config;
-  const key = loadSigningKey(join(dataDir, "keys"));
-  await requireSameSigningKey(database, keyId(key.publicKey));
-  const slots = createAdapterSlots(config, deps);
+  const key = await signingKeyOf(config, database);
+  const agents: AgentParts[] = [];
+  const found = (slug: string): readonly { url: string }[] => agents.find(({ agent }) => agent === slug)?.replicas.source?.current() ?? [];
+  const slots = createAdapterSlots(config, { ...deps, found });
   for (const [agent, { tenant }] of Object.entries(config.agents)) await requireSameTenant(database, agent, tenant);
   const runs = createRunStore(database, now);
   const queue = createRunQueue({ runsAtOnce: config.training.runsAtOnce, agents: Object.keys(config.agents) }, { database, log });
@@ -79,27 +82,26 @@ export async function startControl(
   const mirror = config.artifacts.driver === "s3" ? await openObjects(config.artifacts, deps) : null;
   if (mirror !== null) started.add("bucket of run directories", async () => mirror.close());
   const runFiles = createRunFiles({ runsDirectory }, { mirror });
-  const agents: AgentParts[] = [];
   for (const agent of Object.keys(config.agents)) agents.push(await prepareAgent(agent, config, { ...deps, started }));
 
   const router = createGatewayRouter(deps);
-  const watch = createRouteWatch(deps);
-  await watch.look();
-  const everyMs = Math.min(LOOK_EVERY_MS, config.gateway.leaseMs / LOOKS_PER_LEASE);
-  const looking = startLoop({ name: "routes", everyMs, longestPauseMs: LONGEST_LOOK_PAUSE_MS, log }, () => watch.look());
-  started.add("routes", () => looking.stop());
-  // Where this process decides, its own gateways need not wait for the next look.
-  router.subscribe(() => looking.wake());
-
+  const routers = await openRouters(config, router, deps);
+  const watch = await startWatch(config, router, deps, started);
+  const clusterMirror = await openClusterMirror(config, { name: election.name }, { database, runs, router: routers, log, now });
   const leader = createLeader(
     { config, agents, runsDirectory, ...options },
-    { database, artifacts, jobRunner, runs, queue, slots, runFiles, key, router, watch, log, now, monotonicMs },
+    {
+      ...{ database, artifacts, jobRunner, runs, queue, slots, runFiles, key, router: routers, watch, log, now, monotonicMs },
+      mirror: clusterMirror,
+    },
   );
   election.campaign((term) => leader.lead(term));
   started.add("leadership", () => election.close());
   const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, slots, now, leader })]));
   const api = createApi(config, {
-    ...{ database, artifacts, runs, queue, router, watch, runsDirectory, log, now, monotonicMs },
+    ...{ database, artifacts, runs, queue, watch, runsDirectory, log, now, monotonicMs },
+    // What is shown must not wait for another system.
+    router: { ...router, draws: (agent) => routers.draws(agent) },
     tenants: Object.keys(config.tenants),
     runFiles,
     redactionKey: await findRedactionKeys(config, deps),
@@ -111,10 +113,26 @@ export async function startControl(
   return { apiPort, agents, watch };
 }
 
+/** What the database says of routes and of who leads, looked at for as long as the process lives. */
+async function startWatch(config: Config, router: GatewayRouter, deps: ControlDeps, started: Started): Promise<RouteWatch> {
+  const watch = createRouteWatch(deps);
+  await watch.look();
+  const everyMs = Math.min(LOOK_EVERY_MS, config.gateway.leaseMs / LOOKS_PER_LEASE);
+  const pauses = { everyMs, longestPauseMs: LONGEST_LOOK_PAUSE_MS };
+  const looking = startLoop({ name: "routes", ...pauses, log: deps.log }, () => watch.look());
+  started.add("routes", () => looking.stop());
+  // Where this process decides, its own gateways need not wait for the next look.
+  router.subscribe(() => looking.wake());
+  return watch;
+}
+
 /** A replica with a key of its own would, as leader, refuse what another has signed, and so roll its canary back. */
-async function requireSameSigningKey(database: Database, id: string): Promise<void> {
+async function signingKeyOf({ artifacts: { signingKeyFile }, dataDir }: Config, database: Database): Promise<SigningKey> {
+  const key = signingKeyFile === undefined ? loadSigningKey(join(dataDir, "keys")) : readSigningKey(signingKeyFile);
+  const id = keyId(key.publicKey);
   const expected = await pinSetting(database.kysely, "signing_key", id);
   if (id !== expected) throw nightshiftError("signing_key_differs", { id, expected });
+  return key;
 }
 
 /** What nights have made under an agent's slug was learned from its tenant: under another one it would serve, and teach, somebody else. */
@@ -155,9 +173,10 @@ function controlOf(
     },
     dryRun: () => desk.dryRun(),
     recordings: () => seen.recordings({ maxAgeMs: VIEW_AGE_MS }),
+    replicaSource: replicas.source,
     replicas: () =>
       Promise.all(
-        replicas.map(async ({ name, url, policyServer }) => ({
+        replicas.current().map(async ({ name, url, policyServer }) => ({
           name,
           url,
           models: (await policyServer.models())?.map(({ id }) => id) ?? null,
