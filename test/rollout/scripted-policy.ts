@@ -2,8 +2,8 @@ import { createRandom, type Random } from "../../deploy/quickstart/random.ts";
 import { nightshiftError } from "../../src/errors.ts";
 import type { ChatRequest, ChatResult, PolicyServer } from "../../src/serving/policy-server.ts";
 
-/** What a scripted policy does in one turn: calls, or a reply. */
-export type Move = { calls: readonly { tool: string; args: unknown }[] } | { reply: string } | { result: ChatResult };
+/** What a scripted policy does in one turn: calls, or a reply (of one token, with this logprob). */
+export type Move = { calls: readonly { tool: string; args: unknown }[] } | { reply: string; logprob?: number } | { result: ChatResult };
 
 /**
  * A policy server whose reply is a function of the request alone (messages and seed), with tool-call ids as random as real servers' are. Replies take
@@ -30,7 +30,8 @@ export function createScriptedPolicy(
       inFlight -= 1;
       const move = script(request, createRandom(request.sampling.seed, request.messages.length));
       if ("result" in move) return move.result;
-      const tokens = { promptTokenIds: [1, request.messages.length], completionTokenIds: [2], logprobs: [-0.5] };
+      const logprobs = [("reply" in move ? move.logprob : undefined) ?? -0.5];
+      const tokens = { promptTokenIds: [1, request.messages.length], completionTokenIds: [2], logprobs };
       if ("reply" in move)
         return { status: "completed", message: { role: "assistant", content: move.reply }, finishReason: "stop", ...tokens };
       const tool_calls = move.calls.map(({ tool, args }) => {

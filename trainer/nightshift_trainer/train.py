@@ -273,6 +273,8 @@ def _iteration_name(config: RunConfig, iteration: int) -> str:
 
 def _iteration_line(name: str, iteration: int, digest: str, metrics: dict[str, Any]) -> str:
     masked = f", masked {metrics['sequences_masked']} sequences" if metrics.get("sequences_masked") else ""
+    if metrics["members_without_probability"]:
+        masked += f", left out {metrics['members_without_probability']} members without a probability"
     dropped = ", ".join(f"{n} {reason}" for reason, n in metrics["groups_dropped"].items()) or "none"
     reward = "none" if metrics["reward_mean"] is None else f"{metrics['reward_mean']:.3f}"
     return (
