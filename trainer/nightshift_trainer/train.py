@@ -43,8 +43,10 @@ class Night:
         stop: Event,
         say: Callable[[str], None],
         pace: Callable[[str], None] = lambda _: None,
+        cache: Path | None = None,
     ) -> None:
-        """`say` gets what happened; `pace` gets how far the work is, as often as somebody could want to know."""
+        """`say` gets what happened; `pace` gets how far the work is, as often as somebody could want to know. The
+        digests of the base's files are kept in `cache`, or in the run directory."""
         torch.set_num_threads(config.threads)
         self._pace = pace
         self._directory, self._config, self._status, self._stop, self._say = (
@@ -55,7 +57,8 @@ class Night:
             say,
         )
         self._metrics = Metrics(directory)
-        require_base(located(directory, config.base_model), config.base_model.digest, self._beat)
+        base = located(directory, config.base_model)
+        require_base(base, config.base_model.digest, self._beat, cache or directory)
         self._policy = load_policy(directory, config)
         if self._policy.unpacked is not None:
             say(f"rows that begin alike are not packed: {self._policy.unpacked}")
