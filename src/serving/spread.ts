@@ -11,7 +11,7 @@ export function spreadCalls(replicas: readonly PolicyServer[], { priority = 0 }:
   const next = (): PolicyServer => replicas[turn++ % replicas.length] ?? first;
   return {
     chat: (request, options) => next().chat({ ...request, priority }, options),
-    promptLogprobs: (request, options) => next().promptLogprobs(request, options),
+    promptLogprobs: (request, options) => next().promptLogprobs({ ...request, priority }, options),
     models: (options) => first.models(options),
     loadAdapter: (adapter, options) => first.loadAdapter(adapter, options),
     unloadAdapter: (name, options) => first.unloadAdapter(name, options),

@@ -7,20 +7,23 @@ export type Move = { calls: readonly { tool: string; args: unknown }[] } | { rep
 
 /**
  * A policy server whose reply is a function of the request alone (messages and seed), with tool-call ids as random as real servers' are. Replies take
- * a while that differs from call to call, so that concurrent members finish out of order.
+ * a while that differs from call to call, so that concurrent members finish out of order. `score` is what a model says of a token of a prompt: all say the same unless told.
  */
 export function createScriptedPolicy(
   script: (request: ChatRequest, random: Random) => Move,
-): PolicyServer & { requests: ChatRequest[]; inFlightAtMost: () => number } {
+  score: (model: string, tokenId: number) => number = () => -0.5,
+): PolicyServer & { requests: ChatRequest[]; scored: string[]; inFlightAtMost: () => number } {
   const requests: ChatRequest[] = [];
+  const scored: string[] = [];
   let inFlight = 0;
   let most = 0;
   let ids = 0;
   const unused = (): never => {
-    throw new Error("the loop only chats");
+    throw new Error("rollouts and their scoring need no more");
   };
   return {
     requests,
+    scored,
     inFlightAtMost: () => most,
     async chat(request) {
       requests.push(request);
@@ -41,20 +44,25 @@ export function createScriptedPolicy(
       });
       return { status: "completed", message: { role: "assistant", content: "", tool_calls }, finishReason: "tool_calls", ...tokens };
     },
-    promptLogprobs: unused,
+    promptLogprobs({ model, promptTokenIds }) {
+      scored.push(model);
+      return Promise.resolve({ status: "completed", logprobs: promptTokenIds.map((id, index) => (index === 0 ? null : score(model, id))) });
+    },
     models: unused,
     loadAdapter: unused,
     unloadAdapter: unused,
   };
 }
 
-export const retryable: ChatResult = {
+type Failure = Exclude<ChatResult, { status: "completed" }>;
+
+export const retryable: Failure = {
   status: "retryable",
   retryAfterMs: 0,
   error: nightshiftError("store_unavailable", { problem: "stands for any server's" }),
 };
 
-export const gone: ChatResult = {
+export const gone: Failure = {
   status: "rejected",
   error: nightshiftError("policy_server_refused", {
     url: "http://localhost",
