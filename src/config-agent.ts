@@ -4,6 +4,7 @@ import { canarySchema, gateSchema } from "./config-promotion.ts";
 import { correctionSchema } from "./config-correction.ts";
 import { replaySchema } from "./config-replay.ts";
 import { judgeSchema, pairJudgeSchema, rewardSchema } from "./config-judge.ts";
+import { serverUrlSchema } from "./config-server-url.ts";
 import { hasRoomForStages, STAGES_WITHOUT_ROOM, stageFields } from "./config-stages.ts";
 
 /** The part of the config tree that belongs to one agent. */
@@ -189,7 +190,7 @@ export const agentSchema = z.strictObject({
   policyServers: z
     .array(
       z.strictObject({
-        url: z.url().describe("Base URL of an OpenAI-compatible server with vLLM's LoRA endpoints."),
+        url: serverUrlSchema.describe("Base URL of an OpenAI-compatible server with vLLM's LoRA endpoints."),
         name: z
           .string()
           .regex(/^[a-z0-9][a-z0-9.-]{0,62}$/)
