@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,9 @@ class FileDigests:
         and this one nothing."""
         if self._cache is None or not self._fresh:
             return
-        try:
+        with suppress(OSError, DiskError):
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._cache, encode_json({**_read(self._cache), **self._fresh}))
-        except DiskError:
-            return
 
 
 def _digest(file: Path, beat: Callable[[], None]) -> str:

@@ -136,14 +136,14 @@ def test_a_cache_that_is_none_costs_the_hashing(model: Path, tmp_path: Path, con
     assert hashed(model, cache) == (base_digest(model), 2)
     assert hashed(model, cache)[1] == 0
     # Where none can be written, nothing is said: it is an extra.
-    assert hashed(model, tmp_path / "nowhere" / "cache.json") == (base_digest(model), 2)
+    for _ in range(2):
+        assert hashed(model, cache / "below a file" / "cache.json") == (base_digest(model), 2)
 
 
 def test_runs_may_share_what_they_know(
     make_run: Callable[..., Path], base_path: Path, tmp_path: Path
 ) -> None:
-    cache = tmp_path / "cache"
-    cache.mkdir()
+    cache = tmp_path / "made" / "cache"
     assert hashed(base_path, cache / CACHE)[1] > 0
     known = json.loads((cache / CACHE).read_text())
     weights = str(base_path / "model.safetensors")
