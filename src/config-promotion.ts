@@ -15,14 +15,21 @@ export const gateSchema = z.strictObject({
         .int()
         .min(0)
         .default(32)
-        .describe("The candidate's rollouts that are scored by candidate, stable and base, one `prompt_logprobs` call each. 0: none, and no cap holds."),
+        .describe(
+          "The candidate's rollouts that are scored by candidate, stable and base, one `prompt_logprobs` call each. 0: none, and no cap holds.",
+        ),
       maxToStable: z
         .number()
         .positive()
         .nullable()
         .default(0.2)
         .describe("Mean log π_candidate − log π_stable above which the candidate is refused. null: it is only reported."),
-      maxToBase: z.number().positive().nullable().default(0.5).describe("Likewise from the base model, which nights move away from together."),
+      maxToBase: z
+        .number()
+        .positive()
+        .nullable()
+        .default(0.5)
+        .describe("Likewise from the base model, which nights move away from together."),
     })
     .prefault({})
     .describe("How far a candidate may have moved, in nats per token that it sampled itself in the gate, at temperature 1."),

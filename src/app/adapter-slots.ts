@@ -60,7 +60,9 @@ export function createAdapterSlots(
   };
   const reserved = new Set<string>();
   const reserve = async (agent: string, runId: string): Promise<void> => {
-    const others = (await runsWithoutAdapter(database, desired)).filter(({ id, isPrepared }) => id !== runId && (isPrepared || reserved.has(id)));
+    const others = (await runsWithoutAdapter(database, desired)).filter(
+      ({ id, isPrepared }) => id !== runId && (isPrepared || reserved.has(id)),
+    );
     const found = await shortage(
       agent,
       1,
@@ -92,7 +94,18 @@ async function runsWithoutAdapter({ kysely }: Database, desired: DesiredAdapterS
   const { rows } = await sql<OpenRun>`select id, agent, exists (select 1 from run_steps
       where run_steps.run_id = runs.id and step = 'prepare' and run_steps.finished_at_ms is not null) as "isPrepared"
     from runs where state = 'running'`.execute(kysely);
-  const made = rows.length === 0 ? [] : await kysely.selectFrom("adapters").select(["run_id", "name"]).where("run_id", "in", rows.map(({ id }) => id)).execute();
+  const made =
+    rows.length === 0
+      ? []
+      : await kysely
+          .selectFrom("adapters")
+          .select(["run_id", "name"])
+          .where(
+            "run_id",
+            "in",
+            rows.map(({ id }) => id),
+          )
+          .execute();
   const wanting = await Promise.all(
     rows.map(async ({ id, agent }) => {
       const wanted = (await desired.read(agent))?.adapters ?? [];

@@ -70,10 +70,10 @@ function isSame(one: Omit<Known, "sha256">, other: Omit<Known, "sha256">): boole
   return (["size", "inode", "mtime_ns", "ctime_ns"] as const).every((field) => one[field] === other[field]);
 }
 
-async function readCache(file: string | undefined): Promise<Record<string, Known & { sha256: Digest }>> {
+async function readCache(file: string | undefined): Promise<Record<string, Known>> {
   if (file === undefined) return {};
   try {
-    return cacheSchema.parse(JSON.parse(await readFile(file, "utf8"))) as Record<string, Known & { sha256: Digest }>;
+    return cacheSchema.parse(JSON.parse(await readFile(file, "utf8")));
   } catch {
     // A missing or torn cache, or one of an older version, only costs the hashing.
     return {};

@@ -83,9 +83,7 @@ export async function runGate(options: GateRunOptions, deps: GateRunDeps): Promi
   const limiter = createLimiter(Math.min(replay.concurrency, live?.concurrency ?? Infinity));
   const playing = { ...deps, trust: await trustOfRun(deps.runs, runId), limiter, scoring: createLimiter(1) };
   const pairs = await Promise.all(
-    jobs.map((job) =>
-      deps.runs.step<GatePair>(runId, `gate-${job.scenario.id}-${job.seed}`, () => playPair(job, options, playing)),
-    ),
+    jobs.map((job) => deps.runs.step<GatePair>(runId, `gate-${job.scenario.id}-${job.seed}`, () => playPair(job, options, playing))),
   );
   const decision = decideGate(pairs, {
     mode: gate.mode,
@@ -111,10 +109,7 @@ interface Job {
 
 async function playPair(job: Job, options: GateRunOptions, deps: PlayDeps): Promise<GatePair> {
   const { scenario, seed } = job;
-  const [candidate, stable] = await Promise.all([
-    play(job, options.candidate, options, deps),
-    play(job, options.stable, options, deps),
-  ]);
+  const [candidate, stable] = await Promise.all([play(job, options.candidate, options, deps), play(job, options.stable, options, deps)]);
   const candidateMasked = candidate.end.status === "masked";
   const stableMasked = stable.end.status === "masked";
   const isComparable = !candidateMasked && !stableMasked;

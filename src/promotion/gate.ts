@@ -122,7 +122,8 @@ export function decideGate(pairs: readonly GatePair[], parameters: GateParameter
   }
   if ((judge.disagreementShare ?? 0) > MAX_DISAGREEMENT) return conclude("insufficient", "judge_disagreement");
   if (base.kHarm >= base.threshold) return conclude("refuse", "harm");
-  const moved = parameters.maxKl === undefined || pairs.length === 0 ? null : klProblem(base.kl, parameters.maxKl, parameters.maxMaskedShare);
+  const moved =
+    parameters.maxKl === undefined || pairs.length === 0 ? null : klProblem(base.kl, parameters.maxKl, parameters.maxMaskedShare);
   if (moved !== null) return conclude(moved === "kl_unmeasured" ? "insufficient" : "refuse", moved);
   if (units.length < (parameters.minUnits ?? 1)) return conclude("insufficient", "too_few_units");
   return base.kPromote >= base.threshold ? conclude("pass", "proven") : conclude("insufficient", "not_proven");

@@ -29,7 +29,7 @@ export interface JournalEntry {
  * Servers draw from probabilities in float32, where exp of less than this is 0: whoever says less of a token that was sampled has no probability for it. vLLM writes −9999 where JSON
  * cannot hold −∞. The trainer's `types.py` has the same number.
  */
-export const LEAST_LOGPROB = -104;
+const LEAST_LOGPROB = -104;
 
 /** One model call as sampled: exact ids and processed logprobs. */
 export interface SampledCall {

@@ -67,7 +67,10 @@ export async function runIteration(
       const result = await judgeWithPatience(group, { signal, anchor }, deps);
       const summary = summarise(group, result, { config, judgeDeviation, check: deps.rewardCheck, recorded });
       if (summary.withoutProbability !== undefined && summary.withoutProbability > 0) {
-        deps.log.warn({ group_id: group.groupId, members: summary.withoutProbability }, "policy server had no probability for a sampled token");
+        deps.log.warn(
+          { group_id: group.groupId, members: summary.withoutProbability },
+          "policy server had no probability for a sampled token",
+        );
       }
       await saveGroup(group, options.verdict === undefined ? summary : { ...summary, verdict: options.verdict(summary) }, deps);
     }

@@ -56,7 +56,7 @@ describe("baseDigest", () => {
   test.each([
     {
       what: "overwritten in place, of the same size, its times put back",
-      async change(file: string) {
+      change: async (file: string): Promise<void> => {
         const { ctimeNs } = await stat(file, { bigint: true });
         // Until the file system's clock has ticked: the clock of these tests is ahead of it.
         while ((await stat(file, { bigint: true })).ctimeNs === ctimeNs) {
@@ -67,7 +67,7 @@ describe("baseDigest", () => {
     },
     {
       what: "replaced by another of the same size and time",
-      async change(file: string) {
+      change: async (file: string): Promise<void> => {
         await writeFile(`${file}.part`, "MODEL.SAFETENSORS");
         await utimes(`${file}.part`, WRITTEN_S, WRITTEN_S);
         await rename(`${file}.part`, file);

@@ -43,6 +43,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   metrics = 'vllm:lora_requests_info{max_lora="5",running_lora_adapters=""} 1\n';
   await database.kysely.deleteFrom("settings").where("key", "like", "desired_adapters:%").execute();
+  for (const table of ["run_steps", "runs", "adapters"] as const) await database.kysely.deleteFrom(table).execute();
 });
 afterAll(async () => {
   await fleet.close();
@@ -101,7 +102,6 @@ describe("two agents' runs on a fleet with room for one more", () => {
   const refused = { code: "adapter_slots_exceeded" };
   const NIGHTS = { "night-1": "north-desk", "night-2": "south-desk" } as const;
   beforeEach(async () => {
-    for (const table of ["run_steps", "runs", "adapters"] as const) await database.kysely.deleteFrom(table).execute();
     metrics = 'vllm:lora_requests_info{max_lora="2",running_lora_adapters=""} 1\n';
     await createDesiredAdapterStore(database).save({ agent: "north-shop", adapters: [adapter("north-shop", 1)], stable: null });
     for (const [id, agent] of Object.entries(NIGHTS)) await runs().create({ id, tenant: "t", agent, plan: {}, nowMs: 1 });
@@ -112,7 +112,10 @@ describe("two agents' runs on a fleet with room for one more", () => {
     const slots = createAdapterSlots(configOf(), { database, monotonicMs });
     const [first, second] = await Promise.allSettled([reserve(slots, "night-1"), reserve(slots, "night-2")]);
     expect(first.status).toBe("fulfilled");
-    expect(second).toMatchObject({ status: "rejected", reason: { ...refused, message: expect.stringContaining("have to hold 3") as string } });
+    expect(second).toMatchObject({
+      status: "rejected",
+      reason: { ...refused, message: expect.stringContaining("have to hold 3") as string },
+    });
     // Its own is no other's: a step that was cut off comes here again.
     await reserve(slots, "night-1");
     await runs().finish("night-1", "failed", { kind: "nothing_to_learn", reason: "test" }, 2);

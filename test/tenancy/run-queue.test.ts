@@ -142,7 +142,7 @@ test("a cancellation that cannot be audited did not happen", async () => {
   await ask(nights, "early", "south-desk", 1_000);
   await sql`alter table audit add constraint nobody check (actor <> 'ghost')`.execute(database.kysely);
   try {
-    await expect(cancelRun({ id: "early", actor: "ghost" }, { database, now: () => 6_000 })).rejects.toThrow();
+    await expect(cancelRun({ id: "early", actor: "ghost" }, { database, now: () => 6_000 })).rejects.toThrow("nobody");
     expect(await nights.runs.get("early")).toMatchObject({ state: "running", outcome: null });
   } finally {
     await sql`alter table audit drop constraint nobody`.execute(database.kysely);

@@ -26,7 +26,10 @@ beforeEach(async () => {
     await database.kysely.deleteFrom(table).execute();
   }
   const spans = Array.from({ length: CONVERSATIONS }, (_, n) =>
-    [chat("i1", [0, 1], [SIMPLE.system, say("user", `question ${n}`)], [SIMPLE.done]), rootSpan([0, 5])].map((span) => ({ ...span, trace: `t${n}` })),
+    [chat("i1", [0, 1], [SIMPLE.system, say("user", `question ${n}`)], [SIMPLE.done]), rootSpan([0, 5])].map((span) => ({
+      ...span,
+      trace: `t${n}`,
+    })),
   );
   await ingest(database, config.agents, spans.flat(), 1_000);
 });

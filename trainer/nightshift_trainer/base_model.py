@@ -26,9 +26,7 @@ def base_digest(
     """Reads every weight that `digests` does not know; `beat` runs all the while. Raises OSError."""
     digests = digests or FileDigests(None)
     parts = {
-        file.name: digests.of(file, beat)
-        for file in sorted(directory.iterdir())
-        if PART.fullmatch(file.name)
+        file.name: digests.of(file, beat) for file in sorted(directory.iterdir()) if PART.fullmatch(file.name)
     }
     digests.keep()
     return digest_of(json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())

@@ -124,8 +124,8 @@ class Learning:
     masked_members: int
     excluded_members: int
     """In the baseline, not in the loss, whatever the reason."""
-    members_without_probability: int
-    """Those of them whose sampler had no probability for a token."""
     reward_mean: float | None
     reward_spread: float | None
     """Mean over groups of the deviation (divisor n) inside the group."""
+    members_without_probability: int = 0
+    """Excluded ones whose sampler had no probability for a token."""

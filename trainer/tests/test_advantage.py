@@ -103,14 +103,19 @@ def test_a_member_whose_sampler_had_no_probability_stays_in_the_baseline_only() 
     def one(name: str, reward: float | None, *logprobs: float) -> Member:
         return replace(a_member(name, reward), calls=(replace(a_call((1,), (2, 3)), logprobs=logprobs),))
 
-    members = (one("a", 1, -1, -1), one("b", 0, -1, -9999), one("c", 0, -104.5, -1), one("d", None, -1, -9999))
+    members = (
+        one("a", 1, -1, -1),
+        one("b", 0, -1, -9999),
+        one("c", 0, -104.5, -1),
+        one("d", None, -1, -9999),
+    )
     learning = learn_from(a_batch(members), 0.1, "group_std")
     # Over 1, 0, 0, as if all had a ratio: 3/2 * (2/3) / (sqrt(2)/3) = 2.1213203.
     (kept,) = learning.groups
     assert [(m.rollout_id, m.advantage) for m in kept.members] == [("a", pytest.approx(2.1213203))]
     assert (learning.masked_members, learning.excluded_members) == (1, 2)
     assert learning.members_without_probability == 2
-    assert learn_from(a_batch(members[1:3] + (one("e", 1, -9999, -1),)), 0.1, "group_std").dropped == {
+    assert learn_from(a_batch((*members[1:3], one("e", 1, -9999, -1))), 0.1, "group_std").dropped == {
         "no_loss_member": 1
     }
 
