@@ -1,7 +1,8 @@
 import { z } from "zod";
+import { serverUrlSchema } from "./config-server-url.ts";
 
 const listed = z.strictObject({
-  url: z.url().describe("Base URL of an OpenAI-compatible server with vLLM's LoRA endpoints."),
+  url: serverUrlSchema.describe("Base URL of an OpenAI-compatible server with vLLM's LoRA endpoints."),
   name: z
     .string()
     .regex(/^[a-z0-9][a-z0-9.-]{0,62}$/)

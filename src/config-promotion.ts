@@ -9,6 +9,30 @@ export const gateSchema = z.strictObject({
   maxScenarios: z.int().positive().default(200).describe("Held-out scenarios at most."),
   seedsPerScenario: z.int().positive().default(1).describe("Pairs played per scenario; one X each, their mean."),
   maxMaskedShare: z.number().positive().max(1).default(0.2).describe("Above this masked share the gate is insufficient."),
+  kl: z
+    .strictObject({
+      rollouts: z
+        .int()
+        .min(0)
+        .default(32)
+        .describe(
+          "The candidate's rollouts that are scored by candidate, stable and base, one `prompt_logprobs` call each. 0: none, and no cap holds.",
+        ),
+      maxToStable: z
+        .number()
+        .positive()
+        .nullable()
+        .default(0.2)
+        .describe("Mean log π_candidate − log π_stable above which the candidate is refused. null: it is only reported."),
+      maxToBase: z
+        .number()
+        .positive()
+        .nullable()
+        .default(0.5)
+        .describe("Likewise from the base model, which nights move away from together."),
+    })
+    .prefault({})
+    .describe("How far a candidate may have moved, in nats per token that it sampled itself in the gate, at temperature 1."),
 });
 
 export const canarySchema = z.strictObject({

@@ -11,7 +11,7 @@ import { createDesiredAdapterStore } from "../serving/desired-adapters.ts";
 import type { Database } from "../store/database.ts";
 import { findAdapter, type RegisteredAdapter } from "../training/adapters.ts";
 import type { Fleet } from "../training/night-context.ts";
-import { requireSlot, type AdapterSlots } from "./adapter-slots.ts";
+import type { AdapterSlots } from "./adapter-slots.ts";
 import type { AgentFleet } from "./fleet.ts";
 import { startLoop, type Loop } from "./loop.ts";
 import { createNightShift, type NightShiftDeps } from "./night-shift.ts";
@@ -75,7 +75,7 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
     policyServer: deps.fleet.policyServer,
     baseDigest,
     stable: () => stableOf(options, deps),
-    requireSlot: () => requireSlot(deps.slots, agent),
+    reserveSlot: (runId) => deps.slots.reserve(agent, runId),
     async ensureServed(adapter, signal) {
       tonight = { name: adapter.name, digest: adapter.digest };
       await refreshDesired();

@@ -81,6 +81,7 @@ function experimentFields(experiment: ExperimentView): Record<string, unknown> {
     experiment: `${id} ${state}`,
     candidate: candidate.name,
     gate: gate === null ? "off" : `${gate.decision} (${gate.reason}): ${gate.wins} wins, ${gate.losses} losses, ${gate.ties} ties`,
+    "candidate moved": gate?.kl?.toStable == null ? null : `KL ${nats(gate.kl.toStable)} to stable, ${nats(gate.kl.toBase)} to base`,
     canary:
       numbers === null
         ? null
@@ -90,6 +91,10 @@ function experimentFields(experiment: ExperimentView): Record<string, unknown> {
     "waits for": waitsFor === null ? null : `${waitsFor.reason} ${waitsFor.detail}`.trim(),
     decision: conclusion === null ? null : `${conclusion.action}: ${conclusion.reason} ${conclusion.detail}`.trim(),
   };
+}
+
+function nats(value: number | null): string {
+  return value === null ? "unknown" : `${value.toFixed(4)} nats/token`;
 }
 
 /** JSON has no infinity: beyond the largest double it arrives as null. */

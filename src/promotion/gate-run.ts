@@ -15,6 +15,8 @@ import { selectScenarios } from "../scenario/select.ts";
 import type { PolicyServer } from "../serving/policy-server.ts";
 import { trustOfRun } from "../training/night-fidelity.ts";
 import type { RunStore } from "../training/run-store.ts";
+import type { KlSums } from "./gate-kl.ts";
+import { scoreRollout } from "./gate-score.ts";
 import { decideGate, type GateDecision, type GatePair } from "./gate.ts";
 
 export interface GateRunOptions {
@@ -52,7 +54,7 @@ export interface GateRunDeps {
 }
 
 /** Held-out tapes are trusted as far as the run's own were: a tool is the same tool on both sides of the wall. */
-type PlayDeps = GateRunDeps & { trust: Trust };
+type PlayDeps = GateRunDeps & { trust: Trust; limiter: Limiter; scoring: Limiter };
 
 const JUDGE_ATTEMPTS = 5;
 
@@ -73,13 +75,15 @@ export async function runGate(options: GateRunOptions, deps: GateRunDeps): Promi
   const isWorldShared = live?.isolation === "none";
   // Nothing that such pairs say would be about the policies: none is played.
   const played = isWorldShared ? [] : heldOut;
-  const jobs = played.flatMap((scenario) => Array.from({ length: gate.seedsPerScenario }, (_, seed) => ({ scenario, seed })));
+  // The first seeds first: as many scenarios as may be are scored.
+  const isScored = (at: number, seed: number): boolean => seed * played.length + at < gate.kl.rollouts;
+  const jobs = played.flatMap((scenario, at) =>
+    Array.from({ length: gate.seedsPerScenario }, (_, seed) => ({ scenario, seed, isScored: isScored(at, seed) })),
+  );
   const limiter = createLimiter(Math.min(replay.concurrency, live?.concurrency ?? Infinity));
-  const playing = { ...deps, trust: await trustOfRun(deps.runs, runId) };
+  const playing = { ...deps, trust: await trustOfRun(deps.runs, runId), limiter, scoring: createLimiter(1) };
   const pairs = await Promise.all(
-    jobs.map(({ scenario, seed }) =>
-      deps.runs.step<GatePair>(runId, `gate-${scenario.id}-${seed}`, () => playPair(scenario, seed, limiter, options, playing)),
-    ),
+    jobs.map((job) => deps.runs.step<GatePair>(runId, `gate-${job.scenario.id}-${job.seed}`, () => playPair(job, options, playing))),
   );
   const decision = decideGate(pairs, {
     mode: gate.mode,
@@ -87,19 +91,25 @@ export async function runGate(options: GateRunOptions, deps: GateRunDeps): Promi
     margin: gate.margin,
     maxMaskedShare: gate.maxMaskedShare,
     isWorldShared,
+    ...(gate.kl.rollouts === 0 ? {} : { maxKl: { toStable: gate.kl.maxToStable, toBase: gate.kl.maxToBase } }),
   });
   deps.log.info(
-    { run_id: runId, adapter_id: options.candidate.digest, decision: decision.decision, reason: decision.reason },
+    { run_id: runId, adapter_id: options.candidate.digest, decision: decision.decision, reason: decision.reason, kl: decision.kl },
     "gate decided",
   );
   return decision;
 }
 
-async function playPair(scenario: Scenario, seed: number, limiter: Limiter, options: GateRunOptions, deps: PlayDeps): Promise<GatePair> {
-  const [candidate, stable] = await Promise.all([
-    play(scenario, seed, options.candidate, limiter, options, deps),
-    play(scenario, seed, options.stable, limiter, options, deps),
-  ]);
+interface Job {
+  scenario: Scenario;
+  seed: number;
+  /** Whether the candidate's distance from the other policies is measured on it. */
+  isScored: boolean;
+}
+
+async function playPair(job: Job, options: GateRunOptions, deps: PlayDeps): Promise<GatePair> {
+  const { scenario, seed } = job;
+  const [candidate, stable] = await Promise.all([play(job, options.candidate, options, deps), play(job, options.stable, options, deps)]);
   const candidateMasked = candidate.end.status === "masked";
   const stableMasked = stable.end.status === "masked";
   const isComparable = !candidateMasked && !stableMasked;
@@ -108,8 +118,18 @@ async function playPair(scenario: Scenario, seed: number, limiter: Limiter, opti
     : null;
   const result =
     judged?.status === "compared" ? { x: judged.x, firstSlotWins: judged.firstSlotWins, ordersAgree: judged.ordersAgree } : null;
+  const kl = job.isScored ? { kl: await score(candidate, job, options, deps) } : {};
   // A user's scenarios lean on one another, as a cluster's do: one unit each.
-  return { scenarioId: scenario.id, cluster: unitOf(options.runId, scenario.subject), seed, candidateMasked, stableMasked, result };
+  return { scenarioId: scenario.id, cluster: unitOf(options.runId, scenario.subject), seed, candidateMasked, stableMasked, result, ...kl };
+}
+
+/** A masked rollout is scored as well: what the candidate said until then is its own. */
+function score({ calls }: Rollout, { scenario, seed }: Job, options: GateRunOptions, deps: PlayDeps): Promise<KlSums | null> {
+  const { candidate, stable, config, runId, signal } = options;
+  const arms = { candidate: candidate.name, stable: stable.name, base: config.model };
+  return deps.scoring(() =>
+    scoreRollout(calls, arms, { policyServer: deps.policyServer, cacheSalt: `${runId}-gate-${scenario.id}-${seed}`, signal }),
+  );
 }
 
 /** The user as a unit of this gate: a hash, because steps of runs hold nobody's name. */
@@ -119,10 +139,8 @@ function unitOf(runId: string, subject: string): string {
 
 /** One rollout; both arms draw from the same seeds. */
 async function play(
-  scenario: Scenario,
-  seed: number,
+  { scenario, seed }: Job,
   policy: { name: string; digest: string },
-  limiter: Limiter,
   { config, runId, signal }: GateRunOptions,
   deps: PlayDeps,
 ): Promise<Rollout> {
@@ -141,7 +159,7 @@ async function play(
       sampling: config.sampling,
       limits: config.replay,
       agentDriver: deps.agentDriver,
-      limiter,
+      limiter: deps.limiter,
       offTape: deps.live === undefined ? deps.offTape : undefined,
       signal,
       ...(deps.live === undefined ? {} : { openTools: deps.live.open, live: deps.live.isolation }),

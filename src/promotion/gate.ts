@@ -1,4 +1,5 @@
 import { seededRandom } from "../seeded-random.ts";
+import { klFigures, klProblem, type KlCaps, type KlFigures, type KlSums } from "./gate-kl.ts";
 
 /** The offline gate's statistics: pure. The rollouts and the pair judge are someone else's; this decides what their counts prove. */
 
@@ -17,6 +18,8 @@ export interface GatePair {
   stableMasked: boolean;
   /** Null where there was nothing to compare (a member masked) or the judge gave no result. */
   result: { x: 0 | 0.5 | 1; firstSlotWins: 0 | 1 | 2; ordersAgree: boolean } | null;
+  /** The candidate's rollout, scored by all policies; null where none would. Missing where nobody asked. */
+  kl?: KlSums | null;
 }
 
 export interface GateParameters {
@@ -29,6 +32,8 @@ export interface GateParameters {
   minUnits?: number;
   /** Both arms wrote into one world that nothing set back: the one that came second met what the first had done, whichever is better. */
   isWorldShared?: boolean;
+  /** How far the candidate may have moved on its own samples. Unset: nobody asks. */
+  maxKl?: KlCaps;
 }
 
 export type GateReason =
@@ -40,7 +45,10 @@ export type GateReason =
   | "masked_share"
   | "unjudged_share"
   | "judge_position_bias"
-  | "judge_disagreement";
+  | "judge_disagreement"
+  | "kl_to_stable"
+  | "kl_to_base"
+  | "kl_unmeasured";
 
 export interface GateDecision {
   decision: "pass" | "refuse" | "insufficient";
@@ -61,6 +69,8 @@ export interface GateDecision {
   disagreementShare: number | null;
   /** Units that the planner thinks would still be needed at the observed mean; null when the mean does not point upwards. */
   unitsNeeded: number | null;
+  /** Missing in decisions from before it was measured. */
+  kl?: KlFigures;
 }
 
 /** Σ over λ of Π(1 + λ(X−m)/max(m, 1−m)) / 6, the largest value along the given order. */
@@ -96,6 +106,7 @@ export function decideGate(pairs: readonly GatePair[], parameters: GateParameter
     units: units.length,
     ...countsOf(pairs),
     ...judge,
+    kl: klFigures(pairs),
   };
   const conclude = (decision: GateDecision["decision"], reason: GateReason): GateDecision => ({
     decision,
@@ -111,6 +122,9 @@ export function decideGate(pairs: readonly GatePair[], parameters: GateParameter
   }
   if ((judge.disagreementShare ?? 0) > MAX_DISAGREEMENT) return conclude("insufficient", "judge_disagreement");
   if (base.kHarm >= base.threshold) return conclude("refuse", "harm");
+  const moved =
+    parameters.maxKl === undefined || pairs.length === 0 ? null : klProblem(base.kl, parameters.maxKl, parameters.maxMaskedShare);
+  if (moved !== null) return conclude(moved === "kl_unmeasured" ? "insufficient" : "refuse", moved);
   if (units.length < (parameters.minUnits ?? 1)) return conclude("insufficient", "too_few_units");
   return base.kPromote >= base.threshold ? conclude("pass", "proven") : conclude("insufficient", "not_proven");
 }

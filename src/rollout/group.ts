@@ -25,6 +25,12 @@ export interface JournalEntry {
   latencyMs?: number;
 }
 
+/**
+ * Servers draw from probabilities in float32, where exp of less than this is 0: whoever says less of a token that was sampled has no probability for it. vLLM writes −9999 where JSON
+ * cannot hold −∞. The trainer's `types.py` has the same number.
+ */
+const LEAST_LOGPROB = -104;
+
 /** One model call as sampled: exact ids and processed logprobs. */
 export interface SampledCall {
   promptTokenIds: readonly number[];
@@ -75,6 +81,11 @@ export interface Rollout {
    * Transcripts that the agent's requests made, where they did not all extend one (`messages` is the one with the last call). Missing for one.
    */
   branches?: number;
+}
+
+/** Whether there is no ratio to what sampled it, for want of some token's probability: it is judged, and in the baseline, but not learned from. Pure. */
+export function lacksProbability({ calls }: Pick<Rollout, "calls">): boolean {
+  return calls.some(({ logprobs }) => logprobs.some((logprob) => logprob < LEAST_LOGPROB));
 }
 
 /** How faithful a group's tool answers were; a group without tool calls is faithful. Shares are of all calls of all members. */

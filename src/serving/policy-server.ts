@@ -61,7 +61,7 @@ export interface PolicyServer {
   chat(request: ChatRequest, options?: { signal?: AbortSignal }): Promise<ChatResult>;
   /** Logprob of every prompt token given those before it, at temperature 1; index 0 is null. `cacheSalt` keeps the prefix cache out. */
   promptLogprobs(
-    request: { model: string; promptTokenIds: readonly number[]; cacheSalt: string },
+    request: { model: string; promptTokenIds: readonly number[]; cacheSalt: string; priority?: number },
     options?: { signal?: AbortSignal },
   ): Promise<{ status: "completed"; logprobs: readonly (number | null)[] } | Exclude<ChatResult, { status: "completed" }>>;
   /** What it serves now; null when it does not answer. */

@@ -25,7 +25,8 @@ export function spreadCalls(
   });
   return {
     chat: (request, options) => next(request.model)?.chat({ ...request, priority }, options) ?? Promise.resolve(nobody()),
-    promptLogprobs: (request, options) => next(request.model)?.promptLogprobs(request, options) ?? Promise.resolve(nobody()),
+    promptLogprobs: (request, options) =>
+      next(request.model)?.promptLogprobs({ ...request, priority }, options) ?? Promise.resolve(nobody()),
     models: (options) => first()?.models(options) ?? Promise.resolve(null),
     loadAdapter: (adapter, options) => first()?.loadAdapter(adapter, options) ?? Promise.resolve(nobody()),
     unloadAdapter: (name, options) => first()?.unloadAdapter(name, options) ?? Promise.resolve(),

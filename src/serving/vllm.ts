@@ -25,23 +25,27 @@ export function createVllm(config: VllmConfig): PolicyServer & { close(): Promis
     send(config, agent, { method, path, body, ...(signal === undefined ? {} : { signal }) });
   // Until it says otherwise: a night on a server that was started without the flag is a night all the same.
   let takesPriority = true;
+  /** 0 is never sent: it is every server's own. */
+  async function askBehind(wanted: number | undefined, ask: (priority: { priority?: number }) => Promise<Answer>): Promise<Answer> {
+    const priority = takesPriority ? (wanted ?? 0) : 0;
+    const answer = await ask(priority === 0 ? {} : { priority });
+    if (priority === 0 || !refusesPriority(answer)) return answer;
+    takesPriority = false;
+    return ask({});
+  }
 
   return {
     async chat(chat, options) {
-      const ask = (priority: number) => call("POST", "/v1/chat/completions", chatBody(chat, priority), options?.signal);
-      const priority = takesPriority ? (chat.priority ?? 0) : 0;
-      let answer = await ask(priority);
-      if (priority !== 0 && refusesPriority(answer)) {
-        takesPriority = false;
-        answer = await ask(0);
-      }
+      const answer = await askBehind(chat.priority, (priority) =>
+        call("POST", "/v1/chat/completions", chatBody(chat, priority), options?.signal),
+      );
       if (answer.status !== "answered") return failure(answer);
       const parsed = understand(config.url, chatAnswerSchema, answer.body);
       return parsed.status === "understood" ? completed(config.url, parsed.value) : parsed;
     },
-    async promptLogprobs({ model, promptTokenIds, cacheSalt }, options) {
+    async promptLogprobs({ model, promptTokenIds, cacheSalt, priority: wanted }, options) {
       const body = { model, prompt: promptTokenIds, max_tokens: 1, prompt_logprobs: 0, cache_salt: cacheSalt, temperature: 0 };
-      const answer = await call("POST", "/v1/completions", body, options?.signal);
+      const answer = await askBehind(wanted, (priority) => call("POST", "/v1/completions", { ...body, ...priority }, options?.signal));
       if (answer.status !== "answered") return failure(answer);
       const parsed = understand(config.url, promptLogprobsAnswerSchema, answer.body);
       if (parsed.status !== "understood") return parsed;
@@ -75,7 +79,7 @@ function refusesPriority(answer: Answer): boolean {
   return answer.status === "rejected" && PRIORITY_REFUSED.test(answer.error.message);
 }
 
-function chatBody(chat: ChatRequest, priority: number): unknown {
+function chatBody(chat: ChatRequest, priority: { priority?: number }): unknown {
   return {
     ...(chat.tools.length > 0 ? { tool_choice: "auto" } : {}),
     ...chat.passed,
@@ -86,7 +90,7 @@ function chatBody(chat: ChatRequest, priority: number): unknown {
     top_p: chat.sampling.topP,
     max_tokens: chat.sampling.maxTokens,
     seed: chat.sampling.seed,
-    ...(priority === 0 ? {} : { priority }),
+    ...priority,
     logprobs: true,
     top_logprobs: 0,
     return_token_ids: true,

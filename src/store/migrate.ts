@@ -6,6 +6,7 @@ import { trajectoryMedia } from "./migrations/0003-trajectory-media.ts";
 import { erasureReach } from "./migrations/0004-erasure-reach.ts";
 import { judgeSpending } from "./migrations/0005-judge-spending.ts";
 import { judgeTrust } from "./migrations/0006-judge-trust.ts";
+import { noTrajectoryMedia } from "./migrations/0007-no-trajectory-media.ts";
 import type { Tables } from "./tables.ts";
 
 /** Applied in the order of their names; a released one is never edited. */
@@ -16,6 +17,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0004-erasure-reach": erasureReach,
   "0005-judge-spending": judgeSpending,
   "0006-judge-trust": judgeTrust,
+  "0007-no-trajectory-media": noTrajectoryMedia,
 };
 
 /** Brings the schema to the newest known migration. Idempotent. @throws NightshiftError `store_newer` */

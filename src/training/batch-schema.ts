@@ -14,7 +14,12 @@ const callSchema = z
   .strictObject({
     prompt_token_ids: tokenIds,
     completion_token_ids: tokenIds,
-    logprobs: z.array(z.number().max(LOGPROB_SLACK)).min(1).describe("The sampler's own, after temperature; one per completion token."),
+    logprobs: z
+      .array(z.number().max(LOGPROB_SLACK))
+      .min(1)
+      .describe(
+        "The sampler's own, after temperature; one per completion token. Below -104 (a probability of 0 in float32) nothing is sampled: such a member stays in the baseline and leaves the loss.",
+      ),
     finish_reason: text,
     adapter_digest: text.describe("What sampled it; the base model's digest where no adapter did."),
     sampling: z.strictObject({

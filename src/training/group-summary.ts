@@ -5,7 +5,7 @@ import { checkAttempts, type RewardCheck } from "../reward/independent/check-mod
 import { combineRewards, type IndependentRewards } from "../reward/independent/combine.ts";
 import type { JudgeResult, ScoreProvenance, Scores } from "../reward/judge.ts";
 import { groupSignal } from "../reward/signal.ts";
-import type { TrajectoryGroup } from "../rollout/group.ts";
+import { lacksProbability, type TrajectoryGroup } from "../rollout/group.ts";
 
 /** What is kept of a judged group beside its body: enough for the funnel, the batch and the page. Lists are in the order of the group's members. */
 export interface GroupSummary {
@@ -36,6 +36,8 @@ export interface GroupSummary {
   played?: TrajectoryGroup["played"];
   /** Sampled tokens of the unmasked members. Missing in groups from before they were counted. */
   completionTokens?: number;
+  /** Unmasked members that the trainer cannot learn from: the server had no probability for a token of theirs. Missing in groups from before they were counted. */
+  withoutProbability?: number;
 }
 
 /** What an older version did not write down. */
@@ -92,6 +94,7 @@ export function summarise(group: TrajectoryGroup, result: JudgeResult, options: 
     simulatedShare: group.fidelity.simulatedShare,
     ...(group.played === undefined ? {} : { played: group.played }),
     completionTokens: completionTokensOf(group),
+    withoutProbability: unmaskedOf(group).filter(lacksProbability).length,
   };
 }
 
@@ -119,7 +122,7 @@ function weigh({ members }: TrajectoryGroup, scores: Scores, { config, check, re
   }
 }
 
-/** Replay's word comes first, then the judge's, then the spread rule's. */
+/** Replay's word comes first, then the judge's, then the spread rule's, and last whether the trainer can learn from anybody. */
 function verdictOf(
   group: TrajectoryGroup,
   result: JudgeResult,
@@ -133,15 +136,20 @@ function verdictOf(
   if (result.status !== "scored") return unavailable(result.error);
   const noise = hasJudgeNoise({ independent }) ? judgeDeviation : 0;
   const signal = groupSignal(group, rewards, { minSpread: config.night.minSpread, judgeDeviation: noise });
-  return signal.keep ? "kept" : signal.reason;
+  if (!signal.keep) return signal.reason;
+  return unmaskedOf(group).every(lacksProbability) ? "no_probabilities" : "kept";
 }
 
 function unavailable(error: NightshiftError): string {
   return error.retryable ? "judge_unavailable" : error.code;
 }
 
-function completionTokensOf({ members }: TrajectoryGroup): number {
-  const calls = members.filter(({ end }) => end.status !== "masked").flatMap((member) => member.calls);
+function unmaskedOf({ members }: TrajectoryGroup): TrajectoryGroup["members"] {
+  return members.filter(({ end }) => end.status !== "masked");
+}
+
+function completionTokensOf(group: TrajectoryGroup): number {
+  const calls = unmaskedOf(group).flatMap((member) => member.calls);
   return calls.reduce((sum, call) => sum + call.completionTokenIds.length, 0);
 }
 

@@ -66,6 +66,12 @@ export async function runIteration(
       const anchor = options.anchored === true || config.judge?.anchor === true ? (recorded?.attempt ?? null) : null;
       const result = await judgeWithPatience(group, { signal, anchor }, deps);
       const summary = summarise(group, result, { config, judgeDeviation, check: deps.rewardCheck, recorded });
+      if (summary.withoutProbability !== undefined && summary.withoutProbability > 0) {
+        deps.log.warn(
+          { group_id: group.groupId, members: summary.withoutProbability },
+          "policy server had no probability for a sampled token",
+        );
+      }
       await saveGroup(group, options.verdict === undefined ? summary : { ...summary, verdict: options.verdict(summary) }, deps);
     }
   };

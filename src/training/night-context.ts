@@ -19,7 +19,7 @@ export interface Fleet {
   /** What stable traffic is served with: the start of the night. `adapter` is null on the base model. */
   stable(): Promise<{ name: string; digest: string; adapter: RegisteredAdapter | null }>;
   /** Before anything is rolled out. Unset: there is room for what a night makes. @throws NightshiftError `adapter_slots_exceeded` */
-  requireSlot?(): Promise<void>;
+  reserveSlot?(runId: string): Promise<void>;
   /** Resolves when every replica has the adapter loaded and proven active. @throws NightshiftError when one refuses it */
   ensureServed(adapter: RegisteredAdapter, signal: AbortSignal): Promise<void>;
   /** The night is over: what it had loaded and no route or experiment names may go. */

@@ -79,7 +79,7 @@ export function prepareRun(
   runDirectory: string,
 ): Promise<Policy & { adapterDigest: Digest | null }> {
   return deps.runs.step(options.runId, "prepare", async () => {
-    await deps.fleet.requireSlot?.();
+    await deps.fleet.reserveSlot?.(options.runId);
     const stable = await deps.fleet.stable();
     await mkdir(runDirectory, { recursive: true });
     const start = stable.adapter === null ? null : await bring(stable.adapter, runDirectory, deps);

@@ -46,37 +46,61 @@ export interface RunStore {
   step<T extends object>(runId: string, step: string, work: () => Promise<T>): Promise<T>;
 }
 
-/** An operator wants no more of it: whoever carries it out lets go within a second. Resolves to the state that it is in then. Audited. */
+/**
+ * An operator wants no more of it: whoever carries it out lets go within a second. Resolves to the state that it is in then; null where there is no such run. That it was asked for is
+ * audited in the same transaction.
+ */
 export async function cancelRun(
   { id, actor }: { id: string; actor: string },
-  { database, runs, now }: { database: Database; runs: RunStore; now: () => number },
+  { database, now }: { database: Database; now: () => number },
 ): Promise<Run["state"] | null> {
   const { code, message, fix } = nightshiftError("run_cancelled", { run: id, actor });
-  await runs.finish(id, "cancelled", { kind: "failed", code, message, fix }, now());
-  const state = (await runs.get(id))?.state ?? null;
-  const row = { at_ms: now(), actor, action: "run_cancelled", subject: id, body: JSON.stringify({ state }) };
-  if (state !== null) await database.kysely.insertInto("audit").values(row).execute();
+  const ending: Ending = { id, state: "cancelled", outcome: { kind: "failed", code, message, fix }, nowMs: now() };
+  const { agent, state } = await database.transaction(async (trx) => {
+    const ended = await endRun(trx, ending);
+    const run = await trx.selectFrom("runs").select("state").where("id", "=", id).executeTakeFirst();
+    if (run === undefined) return { agent: null, state: null };
+    const row = { at_ms: now(), actor, action: "run_cancelled", subject: id, body: JSON.stringify({ state: run.state }) };
+    await trx.insertInto("audit").values(row).execute();
+    return { agent: ended, state: run.state as Run["state"] };
+  });
+  if (agent !== null) countEnd(agent, ending.outcome);
   return state;
+}
+
+interface Ending {
+  id: string;
+  state: "finished" | "failed" | "cancelled";
+  outcome: RunOutcome;
+  nowMs: number;
+}
+
+/** The run's agent; null where the run had ended before, or there is none. */
+async function endRun(db: Database["kysely"], { id, state, outcome, nowMs }: Ending): Promise<string | null> {
+  const row = await db
+    .updateTable("runs")
+    .set({ state, outcome: JSON.stringify(outcome), finished_at_ms: nowMs })
+    .where("id", "=", id)
+    .where("state", "=", "running")
+    .returning("agent")
+    .executeTakeFirst();
+  return row?.agent ?? null;
+}
+
+function countEnd(agent: string, outcome: RunOutcome): void {
+  const errorType = outcome.kind === "failed" ? { "error.type": outcome.code } : {};
+  createCounter(METRIC.runs).add(1, { "nightshift.agent": agent, "nightshift.outcome": outcome.kind, ...errorType });
 }
 
 export function createRunStore(database: Database, now: () => number): RunStore {
   const db = database.kysely;
-  const ended = createCounter(METRIC.runs);
   const measure = createStepMeasure();
   return {
     create: (run) => createRun(db, run),
 
     async finish(id, state, outcome, nowMs) {
-      const row = await db
-        .updateTable("runs")
-        .set({ state, outcome: JSON.stringify(outcome), finished_at_ms: nowMs })
-        .where("id", "=", id)
-        .where("state", "=", "running")
-        .returning("agent")
-        .executeTakeFirst();
-      if (row === undefined) return;
-      const errorType = outcome.kind === "failed" ? { "error.type": outcome.code } : {};
-      ended.add(1, { "nightshift.agent": row.agent, "nightshift.outcome": outcome.kind, ...errorType });
+      const agent = await endRun(db, { id, state, outcome, nowMs });
+      if (agent !== null) countEnd(agent, outcome);
     },
 
     async get(id) {

@@ -1,4 +1,4 @@
-import { type Kysely, type Selectable, sql } from "kysely";
+import type { Kysely, Selectable } from "kysely";
 import type { Config } from "../config.ts";
 import { NightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -15,6 +15,7 @@ import { assemble, type Draft } from "./assemble.ts";
 import { completionOf, toolCallDangles } from "./complete.ts";
 import { awaitsReference, prepare, type Preparation, type Prepared, withMedia } from "./prepare.ts";
 import { resolveReferences } from "./references.ts";
+import { type DueConversation, giveBackDue, takeDue } from "./due-conversations.ts";
 import { closeConversations, type Judged, saveTrajectories } from "./save-trajectories.ts";
 import { learnToolSchemas, loadToolRegistries, withKnownTools } from "./tool-registry.ts";
 import type { Trajectory } from "./trajectory.ts";
@@ -22,7 +23,7 @@ import { verdictOf } from "./verdict.ts";
 
 export interface Assembler {
   /**
-   * Assembles, judges and saves every conversation that is complete at `nowMs`, in batches of bounded size. Resolves to the trajectory versions that are new.
+   * Assembles, judges and saves every conversation that is complete at `nowMs` and that no other sweep is at, in batches of bounded size. Resolves to the trajectory versions that are new.
    * Idempotent; a conversation that gets another delivery meanwhile is left for the next sweep. Rejects when `signal` aborts, between two batches.
    */
   sweep(nowMs: number, options?: { signal?: AbortSignal }): Promise<Trajectory[]>;
@@ -86,17 +87,21 @@ export function createAssembler({ database, config, log, ...given }: AssemblerDe
       let after = "";
       for (let more = true; more;) {
         signal?.throwIfAborted();
-        const candidates = await dueConversations(database.kysely, config.capture, nowMs, after);
-        after = candidates.at(-1)?.id ?? "";
-        for (const batch of batches(candidates)) {
-          const assembled = await assembleApart(batch, nowMs, {
-            assembleBatch: (batch, nowMs) => assembleBatch(batch, nowMs, signal),
-            setAside,
-          });
-          countVerdicts(assembled);
-          created.push(...assembled);
+        const taken = await takeDue(database.kysely, { nowMs, after, limit: BATCH_CONVERSATIONS, limits: config.capture });
+        after = taken.at(-1)?.id ?? "";
+        const act = { assembleBatch: (batch: readonly Conversation[], nowMs: number) => assembleBatch(batch, nowMs, signal), setAside };
+        try {
+          for (const batch of batches(taken)) {
+            const assembled = await assembleApart(batch, nowMs, act);
+            countVerdicts(assembled);
+            created.push(...assembled);
+          }
+        } catch (error) {
+          // A database that is away gives them back by itself, later.
+          await giveBackDue(database.kysely, taken).catch(() => undefined);
+          throw error;
         }
-        more = candidates.length === BATCH_CONVERSATIONS;
+        more = taken.length === BATCH_CONVERSATIONS;
       }
       if (created.length > 0)
         log.info(
@@ -143,22 +148,8 @@ function createVerdictCount(): (created: readonly Trajectory[]) => void {
   };
 }
 
-/** The cheap part of `completionOf`, in SQL: whether a tool call dangles shows only in the spans. */
-async function dueConversations(db: Kysely<Tables>, limits: Config["capture"], nowMs: number, after: string) {
-  const rows = await sql<Conversation & { bytes: number | null }>`
-    select c.*, (
-      select sum(octet_length(s.raw))::bigint from conversation_traces t join spans s on s.tenant = t.tenant and s.trace_id = t.trace_id
-      where t.conversation_id = c.id) as bytes
-    from conversations c
-    where c.state = 'open' and c.not_before_ms <= ${nowMs} and c.id > ${after} and (
-      greatest(c.root_ended_ms, c.last_received_ms) <= case when c.root_ended_ms is null then -1 else ${nowMs - limits.graceMs}::bigint end
-      or c.last_received_ms <= ${nowMs - limits.idleMs} or c.first_received_ms <= ${nowMs - limits.maxAgeMs})
-    order by c.id limit ${BATCH_CONVERSATIONS}`.execute(db);
-  return rows.rows;
-}
-
-function batches(candidates: readonly (Conversation & { bytes: number | null })[]): Conversation[][] {
-  const result: Conversation[][] = [];
+function batches(candidates: readonly DueConversation[]): DueConversation[][] {
+  const result: DueConversation[][] = [];
   let room = 0;
   for (const candidate of candidates) {
     const bytes = candidate.bytes ?? 0;

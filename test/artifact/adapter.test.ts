@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { adapterDigest, type AdapterManifest, adapterName, signManifest, verifyManifest } from "../../src/artifact/adapter.ts";
-import { baseDigest } from "../../src/artifact/base-digest.ts";
 import { digestOf } from "../../src/artifact/digest.ts";
 import { loadPublicKeys, loadSigningKey } from "../../src/artifact/signing-key.ts";
 import { verifyAdapterDirectory } from "../../src/artifact/verify-adapter.ts";
@@ -151,23 +150,5 @@ describe("verifyAdapterDirectory", () => {
   test.each(cases)("%s: %s", async (_, reason, damage) => {
     await damage();
     expect(await verifyAdapterDirectory(dir, expected)).toMatchObject({ status: "invalid", reason });
-  });
-});
-
-describe("baseDigest", () => {
-  test("changes with weights, tokenizer and template, not with a README; the cache gives the same", async () => {
-    const dir = join(root, "model");
-    await mkdir(dir);
-    for (const file of ["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"])
-      await writeFile(join(dir, file), file);
-    const cacheFile = join(root, "cache.json");
-    const first = await baseDigest(dir, { cacheFile });
-    await writeFile(join(dir, "README.md"), "x");
-    expect(await baseDigest(dir, { cacheFile })).toBe(first);
-    expect(await baseDigest(dir)).toBe(first);
-    await writeFile(join(dir, "chat_template.jinja"), "another template");
-    expect(await baseDigest(dir, { cacheFile })).not.toBe(first);
-    await rm(join(dir, "model.safetensors"));
-    await expect(baseDigest(dir)).rejects.toMatchObject({ code: "artifact_corrupt" });
   });
 });

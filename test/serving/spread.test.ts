@@ -13,7 +13,11 @@ function replica(name: string, asked: [string, number | undefined][]): PolicySer
       const ids = { promptTokenIds: [1], completionTokenIds: [2], logprobs: [-1] };
       return Promise.resolve({ status: "completed", message: { role: "assistant", content: name }, finishReason: "stop", ...ids });
     },
-    ...{ promptLogprobs: nothing, models: nothing, loadAdapter: nothing, unloadAdapter: nothing },
+    promptLogprobs({ priority }) {
+      asked.push([`${name} scores`, priority]);
+      return Promise.resolve({ status: "completed", logprobs: [null] });
+    },
+    ...{ models: nothing, loadAdapter: nothing, unloadAdapter: nothing },
   };
 }
 
@@ -22,9 +26,11 @@ test("replicas take turns, and every call has the priority that was given for al
   const both = [replica("a", asked), replica("b", asked)];
   const server = spreadCalls(() => both, { priority: 2 });
   for (let call = 0; call < 3; call += 1) await server.chat({ ...request, priority: 0 });
+  await server.promptLogprobs({ model: "m", promptTokenIds: [1], cacheSalt: "s" });
   expect(asked).toEqual([
     ["a", 2],
     ["b", 2],
     ["a", 2],
+    ["b scores", 2],
   ]);
 });

@@ -151,6 +151,21 @@ describe("a chat's answers", () => {
     expect(priorities()).toEqual([1, undefined, undefined]);
   });
 
+  test("a prompt is scored behind production, too, where the server has such a place", async () => {
+    const refuses = ({ priority }: { priority?: number }) => (priority === 5 ? "Priority scheduling is not enabled." : null);
+    const { sent, listener, priorities } = recording(refuses);
+    const policy = await driver(listener);
+    const score = (priority?: number) =>
+      policy.promptLogprobs({ model: "m", promptTokenIds: [1, 2], cacheSalt: "s", ...(priority === undefined ? {} : { priority }) });
+    await score();
+    await score(3);
+    const body = { model: "m", prompt: [1, 2], max_tokens: 1, prompt_logprobs: 0, cache_salt: "s", temperature: 0 };
+    expect(sent.map((one) => one.body)).toEqual([body, { ...body, priority: 3 }]);
+    await score(5);
+    await policy.chat({ ...chat, priority: 3 });
+    expect(priorities()).toEqual([undefined, 3, 5, undefined, undefined]);
+  });
+
   test("another refusal of a call with a priority is the answer", async () => {
     const { listener, priorities } = recording(() => "too long");
     const policy = await driver(listener);

@@ -26,7 +26,7 @@ describe("migrations", () => {
   test("step by step back removes every table, forward again restores them", async () => {
     const tables = async () => (await database.kysely.introspection.getTables()).map(({ name }) => name).toSorted();
     const before = await tables();
-    expect(before).toHaveLength(33);
+    expect(before).toHaveLength(32);
     const undone: string[] = [];
     for (let name = await migrateBack(database.kysely); name !== null; name = await migrateBack(database.kysely)) undone.push(name);
     expect(undone.at(-1)).toBe("0001-initial");
@@ -89,9 +89,11 @@ describe("migrations", () => {
     expect(sources.map(({ source }) => source)).toEqual(["s4", "t"]);
     expect(await db.selectFrom("judge_results").selectAll().execute()).toEqual([]);
     while ((await migrateBack(db)) !== "0004-erasure-reach");
-    const back = await sql<{ version: number }>`select version from trajectory_media order by version`.execute(db);
-    expect(back.rows).toEqual([{ version: 1 }, { version: 1 }, { version: 2 }]);
+    // 0007 took the table away and gives it back empty: what is in it again is what 0004 fills in.
+    const back = await sql<{ digest: string; version: number }>`select digest, version from trajectory_media order by version`.execute(db);
+    expect(back.rows).toEqual([1, 2].map((version) => ({ digest: "sha256:a", version })));
     await database.migrate();
+    expect((await db.introspection.getTables()).map(({ name }) => name)).not.toContain("trajectory_media");
   });
 
   test("a database of a newer version is refused", async () => {

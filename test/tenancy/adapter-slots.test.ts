@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { createAdapterSlots, requireSlot } from "../../src/app/adapter-slots.ts";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { createAdapterSlots, type AdapterSlots } from "../../src/app/adapter-slots.ts";
 import { startAgentRuntime, type AgentRuntimeDeps } from "../../src/app/agent-runtime.ts";
 import { startControl } from "../../src/app/control.ts";
 import { createStarted } from "../../src/app/started.ts";
@@ -43,6 +43,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   metrics = 'vllm:lora_requests_info{max_lora="5",running_lora_adapters=""} 1\n';
   await database.kysely.deleteFrom("settings").where("key", "like", "desired_adapters:%").execute();
+  for (const table of ["run_steps", "runs", "adapters"] as const) await database.kysely.deleteFrom(table).execute();
 });
 afterAll(async () => {
   await fleet.close();
@@ -60,13 +61,14 @@ function configOf(server: object = {}): Config {
   };
 }
 
+const adapter = (agent: string, number: number): DesiredAdapter => ({
+  name: `${agent}-${number}-aaaaaaaaaaaa`,
+  digest: `sha256:${agent}${number}`,
+});
+
 /** Each agent's stable and, of one, a candidate: five on the shared fleet. */
 async function wantFive(): Promise<void> {
   const store = createDesiredAdapterStore(database);
-  const adapter = (agent: string, number: number): DesiredAdapter => ({
-    name: `${agent}-${number}-aaaaaaaaaaaa`,
-    digest: `sha256:${agent}${number}`,
-  });
   for (const agent of AGENTS) {
     const adapters = [adapter(agent, 1), ...(agent === "south-shop" ? [adapter(agent, 2)] : [])];
     await store.save({ agent, adapters, stable: adapters[0]?.name ?? null });
@@ -93,6 +95,72 @@ test("the config's word stands before the server's, and what nobody tells is not
   expect(await told.shortage("north-desk", 2)).toMatchObject({ slots: 6, wanted: 7 });
   metrics = "";
   expect(await createAdapterSlots(configOf(), { database, monotonicMs }).shortage("north-desk", 9)).toBeNull();
+});
+
+describe("two agents' runs on a fleet with room for one more", () => {
+  const runs = () => createRunStore(database, () => 1);
+  const refused = { code: "adapter_slots_exceeded" };
+  const NIGHTS = { "night-1": "north-desk", "night-2": "south-desk" } as const;
+  beforeEach(async () => {
+    metrics = 'vllm:lora_requests_info{max_lora="2",running_lora_adapters=""} 1\n';
+    await createDesiredAdapterStore(database).save({ agent: "north-shop", adapters: [adapter("north-shop", 1)], stable: null });
+    for (const [id, agent] of Object.entries(NIGHTS)) await runs().create({ id, tenant: "t", agent, plan: {}, nowMs: 1 });
+  });
+  const reserve = (slots: AdapterSlots, id: keyof typeof NIGHTS) => slots.reserve(NIGHTS[id], id);
+
+  test("never get the same slot, however they meet, and it is free again when the run ends", async () => {
+    const slots = createAdapterSlots(configOf(), { database, monotonicMs });
+    const [first, second] = await Promise.allSettled([reserve(slots, "night-1"), reserve(slots, "night-2")]);
+    expect(first.status).toBe("fulfilled");
+    expect(second).toMatchObject({
+      status: "rejected",
+      reason: { ...refused, message: expect.stringContaining("have to hold 3") as string },
+    });
+    // Its own is no other's: a step that was cut off comes here again.
+    await reserve(slots, "night-1");
+    await runs().finish("night-1", "failed", { kind: "nothing_to_learn", reason: "test" }, 2);
+    await reserve(slots, "night-2");
+  });
+
+  test("are told apart by a process that knows nothing of the one before it", async () => {
+    await runs().step("night-1", "prepare", async () => {
+      await reserve(createAdapterSlots(configOf(), { database, monotonicMs }), "night-1");
+      return {};
+    });
+    const after = createAdapterSlots(configOf(), { database, monotonicMs });
+    await expect(reserve(after, "night-2")).rejects.toMatchObject(refused);
+  });
+
+  test("count an adapter once, as what is to come or as what there is", async () => {
+    metrics = 'vllm:lora_requests_info{max_lora="3",running_lora_adapters=""} 1\n';
+    const slots = createAdapterSlots(configOf(), { database, monotonicMs });
+    await reserve(slots, "night-1");
+    const made = { ...adapter("north-desk", 1), number: 1, tenant: "t", agent: "north-desk", run_id: "night-1", iteration: 1 };
+    await database.kysely
+      .insertInto("adapters")
+      .values({ ...made, parent_digest: null, created_at_ms: 1, manifest: "{}" })
+      .execute();
+    await createDesiredAdapterStore(database).save({ agent: "north-desk", adapters: [adapter("north-desk", 1)], stable: null });
+    await reserve(slots, "night-2");
+  });
+});
+
+test.each([
+  ["http://vllm:8000", "http://vllm:8000/"],
+  ["http://vllm", "HTTP://VLLM:80"],
+  ["https://models.example/a", "https://Models.Example:443/a//"],
+])("%s and %s are one server", async (one, other) => {
+  const agents = { a: one, b: other };
+  const config = parseConfig({
+    agents: Object.fromEntries(
+      Object.entries(agents).map(([slug, url]) => [slug, { model: slug, baseModel: home, policyServers: [{ url, adapterSlots: 1 }] }]),
+    ),
+  });
+  const store = createDesiredAdapterStore(database);
+  await store.save({ agent: "a", adapters: [adapter("a", 1)], stable: null });
+  await store.save({ agent: "b", adapters: [adapter("b", 1)], stable: null });
+  const shortage = await createAdapterSlots(config, { database, monotonicMs }).shortage("a", 0);
+  expect(shortage).toEqual({ url: one, slots: 1, wanted: 2, agents: 2 });
 });
 
 test("a run for which there is no room is refused with what to do, before anything is played", async () => {
@@ -132,7 +200,7 @@ test("a run that waited until there was no room any more ends before its trainer
   const deps = {
     ...{ database, runs, log: silentLog(), now: () => 1 },
     jobRunner: { start: async ({ runId }: { runId: string }) => void trainers.push(runId), cancel: () => Promise.resolve() },
-    fleet: { requireSlot: () => requireSlot(slots, "north-desk") },
+    fleet: { reserveSlot: (runId: string) => slots.reserve("north-desk", runId) },
   } as unknown as NightDeps;
   const config = configOf().agents["north-desk"] as AgentConfig;
   const options = { runId: "late", agent: "north-desk", config, runsDirectory: home, signal: new AbortController().signal };

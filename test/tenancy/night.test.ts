@@ -85,7 +85,7 @@ test("two agents' nights, one after the other: each reads its own conversations 
   const deps = {
     ...{ database, artifacts, key, runs, queue, log: silentLog(), now: () => NOW_MS, monotonicMs: () => 0, judgeIdentity: null },
     router: createGatewayRouter({ database, log: silentLog() }),
-    slots: { shortage: () => Promise.resolve(null) },
+    slots: { shortage: () => Promise.resolve(null), reserve: () => Promise.resolve() },
     fleet: { want: () => undefined, close: () => Promise.resolve() },
     confirm: () => undefined,
     jobRunner: {

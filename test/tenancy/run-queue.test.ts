@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { sql } from "kysely";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { silentLog } from "../../src/log.ts";
 import type { Database } from "../../src/store/database.ts";
@@ -118,7 +119,7 @@ test("what waits and what is under way can be cancelled, and the next one begins
   await ask(nights, "late", "north-desk", 2_000);
   const early = nights.shifts["south-desk"].work(signal);
   await nights.begun("south-desk");
-  const deps = { database, runs: nights.runs, now: () => 6_000 };
+  const deps = { database, now: () => 6_000 };
   expect(await cancelRun({ id: "early", actor: "kim" }, deps)).toBe("cancelled");
   nights.release("south-desk");
   await early;
@@ -134,6 +135,19 @@ test("what waits and what is under way can be cancelled, and the next one begins
     { actor: "kim", subject: "early" },
     { actor: "kim", subject: "late" },
   ]);
+});
+
+test("a cancellation that cannot be audited did not happen", async () => {
+  const nights = nightsOf(database, { runsAtOnce: 1, directory });
+  await ask(nights, "early", "south-desk", 1_000);
+  await sql`alter table audit add constraint nobody check (actor <> 'ghost')`.execute(database.kysely);
+  try {
+    await expect(cancelRun({ id: "early", actor: "ghost" }, { database, now: () => 6_000 })).rejects.toThrow("nobody");
+    expect(await nights.runs.get("early")).toMatchObject({ state: "running", outcome: null });
+  } finally {
+    await sql`alter table audit drop constraint nobody`.execute(database.kysely);
+  }
+  expect(await cancelRun({ id: "early", actor: "kim" }, { database, now: () => 6_000 })).toBe("cancelled");
 });
 
 test("whoever asks is told that a run waits, and for how many; whose they are is not said", async () => {

@@ -239,10 +239,13 @@ test("its gate plays both arms on held-out tasks in the same sandbox", { timeout
   const stored = await deps.runs.get(runId);
   if (stored === null) throw new Error("the run is stored");
   const live = await liveGateOf(stored, { agent: "shop", config }, deps);
-  const policyServer = createScriptedPolicy(({ model, messages }) =>
-    model === "good" && !messages.some(({ role }) => role === "assistant")
-      ? { calls: [{ tool: "issue_refund", args: { order_id: "A1" } }] }
-      : { reply: "It is done." },
+  // Every reply is token 2; a call's prompt begins anew. Stable is the base.
+  const policyServer = createScriptedPolicy(
+    ({ model, messages }) =>
+      model === "good" && !messages.some(({ role }) => role === "assistant")
+        ? { calls: [{ tool: "issue_refund", args: { order_id: "A1" } }] }
+        : { reply: "It is done." },
+    (model, id) => (id !== 2 ? -9 : model === "good" ? -0.5 : -0.625),
   );
   const didRefund = (member: object): boolean => JSON.stringify(member).includes('\\"refunded\\"');
   const pairJudge = createScriptedPairJudge({
@@ -259,6 +262,10 @@ test("its gate plays both arms on held-out tasks in the same sandbox", { timeout
   );
   expect(live.heldOut.length).toBeGreaterThan(6);
   expect(decision).toMatchObject({ decision: "pass", reason: "proven" });
+  // Two calls of each of the candidate's rollouts, by two policies.
+  const scored = Math.min(32, live.heldOut.length);
+  expect(decision.kl).toEqual({ rollouts: scored, unmeasured: 0, tokens: 2 * scored, toStable: 0.125, toBase: 0.125 });
+  expect(policyServer.scored.toSorted()).toEqual([...Array<string>(2 * scored).fill("good"), ...Array<string>(2 * scored).fill("m")]);
   expect(sandbox.shop.calls.filter(({ tool }) => tool === "issue_refund")).toHaveLength(live.heldOut.length);
   expect(policyServer.inFlightAtMost()).toBe(1);
 });

@@ -5,6 +5,7 @@ import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { readSpending } from "../../src/reward/client/budget.ts";
 import { decodeGroup } from "../../src/rollout/encode-group.ts";
+import { lacksProbability } from "../../src/rollout/group.ts";
 import type { Database } from "../../src/store/database.ts";
 import { writeBatch } from "../../src/training/batch.ts";
 import { groupLine } from "../../src/training/group-lines.ts";
@@ -15,6 +16,10 @@ import { byContent, kindOf, playNight, scores, SCORES, type Night } from "./judg
 
 /** Groups of captured conversations through replay and a RULER judge over HTTP: what is kept of every score, and what trains. */
 const directory = mkdtempSync(join(tmpdir(), "nightshift-judged-"));
+const PROBABILITIES = JSON.parse(readFileSync(join(import.meta.dirname, "../fixtures/batch/probability.json"), "utf8")) as {
+  logprob: number;
+  lacks: boolean;
+}[];
 const CUSTOMERS = ["ann", "bob", "cyd", "dan"];
 let database: Database;
 let world: SubjectWorld;
@@ -64,6 +69,37 @@ test("every score says who gave it, from which prompt, in how many passes, and a
     });
     expect(sorted(summary.rewards)).toEqual([0.1, 0.4, 0.6, 0.9]);
   }
+});
+
+test("members without a probability are judged, counted and handed over; a group of nobody else does not train", async () => {
+  const some = await night({ judge: { rejudgeGroups: 0 } }, { improbable: ["good", "poor"] });
+  for (const { summary, bodyDigest } of some.groups) {
+    expect(summary).toMatchObject({ verdict: "kept", withoutProbability: 2 });
+    expect(sorted(summary.rewards)).toEqual([0.1, 0.4, 0.6, 0.9]);
+    // The trainer decides who is learned from, and needs everybody for the baseline.
+    const line = groupLine(decodeGroup((await world.artifacts.get(bodyDigest)) ?? new Uint8Array()), summary.rewards);
+    expect(new Map(line.members.map(({ reward, calls }) => [reward, calls[0]?.logprobs]))).toEqual(
+      new Map([
+        [0.1, [-9999]],
+        [0.4, [-0.5]],
+        [0.6, [-0.5]],
+        [0.9, [-9999]],
+      ]),
+    );
+    await writeBatch(join(world.runsDirectory, `${some.runId}-${line.group_id}`), 1, [line]);
+  }
+  const stepOf = async (runId: string) => (await world.runs.steps(runId)).find(({ step }) => step === "groups-1")?.output;
+  expect(await stepOf(some.runId)).toMatchObject({ kept: CUSTOMERS.length, withoutProbability: 2 * CUSTOMERS.length });
+  const none = await night({ judge: { rejudgeGroups: 0 } }, { improbable: ["good", "fair", "poor", "recorded"] });
+  expect(await stepOf(none.runId)).toMatchObject({ kept: 0, verdicts: { no_probabilities: CUSTOMERS.length } });
+});
+
+test.each(PROBABILITIES)("the trainer and the control plane agree where a probability ends: $logprob", ({ logprob, lacks }) => {
+  const call = { promptTokenIds: [1], completionTokenIds: [2, 3], finishReason: "stop", adapterDigest: "base" };
+  const sampling = { temperature: 1, topP: 1, topK: 0, minP: 0, seed: 1 };
+  expect(lacksProbability({ calls: [{ ...call, sampling, logprobs: [-0.5, logprob] }] })).toBe(lacks);
+  // What a server draws from.
+  expect(Math.fround(Math.exp(logprob)) === 0).toBe(lacks);
 });
 
 describe("the anchor", () => {

@@ -13,6 +13,7 @@ import type { SubjectWorld } from "../subjects/world.ts";
 
 /** Members say "good", "fair", "poor" or what production said ("I see: …"); this is what a steady judge thinks of it. */
 export const SCORES = { good: 0.9, fair: 0.6, poor: 0.1, recorded: 0.4 } as const;
+type Kind = keyof typeof SCORES;
 export const kindOf = (text: string) => (["good", "fair", "poor"] as const).find((kind) => text.includes(`I am ${kind}`)) ?? "recorded";
 export const scores = (request: JudgeRequest, scoreOf: (text: string, slot: number) => number): Behaviour => ({
   text: JSON.stringify({
@@ -28,13 +29,15 @@ export interface Night {
   config: AgentConfig;
 }
 
-/** The first iteration of a night over a world's conversations. `kinds` are what the members of a group say, in turn. */
+/**
+ * The first iteration of a night over a world's conversations. `kinds` are what the members of a group say, in turn; for those in `improbable` the server has no probability.
+ */
 export async function playNight(
   { database, world, server, nights }: { database: Database; world: SubjectWorld; server: JudgeServer; nights: () => number },
   agent: Record<string, unknown>,
-  more: Partial<NightDeps> & { kinds?: readonly (keyof typeof SCORES)[]; runId?: string } = {},
+  more: Partial<NightDeps> & { kinds?: readonly Kind[]; improbable?: readonly Kind[]; runId?: string } = {},
 ): Promise<Night> {
-  const { kinds = ["good", "fair", "poor", "recorded"], runId = `run-${nights()}`, ...given } = more;
+  const { kinds = ["good", "fair", "poor", "recorded"], improbable = [], runId = `run-${nights()}`, ...given } = more;
   const judged = { driver: "ruler", model: `judge-${runId}`, baseUrl: server.url, timeoutMs: 5_000, ...(agent["judge"] as object) };
   const config = parseConfig({
     agents: {
@@ -60,7 +63,8 @@ export async function playNight(
     const known = seeds.get(asked) ?? [];
     if (!known.includes(sampling.seed)) seeds.set(asked, [...known, sampling.seed]);
     const kind = kinds[(seeds.get(asked) ?? []).indexOf(sampling.seed)] ?? "poor";
-    return { reply: kind === "recorded" ? asked.replace("It is me. ", "I see: ") : `I am ${kind}` };
+    const reply = kind === "recorded" ? asked.replace("It is me. ", "I see: ") : `I am ${kind}`;
+    return { reply, logprob: improbable.includes(kind) ? -9999 : -0.5 };
   });
   const deps = {
     ...{ database, artifacts, runs, log: silentLog(), now, monotonicMs: () => performance.now() },

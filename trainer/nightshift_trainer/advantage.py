@@ -67,6 +67,7 @@ def learn_from(batch: Batch, std_floor: float, normalization: str) -> Learning:
         dropped=dict(sorted(dropped.items())),
         masked_members=sum(m.masked for m in everyone),
         excluded_members=sum(not m.masked and not _in_loss(m) for m in everyone),
+        members_without_probability=sum(not m.masked and m.lacks_probability for m in everyone),
         reward_mean=_mean(every_reward),
         reward_spread=_mean([_std(rewards) for rewards in rewards_by_group if rewards]),
     )
@@ -134,7 +135,10 @@ def _drop_reason(group: Group, rewards: list[float]) -> str | None:
 
 
 def _in_loss(member: Member) -> bool:
-    return not member.masked and not member.excluded_from_loss and member.staleness <= STALENESS_CAP
+    """A member without a ratio was rewarded for what it did: it stays in the baseline, as one that is too old does."""
+    if member.masked or member.excluded_from_loss:
+        return False
+    return member.staleness <= STALENESS_CAP and not member.lacks_probability
 
 
 def _mean(values: list[float]) -> float | None:

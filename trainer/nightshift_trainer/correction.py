@@ -37,7 +37,7 @@ def log_geometric_ratio(old_logprobs: Seq[float], sampler_logprobs: Seq[float]) 
 def tis_weights(old_logprobs: Seq[float], sampler_logprobs: Seq[float], cap: float) -> tuple[float, ...]:
     """min(π_old/μ, cap) of every token: importance sampling, truncated."""
     gaps = (old - mu for old, mu in zip(old_logprobs, sampler_logprobs, strict=True))
-    # Servers write −9999 for a probability of nothing, whose ratio no float holds.
+    # What is far less likely for the sampler has a ratio that no float holds.
     return tuple(cap if gap >= math.log(cap) else math.exp(gap) for gap in gaps)
 
 

@@ -16,7 +16,9 @@ from typing import Any
 from nightshift_trainer.errors import DiskError
 
 MANIFEST = "manifest.json"
-_ASIDE = re.compile(r"\.((adapter|checkpoint)-\d+|status\.json|metrics\.jsonl|run\.(svg|png))\.\d+")
+_ASIDE = re.compile(
+    r"\.((adapter|checkpoint)-\d+|status\.json|metrics\.jsonl|base-digests\.json|run\.(svg|png))\.\d+"
+)
 
 
 class TornError(Exception):

@@ -59,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the last line on stdout is the result as JSON, however the run ends; the table goes to stderr",
     )
     parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="where the digests of the base model's files are kept, which take minutes to compute for a large one: "
+        "a file is hashed again only if its size, inode or times changed. Runs may share it (default: RUN)",
+    )
+    parser.add_argument(
         "--lock-wait",
         type=float,
         default=10,
@@ -86,7 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         directory, config = load_config(arguments.run)
         with _lock(directory, arguments.lock_wait, stop):
             sweep(directory)
-            outcome, steps = _train(directory, config, stop, begun, console)
+            cache = arguments.cache or directory
+            outcome, steps = _train(directory, config, stop, begun, console, cache)
     except RunError as error:
         console.say(f"error: {error}")
         if arguments.json:
@@ -102,7 +110,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _train(
-    directory: Path, config: RunConfig, stop: threading.Event, begun: threading.Event, console: Console
+    directory: Path,
+    config: RunConfig,
+    stop: threading.Event,
+    begun: threading.Event,
+    console: Console,
+    cache: Path,
 ) -> tuple[str, int]:
     """(outcome, steps taken). Every way out leaves its outcome in status.json. `begun` is set from when a stop may
     have work to save."""
@@ -115,7 +128,7 @@ def _train(
 
         if stop.is_set():
             raise InterruptError("asked to stop")
-        night = Night(directory, config, status, stop, console.say, console.pace)
+        night = Night(directory, config, status, stop, console.say, console.pace, cache)
         begun.set()
         night.run()
     except RunError as error:

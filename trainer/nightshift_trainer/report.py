@@ -123,6 +123,7 @@ def iteration_metrics(learning: Learning, reports: tuple[StepReport, ...]) -> di
         "members_in_loss": sum(bool(m.sequences) for group in learning.groups for m in group.members),
         "members_masked": learning.masked_members,
         "members_excluded": learning.excluded_members,
+        "members_without_probability": learning.members_without_probability,
         "steps": sum(report.stopped is None for report in reports),
         "stopped": next((report.stopped for report in reports if report.stopped), None),
         "sampled_tokens": tokens,

@@ -43,8 +43,10 @@ class Night:
         stop: Event,
         say: Callable[[str], None],
         pace: Callable[[str], None] = lambda _: None,
+        cache: Path | None = None,
     ) -> None:
-        """`say` gets what happened; `pace` gets how far the work is, as often as somebody could want to know."""
+        """`say` gets what happened; `pace` gets how far the work is, as often as somebody could want to know. The
+        digests of the base's files are kept in `cache`, or in the run directory."""
         torch.set_num_threads(config.threads)
         self._pace = pace
         self._directory, self._config, self._status, self._stop, self._say = (
@@ -55,7 +57,8 @@ class Night:
             say,
         )
         self._metrics = Metrics(directory)
-        require_base(located(directory, config.base_model), config.base_model.digest, self._beat)
+        base = located(directory, config.base_model)
+        require_base(base, config.base_model.digest, self._beat, cache or directory)
         self._policy = load_policy(directory, config)
         if self._policy.unpacked is not None:
             say(f"rows that begin alike are not packed: {self._policy.unpacked}")
@@ -273,6 +276,8 @@ def _iteration_name(config: RunConfig, iteration: int) -> str:
 
 def _iteration_line(name: str, iteration: int, digest: str, metrics: dict[str, Any]) -> str:
     masked = f", masked {metrics['sequences_masked']} sequences" if metrics.get("sequences_masked") else ""
+    if metrics["members_without_probability"]:
+        masked += f", left out {metrics['members_without_probability']} members without a probability"
     dropped = ", ".join(f"{n} {reason}" for reason, n in metrics["groups_dropped"].items()) or "none"
     reward = "none" if metrics["reward_mean"] is None else f"{metrics['reward_mean']:.3f}"
     return (

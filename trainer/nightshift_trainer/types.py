@@ -5,6 +5,11 @@ from dataclasses import dataclass
 ROUNDING = 1e-9
 """Rewards closer than this are equal: 0.6 - 0.5 is a little less than 0.1."""
 
+LEAST_LOGPROB = -104.0
+"""Servers draw from probabilities in fp32, where exp of less than this is 0: whoever says less of a token that was
+sampled has no probability for it. vLLM writes −9999 where JSON cannot hold −∞. `src/rollout/group.ts` has the same
+number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -32,6 +37,11 @@ class Member:
     def masked(self) -> bool:
         """Spoiled by the replay or the infrastructure: in no statistic."""
         return self.reward is None
+
+    @property
+    def lacks_probability(self) -> bool:
+        """The server had no probability for one of its tokens, so there is no ratio to what sampled it."""
+        return any(logprob < LEAST_LOGPROB for call in self.calls for logprob in call.logprobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,9 @@ class Learning:
     dropped: dict[str, int]
     masked_members: int
     excluded_members: int
+    """In the baseline, not in the loss, whatever the reason."""
     reward_mean: float | None
     reward_spread: float | None
     """Mean over groups of the deviation (divisor n) inside the group."""
+    members_without_probability: int = 0
+    """Excluded ones whose sampler had no probability for a token."""

@@ -1,8 +1,13 @@
 """Advantages by hand, what is kept and dropped, how calls become sequences."""
 
+import json
+import math
+import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +22,11 @@ from nightshift_trainer.advantage import (
     sabotage,
 )
 from nightshift_trainer.types import Batch, Call, Group, LearningGroup, Member
+
+ROOT = Path(__file__).parents[2]
+PROBABILITIES: list[dict[str, Any]] = json.loads(
+    (ROOT / "test/fixtures/batch/probability.json").read_text(encoding="utf-8")
+)
 
 
 def a_call(prompt: tuple[int, ...], completion: tuple[int, ...]) -> Call:
@@ -87,6 +97,35 @@ def test_masked_members_are_in_no_statistic_and_excluded_ones_only_in_the_baseli
     assert (learning.masked_members, learning.excluded_members) == (1, 2)
     assert learning.reward_mean == pytest.approx(1 / 3)
     assert learning.reward_spread == pytest.approx(2**0.5 / 3)
+
+
+def test_a_member_whose_sampler_had_no_probability_stays_in_the_baseline_only() -> None:
+    def one(name: str, reward: float | None, *logprobs: float) -> Member:
+        return replace(a_member(name, reward), calls=(replace(a_call((1,), (2, 3)), logprobs=logprobs),))
+
+    members = (
+        one("a", 1, -1, -1),
+        one("b", 0, -1, -9999),
+        one("c", 0, -104.5, -1),
+        one("d", None, -1, -9999),
+    )
+    learning = learn_from(a_batch(members), 0.1, "group_std")
+    # Over 1, 0, 0, as if all had a ratio: 3/2 * (2/3) / (sqrt(2)/3) = 2.1213203.
+    (kept,) = learning.groups
+    assert [(m.rollout_id, m.advantage) for m in kept.members] == [("a", pytest.approx(2.1213203))]
+    assert (learning.masked_members, learning.excluded_members) == (1, 2)
+    assert learning.members_without_probability == 2
+    assert learn_from(a_batch((*members[1:3], one("e", 1, -9999, -1))), 0.1, "group_std").dropped == {
+        "no_loss_member": 1
+    }
+
+
+@pytest.mark.parametrize("case", PROBABILITIES, ids=lambda case: str(case["logprob"]))
+def test_where_a_probability_ends_is_the_same_on_both_sides(case: dict[str, Any]) -> None:
+    member = replace(a_member("a", 1), calls=(replace(a_call((1,), (2,)), logprobs=(case["logprob"],)),))
+    assert member.lacks_probability == case["lacks"]
+    # What a server draws from: float32.
+    assert (struct.unpack("f", struct.pack("f", math.exp(case["logprob"])))[0] == 0) == case["lacks"]
 
 
 def test_groups_without_signal_are_dropped_by_reason() -> None:

@@ -1,5 +1,6 @@
 """What a person or another program can hand over wrong: the exit code, and what status.json and stderr say of it."""
 
+import copy
 import json
 import re
 import shutil
@@ -101,6 +102,41 @@ def test_a_batch_that_cannot_be_trained_on_ends_with_65(
     spoil(groups[2]["members"][1])
     write_batch(run, 1, groups)
     assert refused(run, 65).startswith(says)
+
+
+def test_a_token_without_a_probability_costs_its_member_and_nothing_else(make_run: MakeRun) -> None:
+    """As if whoever wrote the batch had excluded the member: the same adapter, to the byte."""
+    groups = sampled_groups(tiny_model(), first_tokens)
+    published: list[tuple[bytes, dict[str, Any]]] = []
+    for name in ("spoiled", "excluded"):
+        run, batch = make_run(name), copy.deepcopy(groups)
+        if name == "spoiled":
+            batch[1]["members"][3]["calls"][0]["logprobs"][2] = -9999.0
+        else:
+            batch[1]["members"][3]["excluded_from_loss"] = True
+        write_batch(run, 1, batch)
+        assert train(run) == 0
+        adapter = run / "adapter-1"
+        metrics = json.loads((adapter / "manifest.json").read_text())["metrics"]
+        published.append(((adapter / "adapter_model.safetensors").read_bytes(), metrics))
+    assert published[0][0] == published[1][0]
+    assert published[0][1] == {**published[1][1], "members_without_probability": 1}
+    assert published[1][1]["members_excluded"] == 1
+    assert published[0][1]["logprob_mean_abs_delta"] < 1e-6
+    said = (run.parent / "spoiled" / "stderr").read_text()
+    assert "left out 1 members without a probability" in said
+
+
+def test_a_batch_without_any_probability_teaches_nothing_and_says_so(make_run: MakeRun) -> None:
+    run = make_run()
+    groups = sampled_groups(tiny_model(), first_tokens)
+    for each in (m for g in groups for m in g["members"]):
+        each["calls"][0]["logprobs"][0] = -9999.0
+    write_batch(run, 1, groups)
+    assert train(run) == 0
+    assert status(run)["outcome"]["status"] == "nothing_to_learn"
+    metrics = json.loads((run / "adapter-1" / "manifest.json").read_text())["metrics"]
+    assert (metrics["groups_dropped"], metrics["members_without_probability"]) == ({"no_loss_member": 4}, 32)
 
 
 def test_a_line_that_is_cut_off_ends_with_65(make_run: MakeRun) -> None:

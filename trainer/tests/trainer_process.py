@@ -16,7 +16,12 @@ from tests.run_files import rewarded_tokens, sampled_groups, tiny_model, write_b
 WAIT_S = 30.0
 
 
-def start(run: Path, meet: Callable[[], None] = lambda: None, lock_wait: float = WAIT_S) -> int:
+def start(
+    run: Path,
+    meet: Callable[[], None] = lambda: None,
+    lock_wait: float = WAIT_S,
+    cache: Path | None = None,
+) -> int:
     """The pid of a trainer on `run`; what it says goes to `run`/stderr. `meet` is what happens to it first."""
     pid = os.fork()
     if pid != 0:
@@ -27,7 +32,9 @@ def start(run: Path, meet: Callable[[], None] = lambda: None, lock_wait: float =
         try:
             meet()
             code = process.run(
-                argparse.Namespace(run=run, json=False, exit_with_stdin=False, lock_wait=lock_wait)
+                argparse.Namespace(
+                    run=run, json=False, exit_with_stdin=False, lock_wait=lock_wait, cache=cache
+                )
             )
         finally:
             log.flush()

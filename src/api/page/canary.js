@@ -88,8 +88,9 @@ function waiting({ state, waitsFor, conclusion, paused }) {
 
 function gate(result, gateEnabled) {
   if (result === null) return gateEnabled ? "not asked" : "off";
-  const { decision: told, reason, wins, losses, ties, kPromote, threshold, maskedShare } = result;
-  return `${told} (${words(reason)}): ${wins} wins, ${losses} losses, ${ties} ties; K⁺ ${wealth(kPromote)} of ${threshold.toFixed(0)}; masked ${percent(maskedShare)}`;
+  const { decision: told, reason, wins, losses, ties, kPromote, threshold, maskedShare, kl } = result;
+  const moved = kl?.toStable == null ? "" : `; KL ${kl.toStable.toFixed(4)} to stable, ${kl.toBase.toFixed(4)} to base`;
+  return `${told} (${words(reason)}): ${wins} wins, ${losses} losses, ${ties} ties; K⁺ ${wealth(kPromote)} of ${threshold.toFixed(0)}; masked ${percent(maskedShare)}${moved}`;
 }
 
 function ramp({ state, step, weight, parameters }) {
