@@ -37,7 +37,8 @@ export const STATE = {
     name: "nightshift.promotion.state",
     kind: "observable gauge",
     unit: "{promotion}",
-    description: "1 for the state of the live promotion, or of the newest where none is live, 0 for all others. Every replica tells the same.",
+    description:
+      "1 for the state of the live promotion, or of the newest where none is live, 0 for all others. Every replica tells the same.",
     attributes: ["nightshift.agent", "nightshift.state"],
   },
   promotionStateAge: {

@@ -66,7 +66,9 @@ export async function openPrometheus(
 function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) =>
-      reject(cause.code === "EADDRINUSE" ? nightshiftError("port_taken", { what: "the Prometheus endpoint", host, port }, { cause }) : cause),
+      reject(
+        cause.code === "EADDRINUSE" ? nightshiftError("port_taken", { what: "the Prometheus endpoint", host, port }, { cause }) : cause,
+      ),
     );
     server.listen(port, host, () => resolve());
   });

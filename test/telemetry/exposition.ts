@@ -39,7 +39,8 @@ export function parseExposition(text: string): Family[] {
     } else if (!line.startsWith("# ")) {
       const sample = sampleOf(line);
       if (current === null || !belongs(sample.name, current)) throw new Error(`not of the family before it: ${line}`);
-      if (current.samples.some((other) => key(other) === key(sample))) throw new Error(`twice: ${line}`);
+      if (current.samples.some((other) => other.name === sample.name && labelText(other.labels) === labelText(sample.labels)))
+        throw new Error(`twice: ${line}`);
       current.samples.push(sample);
     }
   }
@@ -66,17 +67,21 @@ function belongs(name: string, { name: family, type }: Family): boolean {
   return type === "histogram" ? SUFFIXES.some((suffix) => name === family + suffix) : name === family;
 }
 
-function key({ name, labels }: Sample): string {
-  return JSON.stringify([name, Object.entries(labels).toSorted()]);
+/** Labels as one text, in whatever order they came. */
+export function labelText(labels: Readonly<Record<string, string>>, leaveOut: readonly string[] = []): string {
+  const kept = Object.keys(labels).filter((name) => !leaveOut.includes(name));
+  return JSON.stringify(kept.toSorted().map((name) => [name, labels[name]]));
 }
 
 function checkHistogram({ name, samples }: Family): void {
-  const withoutBound = ({ labels: { le: _, ...rest } }: Sample): string => JSON.stringify(Object.entries(rest).toSorted());
+  const withoutBound = ({ labels }: Sample): string => labelText(labels, ["le"]);
   const counts = samples.filter((sample) => sample.name === `${name}_count`);
   for (const count of counts) {
     const buckets = samples.filter((sample) => sample.name === `${name}_bucket` && withoutBound(sample) === withoutBound(count));
     const bounds = buckets.map(({ labels }) => (labels["le"] === "+Inf" ? Infinity : Number(labels["le"])));
-    const isOrdered = buckets.every(({ value }, at) => at === 0 || (value >= (buckets[at - 1]?.value ?? 0) && (bounds[at] ?? 0) > (bounds[at - 1] ?? 0)));
+    const isOrdered = buckets.every(
+      ({ value }, at) => at === 0 || (value >= (buckets[at - 1]?.value ?? 0) && (bounds[at] ?? 0) > (bounds[at - 1] ?? 0)),
+    );
     if (!isOrdered || bounds.at(-1) !== Infinity || buckets.at(-1)?.value !== count.value) throw new Error(`${name} is no histogram`);
   }
 }

@@ -25,6 +25,8 @@ export const prometheusPart: Part = {
     const { Dir: source } = z.object({ Dir: z.string() }).parse(JSON.parse(await runGo(["mod", "download", "-json", MODULE], options)));
     const build = join(dir, "build");
     cpSync(source, build, { recursive: true });
+    // It names modules that are not part of this one.
+    rmSync(join(build, "go.work"), { force: true });
     say(`compiling on ${availableParallelism()} cores`);
     const compile = ["build", "-ldflags=-s -w", "-tags", TAGS, "-o", dir, "./cmd/promtool", "./cmd/prometheus"];
     await runGo(compile, { ...options, cwd: build });
