@@ -93,8 +93,8 @@ describe("the runbook", () => {
 
   test("gives errors by the codes that they have", () => {
     const codes = new Set<string>(errorTable().map(({ code }) => code));
-    // Reasons of fallbacks, refused adapters and rollbacks are words of their own.
-    const others = new Set(["not_found", "wrong_base", "attestation_lost", "sample_ratio_mismatch"]);
+    // Reasons of fallbacks, refused adapters and rollbacks, and a label, are words of their own.
+    const others = new Set(["not_found", "wrong_base", "attestation_lost", "sample_ratio_mismatch", "error_type"]);
     const named = [...runbook.matchAll(/`((?!nightshift_)[a-z]+_[a-z_]+)`:/g)].map(([, code = ""]) => code);
     expect(named.filter((code) => !codes.has(code) && !others.has(code))).toEqual([]);
   });
