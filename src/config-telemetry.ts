@@ -31,5 +31,3 @@ export const telemetrySchema = z
   })
   .prefault({})
   .describe("Nightshift's own telemetry.");
-
-export type TelemetryConfig = z.infer<typeof telemetrySchema>;

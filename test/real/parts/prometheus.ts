@@ -19,7 +19,7 @@ export const prometheusPart: Part = {
   version: VERSION,
   sizeMb: 250,
   async fetch(dir, say) {
-    const fix = "install Go 1.25 or newer, check the network and the free disk space (3 GB), then run the command again";
+    const fix = "install Go 1.26.7 or newer, check the network and the free disk space (3 GB), then run the command again";
     const options = { cwd: dir, bin: dir, problem: PROBLEM, fix };
     say(`the modules of ${MODULE}`);
     const { Dir: source } = z.object({ Dir: z.string() }).parse(JSON.parse(await runGo(["mod", "download", "-json", MODULE], options)));
