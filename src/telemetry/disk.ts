@@ -9,23 +9,21 @@ import { METRIC } from "./metrics.ts";
 export function observeDisk(directory: string): void {
   let known: { size: number; free: number } | null = null;
   let isLooking = false;
-  const look = (): void => {
+  const look = async (): Promise<void> => {
     if (isLooking) return;
     isLooking = true;
-    statfs(directory)
-      .then(({ bsize, blocks, bavail }) => {
-        known = { size: bsize * blocks, free: bsize * bavail };
-      })
-      .catch(() => {
-        known = null;
-      })
-      .finally(() => {
-        isLooking = false;
-      });
+    try {
+      const { bsize, blocks, bavail } = await statfs(directory);
+      known = { size: bsize * blocks, free: bsize * bavail };
+    } catch {
+      known = null;
+    } finally {
+      isLooking = false;
+    }
   };
-  look();
+  void look();
   observeGauge(METRIC.diskFree, (result) => {
-    look();
+    void look();
     if (known !== null) result.observe(known.free, {});
   });
   observeGauge(METRIC.diskSize, (result) => {
