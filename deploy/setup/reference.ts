@@ -72,6 +72,7 @@ function metricsPage(): string {
     "",
     "With `telemetry.prometheus` every process but `artifact-sync` answers `GET /metrics` for Prometheus to scrape. The names in the last column (a histogram's with `_bucket`, `_sum` and `_count` behind them) are",
     "the same where Prometheus is sent OTLP with its default translation. Attributes become labels with `_` for every dot; `target_info` has the three of the resource.",
+    "Only the text of a bucket's whole bound differs (`le` is `1.0` scraped and `1` sent), so ask by `histogram_quantile`.",
     "",
     "| metric | kind | unit | meaning | attributes | in Prometheus |",
     "| --- | --- | --- | --- | --- | --- |",

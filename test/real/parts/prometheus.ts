@@ -17,7 +17,7 @@ const PROBLEM = "Prometheus cannot be built";
 export const prometheusPart: Part = {
   name: "prometheus",
   version: VERSION,
-  sizeMb: 250,
+  sizeMb: 105,
   async fetch(dir, say) {
     const fix = "install Go 1.26.7 or newer, check the network and the free disk space (3 GB), then run the command again";
     const options = { cwd: dir, bin: dir, problem: PROBLEM, fix };
