@@ -19,7 +19,7 @@ export interface Cluster {
 
 export interface ClusterRequest {
   what: string;
-  method: "GET" | "POST" | "PUT" | "PATCH";
+  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Below the API server's address, such as `/api/v1/namespaces/default/events`. */
   path: string;
   query?: Readonly<Record<string, string | number | boolean>>;
