@@ -1,11 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { openCluster } from "../../../src/cluster.ts";
 import type { Logger } from "../../../src/log.ts";
 import type { JobRunner, JobStatus, TrainerJob } from "../../../src/training/job-runner.ts";
-import { jobName } from "../../../src/training/job.ts";
+import { job as jobOf, jobName } from "../../../src/training/job.ts";
+import { examineCluster } from "../../../src/training/kubernetes/examine.ts";
 import { awaitAdapter } from "../../../src/training/trainer-output.ts";
 import { silentLog } from "../../../src/log.ts";
 import { until } from "../../e2e/processes.ts";
+import { kubernetesConfig, LEAST } from "../../training/job-golden.ts";
 import type { ScriptedRun } from "../../training/scripted-trainer.ts";
 import { mostTrainersOfOneRun, NAMESPACE, startTrainers, type Trainers } from "./trainers.ts";
 
@@ -166,8 +169,21 @@ test("a Job that somebody deleted is started again by whoever waits for it", { t
 });
 
 test("what the API server refuses is told with its reason", { timeout: LIMIT_MS }, async () => {
-  const refused = begin("wait", { namespace: "kube-system" });
-  await expect(refused).rejects.toMatchObject({ code: "trainer_job_refused", message: expect.stringContaining("403") });
+  const elsewhere = begin("wait", { namespace: "kube-system" });
+  await expect(elsewhere).rejects.toMatchObject({ code: "cluster_refused", message: expect.stringContaining("403") });
+  const misspelt = begin("wait", { jobTemplate: { spec: { template: { spec: { nodeSelektor: { a: "b" } } } } } });
+  await expect(misspelt).rejects.toMatchObject({ code: "trainer_job_refused", message: expect.stringMatching(/400: .*unknown field "spec.template.spec.nodeSelektor"/) });
+});
+
+test("doctor's questions: rights, a Job on trial, the queue", { timeout: LIMIT_MS }, async () => {
+  const cluster = await openCluster();
+  const trial = jobOf({ runId: "doctor", agent: "doctor" }, kubernetesConfig(LEAST));
+  expect(await examineCluster({ namespace: NAMESPACE, trial, queue: "nights" }, cluster)).toMatchObject({ lacking: [], refusal: null });
+  const { lacking } = await examineCluster({ namespace: "default", trial, queue: undefined }, cluster);
+  expect(lacking).toEqual([...["create", "get", "delete", "list", "watch"].map((verb) => `${verb} jobs`), ...["get", "list", "watch"].map((verb) => `${verb} pods`)]);
+  const bad = { ...trial, spec: { ...trial.spec, backoffLimit: -1 } } as typeof trial;
+  const { refusal } = await examineCluster({ namespace: NAMESPACE, trial: bad, queue: undefined }, cluster);
+  expect(refusal).toContain("spec.backoffLimit");
 });
 
 test("by the audit log no run ever had two trainers, whatever happened to them", () => {
