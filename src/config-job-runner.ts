@@ -6,7 +6,9 @@ const quantity = z.union([size, z.number().min(0)]);
 const dnsName = z.string().regex(/^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/, "not the name of a Kubernetes object");
 const absolutePath = z.string().regex(/^\/[^:]*$/, "not an absolute path");
 const segment = "[A-Za-z0-9_][A-Za-z0-9._-]*";
-const relativePath = z.string().regex(new RegExp(`^${segment}(?:/${segment})*$`), "not a relative path without dots at the begin of its parts");
+const relativePath = z
+  .string()
+  .regex(new RegExp(`^${segment}(?:/${segment})*$`), "not a relative path without dots at the begin of its parts");
 
 const resources = (defaults: { requests: Record<string, string | number>; limits: Record<string, string | number> }) =>
   z
@@ -102,7 +104,9 @@ const kubernetesSchema = z.strictObject({
     .strictObject({
       claimName: dnsName.describe("PersistentVolumeClaim with the base models."),
       subPath: relativePath.optional().describe("Directory in it."),
-      mountPath: absolutePath.describe("Where it is mounted, read-only. `agents.*.baseModel` lies below it, in `serve` under the same path."),
+      mountPath: absolutePath.describe(
+        "Where it is mounted, read-only. `agents.*.baseModel` lies below it, in `serve` under the same path.",
+      ),
     })
     .optional()
     .describe("Base models. Unset: the image has them."),
@@ -116,7 +120,9 @@ const kubernetesSchema = z.strictObject({
     .int()
     .positive()
     .default(600_000)
-    .describe("A trainer that has waited for its batch so long is stopped, so that its GPU is free, and started again when the batch is there."),
+    .describe(
+      "A trainer that has waited for its batch so long is stopped, so that its GPU is free, and started again when the batch is there.",
+    ),
   jobTemplate: z
     .record(z.string(), z.unknown())
     .optional()

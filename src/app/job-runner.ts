@@ -29,11 +29,15 @@ const MIRROR_EVERY_MS = 1_000;
  */
 export async function openJobRunner(config: Config, { mirror, log, now }: Deps): Promise<JobRunner> {
   const { jobRunner } = config.training;
-  if (jobRunner.driver === "local") return createLocalJobRunner({ python: resolve(config.python), trainerDirectory: trainerDirectory() }, { log });
+  if (jobRunner.driver === "local")
+    return createLocalJobRunner({ python: resolve(config.python), trainerDirectory: trainerDirectory() }, { log });
   const template = jobTemplateOf(jobRunner);
   job({ runId: "trial", agent: "trial" }, jobRunner, template);
   // Its client is large: only those load it who use it.
-  const [{ openCluster }, { createKubernetesJobRunner }] = await Promise.all([import("../cluster.ts"), import("../training/kubernetes.ts")]);
+  const [{ openCluster }, { createKubernetesJobRunner }] = await Promise.all([
+    import("../cluster.ts"),
+    import("../training/kubernetes.ts"),
+  ]);
   const jobs = createKubernetesJobRunner({ config: jobRunner, template }, { cluster: await openCluster(), log, now });
   if (jobRunner.runDirectory.kind === "claim") return jobs;
   if (mirror === null) throw new RangeError("a run directory is mirrored in a bucket, and there is none");

@@ -1,5 +1,6 @@
 import { JUDGE_METRIC } from "./judge-metrics.ts";
 import { REPLAY } from "./metrics-replay.ts";
+import { TRAINER } from "./metrics-trainer.ts";
 
 /** Everything that Nightshift measures of itself: instruments are created from this table only, and docs/metrics.md is made from it. */
 export interface MetricDefinition {
@@ -251,34 +252,7 @@ const NIGHT = {
       "Answers that rollouts asked for beyond their tapes, by whom (`simulator`, `live_read`, `user`): `answered`, `none` (off the rules, refused or failed), or `unavailable` (its server is at fault).",
     attributes: ["nightshift.agent", "nightshift.kind", "nightshift.outcome"],
   },
-  trainerHeartbeatAge: {
-    name: "nightshift.trainer.heartbeat.age",
-    kind: "gauge",
-    unit: "s",
-    description: "Time since the trainer's heartbeat last changed; 0 while no adapter is awaited.",
-    attributes: ["nightshift.agent"],
-  },
-  trainerWaiting: {
-    name: "nightshift.trainer.waiting",
-    kind: "gauge",
-    unit: "s",
-    description: "How long a trainer whose adapter is awaited has been without a place to run: no node, no quota, no turn, no image; else 0.",
-    attributes: ["nightshift.agent"],
-  },
-  trainerIdle: {
-    name: "nightshift.trainer.idle",
-    kind: "counter",
-    unit: "s",
-    description: "Time in which a trainer held its GPU and waited for rollouts. After `training.jobRunner.giveBackAfterIdleMs` it is stopped meanwhile.",
-    attributes: ["nightshift.agent"],
-  },
-  trainerRestarts: {
-    name: "nightshift.trainer.restarts",
-    kind: "counter",
-    unit: "{restart}",
-    description: "Trainers that were started again because they had `failed` or fallen `silent`.",
-    attributes: ["nightshift.agent", "nightshift.reason"],
-  },
+  ...TRAINER,
 } as const satisfies Record<string, MetricDefinition>;
 
 const PROMOTION = {

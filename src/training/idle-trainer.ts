@@ -58,7 +58,9 @@ async function watchIdle(
     if (isIdle && giveBackAfterIdleMs !== null && idleMs >= giveBackAfterIdleMs) {
       log.info({ run_id: runId, idleMs }, "trainer stopped until its batch is there");
       // Also where the batch is there before it has stopped: it is started again then.
-      await jobRunner.cancel(runId, { signal }).catch((err: unknown) => signal.aborted || log.warn({ run_id: runId, err }, "trainer not stopped"));
+      await jobRunner
+        .cancel(runId, { signal })
+        .catch((err: unknown) => signal.aborted || log.warn({ run_id: runId, err }, "trainer not stopped"));
       return { idleMs, isStopped: true };
     }
     await sleep(LOOK_EVERY_MS, undefined, { signal, ref: false }).catch(() => undefined);

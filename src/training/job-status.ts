@@ -60,13 +60,17 @@ export function jobStatus(
   { job, pods }: { job: JobObject | null; pods: readonly PodObject[] },
   { nowMs, unschedulableAfterMs }: { nowMs: number; unschedulableAfterMs: number },
 ): JobStatus {
-  if (job === null) return { status: "failed", exitCode: null, retryable: true, detail: "its Job is gone: somebody deleted it, or its time was over" };
+  if (job === null)
+    return { status: "failed", exitCode: null, retryable: true, detail: "its Job is gone: somebody deleted it, or its time was over" };
   if (job.metadata.deletionTimestamp !== undefined) return waiting("Deleted", "its Job is being deleted");
   if (conditionOf(job.status, "Complete") !== undefined) return { status: "finished" };
   const failed = conditionOf(job.status, "Failed");
   if (failed !== undefined) return failure(failed, pods);
   const suspended = conditionOf(job.status, "Suspended");
-  const place = suspended === undefined ? placeOf(job, pods) : { ...placeless("Suspended", "its Job is suspended: a queue has not admitted it"), sinceMs: timeOf(suspended) };
+  const place =
+    suspended === undefined
+      ? placeOf(job, pods)
+      : { ...placeless("Suspended", "its Job is suspended: a queue has not admitted it"), sinceMs: timeOf(suspended) };
   if (place === null) return { status: "running" };
   const { reason, detail, sinceMs } = place;
   if (sinceMs === null || nowMs - sinceMs < unschedulableAfterMs) return waiting(reason, detail);
@@ -97,9 +101,14 @@ interface Waiting {
 }
 
 function placeOf(job: JobObject, pods: readonly PodObject[]): Waiting | null {
-  const live = pods.find(({ metadata, status }) => metadata.deletionTimestamp === undefined && (status?.phase === "Pending" || status?.phase === "Running"));
+  const live = pods.find(
+    ({ metadata, status }) => metadata.deletionTimestamp === undefined && (status?.phase === "Pending" || status?.phase === "Running"),
+  );
   if (live !== undefined) return live.status?.phase === "Running" ? null : pendingOf(live);
-  const leaving = pods.find(({ metadata, status }) => metadata.deletionTimestamp !== undefined && endOf({ metadata, ...(status === undefined ? {} : { status }) }) === null);
+  const leaving = pods.find(
+    ({ metadata, status }) =>
+      metadata.deletionTimestamp !== undefined && endOf({ metadata, ...(status === undefined ? {} : { status }) }) === null,
+  );
   if (leaving !== undefined) return { reason: "Terminating", detail: `pod ${leaving.metadata.name} is still ending`, sinceMs: null };
   const ends = podEnds(pods).map(({ endedAtMs }) => endedAtMs);
   const sinceMs = Math.max(Date.parse(job.status?.startTime ?? job.metadata.creationTimestamp), ...ends);
@@ -109,8 +118,17 @@ function placeOf(job: JobObject, pods: readonly PodObject[]): Waiting | null {
 function pendingOf(pod: PodObject): Waiting {
   const scheduled = pod.status?.conditions?.find(({ type }) => type === "PodScheduled");
   if (scheduled?.status === "False")
-    return { reason: scheduled.reason ?? "Unschedulable", detail: `no node takes pod ${pod.metadata.name}: ${scheduled.message ?? "no reason given"}`, sinceMs: timeOf(scheduled) };
-  if (scheduled === undefined) return { reason: "Unscheduled", detail: `no scheduler has looked at pod ${pod.metadata.name}`, sinceMs: Date.parse(pod.metadata.creationTimestamp) };
+    return {
+      reason: scheduled.reason ?? "Unschedulable",
+      detail: `no node takes pod ${pod.metadata.name}: ${scheduled.message ?? "no reason given"}`,
+      sinceMs: timeOf(scheduled),
+    };
+  if (scheduled === undefined)
+    return {
+      reason: "Unscheduled",
+      detail: `no scheduler has looked at pod ${pod.metadata.name}`,
+      sinceMs: Date.parse(pod.metadata.creationTimestamp),
+    };
   const containers = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
   const held = containers.find(({ state }) => state?.waiting?.reason !== undefined && state.waiting.reason !== "PodInitializing");
   const { reason, message } = held?.state?.waiting ?? {};
@@ -123,7 +141,12 @@ function failure(failed: Condition, pods: readonly PodObject[]): JobStatus {
   const last = ends.findLast(({ isDisrupted }) => !isDisrupted) ?? ends.at(-1);
   const told = `${failed.reason ?? "Failed"}: ${failed.message ?? "no reason given"}`;
   // The Job has started it again as often as it may: doing so here would only count anew.
-  return { status: "failed", exitCode: last?.exitCode ?? exitCodeIn(failed), retryable: false, detail: last === undefined ? told : `${told}; ${describeEnd(last)}` };
+  return {
+    status: "failed",
+    exitCode: last?.exitCode ?? exitCodeIn(failed),
+    retryable: false,
+    detail: last === undefined ? told : `${told}; ${describeEnd(last)}`,
+  };
 }
 
 /** Pods go sooner than their Job: what ended it is then in the condition's words only. */

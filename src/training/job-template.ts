@@ -62,13 +62,14 @@ export function mergeJobTemplate(made: V1Job, template: JobTemplate): V1Job {
   }
   for (const place of ["metadata.labels", "spec.template.metadata.labels"]) requireLabels(place, made as unknown as Json, merged);
   forbidTokens(merged);
-  return merged as unknown as V1Job;
+  return merged as V1Job;
 }
 
 function requireLabels(place: string, made: Json, merged: Json): void {
   const after = valueAt(merged, place) as Json | undefined;
   for (const [label, value] of Object.entries((valueAt(made, place) ?? {}) as Json)) {
-    if (FIXED_LABELS.test(label) && after?.[label] !== value) throw invalid(`${place}.${label}`, "cannot be changed: the run is found by it");
+    if (FIXED_LABELS.test(label) && after?.[label] !== value)
+      throw invalid(`${place}.${label}`, "cannot be changed: the run is found by it");
   }
 }
 
@@ -85,7 +86,8 @@ function mergeObject(base: Json, patch: Json, path: string): Json {
   const merged: Record<string, unknown> = { ...base };
   for (const [key, value] of Object.entries(patch)) {
     const place = path === "" ? key : `${path}.${key}`;
-    if (key.startsWith("$")) throw invalid(place, "is a directive that is not understood: `$patch: delete` may stand in an entry of a list");
+    if (key.startsWith("$"))
+      throw invalid(place, "is a directive that is not understood: `$patch: delete` may stand in an entry of a list");
     if (value === null) delete merged[key];
     else merged[key] = mergeValue(merged[key], value, place, MERGE_KEYS[key]);
   }
@@ -98,21 +100,22 @@ function mergeValue(base: unknown, value: unknown, path: string, mergeKey: strin
   if (Array.isArray(value)) return mergeKey === undefined ? value : mergeList((base as unknown[] | undefined) ?? [], value, path, mergeKey);
   if (!isObject(value)) return value;
   if (base !== undefined && !isObject(base)) throw invalid(path, "is a single value in a Job");
-  return mergeObject((base ?? {}) as Json, value, path);
+  return mergeObject(base ?? {}, value, path);
 }
 
 function mergeList(base: readonly unknown[], patch: readonly unknown[], path: string, mergeKey: string): unknown[] {
   const merged = [...base] as Json[];
   for (const [index, entry] of patch.entries()) {
     const id = isObject(entry) ? entry[mergeKey] : undefined;
-    if (!isObject(entry) || id === undefined) throw invalid(`${path}[${index}]`, `has no ${mergeKey}, which tells the entries apart`);
+    if (!isObject(entry) || (typeof id !== "string" && typeof id !== "number"))
+      throw invalid(`${path}[${index}]`, `has no ${mergeKey}, which tells the entries apart`);
     const { $patch, ...change } = entry;
     if ($patch !== undefined && $patch !== "delete" && $patch !== "replace")
-      throw invalid(`${path}[${String(id)}].$patch`, "is neither `delete` nor `replace`");
+      throw invalid(`${path}[${id}].$patch`, "is neither `delete` nor `replace`");
     const at = merged.findIndex((known) => known[mergeKey] === id);
     if ($patch === "delete") merged.splice(at, at < 0 ? 0 : 1);
-    else if (at < 0) merged.push(mergeObject({}, change, `${path}[${String(id)}]`));
-    else merged[at] = mergeObject($patch === "replace" ? {} : (merged[at] ?? {}), change, `${path}[${String(id)}]`);
+    else if (at < 0) merged.push(mergeObject({}, change, `${path}[${id}]`));
+    else merged[at] = mergeObject($patch === "replace" ? {} : (merged[at] ?? {}), change, `${path}[${id}]`);
   }
   return merged;
 }

@@ -49,7 +49,9 @@ export function volumesOf({ runId }: { runId: string }, { runDirectory, modelCac
 }
 
 /** One volume per directory: keys of several Secrets may lie in one. */
-function secretVolumes({ secrets }: Extract<KubernetesJobConfig["runDirectory"], { kind: "sync" }>): { volume: V1Volume; mount: V1VolumeMount }[] {
+function secretVolumes({
+  secrets,
+}: Extract<KubernetesJobConfig["runDirectory"], { kind: "sync" }>): { volume: V1Volume; mount: V1VolumeMount }[] {
   const directories = [...new Set(secrets.map(({ mountPath }) => mountPath))];
   return directories.map((mountPath, index) => {
     const name = `secrets-${index}`;

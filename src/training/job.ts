@@ -69,7 +69,11 @@ export function runLabel(runId: string): string {
 function nameOf(id: string, maxLength: number): string {
   if (id.length <= maxLength && /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$/.test(id)) return id;
   const hash = createHash("sha256").update(id).digest("hex").slice(0, 10);
-  const readable = id.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, maxLength - hash.length - 1).replace(/^-+|-+$/g, "");
+  const readable = id
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .slice(0, maxLength - hash.length - 1)
+    .replace(/^-+|-+$/g, "");
   return readable === "" ? hash : `${readable}-${hash}`;
 }
 
@@ -130,7 +134,12 @@ function podOf(run: JobRun, config: KubernetesJobConfig): V1PodSpec {
 type Sync = Extract<KubernetesJobConfig["runDirectory"], { kind: "sync" }>;
 
 /** First the run's files are brought; then a native sidecar keeps both copies alike. It ends after the trainer has, so that the last checkpoint is brought too. */
-function syncContainers({ runId }: JobRun, config: KubernetesJobConfig, sync: Sync, volumeMounts: V1Container["volumeMounts"]): V1Container[] {
+function syncContainers(
+  { runId }: JobRun,
+  config: KubernetesJobConfig,
+  sync: Sync,
+  volumeMounts: V1Container["volumeMounts"],
+): V1Container[] {
   const args = ["artifact-sync", RUN_DIRECTORY, "--run", runId, "--config", `${SYNC_CONFIG_DIRECTORY}/nightshift.yaml`];
   const rest = { ...imageOf(sync.image, config), ...containerOf(sync.resources), ...(volumeMounts === undefined ? {} : { volumeMounts }) };
   return [

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { watchList, type Cluster } from "../cluster.ts";
 import type { KubernetesJobConfig } from "../config-job-runner.ts";
-import { nightshiftError, NightshiftError } from "../errors.ts";
+import { NightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { JobRunner, JobStatus } from "./job-runner.ts";
 import { describeEnd, jobStatus, podEnds } from "./job-status.ts";
@@ -60,7 +60,8 @@ export function createKubernetesJobRunner({ config, template }: KubernetesJobRun
       const found = await calls.read(runId, { ...(signal === undefined ? {} : { signal }) });
       const status = jobStatus(found, { nowMs: deps.now(), unschedulableAfterMs: config.unschedulableAfterMs });
       const ends = podEnds(found.pods);
-      for (const end of ends) if (before?.ended.has(end.pod) === false) log.warn({ run_id: runId, end: describeEnd(end) }, "trainer pod ended");
+      for (const end of ends)
+        if (before?.ended.has(end.pod) === false) log.warn({ run_id: runId, end: describeEnd(end) }, "trainer pod ended");
       seen.set(runId, { ...asked, status, failures: 0, ended: new Set(ends.map(({ pod }) => pod)) });
       tellChange(log, runId, before?.status, status);
       return status;
@@ -110,7 +111,7 @@ async function create(
   { calls, log }: { calls: JobCalls; log: Logger },
 ): Promise<void> {
   const untilMs = performance.now() + START_TRIES_MS;
-  for (let failures = 0; ; ) {
+  for (let failures = 0; ;) {
     signal?.throwIfAborted();
     try {
       const result = await calls.create(runId, manifest, signal);
@@ -132,7 +133,7 @@ async function create(
 /** Asked for whatever `signal` says; waited for until it aborts. */
 async function remove(runId: string, { calls, log, signal }: { calls: JobCalls; log: Logger; signal: AbortSignal }): Promise<void> {
   let isAsked = false;
-  for (let failures = 0; ; ) {
+  for (let failures = 0; ;) {
     try {
       if (!isAsked) isAsked = (await calls.remove(runId)) === "asked";
       signal.throwIfAborted();
@@ -168,7 +169,11 @@ function createJobWatch(
 ): { begin(): void; ended(): Promise<unknown> } {
   let following: Promise<unknown> | null = null;
   const follow = (what: string, path: string): Promise<void> =>
-    watchList({ what: `${what} of namespace ${namespace}`, path, labelSelector: RUN_LABEL }, { cluster, changed: () => void changed(), log }, { signal });
+    watchList(
+      { what: `${what} of namespace ${namespace}`, path, labelSelector: RUN_LABEL },
+      { cluster, changed: () => void changed(), log },
+      { signal },
+    );
   return {
     begin() {
       following ??= Promise.all([follow("trainer jobs", jobsPath), follow("trainer pods", podsPath)]);

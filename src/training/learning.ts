@@ -44,7 +44,8 @@ export async function carryOut<Deps extends NightDeps>(
     isOver = !options.signal.aborted && error instanceof NightshiftError && !OUTAGES.has(error.code);
     if (!isOver || !(error instanceof NightshiftError)) throw error;
     const { code, message, fix } = error;
-    const outcome: RunOutcome = code === "trainer_no_capacity" ? { kind: "no_capacity", reason: message, fix } : { kind: "failed", code, message, fix };
+    const outcome: RunOutcome =
+      code === "trainer_no_capacity" ? { kind: "no_capacity", reason: message, fix } : { kind: "failed", code, message, fix };
     await deps.runs.finish(options.runId, outcome.kind === "failed" ? "failed" : "finished", outcome, deps.now());
     if (outcome.kind === "failed") log.error({ err: error, code }, "run failed");
     else log.warn({ outcome: outcome.kind, reason: message }, "run finished");
@@ -54,7 +55,8 @@ export async function carryOut<Deps extends NightDeps>(
     // Of a run that is not over whoever comes next goes on with the trainer, where that can be.
     const { jobRunner } = deps;
     if (!isOver) await jobRunner.release(options.runId);
-    else await jobRunner.cancel(options.runId, { signal: options.signal }).catch((err: unknown) => log.error({ err }, "trainer not stopped"));
+    else
+      await jobRunner.cancel(options.runId, { signal: options.signal }).catch((err: unknown) => log.error({ err }, "trainer not stopped"));
   }
 }
 

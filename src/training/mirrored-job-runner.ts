@@ -67,7 +67,11 @@ export function createMirroredJobRunner(inner: JobRunner, { openMirror, log }: D
       }
     },
     async cancel(runId, options) {
-      await inner.cancel(runId, options).finally(() => letGo(runId));
+      try {
+        await inner.cancel(runId, options);
+      } finally {
+        await letGo(runId);
+      }
     },
     async release(runId) {
       await Promise.all([inner.release(runId), letGo(runId)]);

@@ -42,7 +42,9 @@ export function testJobRunner(name: string, open: () => Promise<JobRunnerWorld>,
         return null;
       });
     const starts = (run: ScriptedRun, count: number): Promise<true> =>
-      until(`${count} starts of ${run.log().join(" ")}`, limitMs, () => (run.log().filter((line) => line === "start").length >= count ? true : null));
+      until(`${count} starts of ${run.log().join(" ")}`, limitMs, () =>
+        run.log().filter((line) => line === "start").length >= count ? true : null,
+      );
 
     test("started twice, also at once, it is one job, which finishes", { timeout: 4 * limitMs }, async () => {
       const { job, run } = begin("wait");

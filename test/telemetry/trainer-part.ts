@@ -48,7 +48,7 @@ function placedTrainer(runDirectory: string, clock: { monotonicMs: number }, bef
     close: () => Promise.resolve(),
   };
   const looked = async (more: number): Promise<void> => {
-    for (const wanted = looks + more; looks < wanted; ) await new Promise((resolve) => setTimeout(resolve, 20));
+    for (const wanted = looks + more; looks < wanted;) await new Promise((resolve) => setTimeout(resolve, 20));
   };
   return { trainer, looked };
 }

@@ -14,7 +14,13 @@ beforeEach(() => {
 afterEach(() => rmSync(runDirectory, { recursive: true }));
 
 /** A runner whose clock goes on by ten seconds with every look, and what was asked of it. */
-function runnerOf(status: JobStatus, { giveBackAfterIdleMs = 30_000 as number | null, cancel = (): Promise<void> => Promise.resolve() } = {}) {
+function runnerOf(
+  status: JobStatus,
+  {
+    giveBackAfterIdleMs = 30_000,
+    cancel = () => Promise.resolve(),
+  }: { giveBackAfterIdleMs?: number | null; cancel?: () => Promise<void> } = {},
+) {
   let nowMs = 0;
   const asked: string[] = [];
   const jobRunner: JobRunner = {
@@ -29,7 +35,11 @@ function runnerOf(status: JobStatus, { giveBackAfterIdleMs = 30_000 as number | 
   const looked = async (times: number): Promise<void> => {
     while (asked.filter((one) => one === "look").length < times) await sleep(20);
   };
-  return { asked, looked, during: <T>(work: () => Promise<T>) => withIdleTrainer(run, { jobRunner, log: silentLog(), monotonicMs: () => nowMs }, work) };
+  return {
+    asked,
+    looked,
+    during: <T>(work: () => Promise<T>) => withIdleTrainer(run, { jobRunner, log: silentLog(), monotonicMs: () => nowMs }, work),
+  };
 }
 
 function phase(name: string): void {

@@ -6,9 +6,12 @@ import { jobGolden, kubernetesConfig, LEAST, readGolden } from "./job-golden.ts"
 
 const RUN = { runId: "0198c2f4-7b1e-7c3a-9d52-0a6f4e1b8c77", agent: "support" };
 
-test.each(jobGolden().map(({ file, text }) => ({ name: basename(file.pathname), file, text })))("$name is what it was (`npm run fixtures`)", ({ file, text }) => {
-  expect(text).toBe(readGolden(file));
-});
+test.each(jobGolden().map(({ file, text }) => ({ name: basename(file.pathname), file, text })))(
+  "$name is what it was (`npm run fixtures`)",
+  ({ file, text }) => {
+    expect(text).toBe(readGolden(file));
+  },
+);
 
 test.each([
   ["0198c2f4-7b1e-7c3a-9d52-0a6f4e1b8c77", "nightshift-0198c2f4-7b1e-7c3a-9d52-0a6f4e1b8c77"],
@@ -28,13 +31,22 @@ test("ids that are no names get one of their own, a DNS label that never collide
 test.each([
   [{ metadata: { name: "mine" } }, "metadata.name cannot be changed"],
   [{ metadata: { labels: { "nightshift.dev/run-id": null } } }, "metadata.labels.nightshift.dev/run-id cannot be changed"],
-  [{ spec: { template: { metadata: { labels: { "app.kubernetes.io/name": "x" } } } } }, "spec.template.metadata.labels.app.kubernetes.io/name"],
+  [
+    { spec: { template: { metadata: { labels: { "app.kubernetes.io/name": "x" } } } } },
+    "spec.template.metadata.labels.app.kubernetes.io/name",
+  ],
   [{ spec: { template: { metadata: null } } }, "spec.template.metadata.labels.app.kubernetes.io/name"],
   [{ spec: { parallelism: 2 } }, "spec.parallelism cannot be changed: a run has one trainer"],
   [{ spec: { podFailurePolicy: null } }, "spec.podFailurePolicy cannot be changed"],
-  [{ spec: { podReplacementPolicy: "TerminatingOrFailed" } }, "spec.podReplacementPolicy cannot be changed: two trainers would write one run"],
+  [
+    { spec: { podReplacementPolicy: "TerminatingOrFailed" } },
+    "spec.podReplacementPolicy cannot be changed: two trainers would write one run",
+  ],
   [{ spec: { template: { spec: { restartPolicy: "OnFailure" } } } }, "spec.template.spec.restartPolicy"],
-  [{ spec: { template: { spec: { automountServiceAccountToken: true } } } }, "automountServiceAccountToken cannot be changed: the trainer has no rights"],
+  [
+    { spec: { template: { spec: { automountServiceAccountToken: true } } } },
+    "automountServiceAccountToken cannot be changed: the trainer has no rights",
+  ],
   [
     { spec: { template: { spec: { volumes: [{ name: "t", projected: { sources: [{ serviceAccountToken: { path: "t" } }] } }] } } } },
     "spec.template.spec.volumes[t] cannot hold a service account token",
@@ -54,7 +66,11 @@ test.each([
 });
 
 test.each([
-  [{ ...LEAST, unschedulableAfterMs: 3_600_000, activeDeadlineSeconds: 3_600 }, "training.jobRunner.unschedulableAfterMs", "shorter than activeDeadlineSeconds"],
+  [
+    { ...LEAST, unschedulableAfterMs: 3_600_000, activeDeadlineSeconds: 3_600 },
+    "training.jobRunner.unschedulableAfterMs",
+    "shorter than activeDeadlineSeconds",
+  ],
   [{ ...LEAST, runDirectory: { kind: "sync", image: "i", configMap: "c" } }, "training.jobRunner.runDirectory.kind", "artifacts.driver s3"],
   [{ ...LEAST, jobTemplate: {}, jobTemplateFile: "job.yaml" }, "training.jobRunner.jobTemplateFile", "one of the two"],
   [{ ...LEAST, shmSize: "much" }, "training.jobRunner.shmSize", "not a quantity"],

@@ -35,7 +35,10 @@ function checkDataDir(config: Config): Finding {
 
 /** For the trainer as a child, and for policy servers of our own. */
 function needsPython({ training, agents }: Config): boolean {
-  return training.jobRunner.driver === "local" || Object.values(agents).some(({ policyServers }) => Array.isArray(policyServers) && policyServers.length === 0);
+  return (
+    training.jobRunner.driver === "local" ||
+    Object.values(agents).some(({ policyServers }) => Array.isArray(policyServers) && policyServers.length === 0)
+  );
 }
 
 async function checkPython(config: Config): Promise<Finding> {

@@ -27,10 +27,22 @@ function judge(config: KubernetesJobConfig, { namespace, lacking, refusal, hasQu
   const rights =
     lacking.length === 0
       ? ok(CHECK, `may be made in namespace ${namespace}`)
-      : bad(CHECK, `this account may not ${lacking.join(", ")} in namespace ${namespace}`, "Run doctor with the account of `nightshift serve`, and give it a Role with these verbs.");
+      : bad(
+          CHECK,
+          `this account may not ${lacking.join(", ")} in namespace ${namespace}`,
+          "Run doctor with the account of `nightshift serve`, and give it a Role with these verbs.",
+        );
   return [
     rights,
-    ...(refusal === null ? [] : [bad(`${CHECK}: trial`, `a Job like a run's is refused with ${refusal}`, "Correct the field that is named in training.jobRunner or its jobTemplate.")]),
+    ...(refusal === null
+      ? []
+      : [
+          bad(
+            `${CHECK}: trial`,
+            `a Job like a run's is refused with ${refusal}`,
+            "Correct the field that is named in training.jobRunner or its jobTemplate.",
+          ),
+        ]),
     ...checkImage(config.image),
     ...checkQueue(config.kueueQueue, hasQueue, namespace),
   ];
@@ -41,13 +53,26 @@ function checkImage(image: string): Finding[] {
   const [name = "", digest] = image.split("@");
   const tag = name.slice(name.lastIndexOf("/") + 1).split(":")[1];
   if (digest !== undefined || (tag !== undefined && tag !== "latest")) return [];
-  return [warn(`${CHECK}: image`, `${image} names no version: a trainer that is started again may be another`, "Name a digest, or a tag that never moves.")];
+  return [
+    warn(
+      `${CHECK}: image`,
+      `${image} names no version: a trainer that is started again may be another`,
+      "Name a digest, or a tag that never moves.",
+    ),
+  ];
 }
 
 function checkQueue(queue: string | undefined, hasQueue: boolean | null, namespace: string): Finding[] {
   const check = `${CHECK}: queue`;
   if (queue === undefined) return [];
   if (hasQueue === true) return [ok(check, `LocalQueue ${queue}`)];
-  if (hasQueue === null) return [warn(check, `this account may not look at LocalQueue ${queue}`, `kubectl get localqueue ${queue} --namespace ${namespace}`)];
-  return [bad(check, `there is no LocalQueue ${queue} in namespace ${namespace}: Jobs that are labelled for it are never admitted`, "Create it, or correct training.jobRunner.kueueQueue.")];
+  if (hasQueue === null)
+    return [warn(check, `this account may not look at LocalQueue ${queue}`, `kubectl get localqueue ${queue} --namespace ${namespace}`)];
+  return [
+    bad(
+      check,
+      `there is no LocalQueue ${queue} in namespace ${namespace}: Jobs that are labelled for it are never admitted`,
+      "Create it, or correct training.jobRunner.kueueQueue.",
+    ),
+  ];
 }

@@ -19,18 +19,34 @@ const RIGHTS = [
 const QUEUES = "/apis/kueue.x-k8s.io/v1beta1";
 
 /** Asks for every right that the Kubernetes job runner needs, and has the API server check a Job without keeping it. @throws NightshiftError `cluster_unavailable` */
-export async function examineCluster({ namespace, trial, queue }: { namespace: string; trial: V1Job; queue: string | undefined }, cluster: Cluster): Promise<ClusterFacts> {
+export async function examineCluster(
+  { namespace, trial, queue }: { namespace: string; trial: V1Job; queue: string | undefined },
+  cluster: Cluster,
+): Promise<ClusterFacts> {
   const lacking: string[] = [];
   for (const { verb, group, resource } of RIGHTS) {
     if (!(await mayI({ verb, group, resource, namespace }, cluster))) lacking.push(`${verb} ${resource}`);
   }
   const refusal = lacking.includes("create jobs") ? null : await refusalOf(namespace, trial, cluster);
-  return { namespace, lacking, refusal, hasQueue: queue === undefined ? null : await isThere(`${QUEUES}/namespaces/${namespace}/localqueues/${queue}`, cluster) };
+  return {
+    namespace,
+    lacking,
+    refusal,
+    hasQueue: queue === undefined ? null : await isThere(`${QUEUES}/namespaces/${namespace}/localqueues/${queue}`, cluster),
+  };
 }
 
-async function mayI(resourceAttributes: { verb: string; group: string; resource: string; namespace: string }, cluster: Cluster): Promise<boolean> {
+async function mayI(
+  resourceAttributes: { verb: string; group: string; resource: string; namespace: string },
+  cluster: Cluster,
+): Promise<boolean> {
   const body = { apiVersion: "authorization.k8s.io/v1", kind: "SelfSubjectAccessReview", spec: { resourceAttributes } };
-  const answer = await cluster.ask({ what: "its rights", method: "POST", path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body });
+  const answer = await cluster.ask({
+    what: "its rights",
+    method: "POST",
+    path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    body,
+  });
   return (answer.body as { status?: { allowed?: boolean } } | null)?.status?.allowed === true;
 }
 

@@ -68,7 +68,11 @@ export function createJobCalls({ namespace }: { namespace: string }, { cluster }
     },
     async remove(runId) {
       const what = `job ${namespace}/${jobName(runId)}`;
-      const answer = await ask({ method: "DELETE", path: `${jobsPath}/${jobName(runId)}`, query: { propagationPolicy: "Foreground" } }, what, {});
+      const answer = await ask(
+        { method: "DELETE", path: `${jobsPath}/${jobName(runId)}`, query: { propagationPolicy: "Foreground" } },
+        what,
+        {},
+      );
       if (answer.status !== 404) accepted(what, answer);
       return "asked";
     },
@@ -81,7 +85,11 @@ export function createJobCalls({ namespace }: { namespace: string }, { cluster }
 function foundOf(job: JobObject | null, runId: string): "exists" | "leaving" {
   if (job === null || job.metadata.deletionTimestamp !== undefined) return "leaving";
   if (job.metadata.labels?.[RUN_LABEL] === runLabel(runId)) return "exists";
-  throw nightshiftError("trainer_job_refused", { run: runId, status: 409, problem: `job ${jobName(runId)} is there and is not this run's` });
+  throw nightshiftError("trainer_job_refused", {
+    run: runId,
+    status: 409,
+    problem: `job ${jobName(runId)} is there and is not this run's`,
+  });
 }
 
 function accepted<T>(what: string, answer: ClusterAnswer): T {
