@@ -106,10 +106,14 @@ function clusterOf(config: KubeConfig, server: string, { createConfiguration, Ht
         if (error === null || error === undefined || isSilence(error)) over.resolve();
         else over.reject(error instanceof Error ? error : new Error("the watch failed"));
       };
-      const watching = await new Watch(config).watch(path, { timeoutSeconds: WATCH_SECONDS, ...query }, event, done);
-      const stop = (): void => watching.abort();
+      const watching = new Watch(config).watch(path, { timeoutSeconds: WATCH_SECONDS, ...query }, event, done);
+      watching.catch(done);
+      // One that is still being opened, by a server that does not answer, is not waited for.
+      const stop = (): void => {
+        over.resolve();
+        watching.then((open) => open.abort()).catch(() => undefined);
+      };
       signal.addEventListener("abort", stop, { once: true });
-      if (signal.aborted) stop();
       await over.promise.finally(() => signal.removeEventListener("abort", stop));
     },
   };
@@ -141,6 +145,8 @@ export async function watchList<T extends ClusterObject>(
       if (pauseMs > 0) deps.log.info({ what }, "kubernetes reached again");
       pauseMs = 0;
       await follow({ path, labelSelector, resourceVersion: list.metadata.resourceVersion, known }, deps, signal);
+      // Whatever closes watches as soon as they are open is not asked without a break.
+      await sleep(FIRST_PAUSE_MS, undefined, { signal }).catch(() => undefined);
     } catch (cause) {
       if (signal.aborted) return;
       if (pauseMs === 0) deps.log.warn({ what, err: cause }, "kubernetes not reached");

@@ -44,6 +44,8 @@ export function createAgentFleet(
     .filter((replica) => !isElsewhere(replica))
     .map((replica) => createReplicaAdapters({ replica, ...shared }, { ...deps, publish: (report) => attestations.save(report) }));
   const running = agents.map((one) => one.run({ signal: stopping.signal }));
+  /** Without an error where none were found yet: calls are to be tried again then. */
+  const known = (): readonly Replica[] => (source !== null && source.current() === null ? [] : current());
   const standings = async (digest: string): Promise<ReplicaStanding[]> => standingsOf(current(), await attestations.list(digest));
   /** Replicas that had an adapter when it was last waited for, by its name. */
   const able = new Map<string, ReadonlySet<string>>();
@@ -59,7 +61,7 @@ export function createAgentFleet(
     return true;
   };
   return {
-    policyServer: spreadCalls((model) => ableOf(source === null ? current() : readyOf(current()), able.get(model ?? "")), config.replay),
+    policyServer: spreadCalls((model) => ableOf(source === null ? known() : readyOf(known()), able.get(model ?? "")), config.replay),
     attestations,
     standings,
     want(desired) {
