@@ -54,6 +54,8 @@ export function createNightShift(options: NightShiftOptions, deps: NightShiftDep
       if (running !== undefined) {
         if ((await deps.queue.enter(running.id)) === 0) {
           busyWith = running.id;
+          // It may let go of its trainer, or fail to stop it: should the run be over by the next turn, that trainer is a forgotten one.
+          isTidy = false;
           await carryOut(running, options, deps, signal).finally(() => {
             busyWith = null;
             deps.queue.leave(running.id);
