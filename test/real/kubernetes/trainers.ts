@@ -11,6 +11,7 @@ import { until } from "../../e2e/processes.ts";
 import { kubernetesConfig } from "../../training/job-golden.ts";
 import { scriptedRun, writeScriptedTrainer, type ScriptedRun } from "../../training/scripted-trainer.ts";
 import { startCluster, type Cluster } from "./cluster.ts";
+import type { Image } from "./container.ts";
 import type { AuditEvent } from "./control-plane.ts";
 
 /** A cluster in which trainers do as their run's plan says, and which grants `serve` what the chart's Role grants it. */
@@ -31,7 +32,8 @@ const RULES = [
   { apiGroups: [""], resources: ["pods"], verbs: ["get", "list", "watch"] },
 ];
 
-export async function startTrainers(): Promise<Trainers> {
+/** @param images Further ones, by name. */
+export async function startTrainers(images: Readonly<Record<string, Image>> = {}): Promise<Trainers> {
   const home = mkdtempSync(join(tmpdir(), "nightshift-trainers-"));
   const trainer = join(home, "trainer");
   writeScriptedTrainer(trainer);
@@ -45,7 +47,7 @@ export async function startTrainers(): Promise<Trainers> {
     folders,
     env: { PATH: process.env["PATH"] ?? "", PYTHONDONTWRITEBYTECODE: "1" },
   };
-  const cluster = await startCluster({ images: { "scripted-trainer": image }, gpus: 1 });
+  const cluster = await startCluster({ images: { ...images, "scripted-trainer": image }, gpus: 1 });
   await prepareNamespace(cluster);
   // The client's own rules find it there.
   process.env["KUBECONFIG"] = await serviceAccountConfig(cluster, join(home, "serve.kubeconfig"));
