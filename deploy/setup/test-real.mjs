@@ -10,7 +10,7 @@ const PARTS = {
   collector: ["otelcol", "kafka", "postgres"],
   vllm: ["vllm"],
   together: ["kafka", "postgres", "vllm"],
-  kubernetes: ["kubernetes", "helm"],
+  kubernetes: ["kubernetes", "helm", "s3"],
 };
 /** Three parts are compiled, for minutes: beside tests that mostly wait for their servers. vLLM takes both cores. */
 const STAGES = [[["kafka"], ["postgres"], ["s3", "collector"]], [["vllm", "together"]], [["kubernetes"]]];
