@@ -1,4 +1,4 @@
-import type { KubeConfig } from "@kubernetes/client-node";
+import type * as KubernetesClient from "@kubernetes/client-node";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nightshiftError } from "./errors.ts";
 import type { Logger } from "./log.ts";
@@ -66,9 +66,13 @@ export async function openCluster(): Promise<Cluster> {
   return clusterOf(config, server, kubernetes);
 }
 
-type Client = typeof import("@kubernetes/client-node");
+type Client = typeof KubernetesClient;
 
-function clusterOf(config: KubeConfig, server: string, { createConfiguration, HttpMethod, RequestContext, Watch }: Client): Cluster {
+function clusterOf(
+  config: KubernetesClient.KubeConfig,
+  server: string,
+  { createConfiguration, HttpMethod, RequestContext, Watch }: Client,
+): Cluster {
   const { httpApi } = createConfiguration();
   let connections: { dispatcher: ReturnType<InstanceType<Client["RequestContext"]>["getDispatcher"]>; sinceMs: number } | null = null;
   return {
@@ -106,12 +110,19 @@ function clusterOf(config: KubeConfig, server: string, { createConfiguration, Ht
         if (error === null || error === undefined || isSilence(error)) over.resolve();
         else over.reject(error instanceof Error ? error : new Error("the watch failed"));
       };
-      const watching = new Watch(config).watch(path, { timeoutSeconds: WATCH_SECONDS, ...query }, event, done);
-      watching.catch(done);
+      const open = async (): Promise<AbortController | null> => {
+        try {
+          return await new Watch(config).watch(path, { timeoutSeconds: WATCH_SECONDS, ...query }, event, done);
+        } catch (error) {
+          done(error);
+          return null;
+        }
+      };
+      const opening = open();
       // One that is still being opened, by a server that does not answer, is not waited for.
       const stop = (): void => {
         over.resolve();
-        watching.then((open) => open.abort()).catch(() => undefined);
+        void opening.then((watch) => watch?.abort());
       };
       signal.addEventListener("abort", stop, { once: true });
       await over.promise.finally(() => signal.removeEventListener("abort", stop));

@@ -118,7 +118,7 @@ function unique(rows: { path: string; node: JsonSchema }[]): { path: string; nod
     const seen = merged.get(path);
     const names = seen === undefined ? [] : (seen.enum ?? [seen.const]);
     const isVariantName = node.const !== undefined && names.every((name) => name !== undefined) && names.length > 0;
-    merged.set(path, isVariantName && seen !== undefined ? { ...seen, enum: [...names, node.const] } : (seen ?? node));
+    merged.set(path, isVariantName && seen !== undefined ? { ...seen, enum: [...new Set([...names, node.const])] } : (seen ?? node));
   }
   return [...merged].map(([path, node]) => ({ path, node }));
 }

@@ -139,7 +139,7 @@ async function recentMoves(fromMs: number, deps: MirrorDeps): Promise<Experiment
   const moves = await Promise.all(
     rows.map(async ({ id, at_ms: atMs, action, subject, body }) => {
       const experiment = await store.get(subject);
-      return experiment === null ? [] : [{ id, atMs, action, experiment, body: body as ExperimentMove["body"] }];
+      return experiment === null ? [] : [{ id, atMs, action, experiment, body }];
     }),
   );
   return moves.flat();

@@ -36,7 +36,9 @@ export function createAgentFleet(
   const attestations = createAttestationStore(deps.database);
   const stopping = new AbortController();
   const { agent, config, baseDigest } = options;
-  const { current, source } = "current" in options.replicas ? options.replicas : fixed(options.replicas);
+  const replicas = "current" in options.replicas ? options.replicas : fixed(options.replicas);
+  const { source } = replicas;
+  const current = (): readonly Replica[] => replicas.current();
   const shared = { agents: [agent], baseModel: config.model, baseDigest, publicKeys: [deps.key.publicKey] };
   const isElsewhere = ({ hasOwnAdapterAgent }: Replica): boolean => hasOwnAdapterAgent === true;
   // Those that are found while this process runs have adapter agents of their own.

@@ -62,7 +62,7 @@ function start(publicKeyFile = join(world.dir, "keys", "adapter-signing.pub.pem"
 }
 
 /** As beside a server that the control service discovers; nothing of the base model is read. */
-async function startInPod(name: string, uid: string): Promise<AdapterAgentProcess> {
+async function startInPod(name: string, uid?: string): Promise<AdapterAgentProcess> {
   const config = parseConfig({
     dataDir: world.dir,
     adapterAgent: { port: 0, controlUrl: world.url, publicKeyFile: join(world.dir, "keys", "adapter-signing.pub.pem") },
@@ -73,7 +73,11 @@ async function startInPod(name: string, uid: string): Promise<AdapterAgentProces
       },
     },
   });
-  return startAdapterAgentProcess(config, name, { log: silentLog(), env: { POD_UID: uid }, serverUrl: server.baseUrl });
+  return startAdapterAgentProcess(config, name, {
+    log: silentLog(),
+    env: uid === undefined ? {} : { POD_UID: uid },
+    serverUrl: server.baseUrl,
+  });
 }
 
 async function readiness({ port }: AdapterAgentProcess): Promise<{ status: number; reason?: string }> {
@@ -108,6 +112,7 @@ test("loads what the control service wants, proves it, reports it, heals it, and
     expect(reports.find(({ replica }) => replica === "vllm-6d5f-abcde")).toMatchObject({ status: "attested", instance: "uid-1" });
   }, LIMIT);
   await inPod.close();
+  await expect(startInPod("vllm-6d5f-abcde")).rejects.toThrow("metadata.uid");
 
   await policy.unloadAdapter(adapter.name);
   await world.close();

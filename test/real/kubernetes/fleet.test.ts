@@ -5,7 +5,6 @@ import { createEndpointReplicas } from "../../../src/serving/endpoint-slices.ts"
 import type { ReplicaAddress } from "../../../src/serving/replica-source.ts";
 import { startControlPlane, type ControlPlane } from "./control-plane.ts";
 
-const SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 const LIMIT = { timeout: 30_000, interval: 50 };
 const DISCOVERY = { service: "vllm", port: 8000, agentPort: 4402 };
 

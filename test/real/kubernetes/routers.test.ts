@@ -107,7 +107,8 @@ const KINDS = {
 
 function weightsIn({ spec }: Stored, list: "targets" | "backendRefs"): number[] {
   expect(spec.rules).toHaveLength(1);
-  return (spec.rules[0]?.[list] as { weight: number }[]).map(({ weight }) => weight);
+  const [rule = {}] = spec.rules;
+  return (rule[list] as { weight: number }[]).map(({ weight }) => weight);
 }
 
 describe.each(Object.entries(KINDS))("%s", (driver, { open, path, weightsOf }) => {
