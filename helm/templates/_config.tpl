@@ -110,8 +110,10 @@ training:
 {{- if and (not .Values.trainer.enabled) (not .Values.storage.existingClaim) -}}
 {{- fail "storage.existingClaim is empty: with trainer.enabled false the replicas of serve share run directories on a ReadWriteMany claim" -}}
 {{- end -}}
-{{- if and (include "nightshift.isVllm" .) (not .Values.vllm.model) (ne (len $agents) 1) -}}
-{{- fail "vllm.model is empty: it is taken from config.agents only where there is exactly one agent" -}}
+{{- $bases := list -}}
+{{- range $agent := $agents -}}{{- $bases = append $bases $agent.baseModel -}}{{- end -}}
+{{- if and (include "nightshift.isVllm" .) (not .Values.vllm.model) (ne (len (uniq $bases)) 1) -}}
+{{- fail "vllm.model is empty: it is taken from config.agents only where all of them have one baseModel" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

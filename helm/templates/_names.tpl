@@ -16,11 +16,16 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{- define "nightshift.labels" -}}
+{{ include "nightshift.podLabels" . }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name (.root.Chart.Version | replace "+" "_") }}
+{{- end -}}
+
+{{/* Of pods: without the chart's version, which alone is no reason to start them anew. */}}
+{{- define "nightshift.podLabels" -}}
 {{ include "nightshift.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 app.kubernetes.io/part-of: nightshift
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name (.root.Chart.Version | replace "+" "_") }}
 {{- with .root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}

@@ -5,11 +5,6 @@
       {{- include "nightshift.selector" . | nindent 6 }}
 {{- end -}}
 
-{{/* Trainer Jobs are the control service's, and labelled by it. */}}
-{{- define "nightshift.trainerSelector" -}}
-matchExpressions: [{ key: nightshift.dev/run-id, operator: Exists }]
-{{- end -}}
-
 {{/* Replicas of vLLM as a NetworkPolicyPeer: this chart's, else those that policyServers names, else whatever listens on their port. Empty: anywhere. */}}
 {{- define "nightshift.policyServerPeer" -}}
 {{- if include "nightshift.isVllm" . -}}

@@ -57,15 +57,25 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* dict root, component, values: metadata of a pod. The checksum starts pods anew when their config changes. */}}
+{{/* What of the config an adapter agent reads: a fleet of vLLM is not started anew because a night's threshold has changed. */}}
+{{- define "nightshift.fleetConfig" -}}
+{{- $config := include "nightshift.config" . | fromYaml -}}
+{{- $agents := dict -}}
+{{- range $slug, $agent := default dict $config.agents -}}
+{{- $_ := set $agents $slug (pick $agent "model" "baseModel" "baseModelDigest" "policyServers") -}}
+{{- end -}}
+{{- toYaml (dict "agents" $agents "rest" (pick $config "adapterAgent" "artifacts" "dataDir" "logLevel" "telemetry")) -}}
+{{- end -}}
+
+{{/* dict root, component, values, config (text; unset: all of it): metadata of a pod. The checksum starts pods anew when the config that they read has changed. */}}
 {{- define "nightshift.podMetadata" -}}
 labels:
-  {{- include "nightshift.labels" . | nindent 2 }}
+  {{- include "nightshift.podLabels" . | nindent 2 }}
   {{- with .values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 annotations:
-  checksum/config: {{ include "nightshift.config" .root | sha256sum }}
+  checksum/config: {{ default (include "nightshift.config" .root) .config | sha256sum }}
   {{- with .values.podAnnotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -151,7 +161,7 @@ readinessProbe:
   {{- end }}
 - name: tmp
   emptyDir: {}
-{{- with include "nightshift.secretSources" . }}
+{{- with include "nightshift.secretSources" . | trim }}
 - name: secrets
   projected:
     defaultMode: 0440

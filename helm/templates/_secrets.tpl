@@ -3,7 +3,7 @@
 {{- $process := .process -}}
 {{- $secrets := .root.Values.secrets -}}
 {{- $config := include "nightshift.config" .root | fromYaml -}}
-{{- $usesS3 := and $config.artifacts (eq (toString $config.artifacts.driver) "s3") -}}
+{{- $usesS3 := eq (dig "artifacts" "driver" "file" $config) "s3" -}}
 {{- $readers := dict
   "postgresUrl" (dict "file" "postgres-url" "processes" (list "serve" "ingest"))
   "redactionKey" (dict "file" "redaction-key" "processes" (list "serve" "ingest" "collector"))

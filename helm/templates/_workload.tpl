@@ -31,7 +31,9 @@ spec:
       serviceAccountName: {{ $name }}
       automountServiceAccountToken: {{ .api }}
       {{- include "nightshift.podStart" .root | nindent 6 }}
-      {{- include "nightshift.placement" $pod | nindent 6 }}
+      {{- with include "nightshift.placement" $pod | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
       terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
       containers:
         - name: {{ .process }}
