@@ -154,6 +154,19 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe("`nightshift adapter-agent`, beside one policy server; it listens for the readiness probe of that server's pod."),
+  kubernetes: z
+    .strictObject({
+      lease: z
+        .string()
+        .regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, "not the name of a Kubernetes object")
+        .optional()
+        .describe(
+          "Lease that the leading `serve` keeps for `kubectl get lease`, with events about runs and canaries on it. Who leads is decided in the database. Unset: nothing is written.",
+        ),
+      namespace: z.string().optional().describe("Where that Lease and its events are. Unset: where this process runs."),
+    })
+    .prefault({})
+    .describe("What the control service writes for operators of a cluster."),
   training: z
     .strictObject({
       runsAtOnce: z
@@ -200,7 +213,7 @@ export function loadConfig(options: { file?: string | undefined; env: Record<str
 export function parseConfig(tree: unknown): Config {
   const parsed = configSchema.safeParse(tree);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
+    const issue = deepestOf(parsed.error.issues[0]);
     const path = issue?.path ?? [];
     const problem =
       parsed.error.issues.length > 1 ? `${issue?.message} (and ${parsed.error.issues.length - 1} more)` : (issue?.message ?? "invalid");
@@ -209,6 +222,14 @@ export function parseConfig(tree: unknown): Config {
   const misfit = misfitOf(parsed.data);
   if (misfit !== null) throw nightshiftError("config_invalid", { ...misfit, received: show(misfit.received) });
   return parsed.data;
+}
+
+/** Of a value that fits no variant, what is wrong with it as the variant that it comes closest to: "invalid input" names no field. */
+function deepestOf(issue: z.core.$ZodIssue | undefined): z.core.$ZodIssue | undefined {
+  if (issue?.code !== "invalid_union") return issue;
+  const inner = issue.errors.flatMap(([first]) => deepestOf(first) ?? []);
+  const [closest] = inner.toSorted((a, b) => b.path.length - a.path.length);
+  return closest === undefined || closest.path.length === 0 ? issue : { ...closest, path: [...issue.path, ...closest.path] };
 }
 
 function readYaml(file: string): Record<string, unknown> {

@@ -99,7 +99,11 @@ interface JsonSchema {
 /** Depth first: every node without properties of its own is a row; a record contributes `<name>`; a union contributes each variant's leaves. */
 function leaves(node: JsonSchema, path: string): { path: string; node: JsonSchema }[] {
   const variants = node.anyOf ?? node.oneOf;
-  if (variants !== undefined) return unique(variants.flatMap((variant) => leaves(variant, path)));
+  if (variants !== undefined) {
+    const { description, default: fallback } = node;
+    const shared = { ...(description === undefined ? {} : { description }), ...(fallback === undefined ? {} : { default: fallback }) };
+    return unique(variants.flatMap((variant) => leaves({ ...shared, ...variant }, path)));
+  }
   if (node.properties !== undefined) {
     return Object.entries(node.properties).flatMap(([key, child]) =>
       leaves({ ...child, isRequired: node.required?.includes(key) ?? false }, path === "" ? key : `${path}.${key}`),

@@ -110,10 +110,7 @@ function controllerOf({ config, settleMs }: AgentRuntimeOptions, deps: AgentRunt
     database: deps.database,
     router: deps.router,
     attestations: {
-      async replicas(_agent, adapter) {
-        const reports = new Map((await deps.fleet.attestations.list(adapter.digest)).map((report) => [report.replica, report]));
-        return deps.fleet.replicas.map(({ name }) => ({ replica: name, attested: reports.get(name)?.status === "attested" }));
-      },
+      replicas: (_agent, adapter) => deps.fleet.standings(adapter.digest),
     },
     units: createUnitSource({ feedback: config.outcome.feedback, settleMs }, deps),
     log,

@@ -2,7 +2,7 @@ import { join, resolve } from "node:path";
 import type { AgentControl } from "../api/control.ts";
 import { createApi } from "../api/server.ts";
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
-import { keyId, loadSigningKey } from "../artifact/signing-key.ts";
+import { keyId, loadSigningKey, readSigningKey } from "../artifact/signing-key.ts";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -67,9 +67,12 @@ export async function startControl(
 ): Promise<Control> {
   const { database, artifacts, election, log, now, monotonicMs } = deps;
   const { dataDir } = config;
-  const key = loadSigningKey(join(dataDir, "keys"));
+  const { signingKeyFile } = config.artifacts;
+  const key = signingKeyFile === undefined ? loadSigningKey(join(dataDir, "keys")) : readSigningKey(signingKeyFile);
   await requireSameSigningKey(database, keyId(key.publicKey));
-  const slots = createAdapterSlots(config, deps);
+  const agents: AgentParts[] = [];
+  const found = (slug: string): readonly { url: string }[] => agents.find(({ agent }) => agent === slug)?.replicas.source?.current() ?? [];
+  const slots = createAdapterSlots(config, { ...deps, found });
   for (const [agent, { tenant }] of Object.entries(config.agents)) await requireSameTenant(database, agent, tenant);
   const runs = createRunStore(database, now);
   const queue = createRunQueue({ runsAtOnce: config.training.runsAtOnce, agents: Object.keys(config.agents) }, { database, log });
@@ -79,7 +82,6 @@ export async function startControl(
   const mirror = config.artifacts.driver === "s3" ? await openObjects(config.artifacts, deps) : null;
   if (mirror !== null) started.add("bucket of run directories", async () => mirror.close());
   const runFiles = createRunFiles({ runsDirectory }, { mirror });
-  const agents: AgentParts[] = [];
   for (const agent of Object.keys(config.agents)) agents.push(await prepareAgent(agent, config, { ...deps, started }));
 
   const router = createGatewayRouter(deps);
@@ -155,9 +157,10 @@ function controlOf(
     },
     dryRun: () => desk.dryRun(),
     recordings: () => seen.recordings({ maxAgeMs: VIEW_AGE_MS }),
+    replicaSource: replicas.source,
     replicas: () =>
       Promise.all(
-        replicas.map(async ({ name, url, policyServer }) => ({
+        replicas.current().map(async ({ name, url, policyServer }) => ({
           name,
           url,
           models: (await policyServer.models())?.map(({ id }) => id) ?? null,

@@ -11,8 +11,11 @@ import type { UnitSource } from "./units.ts";
 
 /** Whether every replica that serves an agent has proved this adapter active, in its present process. */
 export interface Attestations {
-  /** One entry per live replica; empty when none is known, which proves nothing and loses nothing. */
-  replicas(agent: string, adapter: RouteTarget): Promise<readonly { replica: string; attested: boolean }[]>;
+  /**
+   * One entry per live replica; empty when none is known, which proves nothing and loses nothing. `isNew`: it joined and has said nothing of the adapter yet, so a
+   * canary does not begin without it, but one that runs loses nothing either.
+   */
+  replicas(agent: string, adapter: RouteTarget): Promise<readonly { replica: string; attested: boolean; isNew?: true }[]>;
 }
 
 export type ReconcileResult =
@@ -171,11 +174,12 @@ async function observeWorld(experiment: Experiment, fold: Fold, deps: Metered): 
     current = applyEvidence(current, row, experiment.parameters);
   };
   const replicas = await deps.attestations.replicas(experiment.agent, experiment.candidate);
-  const lost = replicas.filter(({ attested }) => !attested).map(({ replica }) => replica);
+  const unproven = replicas.filter(({ attested }) => !attested);
   if (fold.startedAtMs === null) {
-    if (replicas.length > 0 && lost.length === 0) add({ kind: "boundary", atMs: deps.now(), cause: "start", step: 0 });
+    if (replicas.length > 0 && unproven.length === 0) add({ kind: "boundary", atMs: deps.now(), cause: "start", step: 0 });
     return { rows, fold: current };
   }
+  const lost = unproven.filter(({ isNew }) => isNew !== true).map(({ replica }) => replica);
   if (lost.length > 0) {
     add({ kind: "attestation_lost", atMs: deps.now(), replicas: lost });
     return { rows, fold: current };

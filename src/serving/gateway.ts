@@ -12,6 +12,7 @@ import { sendRefusal } from "./gateway/refusal.ts";
 import { createFleet, type Upstream } from "./gateway/replicas.ts";
 import { endpointOf } from "./gateway/endpoint.ts";
 import type { RouteTable } from "./route-table.ts";
+import type { ReplicaAddress, ReplicaSource } from "./replica-source.ts";
 import type { RouteTarget } from "./routes.ts";
 
 /** One agent as the gateway serves it. */
@@ -21,7 +22,10 @@ export interface GatewayAgent {
   model: string;
   /** Served when no routes are known, and when the stable adapter is gone from every replica. */
   base: RouteTarget;
+  /** Always there; beside those of `replicas`, where it is set. */
   upstreams: readonly Upstream[];
+  /** Replicas that come and go. */
+  replicas?: ReplicaSource;
   /** `service.name` and `gen_ai.agent.name` by which the agent's telemetry is matched. */
   serviceName: string;
   agentName?: string | undefined;
@@ -126,7 +130,7 @@ function createAgents(
 ): ReadonlyMap<string, ServedAgent> {
   const { upstreamTimeoutMs: timeoutMs, maxConcurrency, maxQueue, queueTimeoutMs } = config.gateway;
   const byModel = new Map<string, ServedAgent>();
-  for (const { agent, model, base, upstreams } of config.agents) {
+  for (const { agent, model, base, upstreams, replicas } of config.agents) {
     if (byModel.has(model)) {
       throw nightshiftError("config_invalid", {
         path: `agents.${agent}.model`,
@@ -134,14 +138,16 @@ function createAgents(
         problem: "another agent has this public model name",
       });
     }
-    byModel.set(model, {
-      agent,
-      model,
-      base,
-      fleet: createFleet({ upstreams, timeoutMs, maxConcurrency, maxQueue, queueTimeoutMs }, deps),
-    });
+    const all = (): readonly Upstream[] => [...(replicas?.current() ?? []).map(upstreamOf), ...upstreams];
+    const fleet = createFleet({ upstreams: all(), timeoutMs, maxConcurrency, maxQueue, queueTimeoutMs }, deps);
+    byModel.set(model, { agent, model, base, fleet });
+    replicas?.subscribe(() => fleet.update(all()));
   }
   return byModel;
+}
+
+function upstreamOf({ url, readinessUrl, isReady }: ReplicaAddress): Upstream {
+  return { url, isReady, ...(readinessUrl === null ? {} : { readinessUrl }) };
 }
 
 function listen(server: Server, { host, port }: { host: string; port: number }): Promise<{ port: number }> {

@@ -19,6 +19,7 @@ import { planJudge } from "../../src/training/judge-trust.ts";
 import { createRunFiles } from "../../src/training/run-files.ts";
 import { createRunQueue } from "../../src/training/run-queue.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
+import { holdReplicas } from "../../src/serving/replica-source.ts";
 
 /** A listening API over a real database, with agents whose nights are only registered. */
 export interface ApiWorld {
@@ -89,6 +90,8 @@ export async function apiWorld(
     api: { port: 0, tokens: options.tokens ?? {} },
     ...(options.config ?? { agents: { support: { model: "support", baseModel: "base", ...options.agent } } }),
   });
+  const found = holdReplicas();
+  found.set([{ name: "r0", url: "http://r0", readinessUrl: "http://r0:4402/ready", uid: "uid-0", isReady: true }]);
   let wakes = 0;
   const controlOf = (slug: string, agent: AgentConfig): AgentControl => {
     const control: AgentControl = {
@@ -110,6 +113,7 @@ export async function apiWorld(
         dryRun: () => Promise.reject(new Error("not asked here")),
       },
       recordings: () => options.recordings?.(slug, agent) ?? Promise.reject(new Error("not asked here")),
+      replicaSource: found,
       replicas: () => Promise.resolve([{ name: "r0", url: "http://r0", models: options.models ?? null }]),
       wake: () => void (wakes += 1),
     };

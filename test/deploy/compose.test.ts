@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { runCli } from "../../src/cli/program.ts";
 import { readCompose, readComposeConfig, secretsOf, type Service } from "./compose-file.ts";
+import { listedServers } from "../../src/config-policy-servers.ts";
 
 const deploy = join(import.meta.dirname, "../../deploy");
 const compose = readCompose();
@@ -163,7 +164,7 @@ describe("vLLM", () => {
   });
 
   test("has an adapter agent per replica, and is published nowhere", () => {
-    for (const server of agent?.policyServers ?? []) {
+    for (const server of agent === undefined ? [] : listedServers(agent)) {
       expect(server.adapterAgent).toBe(true);
       expect(serviceOf(new URL(server.url).hostname).ports).toBeUndefined();
       const agents = ours.filter(({ service }) => service.command?.[0] === "adapter-agent" && service.command.includes(server.name ?? ""));

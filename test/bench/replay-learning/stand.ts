@@ -54,7 +54,7 @@ export async function openStand(options: {
   await database.migrate();
   const servers = await Promise.all(Array.from({ length: options.servers }, () => startServer(options, log)));
   const replicas = servers.map(({ client }) => client);
-  const policyServer = spreadCalls(replicas);
+  const policyServer = spreadCalls(() => replicas);
   const baseDigest = await baseModelDigest(agent, config, join(directory, "base-digests.json"));
   const artifacts = createFileArtifactStore({ dir: join(directory, "artifacts") });
   const now = (): number => Date.now();
