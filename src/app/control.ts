@@ -25,6 +25,7 @@ import { startLoop } from "./loop.ts";
 import { createNightDesk } from "./night-desk.ts";
 import { findRedactionKeys } from "./redaction-keys.ts";
 import type { Started } from "./started.ts";
+import { isMeasured, startStateMeters } from "./state-meters.ts";
 
 /** The control service as one process has it: API and page always, the loops of nights and promotions while it leads. */
 export interface Control {
@@ -83,6 +84,11 @@ export async function startControl(
   if (mirror !== null) started.add("bucket of run directories", async () => mirror.close());
   const runFiles = createRunFiles({ runsDirectory }, { mirror });
   for (const agent of Object.keys(config.agents)) agents.push(await prepareAgent(agent, config, { ...deps, started }));
+
+  if (isMeasured(config)) {
+    const meters = startStateMeters({ agents: Object.keys(config.agents) }, deps);
+    started.add("state meters", () => meters.stop());
+  }
 
   const router = createGatewayRouter(deps);
   const watch = createRouteWatch(deps);
