@@ -46,8 +46,6 @@ function kubernetesRunner(config: Node): Node | null {
 function forHelm(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(forHelm);
   if (value === null || typeof value !== "object") return value;
-  const kept = Object.entries(value).filter(
-    ([key, one]) => !(key === "pattern" && typeof one === "string" && /\(\?[=!<]/.test(one)),
-  );
+  const kept = Object.entries(value).filter(([key, one]) => !(key === "pattern" && typeof one === "string" && /\(\?[=!<]/.test(one)));
   return Object.fromEntries(kept.map(([key, one]) => [key, forHelm(one)]));
 }

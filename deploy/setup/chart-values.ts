@@ -6,7 +6,10 @@ const secretKey = (what: string) =>
   z
     .strictObject({
       existingSecret: z.string().describe("Secret with this key; empty: secrets.existingSecret."),
-      key: z.string().regex(/^[-._a-zA-Z0-9]+$/).describe("Key in that Secret."),
+      key: z
+        .string()
+        .regex(/^[-._a-zA-Z0-9]+$/)
+        .describe("Key in that Secret."),
     })
     .describe(what);
 
@@ -28,7 +31,10 @@ const secretsSchema = z
     files: z
       .array(
         z.strictObject({
-          file: z.string().regex(/^[-._a-zA-Z0-9]+$/).describe("Name below /run/secrets/nightshift."),
+          file: z
+            .string()
+            .regex(/^[-._a-zA-Z0-9]+$/)
+            .describe("Name below /run/secrets/nightshift."),
           existingSecret: z.string().optional().describe("Secret with the key; unset: secrets.existingSecret."),
           key: z.string().optional().describe("Its key; unset: as the file."),
           processes: z.array(z.enum(PROCESSES)).min(1).describe("Which processes read it."),
@@ -42,7 +48,10 @@ const image = z.strictObject({
   registry: z.string().describe("Host and path before the repository; empty: the cluster's default."),
   repository: z.string().min(1).describe("Name of the image."),
   tag: z.string().describe("Tag; empty: the chart's appVersion."),
-  digest: z.string().regex(/^(sha256:[0-9a-f]{64})?$/, "sha256:… or empty").describe("Digest; wins over the tag."),
+  digest: z
+    .string()
+    .regex(/^(sha256:[0-9a-f]{64})?$/, "sha256:… or empty")
+    .describe("Digest; wins over the tag."),
 });
 
 const imagesSchema = z
@@ -132,7 +141,9 @@ export const chartValues = z.strictObject({
   config: z.record(z.string(), z.unknown()).describe("The product's config, as docs/config.md has it."),
   secrets: secretsSchema,
   images: imagesSchema,
-  security: z.strictObject({ runAsUser: id, runAsGroup: id, fsGroup: id }).describe("The user of all containers; null: the cluster's choice."),
+  security: z
+    .strictObject({ runAsUser: id, runAsGroup: id, fsGroup: id })
+    .describe("The user of all containers; null: the cluster's choice."),
   baseModel: z.strictObject({ mountPath: z.string().regex(/^\/./), volume: volumeSchema }).describe("The base models."),
   storage: z.strictObject({ existingClaim: z.string() }).describe("A ReadWriteMany claim, where artifacts are files."),
   serve,
@@ -151,14 +162,10 @@ export const chartValues = z.strictObject({
   vllm: vllmSchema,
   evaluation: evaluationSchema,
   serviceAccount: z.strictObject({ annotations: common.labels }).describe("The control service's account."),
-  rbac: z
-    .strictObject({ create: z.boolean(), discoveryNamespaces: z.array(z.string()) })
-    .describe("Rights of the control service."),
+  rbac: z.strictObject({ create: z.boolean() }).describe("Rights of the control service."),
   networkPolicy: networkPolicySchema,
   metrics: metricsSchema,
   httpRoute: httpRouteSchema,
-  modelRewrites: z
-    .strictObject({ ...flag, apiVersion: z.enum(["llm-d.ai/v1alpha2", "inference.networking.x-k8s.io/v1alpha2"]) })
-    .describe("The first InferenceModelRewrite of agents before llm-d."),
+  uninstall: z.strictObject({ rollback: z.boolean().describe("End canaries that no lease ends.") }).describe("Before everything goes."),
   tests: z.strictObject({ enabled: z.boolean() }).describe("`helm test`."),
 });

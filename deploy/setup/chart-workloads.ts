@@ -11,7 +11,10 @@ export const common = { labels, port };
 const resources = z
   .strictObject({
     requests: z.object({ cpu: quantity, memory: quantity }).catchall(quantity).describe("What the scheduler sets aside."),
-    limits: z.object({ memory: quantity }).catchall(quantity).describe("What the kernel enforces. No limit on the CPU unless you set one: it would throttle answers."),
+    limits: z
+      .object({ memory: quantity })
+      .catchall(quantity)
+      .describe("What the kernel enforces. No limit on the CPU unless you set one: it would throttle answers."),
   })
   .describe("Resources of its container.");
 
@@ -46,9 +49,7 @@ const scaled = {
   topologySpreadConstraints: z.array(z.record(z.string(), z.unknown())).describe("Empty: spread over nodes where that can be had."),
 };
 
-const service = z
-  .strictObject({ type: z.enum(["ClusterIP", "NodePort", "LoadBalancer"]), annotations: labels })
-  .describe("Its Service.");
+const service = z.strictObject({ type: z.enum(["ClusterIP", "NodePort", "LoadBalancer"]), annotations: labels }).describe("Its Service.");
 
 const enabled = z.boolean().describe("Run it.");
 
@@ -72,10 +73,15 @@ export const ingest = z
 
 export const gateway = z.strictObject({ ...scaled, enabled, port, service }).describe("What agents call in place of vLLM.");
 
-export const collector = z.strictObject({ ...scaled, enabled, port, grpcPort: port, service }).describe("One OTLP receiver for all agents.");
+export const collector = z
+  .strictObject({ ...scaled, enabled, port, grpcPort: port, service })
+  .describe("One OTLP receiver for all agents.");
 
 const schedule = {
-  schedule: z.string().regex(/^(@[a-z]+|(\S+ ){4}\S+)$/, "five fields of cron").describe("When, as cron has it."),
+  schedule: z
+    .string()
+    .regex(/^(@[a-z]+|(\S+ ){4}\S+)$/, "five fields of cron")
+    .describe("When, as cron has it."),
   timeZone: z.string().min(1).describe("In which time zone."),
   suspend: z.boolean().describe("Start none."),
 };
@@ -114,4 +120,3 @@ export const vllmSchema = z
 export const evaluationSchema = z
   .strictObject({ enabled, existingClaim: z.string().describe("Claim for its data; empty: gone with the pod."), ...running })
   .describe("Everything in one pod. For evaluation only.");
-

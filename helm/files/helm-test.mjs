@@ -10,8 +10,10 @@ async function ask(what, url, request) {
   for (let left = TRIES; ; left--) {
     const answer = await fetch(url, { ...request, redirect: "error", signal: AbortSignal.timeout(5_000) }).catch((error) => error);
     if (answer.ok) return answer.json();
-    const problem = answer instanceof Error ? (answer.cause?.code ?? answer.message) : `HTTP ${answer.status}: ${(await answer.text()).slice(0, 400)}`;
-    if (left <= 1 || answer.status === 400 || answer.status === 401 || answer.status === 403) throw new Error(`${what}: ${url} answered ${problem}`);
+    const problem =
+      answer instanceof Error ? (answer.cause?.code ?? answer.message) : `HTTP ${answer.status}: ${(await answer.text()).slice(0, 400)}`;
+    if (left <= 1 || answer.status === 400 || answer.status === 401 || answer.status === 403)
+      throw new Error(`${what}: ${url} answered ${problem}`);
     await new Promise((resolve) => setTimeout(resolve, 2_000));
   }
 }

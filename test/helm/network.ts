@@ -38,11 +38,14 @@ export function placeOf({ labels }: Pick<Pod, "labels">): Place {
 
 function matches({ matchLabels = {}, matchExpressions = [] }: Selector, labels: Record<string, string>): boolean {
   const isEqual = Object.entries(matchLabels).every(([key, value]) => labels[key] === value);
-  return isEqual && matchExpressions.every(({ key, operator, values = [] }) => {
-    if (operator === "Exists") return key in labels;
-    if (operator === "In") return values.includes(labels[key] ?? "");
-    throw new Error(`the operator ${operator} is not read here`);
-  });
+  return (
+    isEqual &&
+    matchExpressions.every(({ key, operator, values = [] }) => {
+      if (operator === "Exists") return key in labels;
+      if (operator === "In") return values.includes(labels[key] ?? "");
+      throw new Error(`the operator ${operator} is not read here`);
+    })
+  );
 }
 
 function isPeer(peer: Peer, { labels, namespace }: Place): boolean {
@@ -71,7 +74,9 @@ export function mayCall(manifests: readonly Manifest[], from: Place, to: Place, 
   const leaving = policiesOn(manifests, from, "Egress");
   const arriving = policiesOn(manifests, to, "Ingress");
   const mayLeave = leaving.length === 0 || leaving.some(({ egress = [] }) => egress.some((rule) => allows(rule, rule.to, to, port)));
-  return mayLeave && (arriving.length === 0 || arriving.some(({ ingress = [] }) => ingress.some((rule) => allows(rule, rule.from, from, port))));
+  return (
+    mayLeave && (arriving.length === 0 || arriving.some(({ ingress = [] }) => ingress.some((rule) => allows(rule, rule.from, from, port))))
+  );
 }
 
 /** Whether anything at all bounds what the pod may call, and be called by. */
