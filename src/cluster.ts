@@ -14,12 +14,17 @@ export interface Cluster {
    */
   ask(request: ClusterRequest, options?: { signal?: AbortSignal }): Promise<ClusterAnswer>;
   /** Hands every event of a watch over; resolves when the server closes it or falls silent, rejects where it may not be opened. */
-  watch(path: string, query: Record<string, string | number>, event: (type: string, object: unknown) => void, signal: AbortSignal): Promise<void>;
+  watch(
+    path: string,
+    query: Record<string, string | number>,
+    event: (type: string, object: unknown) => void,
+    signal: AbortSignal,
+  ): Promise<void>;
 }
 
 export interface ClusterRequest {
   what: string;
-  method: "GET" | "POST" | "PUT" | "PATCH";
+  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Below the API server's address, such as `/api/v1/namespaces/default/events`. */
   path: string;
   query?: Readonly<Record<string, string | number | boolean>>;
@@ -41,6 +46,8 @@ export interface ClusterObject {
 const TIMEOUT_MS = 10_000;
 /** The client takes a watch for dead after half a minute without a byte: so long an empty one is never open. */
 const WATCH_SECONDS = 25;
+/** Certificates are renewed. */
+const KEEP_CONNECTIONS_MS = 300_000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 10_000;
 
@@ -63,6 +70,7 @@ type Client = typeof import("@kubernetes/client-node");
 
 function clusterOf(config: KubeConfig, server: string, { createConfiguration, HttpMethod, RequestContext, Watch }: Client): Cluster {
   const { httpApi } = createConfiguration();
+  let connections: { dispatcher: ReturnType<InstanceType<Client["RequestContext"]>["getDispatcher"]>; sinceMs: number } | null = null;
   return {
     namespace: config.getContextObject(config.getCurrentContext())?.namespace ?? "default",
     async ask({ what, method, path, query = {}, body, contentType = "application/json" }, { signal } = {}) {
@@ -76,6 +84,10 @@ function clusterOf(config: KubeConfig, server: string, { createConfiguration, Ht
         if (body !== undefined) request.setBody(JSON.stringify(body));
         request.setSignal(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
         await config.applySecurityAuthentication(request);
+        // It comes with connections of its own every time: a handshake for each request of a router that looks once a second.
+        if (connections === null || performance.now() - connections.sinceMs > KEEP_CONNECTIONS_MS)
+          connections = { dispatcher: request.getDispatcher(), sinceMs: performance.now() };
+        if (connections.dispatcher !== undefined) request.setDispatcher(connections.dispatcher);
         const { httpStatusCode: status, body: answer } = await httpApi.send(request).toPromise();
         const text = await answer.text();
         if (status >= 500 || status === 429) throw nightshiftError("cluster_unavailable", { what, problem: `it answered ${status}` });

@@ -4,6 +4,7 @@ import { canarySchema, gateSchema } from "./config-promotion.ts";
 import { correctionSchema } from "./config-correction.ts";
 import { policyServersSchema } from "./config-policy-servers.ts";
 import { replaySchema } from "./config-replay.ts";
+import { routerSchema } from "./config-router.ts";
 import { judgeSchema, pairJudgeSchema, rewardSchema } from "./config-judge.ts";
 import { hasRoomForStages, STAGES_WITHOUT_ROOM, stageFields } from "./config-stages.ts";
 
@@ -226,5 +227,6 @@ export const agentSchema = z.strictObject({
     .describe("A sandboxed MCP server to learn against where there are no recordings yet: `nightshift bootstrap`."),
   night: nightSchema.prefault({}),
   gate: gateSchema.prefault({}),
+  router: routerSchema,
   canary: canarySchema.prefault({}),
 });

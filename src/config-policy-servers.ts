@@ -29,7 +29,9 @@ const listed = z.strictObject({
 const kubernetesName = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "not the name of a Kubernetes object");
 
 const discover = z.strictObject({
-  service: kubernetesName.describe("Service in front of the policy servers' pods; each of its endpoints is a replica, called as its pod is."),
+  service: kubernetesName.describe(
+    "Service in front of the policy servers' pods; each of its endpoints is a replica, called as its pod is.",
+  ),
   namespace: kubernetesName.optional().describe("The Service's. Unset: the one that the control service runs in."),
   port: z
     .union([z.int().min(1).max(65_535), z.string().regex(/^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$/, "not the name of a port")])
@@ -52,7 +54,9 @@ const discover = z.strictObject({
 export const policyServersSchema = z
   .union([z.array(listed), z.strictObject({ discover })])
   .default([])
-  .describe("Replicas that serve the base model: a list, or `discover`, which finds them in Kubernetes. Empty: `up` starts embedded servers.");
+  .describe(
+    "Replicas that serve the base model: a list, or `discover`, which finds them in Kubernetes. Empty: `up` starts embedded servers.",
+  );
 
 type PolicyServers = z.infer<typeof policyServersSchema>;
 export type ListedServer = z.infer<typeof listed>;

@@ -33,7 +33,11 @@ const KEEP_MS = 60_000;
 /** @param deps.found Replicas that are discovered, by agent. Unset: none are. */
 export function createAdapterSlots(
   { agents }: Pick<Config, "agents">,
-  { database, monotonicMs, found = () => [] }: { database: Database; monotonicMs: () => number; found?: (agent: string) => readonly { url: string }[] },
+  {
+    database,
+    monotonicMs,
+    found = () => [],
+  }: { database: Database; monotonicMs: () => number; found?: (agent: string) => readonly { url: string }[] },
 ): AdapterSlots {
   const desired = createDesiredAdapterStore(database);
   const asked = new Map<string, { atMs: number; slots: Promise<number | null> }>();

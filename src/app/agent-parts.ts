@@ -66,7 +66,9 @@ export function gatewayAgentOf({ agent, config, baseDigest: digest, replicas }: 
     agent,
     model: config.model,
     base: { name: config.model, digest },
-    ...(replicas.source === null ? { upstreams: replicas.current().map(({ url }) => ({ url })) } : { upstreams: [], replicas: replicas.source }),
+    ...(replicas.source === null
+      ? { upstreams: replicas.current().map(({ url }) => ({ url })) }
+      : { upstreams: [], replicas: replicas.source }),
     serviceName: config.match.serviceName ?? agent,
     agentName: config.match.agentName,
   };

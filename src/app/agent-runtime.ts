@@ -6,7 +6,7 @@ import { createPromotionController, type PromotionController } from "../promotio
 import { createExperimentStore } from "../promotion/experiment-store.ts";
 import { isEnded, isLive, type State } from "../promotion/promotion.ts";
 import type { TrafficRouter } from "../promotion/traffic-router.ts";
-import { createUnitSource } from "../promotion/units.ts";
+import { createUnitSource, type UnitSource } from "../promotion/units.ts";
 import type { DesiredAdapter } from "../serving/adapter-bring-up.ts";
 import { createDesiredAdapterStore } from "../serving/desired-adapters.ts";
 import type { Database } from "../store/database.ts";
@@ -43,6 +43,7 @@ export interface AgentRuntime {
   close(): Promise<void>;
 }
 
+const NO_UNITS: UnitSource = { load: ({ nowMs }) => Promise.resolve({ units: [], settledBeforeMs: nowMs }) };
 const PROMOTION_EVERY_MS = 250;
 const NIGHT_EVERY_MS = 1_000;
 
@@ -85,7 +86,10 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
       tonight = null;
     },
   };
-  const nightShift = createNightShift({ agent, config, runsDirectory: options.runsDirectory }, { ...deps, log, fleet });
+  const nightShift = createNightShift(
+    { agent, config, runsDirectory: options.runsDirectory },
+    { ...deps, log, fleet, canaryDecides: deps.router.draws(agent) === "per_key" },
+  );
   const controller = controllerOf(options, deps, log);
 
   const promotion = startLoop({ name: "promotion", everyMs: PROMOTION_EVERY_MS, log }, async () => {
@@ -108,14 +112,15 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
   };
 }
 
-function controllerOf({ config, settleMs }: AgentRuntimeOptions, deps: AgentRuntimeDeps, log: Logger): PromotionController {
+function controllerOf({ agent, config, settleMs }: AgentRuntimeOptions, deps: AgentRuntimeDeps, log: Logger): PromotionController {
   return createPromotionController({
     database: deps.database,
     router: deps.router,
     attestations: {
       replicas: (_agent, adapter) => deps.fleet.standings(adapter.digest),
     },
-    units: createUnitSource({ feedback: config.outcome.feedback, settleMs }, deps),
+    // A conversation that saw both arms is no unit of either.
+    units: deps.router.draws(agent) === "per_key" ? createUnitSource({ feedback: config.outcome.feedback, settleMs }, deps) : NO_UNITS,
     log,
     now: deps.now,
   });

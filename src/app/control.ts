@@ -20,10 +20,12 @@ import { createAdapterSlots, requireSlot, type AdapterSlots } from "./adapter-sl
 import { openObjects } from "./artifacts.ts";
 import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
 import { createBootstrapDesk } from "./bootstrap-desk.ts";
+import { openClusterMirror } from "./cluster-mirror.ts";
 import { createLeader, type Leader } from "./leader.ts";
 import { startLoop } from "./loop.ts";
 import { createNightDesk } from "./night-desk.ts";
 import { findRedactionKeys } from "./redaction-keys.ts";
+import { openRouters } from "./routers.ts";
 import type { Started } from "./started.ts";
 import { isMeasured, startStateMeters } from "./state-meters.ts";
 
@@ -91,6 +93,7 @@ export async function startControl(
   }
 
   const router = createGatewayRouter(deps);
+  const routers = await openRouters(config, router, deps);
   const watch = createRouteWatch(deps);
   await watch.look();
   const everyMs = Math.min(LOOK_EVERY_MS, config.gateway.leaseMs / LOOKS_PER_LEASE);
@@ -99,15 +102,33 @@ export async function startControl(
   // Where this process decides, its own gateways need not wait for the next look.
   router.subscribe(() => looking.wake());
 
+  const clusterMirror = await openClusterMirror(config, { name: election.name }, { database, runs, router: routers, log, now });
   const leader = createLeader(
     { config, agents, runsDirectory, ...options },
-    { database, artifacts, jobRunner, runs, queue, slots, runFiles, key, router, watch, log, now, monotonicMs },
+    {
+      database,
+      artifacts,
+      jobRunner,
+      runs,
+      queue,
+      slots,
+      runFiles,
+      key,
+      router: routers,
+      watch,
+      mirror: clusterMirror,
+      log,
+      now,
+      monotonicMs,
+    },
   );
   election.campaign((term) => leader.lead(term));
   started.add("leadership", () => election.close());
   const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, slots, now, leader })]));
   const api = createApi(config, {
-    ...{ database, artifacts, runs, queue, router, watch, runsDirectory, log, now, monotonicMs },
+    ...{ database, artifacts, runs, queue, watch, runsDirectory, log, now, monotonicMs },
+    // What is shown must not wait for another system.
+    router: { ...router, draws: (agent) => routers.draws(agent) },
     tenants: Object.keys(config.tenants),
     runFiles,
     redactionKey: await findRedactionKeys(config, deps),

@@ -87,8 +87,7 @@ async function throwIfRefused(adapter: DesiredAdapter, replicas: readonly Replic
   const instances = new Map(await Promise.all(replicas.map(async ({ name, instance }) => [name, await instance()] as const)));
   const reports = await attestations.list(adapter.digest);
   const refusal = reports.find(
-    ({ status, replica, instance }) =>
-      status === "refused" && instances.has(replica) && (instances.get(replica) ?? instance) === instance,
+    ({ status, replica, instance }) => status === "refused" && instances.has(replica) && (instances.get(replica) ?? instance) === instance,
   );
   if (refusal === undefined) return;
   throw nightshiftError("adapter_refused", { adapter: adapter.name, replica: refusal.replica, reason: refusal.reason ?? "unknown" });

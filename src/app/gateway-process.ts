@@ -42,7 +42,9 @@ export async function startGatewayProcess(
   makeDataDirectory(directory);
   const waitMs = Math.floor(leaseMs / 3);
   const control = createControlClient({ controlUrl, token: deps.token });
-  const agents = await Promise.all(Object.entries(config.agents).map(([agent, one]) => gatewayAgent(agent, one, { directory, waitMs }, { control, log })));
+  const agents = await Promise.all(
+    Object.entries(config.agents).map(([agent, one]) => gatewayAgent(agent, one, { directory, waitMs }, { control, log })),
+  );
   const monotonicMs = (): number => performance.now();
   const disturbances = createDisturbanceOutbox({ monotonicMs });
   const table = await createRouteTable(

@@ -28,6 +28,8 @@ export interface NightShiftDeps extends Omit<BootstrapDeps, "judgeDeviation"> {
   pairJudge: PairJudge | null;
   /** Whom the judge of rewards is calibrated as; null without one. */
   judgeIdentity: JudgeIdentity | null;
+  /** Off: the agent's router draws per request, so its canaries decide nothing of quality and an operator must. Unset: on. */
+  canaryDecides?: boolean;
   /** Which of all agents' runs may be carried out now. */
   queue: Pick<RunQueue, "enter" | "leave">;
 }
@@ -103,7 +105,7 @@ async function gateAndSubmit(
     canary: config.canary,
     horizonMs: config.outcome.horizonMs,
     gate,
-    automatic: await mayPromoteAlone(run, config, deps.judgeIdentity, deps.database),
+    automatic: deps.canaryDecides !== false && (await mayPromoteAlone(run, config, deps.judgeIdentity, deps.database)),
   });
   createCanaryMeters().moved(agent, state === "refused" ? "gate_refused" : "gate_passed", state);
   deps.fleet.release();

@@ -37,7 +37,10 @@ export async function openReplicas(
   const discovery = discoveryOf(agentConfig);
   if (discovery !== null) return discovered(agent, discovery, deps);
   const servers = listedServers(agentConfig);
-  const replicas = servers.length > 0 ? servers.map((server, index) => listed(agent, server, index, deps)) : await embedded(agent, agentConfig, config, deps);
+  const replicas =
+    servers.length > 0
+      ? servers.map((server, index) => listed(agent, server, index, deps))
+      : await embedded(agent, agentConfig, config, deps);
   return { current: () => replicas, source: null };
 }
 
@@ -91,7 +94,11 @@ async function discovered(
   { log, started }: { log: Logger; started: Started },
 ): Promise<AgentReplicas> {
   const stopping = new AbortController();
-  const source = createEndpointReplicas(discovery, { cluster: await openCluster(), log: log.child({ agent }) }, { signal: stopping.signal });
+  const source = createEndpointReplicas(
+    discovery,
+    { cluster: await openCluster(), log: log.child({ agent }) },
+    { signal: stopping.signal },
+  );
   const clients = new Map<string, Connected>();
   const closing = new Set<Promise<void>>();
   let replicas: readonly Replica[] | null = null;

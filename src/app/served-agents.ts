@@ -37,7 +37,10 @@ export function serversOf(
   const served = discovered.filter(({ discovery }) => discovery.service === own);
   const [first] = served;
   if (first === undefined) throw unknown(replica, service, { names: all.map(({ name }) => name), services });
-  return { url: serverUrl ?? localUrl(first.agent, first.discovery), agents: served.map(({ agent, config: one }) => ({ agent, config: one })) };
+  return {
+    url: serverUrl ?? localUrl(first.agent, first.discovery),
+    agents: served.map(({ agent, config: one }) => ({ agent, config: one })),
+  };
 }
 
 /** In the pod of the server itself. */

@@ -23,7 +23,11 @@ export function keyCommand(program: Command, context: CliContext): void {
       context.out(
         json
           ? JSON.stringify({ id, privateFile: file, publicFile })
-          : [`private  ${file}   (artifacts.signingKeyFile of serve)`, `public   ${publicFile}   (adapterAgent.publicKeyFile)`, `id       ${id}`].join("\n"),
+          : [
+              `private  ${file}   (artifacts.signingKeyFile of serve)`,
+              `public   ${publicFile}   (adapterAgent.publicKeyFile)`,
+              `id       ${id}`,
+            ].join("\n"),
       );
     });
 }

@@ -8,7 +8,8 @@ export const CLUSTER = {
     retryable: true,
   },
   cluster_refused: {
-    message: (a: { what: string; status: number; problem: string }) => `the Kubernetes API answered ${a.status} for ${a.what}: ${a.problem}`,
+    message: (a: { what: string; status: number; problem: string }) =>
+      `the Kubernetes API answered ${a.status} for ${a.what}: ${a.problem}`,
     fix: "403: give this process's service account the right that is named (the chart's Role has it). 404: create what is named, or correct its name in the config.",
     retryable: false,
   },
@@ -28,7 +29,8 @@ export const CLUSTER = {
     retryable: false,
   },
   route_object_foreign: {
-    message: (a: { what: string; manager: string }) => `${a.what}: spec.rules is ${a.manager}'s, Nightshift does not write what another manages`,
+    message: (a: { what: string; manager: string }) =>
+      `${a.what}: spec.rules is ${a.manager}'s, Nightshift does not write what another manages`,
     fix: "Take spec.rules out of what applies that object, or name an object of its own in agents.<slug>.router.",
     retryable: false,
   },

@@ -34,7 +34,11 @@ const addressSchema: z.ZodType<ReplicaAddress> = z.object({
 });
 
 /** Replicas as the control service tells gateways of them. `version` names their state, and says nothing of which is newer. */
-export const toldReplicasSchema = z.object({ agent: z.string(), version: z.string().min(1), replicas: z.array(addressSchema).max(10_000).readonly() });
+export const toldReplicasSchema = z.object({
+  agent: z.string(),
+  version: z.string().min(1),
+  replicas: z.array(addressSchema).max(10_000).readonly(),
+});
 export type ToldReplicas = z.infer<typeof toldReplicasSchema>;
 
 /** A source whose state somebody sets. */
