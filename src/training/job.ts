@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { V1Container, V1Job, V1Toleration } from "@kubernetes/client-node";
+import type { V1Container, V1Job, V1PodSpec, V1Toleration } from "@kubernetes/client-node";
 import type { KubernetesJobConfig } from "../config-job-runner.ts";
 import { mergeJobTemplate, type JobTemplate } from "./job-template.ts";
 import { RUN_DIRECTORY, SYNC_CONFIG_DIRECTORY, volumesOf } from "./job-volumes.ts";
@@ -30,11 +30,12 @@ const GPU = "nvidia.com/gpu";
  */
 export function job(run: JobRun, config: KubernetesJobConfig, template: JobTemplate | undefined = config.jobTemplate): V1Job {
   const labels = labelsOf(run, config);
-  const queue = config.kueueQueue === undefined ? {} : { [QUEUE_LABEL]: config.kueueQueue };
+  const { namespace, kueueQueue } = config;
+  const queue = kueueQueue === undefined ? {} : { [QUEUE_LABEL]: kueueQueue };
   const made: V1Job = {
     apiVersion: "batch/v1",
     kind: "Job",
-    metadata: { name: jobName(run.runId), labels: { ...labels, ...queue } },
+    metadata: { name: jobName(run.runId), ...(namespace === undefined ? {} : { namespace }), labels: { ...labels, ...queue } },
     spec: {
       parallelism: 1,
       completions: 1,
@@ -83,7 +84,7 @@ function labelsOf({ runId, agent }: JobRun, { labels }: KubernetesJobConfig): Re
   };
 }
 
-function podOf(run: JobRun, config: KubernetesJobConfig): NonNullable<V1Job["spec"]>["template"]["spec"] {
+function podOf(run: JobRun, config: KubernetesJobConfig): V1PodSpec {
   const { volumes, trainerMounts, syncMounts } = volumesOf(run, config);
   const { runDirectory, imagePullSecrets, priorityClassName, runtimeClassName, nodeSelector } = config;
   const tolerations = tolerationsOf(config);
