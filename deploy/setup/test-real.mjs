@@ -8,12 +8,13 @@ const PARTS = {
   postgres: ["postgres"],
   s3: ["s3"],
   collector: ["otelcol", "kafka", "postgres"],
+  observe: ["prometheus", "kafka", "postgres"],
   vllm: ["vllm"],
   together: ["kafka", "postgres", "vllm"],
 };
-/** Two parts are compiled, for minutes: beside tests that mostly wait for their servers. vLLM takes both cores. */
-const STAGES = [[["kafka"], ["postgres"], ["s3", "collector"]], [["vllm", "together"]]];
-const COMPILED = ["otelcol", "s3"];
+/** Three parts are compiled, for minutes: beside tests that mostly wait for their servers. vLLM takes both cores. */
+const STAGES = [[["kafka"], ["postgres"], ["s3", "collector", "observe"]], [["vllm", "together"]]];
+const COMPILED = ["otelcol", "s3", "prometheus"];
 
 const { values } = parseArgs({ options: { only: { type: "string", multiple: true, default: [] } } });
 const only = values.only.flatMap((names) => names.split(",")).filter((name) => name !== "");
