@@ -11,10 +11,13 @@ const PARTS = {
   observe: ["prometheus", "kafka", "postgres"],
   vllm: ["vllm"],
   together: ["kafka", "postgres", "vllm"],
+  kubernetes: ["kubernetes", "helm"],
 };
-/** Three parts are compiled, for minutes: beside tests that mostly wait for their servers. vLLM takes both cores. */
-const STAGES = [[["kafka"], ["postgres"], ["s3", "collector", "observe"]], [["vllm", "together"]]];
-const COMPILED = ["otelcol", "s3", "prometheus"];
+/** Four parts are compiled, for minutes: beside tests that mostly wait for their servers. vLLM takes both cores. */
+const STAGES = [[["kafka"], ["postgres"], ["s3", "collector", "observe"]], [["vllm", "together"]], [["kubernetes"]]];
+const COMPILED = ["otelcol", "s3", "prometheus", "kubernetes"];
+/** What starts the tests of a folder: pods have a network of their own, which none of the machine's addresses is in and nothing leads out of. */
+const ENTER = { kubernetes: ["unshare", "--net", "--mount"] };
 
 const { values } = parseArgs({ options: { only: { type: "string", multiple: true, default: [] } } });
 const only = values.only.flatMap((names) => names.split(",")).filter((name) => name !== "");
@@ -34,17 +37,25 @@ function fetchStep(parts) {
 
 function testStep(folders) {
   const paths = folders.map((folder) => `test/real/${folder}/`);
-  const command = ["vitest", "run", "--config", "vitest.real.config.ts", "--reporter=default", "--reporter=json", ...paths];
+  const enter = folders.flatMap((folder) => ENTER[folder] ?? []);
+  const command = [...enter, "vitest", "run", "--config", "vitest.real.config.ts", "--reporter=default", "--reporter=json", ...paths];
   return { name: `tests on real ${folders.join(" ")}`, command, report: "vitest", verbose: true };
 }
 
 /** The steps of one lane; none when nothing in it is wanted. */
 function laneOf(folders) {
   const wanted = folders.filter(isWanted);
-  const compiled = partsOf(wanted).filter((part) => COMPILED.includes(part));
-  return [...(compiled.length > 0 ? [fetchStep(compiled)] : []), ...(wanted.length > 0 ? [testStep(wanted)] : [])];
+  return [...compileSteps(wanted), ...(wanted.length > 0 ? [testStep(wanted)] : [])];
+}
+
+function compileSteps(folders) {
+  const compiled = partsOf(folders).filter((part) => COMPILED.includes(part));
+  return compiled.length > 0 ? [fetchStep(compiled)] : [];
 }
 
 const fetched = partsOf(Object.keys(PARTS).filter(isWanted)).filter((part) => !COMPILED.includes(part));
 const fetches = fetched.length > 0 ? [[[fetchStep(fetched)]]] : [];
-await runSteps(...fetches, ...STAGES.map((lanes) => lanes.map(laneOf)));
+const [early = [], ...late] = STAGES.map((lanes) => lanes.map(laneOf));
+// Compiled beside the first tests, after what those of the same lane need; by its turn it is in the cache.
+early.at(-1)?.push(...compileSteps(["kubernetes"].filter(isWanted)));
+await runSteps(...fetches, early, ...late);

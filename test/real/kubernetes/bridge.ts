@@ -1,0 +1,64 @@
+import { readlinkSync } from "node:fs";
+import { PartError, runTool } from "../parts/part.ts";
+import { startPartProcess, type PartProcess } from "../parts/process.ts";
+
+/**
+ * The cluster's addresses. Not loopback: an API server refuses loopback addresses in EndpointSlices. They exist only in the network namespace that the tests
+ * run in, which has no way out.
+ */
+export const NETWORK = {
+  nodeIp: "10.77.0.1",
+  podPrefix: "10.77",
+  bits: 16,
+  services: "10.78.0.0/16",
+  /** The first address of the range, which the API server gives to its own service. */
+  apiServerIp: "10.78.0.1",
+  dnsIp: "10.78.0.10",
+} as const;
+
+const BRIDGE = "nightshift0";
+const FIX = "as root, with iproute2 and util-linux: unshare --net --mount vitest run --config vitest.real.config.ts test/real/kubernetes";
+
+/** Makes the bridge that all pods are on, in the network namespace of this process. Resolves to what takes it away again. @throws PartError */
+export async function startBridge(): Promise<() => Promise<void>> {
+  if (readlinkSync("/proc/self/ns/net") === readlinkSync("/proc/1/ns/net"))
+    throw new PartError("the pods' network needs a network namespace: the machine's own is left as it is", FIX);
+  const ip = (...args: string[]): Promise<string> => runTool("ip", args, { problem: "no network for pods", fix: FIX });
+  await ip("link", "set", "lo", "up");
+  await ip("link", "add", "name", BRIDGE, "type", "bridge");
+  await ip("address", "add", `${NETWORK.nodeIp}/${NETWORK.bits}`, "dev", BRIDGE);
+  await ip("link", "set", BRIDGE, "up");
+  // All of a range is this machine's: whoever listens on one of its addresses is what a service leads to.
+  await ip("route", "add", "local", NETWORK.services, "dev", "lo");
+  return async () => {
+    await ip("route", "delete", "local", NETWORK.services, "dev", "lo");
+    await ip("link", "delete", BRIDGE);
+  };
+}
+
+/** Runs in the pod's new namespaces: $1 its name, $2 its end of the cable on the node, $3 a process on the node, $4 its address. */
+const SANDBOX = `
+hostname "$1" && ip link set lo up &&
+ip link add eth0 type veth peer name "$2" netns "$3" &&
+nsenter --net=/proc/"$3"/ns/net ip link set "$2" master ${BRIDGE} up &&
+ip address add "$4"/${NETWORK.bits} dev eth0 && ip link set eth0 up && ip route add default via ${NETWORK.nodeIp} &&
+echo sandbox ready && exec sleep infinity
+`;
+
+/** What a pod's containers share: its network and its name. */
+export interface Sandbox {
+  readonly ip: string;
+  /** Arguments of nsenter that lead into it. */
+  readonly enter: readonly string[];
+  close(): Promise<void>;
+}
+
+/** @param index Which pod it is, from 1 on: what its address ends with. */
+export async function startSandbox(hostname: string, index: number): Promise<Sandbox> {
+  // The first two hundred and fifty-five addresses are the node's.
+  const ip = `${NETWORK.podPrefix}.${1 + Math.floor(index / 250)}.${1 + (index % 250)}`;
+  const args = ["--net", "--uts", "sh", "-c", SANDBOX, "sandbox", hostname.slice(0, 63), `pod${index}`, String(process.pid), ip];
+  const holder: PartProcess = await startPartProcess("unshare", args, { readyLine: /sandbox ready/, limitMs: 20_000 });
+  const namespaces = `/proc/${holder.pid}/ns`;
+  return { ip, enter: [`--net=${namespaces}/net`, `--uts=${namespaces}/uts`], close: () => holder.kill() };
+}
