@@ -1,6 +1,20 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { z } from "zod";
 import { configSchema } from "../../src/config.ts";
 import { chartValues } from "./chart-values.ts";
+
+const deploy = join(import.meta.dirname, "..");
+
+/** What the chart ships of deploy/: Helm reads nothing outside the chart's own folder. By path below helm/. */
+export function chartFiles(): { path: string; text: string }[] {
+  const dashboards = readdirSync(join(deploy, "dashboards")).filter((name) => name.endsWith(".json"));
+  return [
+    { path: "values.schema.json", text: chartSchema() },
+    { path: "files/alerts.yaml", text: readFileSync(join(deploy, "alerts/nightshift.rules.yaml"), "utf8") },
+    ...dashboards.map((name) => ({ path: `files/dashboards/${name}`, text: readFileSync(join(deploy, "dashboards", name), "utf8") })),
+  ];
+}
 
 interface Node {
   [key: string]: unknown;
@@ -11,7 +25,7 @@ interface Node {
 }
 
 /** helm/values.schema.json, as text. `config` in it is the product's own schema: a typing error there is refused by Helm, too. */
-export function chartSchema(): string {
+function chartSchema(): string {
   const schema = draft7(chartValues);
   const config = draft7(configSchema);
   const jobRunner = kubernetesRunner(config);
