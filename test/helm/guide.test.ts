@@ -8,7 +8,8 @@ import { chart, examples, readChart, renderedOf } from "./objects.ts";
 
 const path = join(chart, "../docs/kubernetes.md");
 const guide = readFileSync(path, "utf8");
-const blocks = (language: string): string[] => [...guide.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, "g"))].map(([, block]) => block ?? "");
+const blocks = (language: string): string[] =>
+  [...guide.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, "g"))].map(([, block]) => block ?? "");
 
 describe("docs/kubernetes.md", () => {
   test("its values are values of the chart, once their hashes and digests are filled in", () => {
@@ -43,21 +44,28 @@ describe("docs/kubernetes.md", () => {
     const written = new Set([...secrets.matchAll(/secrets\/([a-z0-9.-]+)/g)].map(([, name]) => name ?? ""));
     for (const role of ["operator", "gateway", "agent", "ingest", "collector"]) written.add(`${role}-token`);
     written.add("adapter-signing.pub.pem");
-    const keys = Object.values((parse(readChart("values.yaml")) as { secrets: Record<string, { key?: string }> }).secrets).flatMap(({ key }) => key ?? []);
+    const keys = Object.values((parse(readChart("values.yaml")) as { secrets: Record<string, { key?: string }> }).secrets).flatMap(
+      ({ key }) => key ?? [],
+    );
     expect(keys.length).toBe(10);
     for (const key of keys) expect([...written]).toContain(key);
   });
 
   test("what it names in the cluster is there, as release nightshift", () => {
-    const named = [...guide.matchAll(/(deployment|service|lease|cronjob)[/ ](nightshift-[a-z-]+)/g)].map(([, kind, name]) => `${kind}/${name}`);
-    const rendered = examples.flatMap((example) => renderedOf(example)).map(({ kind, metadata }) => `${kind.toLowerCase()}/${metadata.name}`);
+    const named = [...guide.matchAll(/(deployment|service|lease|cronjob)[/ ](nightshift-[a-z-]+)/g)].map(
+      ([, kind, name]) => `${kind}/${name}`,
+    );
+    const rendered = examples
+      .flatMap((example) => renderedOf(example))
+      .map(({ kind, metadata }) => `${kind.toLowerCase()}/${metadata.name}`);
     expect(named.length).toBeGreaterThan(2);
     // The Lease is made by the control service, under the name that the config says.
     for (const one of named.filter((name) => !name.startsWith("lease/"))) expect(rendered).toContain(one);
   });
 
   test("every link leads somewhere", () => {
-    for (const [, target = ""] of guide.matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)) expect({ target, exists: existsSync(join(dirname(path), target)) }).toEqual({ target, exists: true });
+    for (const [, target = ""] of guide.matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g))
+      expect({ target, exists: existsSync(join(dirname(path), target)) }).toEqual({ target, exists: true });
   });
 });
 

@@ -37,9 +37,13 @@ function deployments(name: string): Promise<V1DeploymentList> {
 
 /** By `Kind/name`, what changes when somebody changes the object, and not when its controller reports on it. */
 async function objects(name: string): Promise<Record<string, string>> {
-  const kinds = "configmaps,serviceaccounts,services,deployments,statefulsets,cronjobs,roles,rolebindings,networkpolicies,poddisruptionbudgets";
+  const kinds =
+    "configmaps,serviceaccounts,services,deployments,statefulsets,cronjobs,roles,rolebindings,networkpolicies,poddisruptionbudgets";
   const list = JSON.parse(await cluster.kubectl(["get", kinds, "--namespace", name, "--output", "json"])) as {
-    items: { kind: string; metadata: { name: string; uid: string; generation?: number; resourceVersion: string; labels?: Record<string, string> } }[];
+    items: {
+      kind: string;
+      metadata: { name: string; uid: string; generation?: number; resourceVersion: string; labels?: Record<string, string> };
+    }[];
   };
   const ours = list.items.filter(({ metadata }) => metadata.labels?.["app.kubernetes.io/managed-by"] === "Helm");
   return Object.fromEntries(
@@ -72,7 +76,12 @@ describe("server-side dry-run on a real kube-apiserver, PSA restricted enforced"
   test("which means something: the same pod without one of the rules is refused", async () => {
     const [pod] = podsOf(renderedOf("existing-vllm"));
     const spec = { ...pod?.spec, serviceAccountName: "default", securityContext: {} };
-    const body = { apiVersion: "v1", kind: "Pod", metadata: { name: "refused" }, spec: { ...spec, containers: [{ name: "x", image: "x:1" }], volumes: [] } };
+    const body = {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name: "refused" },
+      spec: { ...spec, containers: [{ name: "x", image: "x:1" }], volumes: [] },
+    };
     await expect(cluster.api.create("/api/v1/namespaces/nightshift/pods?dryRun=All", body)).rejects.toThrow(/violates PodSecurity/);
   });
 });
@@ -154,12 +163,14 @@ describe("Secret missing: a condition and the fix, no crash loop", () => {
     const name = await namespace("no-secret");
     await cluster.helm(["install", "bare", chart, "--namespace", name]);
     const label = encodeURIComponent("app.kubernetes.io/component=gateway");
-    const gateways = async (): Promise<V1PodList["items"]> => (await cluster.api.get<V1PodList>(`/api/v1/namespaces/${name}/pods?labelSelector=${label}`)).items;
+    const gateways = async (): Promise<V1PodList["items"]> =>
+      (await cluster.api.get<V1PodList>(`/api/v1/namespaces/${name}/pods?labelSelector=${label}`)).items;
     await until("the gateways' pods wait", 60_000, async () => {
       const events = await cluster.api.get<V1EventList>(`/api/v1/namespaces/${name}/events`);
       return events.items.find(({ type, message }) => type === "Warning" && message?.includes('secret "nightshift" not found')) ?? null;
     });
-    for (const { status } of await gateways()) expect(status?.containerStatuses?.reduce((sum, one) => sum + one.restartCount, 0) ?? 0).toBe(0);
+    for (const { status } of await gateways())
+      expect(status?.containerStatuses?.reduce((sum, one) => sum + one.restartCount, 0) ?? 0).toBe(0);
     await cluster.apply(secret({ "gateway-token": "nightshift_gateway_x", "collector-token": "nightshift_collector_x" }, name));
     await until("a gateway is ready", 90_000, async () => {
       const found = await cluster.api.get<V1Deployment>(`/apis/apps/v1/namespaces/${name}/deployments/bare-nightshift-gateway`);
@@ -175,7 +186,12 @@ describe("upgrade N-1 to N keeps a running canary, uninstall leaves traffic wher
     const copy = join(dir, "previous");
     cpSync(chart, copy, { recursive: true });
     const file = join(copy, "Chart.yaml");
-    writeFileSync(file, readFileSync(file, "utf8").replace(/^version: .*$/m, "version: 0.0.9").replace(/^appVersion: .*$/m, "appVersion: 0.0.9"));
+    writeFileSync(
+      file,
+      readFileSync(file, "utf8")
+        .replace(/^version: .*$/m, "version: 0.0.9")
+        .replace(/^appVersion: .*$/m, "appVersion: 0.0.9"),
+    );
     return copy;
   }
 
@@ -205,7 +221,8 @@ describe("upgrade N-1 to N keeps a running canary, uninstall leaves traffic wher
     await cluster.api.create(`/apis/llm-d.ai/v1alpha2/namespaces/${name}/inferencemodelrewrites?fieldManager=nightshift`, rewrite(name));
     const path = `/apis/llm-d.ai/v1alpha2/namespaces/${name}/inferencemodelrewrites/support-bot`;
     const canary = await cluster.api.get(path);
-    const uids = (all: Record<string, string>): Record<string, string> => Object.fromEntries(Object.entries(all).map(([key, text]) => [key, text.split(" ")[0] ?? ""]));
+    const uids = (all: Record<string, string>): Record<string, string> =>
+      Object.fromEntries(Object.entries(all).map(([key, text]) => [key, text.split(" ")[0] ?? ""]));
     const before = await objects(name);
 
     await cluster.helm(["upgrade", "nightshift", chart, ...args]);

@@ -73,7 +73,11 @@ describe("wrong values fail with the field's name", () => {
     { values: { config: { artifacts: { driver: "file" } } }, says: /storage\.existingClaim is empty/ },
     { values: { trainer: { enabled: false } }, says: /storage\.existingClaim is empty/ },
     { values: { config: { tenants: { acme: {} } } }, says: /config\.tenants\.acme\.redactionKeyFile is missing/ },
-    { values: { vllm: { model: "" }, config: { agents: { sales: { baseModel: "/models/other" } } } }, example: "full", says: /vllm\.model is empty/ },
+    {
+      values: { vllm: { model: "" }, config: { agents: { sales: { baseModel: "/models/other" } } } },
+      example: "full",
+      says: /vllm\.model is empty/,
+    },
   ];
 
   test.each(WRONG)("$says", async ({ values, example, says }) => {
@@ -85,7 +89,8 @@ describe("wrong values fail with the field's name", () => {
 
 describe("image digest honoured, no latest", () => {
   const digest = `sha256:${"4".repeat(64)}`;
-  const imageOf = async (image: object): Promise<string | undefined> => podOf(await manifests({ images: { nightshift: image } }), "ingest").spec.containers[0]?.image;
+  const imageOf = async (image: object): Promise<string | undefined> =>
+    podOf(await manifests({ images: { nightshift: image } }), "ingest").spec.containers[0]?.image;
 
   test("the chart's appVersion, a tag, a digest over both, a registry before all", async () => {
     expect(await imageOf({})).toBe("nightshift:0.1.0");
@@ -117,7 +122,9 @@ describe("topology spread, affinity, tolerations, annotations pass through", () 
     };
     const spread = [{ maxSkew: 2, topologyKey: "topology.kubernetes.io/zone", whenUnsatisfiable: "DoNotSchedule" }];
     const before = podOf(await manifests({}, "full"), component);
-    expect(before.spec.topologySpreadConstraints).toMatchObject([{ topologyKey: "kubernetes.io/hostname", whenUnsatisfiable: "ScheduleAnyway" }]);
+    expect(before.spec.topologySpreadConstraints).toMatchObject([
+      { topologyKey: "kubernetes.io/hostname", whenUnsatisfiable: "ScheduleAnyway" },
+    ]);
     const values = { [component]: { ...own, topologySpreadConstraints: spread, podAnnotations: { "a/b": "c" }, podLabels: { tier: "x" } } };
     const after = podOf(await manifests(values, "full"), component);
     expect(after.spec).toMatchObject({ ...own, topologySpreadConstraints: spread });
@@ -132,7 +139,8 @@ describe("ServiceMonitor, PrometheusRule, HTTPRoute, KEDA and the right to Infer
     ingest: { keda: { enabled: true } },
   };
   const KINDS = ["HTTPRoute", "PrometheusRule", "ScaledObject", "ServiceMonitor"];
-  const kindsOf = (all: readonly Manifest[]): string[] => [...new Set(all.map(({ kind }) => kind))].filter((kind) => KINDS.includes(kind)).toSorted();
+  const kindsOf = (all: readonly Manifest[]): string[] =>
+    [...new Set(all.map(({ kind }) => kind))].filter((kind) => KINDS.includes(kind)).toSorted();
 
   test("both", async () => {
     expect(kindsOf(await manifests(FLAGS))).toEqual(KINDS);
@@ -149,7 +157,8 @@ describe("ServiceMonitor, PrometheusRule, HTTPRoute, KEDA and the right to Infer
   });
 
   test("llm-d's objects: the agent's router is the flag", async () => {
-    const rules = async (apiVersions?: readonly string[]): Promise<string> => JSON.stringify(named(await manifests({}, "llm-d", apiVersions), "Role", "nightshift-serve").rules);
+    const rules = async (apiVersions?: readonly string[]): Promise<string> =>
+      JSON.stringify(named(await manifests({}, "llm-d", apiVersions), "Role", "nightshift-serve").rules);
     expect(await rules()).toContain("inferencemodelrewrites");
     expect(await rules([])).not.toContain("inferencemodelrewrites");
     expect(JSON.stringify(await manifests({}, "existing-vllm"))).not.toContain("inferencemodelrewrites");
@@ -158,7 +167,12 @@ describe("ServiceMonitor, PrometheusRule, HTTPRoute, KEDA and the right to Infer
 
 describe("config checksum rolls pods", () => {
   const sums = async (values: object): Promise<Record<string, string | undefined>> =>
-    Object.fromEntries(podsOf(await manifests(values, "full")).map(({ labels, annotations }) => [labels["app.kubernetes.io/component"], annotations["checksum/config"]]));
+    Object.fromEntries(
+      podsOf(await manifests(values, "full")).map(({ labels, annotations }) => [
+        labels["app.kubernetes.io/component"],
+        annotations["checksum/config"],
+      ]),
+    );
 
   test("a night's threshold: all that read it, and not a fleet of vLLM, which does not", async () => {
     const [before, after] = [await sums({}), await sums({ config: { agents: { support: { night: { iterations: 2 } } } } })];
@@ -172,7 +186,12 @@ describe("config checksum rolls pods", () => {
   });
 
   test("another version of the chart alone starts nothing anew", async () => {
-    const pods = async (): Promise<string> => JSON.stringify(podsOf(await manifests({}, "full")).filter(({ of }) => of.kind !== "Pod").map(({ labels }) => labels));
+    const pods = async (): Promise<string> =>
+      JSON.stringify(
+        podsOf(await manifests({}, "full"))
+          .filter(({ of }) => of.kind !== "Pod")
+          .map(({ labels }) => labels),
+      );
     expect(await pods()).not.toContain("helm.sh/chart");
   });
 });

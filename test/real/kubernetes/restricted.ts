@@ -28,7 +28,12 @@ export async function installForeignKinds(plane: Pick<ControlPlane, "apply" | "k
     },
   }));
   await plane.apply(...definitions);
-  await plane.kubectl(["wait", "--for=condition=Established", "--timeout=60s", ...definitions.map(({ metadata }) => `crd/${metadata.name}`)]);
+  await plane.kubectl([
+    "wait",
+    "--for=condition=Established",
+    "--timeout=60s",
+    ...definitions.map(({ metadata }) => `crd/${metadata.name}`),
+  ]);
 }
 
 /** A namespace that admits no pod below Pod Security `restricted`. */
