@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { V1Deployment, V1DeploymentList, V1EventList, V1PodList } from "@kubernetes/client-node";
+import type { CoreV1EventList, V1Deployment, V1DeploymentList, V1PodList } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { until } from "../../e2e/processes.ts";
 import { chart, examples, manifestsOf, podsOf, readChart, renderedOf } from "../../helm/objects.ts";
@@ -95,7 +95,7 @@ describe("real install, and a second one of the same values changes nothing", ()
       const { items } = await deployments(name);
       return items.length > 0 && items.every(({ spec, status }) => (status?.replicas ?? 0) >= (spec?.replicas ?? 1)) ? true : null;
     });
-    const events = await cluster.api.get<V1EventList>(`/api/v1/namespaces/${name}/events`);
+    const events = await cluster.api.get<CoreV1EventList>(`/api/v1/namespaces/${name}/events`);
     expect(events.items.filter(({ reason }) => reason === "FailedCreate").map(({ message }) => message)).toEqual([]);
     const before = await objects(name);
     await cluster.helm(["upgrade", ...args]);
@@ -166,7 +166,7 @@ describe("Secret missing: a condition and the fix, no crash loop", () => {
     const gateways = async (): Promise<V1PodList["items"]> =>
       (await cluster.api.get<V1PodList>(`/api/v1/namespaces/${name}/pods?labelSelector=${label}`)).items;
     await until("the gateways' pods wait", 60_000, async () => {
-      const events = await cluster.api.get<V1EventList>(`/api/v1/namespaces/${name}/events`);
+      const events = await cluster.api.get<CoreV1EventList>(`/api/v1/namespaces/${name}/events`);
       return events.items.find(({ type, message }) => type === "Warning" && message?.includes('secret "nightshift" not found')) ?? null;
     });
     for (const { status } of await gateways())
