@@ -118,6 +118,11 @@ export const configSchema = z.strictObject({
       maxConcurrency: z.int().positive().default(256).describe("Calls in flight on one policy server."),
       maxQueue: z.int().min(0).default(1_024).describe("Calls of one agent that wait for a free policy server; one more gets 429."),
       queueTimeoutMs: z.int().positive().default(30_000).describe("Longest wait for a free policy server; then 503."),
+      drainMs: z
+        .int()
+        .min(0)
+        .default(25_000)
+        .describe("How long calls under way may take to end after SIGTERM; below what the platform gives (a pod's terminationGracePeriodSeconds)."),
       controlUrl: z.url().optional().describe("The control service, for `nightshift gateway` as its own process."),
       collectorUrl: z.url().optional().describe("Where the gateway's own GenAI spans go, for `nightshift gateway` as its own process."),
       collectorTokenFile: z

@@ -42,7 +42,7 @@ const MAX_TRIES = 5;
 /**
  * Routes of one agent in one object of the Kubernetes API, which some other component serves by. What they are stands in an annotation, since such objects know no digest,
  * generation or experiment. Every write says which state of the object it is made on, so an older generation changes nothing; only `spec.rules` (and what makes up
- * a new object) is written, and not where another manager has it.
+ * a new object) is written, and not where another manager had it before Nightshift did.
  */
 export function createObjectRouter(
   { agent: owner, name, namespace }: { agent: string; name: string; namespace: string },
@@ -68,7 +68,8 @@ export function createObjectRouter(
     const annotations = { [ANNOTATION]: JSON.stringify(routes) };
     const head = { apiVersion: kind.apiVersion, kind: kind.kind };
     if (current === null && !kind.mayCreate) throw nightshiftError("route_object_missing", { what });
-    const other = current === null ? null : otherManagerOf(current);
+    // What was Nightshift's once stays so: a weight that somebody set by hand must not keep a rollback from happening.
+    const other = current === null || routesIn(current) !== null ? null : otherManagerOf(current);
     if (other !== null) throw nightshiftError("route_object_foreign", { what, manager: other });
     const { resourceVersion } = current?.metadata ?? {};
     const answer =
@@ -79,7 +80,7 @@ export function createObjectRouter(
           })
         : await deps.cluster.ask({
             ...{ what, method: "PATCH", path, contentType: "application/apply-patch+yaml" },
-            // That nobody else has the rules was looked at; of its own manager's older kind of write (a creation) an apply has to be told to take them.
+            // Whose the rules are was looked at; even those of its own creation an apply has to be told to take.
             query: { fieldManager: MANAGER, force: true },
             body: { ...head, metadata: { name, namespace, annotations, resourceVersion }, spec },
           });

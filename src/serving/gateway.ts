@@ -47,7 +47,6 @@ export interface Gateway {
   close(): Promise<void>;
 }
 
-const DRAIN_MS = 10_000;
 /** Longer than any client's or balancer's idle timeout, so that the client closes first and no request meets a closing socket. */
 const KEEP_ALIVE_MS = 75_000;
 
@@ -95,7 +94,7 @@ export function createGateway(config: { gateway: Config["gateway"]; agents: read
   return {
     start: () => listen(server, config.gateway),
     async close() {
-      await drain(server, running);
+      await drain(server, running, config.gateway.drainMs);
       await deps.capture?.close();
       await Promise.all([...agents.values()].map((agent) => agent.fleet.close()));
     },
@@ -113,12 +112,12 @@ export async function startOrClose(gateway: Gateway): Promise<{ port: number }> 
 }
 
 /** Stops listening, lets running calls end, then cuts what is left: to Node, a connection that never carried a request is not idle. */
-async function drain(server: Server, running: ReadonlySet<Promise<void>>): Promise<void> {
+async function drain(server: Server, running: ReadonlySet<Promise<void>>, drainMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => {
     server.close(() => resolve());
   });
   const isOver = new AbortController();
-  await Promise.race([Promise.all(running), sleep(DRAIN_MS, undefined, { signal: isOver.signal }).catch(() => undefined)]);
+  await Promise.race([Promise.all(running), sleep(drainMs, undefined, { signal: isOver.signal }).catch(() => undefined)]);
   isOver.abort();
   server.closeAllConnections();
   await closed;

@@ -19,7 +19,7 @@ import { planJudge } from "../../src/training/judge-trust.ts";
 import { createRunFiles } from "../../src/training/run-files.ts";
 import { createRunQueue } from "../../src/training/run-queue.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
-import { holdReplicas } from "../../src/serving/replica-source.ts";
+import { holdReplicas, type HeldReplicas } from "../../src/serving/replica-source.ts";
 
 /** A listening API over a real database, with agents whose nights are only registered. */
 export interface ApiWorld {
@@ -27,6 +27,8 @@ export interface ApiWorld {
   dir: string;
   runs: RunStore;
   router: GatewayRouter;
+  /** The replicas of every agent, as if they were discovered. */
+  found: HeldReplicas;
   /** How often somebody asked the agent to look now. */
   woken(): number;
   /** Time goes by in which the API does not look at the database. */
@@ -140,7 +142,7 @@ export async function apiWorld(
   });
   const url = `http://127.0.0.1:${(await api.start()).port}`;
   return {
-    ...{ url, dir, runs, router },
+    ...{ url, dir, runs, router, found },
     woken: () => wakes,
     pass: (ms) => void (monotonicMs += ms),
     look: () => watch.look(),

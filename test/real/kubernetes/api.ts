@@ -101,13 +101,15 @@ function follow<T extends KubeObject>(
   const signal = AbortSignal.any([parent, stopping.signal]);
   const objects = new Map<string, T>();
   const listed = Promise.withResolvers<void>();
+  // A mistake of the listener is no failure of the list.
+  const tell = (key: string, object: T | null): void => queueMicrotask(() => onChange(key, object));
   const put = (object: T): void => {
     if (objects.get(keyOf(object))?.metadata?.resourceVersion === object.metadata?.resourceVersion) return;
     objects.set(keyOf(object), object);
-    onChange(keyOf(object), object);
+    tell(keyOf(object), object);
   };
   const drop = (key: string): void => {
-    if (objects.delete(key)) onChange(key, null);
+    if (objects.delete(key)) tell(key, null);
   };
   const listAndWatch = async (): Promise<void> => {
     const list = (await (await read("", signal)).json()) as { metadata: { resourceVersion: string }; items: T[] };

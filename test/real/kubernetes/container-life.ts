@@ -26,11 +26,11 @@ export interface ContainerLifeOptions {
   /** Of the pod; a liveness probe may have its own. */
   graceSeconds: number;
   /** What the next attempt is started with. @throws NotReadyError when something that it needs is missing */
-  prepare(attempt: number): Promise<ContainerSpec>;
+  prepare: (attempt: number) => Promise<ContainerSpec>;
   /** The view changed. */
-  onChange(): void;
+  onChange: () => void;
   /** Something that an operator reads in the pod's events. */
-  say(type: "Normal" | "Warning", reason: string, message: string): void;
+  say: (type: "Normal" | "Warning", reason: string, message: string) => void;
 }
 
 /** The real one waits 10 s first and 5 min at most. */
@@ -64,7 +64,8 @@ export function startContainerLife(options: ContainerLifeOptions): ContainerLife
       try {
         return await options.prepare(attempt);
       } catch (error) {
-        const { reason = "CreateContainerError", message } = error as NotReadyError;
+        const reason = error instanceof NotReadyError ? error.reason : "CreateContainerError";
+        const message = error instanceof Error ? error.message : String(error);
         const isKnown = "waiting" in view.state && view.state.waiting.reason === reason && view.state.waiting.message === message;
         if (!isKnown) {
           change({ state: { waiting: { reason, message } } });
@@ -123,7 +124,7 @@ export function startContainerLife(options: ContainerLifeOptions): ContainerLife
     endWatch();
     const reason = isOverMemory ? "OOMKilled" : exitCode === 0 ? "Completed" : "Error";
     const fallsBack = container.terminationMessagePolicy === "FallbackToLogsOnError" && exitCode !== 0;
-    const message = current.message(container.terminationMessagePath ?? "/dev/termination-log", fallsBack);
+    const message = current.message(fallsBack);
     [current, isOverMemory] = [null, false];
     const terminated = { exitCode, reason, ...(message === "" ? {} : { message }), startedAt, finishedAt: time() };
     change({ state: { terminated }, isReady: false, isStarted: false });
@@ -150,13 +151,17 @@ export function startContainerLife(options: ContainerLifeOptions): ContainerLife
   }
 
   const finished = live();
+  let stopped: Promise<void> | null = null;
   return {
     view,
     started: started.promise,
     finished,
     async stop(graceSeconds) {
       stopping.abort();
-      if (current !== null) await terminate(current, graceSeconds);
+      if (graceSeconds === 0) current?.signal("SIGKILL");
+      // Told twice, it ends as it was told first.
+      else if (current !== null) stopped ??= terminate(current, graceSeconds);
+      await stopped;
       await finished;
     },
     killForMemory() {

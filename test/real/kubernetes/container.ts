@@ -52,7 +52,7 @@ export interface ContainerProcess {
   /** Runs a command inside. Resolves to whether it ended with 0 within `limitMs`. */
   execute(argv: readonly string[], limitMs: number): Promise<boolean>;
   /** What it wrote to its termination message's file; what its log ends with where it wrote nothing. */
-  message(terminationFile: string, fallsBackToLog: boolean): string;
+  message(fallsBackToLog: boolean): string;
 }
 
 export async function startContainer(spec: ContainerSpec): Promise<ContainerProcess> {
@@ -92,7 +92,7 @@ export async function startContainer(spec: ContainerSpec): Promise<ContainerProc
       if (!isOk) run.kill("SIGKILL");
       return isOk;
     },
-    message(_file, fallsBackToLog) {
+    message(fallsBackToLog) {
       const written = readFileSync(terminationLog, "utf8").slice(0, 4096);
       if (written !== "" || !fallsBackToLog) return written;
       return readFileSync(spec.logFile).subarray(before).toString().slice(-2048).split("\n").slice(-80).join("\n").trim();
@@ -105,42 +105,43 @@ const SIGNALS: Partial<Record<NodeJS.Signals, number>> = { SIGHUP: 1, SIGINT: 2,
 /** Runs in new mount and process namespaces: builds the root and becomes the container's command. */
 function scriptOf(spec: ContainerSpec, terminationLog: string): string {
   const top = join(spec.home, "root");
-  const root = join(top, "merged");
   const mounts = [...spec.mounts, { source: terminationLog, target: "/dev/termination-log", isReadOnly: false }];
-  const lines = [
+  const outside = [
     "set -e",
     // Another file system than the one that lies below it, as an overlay asks for.
     `mkdir -p ${quote(top)} && mount -t tmpfs -o mode=755 tmpfs ${quote(top)}`,
-    `cd ${quote(top)} && mkdir upper work merged upper/etc`,
+    `cd ${quote(top)} && mkdir upper work merged upper/etc upper/.sources`,
     `printf '127.0.0.1 localhost\\n%s %s\\n' ${quote(spec.ip)} ${quote(spec.hostname)} > upper/etc/hosts`,
     `printf '%s\\n' ${quote(`nameserver ${NETWORK.dnsIp}`)} ${quote(searchOf(spec.namespace))} 'options ndots:5 timeout:2' > upper/etc/resolv.conf`,
     "mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work merged",
-    `cd ${quote(root)}`,
+    `cd ${quote(join(top, "merged"))}`,
     "mount -t proc proc proc && mount --rbind /sys sys",
     // Not the machine's own devices: files are laid over some of them.
     "mount -t tmpfs -o mode=755 tmpfs dev && mkdir dev/shm dev/pts && chmod 1777 dev/shm",
     "for name in null zero full random urandom tty; do touch dev/$name && mount --bind /dev/$name dev/$name; done",
     "ln -s /proc/self/fd dev/fd && ln -s /proc/self/fd/1 dev/stdout && ln -s /proc/self/fd/2 dev/stderr && ln -s /proc/self/fd/0 dev/stdin",
-    // Interpreters of this machine's root user are part of the image, for every user.
-    "chmod a+rx root",
-    ...mounts.map(mountLine),
-    ...(spec.isRootReadOnly ? [`mount -o remount,ro ${quote(root)}`] : []),
-    [
-      "exec chroot .",
-      ...credentials(spec),
-      "env -i -C",
-      quote(spec.workingDir),
-      ...variables(spec).map(quote),
-      ...spec.argv.map(quote),
-    ].join(" "),
+    ...mounts.map(({ source }, index) => `${makeLike(source, `.sources/${index}`)} && mount --rbind ${quote(source)} .sources/${index}`),
   ];
-  return `${lines.join("\n")}\n`;
+  // Where a path leads is decided inside: a link such as /var/run would lead out to the machine's own folders.
+  const inside = [
+    "set -e",
+    // Interpreters of this machine's root user are part of the image, for every user.
+    "chmod a+rx /root",
+    ...mounts.map(mountLine),
+    ...(spec.isRootReadOnly ? ["mount -o remount,ro /"] : []),
+    ["exec", ...credentials(spec), "env -i -C", quote(spec.workingDir), ...variables(spec).map(quote), ...spec.argv.map(quote)].join(" "),
+  ];
+  return `${[...outside, `exec chroot . sh -c ${quote(inside.join("\n"))}`].join("\n")}\n`;
 }
 
-function mountLine({ source, target, isReadOnly }: Mount): string {
-  const at = quote(`.${target}`);
-  const make = statSync(source).isDirectory() ? `mkdir -p ${at}` : `mkdir -p "$(dirname ${at})" && touch ${at}`;
-  return `${make} && mount --rbind ${quote(source)} ${at}${isReadOnly ? ` && mount -o remount,bind,ro ${at}` : ""}`;
+function mountLine({ source, target, isReadOnly }: Mount, index: number): string {
+  const lines = [makeLike(source, quote(target)), `mount --rbind /.sources/${index} ${quote(target)}`, `umount --lazy /.sources/${index}`];
+  return [...lines, ...(isReadOnly ? [`mount -o remount,bind,ro ${quote(target)}`] : [])].join(" && ");
+}
+
+/** A place for a mount: a folder for a folder, a file for a file. */
+function makeLike(source: string, target: string): string {
+  return statSync(source).isDirectory() ? `mkdir -p ${target}` : `mkdir -p "$(dirname ${target})" && touch ${target}`;
 }
 
 function credentials({ user, group, groups, isRestricted }: ContainerSpec): string[] {

@@ -16,7 +16,10 @@ export async function startForward(from: Address, target: () => Address | null):
   const server = createServer({ allowHalfOpen: true }, (client) => {
     client.on("error", () => {});
     const to = target();
-    if (to === null) return void client.resetAndDestroy();
+    if (to === null) {
+      client.resetAndDestroy();
+      return;
+    }
     const upstream = connect({ ...to, allowHalfOpen: true });
     for (const [socket, other] of [
       [client, upstream],

@@ -30,7 +30,7 @@ export interface Condition {
 }
 
 /** A pod's phase. A terminal one comes only with `isOver`: when no process of the pod is left. */
-export function phaseOf(views: readonly ContainerView[], isOver: boolean): "Pending" | "Running" | "Succeeded" | "Failed" {
+function phaseOf(views: readonly ContainerView[], isOver: boolean): "Pending" | "Running" | "Succeeded" | "Failed" {
   const mains = views.filter(({ kind }) => kind === "main");
   if (isOver) {
     const isFailed = views.some(({ kind, state }) => kind !== "sidecar" && !("terminated" in state && state.terminated.exitCode === 0));

@@ -60,21 +60,25 @@ export function startPod(pod: V1Pod, options: PodOptions): PodRun {
   function post(): void {
     if (isDirty) return;
     isDirty = true;
-    posting = posting.then(async () => {
-      while (!isGone) {
-        isDirty = false;
-        const { ...status } = statusOf(pod, views(), { ...facts, now: `${new Date().toISOString().slice(0, 19)}Z`, before: conditions });
-        try {
-          await api.patch(`${path}/status`, { metadata: { uid }, status });
-          conditions = status.conditions;
-          return;
-        } catch (error) {
-          // Not there any more, or another one of the same name.
-          if (error instanceof KubeError && [404, 409, 422].includes(error.code)) return;
-          await sleep(RETRY_MS);
-        }
+    posting = postAfter(posting);
+  }
+
+  async function postAfter(last: Promise<void>): Promise<void> {
+    await last;
+    while (!isGone) {
+      isDirty = false;
+      const status = statusOf(pod, views(), { ...facts, now: `${new Date().toISOString().slice(0, 19)}Z`, before: conditions });
+      try {
+        await api.patch(`${path}/status`, { metadata: { uid }, status });
+        conditions = status.conditions;
+        return;
+      } catch (error) {
+        // Not there any more, or another one of the same name.
+        if (error instanceof KubeError && error.code === 422) say("Warning", "FailedStatusUpdate", error.message);
+        if (error instanceof KubeError && [404, 409, 422].includes(error.code)) return;
+        await sleep(RETRY_MS);
       }
-    });
+    }
   }
 
   function say(type: string, reason: string, message: string): void {
@@ -180,12 +184,13 @@ export function startPod(pod: V1Pod, options: PodOptions): PodRun {
       return views();
     },
     terminate(seconds) {
+      if (stopping.signal.aborted) return;
       graceSeconds = seconds;
       stopping.abort();
       // Stopping begins at once, also for an init container that the run waits for.
       void stopAll(() => seconds)
         .then(() => ended)
-        .then(() => removeObject(api, path, uid));
+        .then(() => removeObject(api, path, uid, () => isGone));
     },
     async kill() {
       isGone = true;
@@ -209,8 +214,8 @@ function unbegun({ name, image = "" }: V1Container, kind: ContainerView["kind"])
 }
 
 /** What a kubelet does last: only then may a controller start another in its place. */
-async function removeObject(api: KubeApi, path: string, uid: string): Promise<void> {
-  for (;;) {
+async function removeObject(api: KubeApi, path: string, uid: string, isGone: () => boolean): Promise<void> {
+  while (!isGone()) {
     try {
       return await api.remove(path, { gracePeriodSeconds: 0, preconditions: { uid } });
     } catch (error) {

@@ -40,12 +40,12 @@ export async function handle(handler: V1Probe & V1LifecycleHandler, target: Prob
   const { exec, httpGet, tcpSocket, grpc } = handler;
   if (handler.sleep !== undefined) return sleep(handler.sleep.seconds * 1000, true);
   if (exec !== undefined) return target.execute(exec.command ?? [], limitMs);
-  if (tcpSocket !== undefined) return reaches(tcpSocket.host ?? target.ip, portOf(tcpSocket.port as number | string, target), limitMs);
+  if (tcpSocket !== undefined) return reaches(tcpSocket.host ?? target.ip, portOf(tcpSocket.port, target), limitMs);
   if (grpc !== undefined) return reaches(target.ip, grpc.port, limitMs);
   if (httpGet === undefined) return true;
   const { scheme = "HTTP", host, path = "/", port, httpHeaders = [] } = httpGet;
   const headers = Object.fromEntries(httpHeaders.map(({ name, value }) => [name, value]));
-  const url = `${scheme.toLowerCase()}://${host ?? target.ip}:${portOf(port as number | string, target)}${path}`;
+  const url = `${scheme.toLowerCase()}://${host ?? target.ip}:${portOf(port, target)}${path}`;
   const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
   try {
     const { statusCode, body } = await request(url, { headers, dispatcher, signal: AbortSignal.timeout(limitMs) });

@@ -69,7 +69,7 @@ export function resourceField(
   container: V1Container,
   node: Readonly<Record<string, string>>,
 ): string {
-  const [kind, name = ""] = resource.split(/\.(.*)/s) as ["limits" | "requests", string];
+  const [kind, name] = resource.split(/\.(.*)/s) as ["limits" | "requests", string];
   const containers = [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])];
   const { resources } = containers.find((other) => other.name === containerName) ?? container;
   const value = resources?.[kind]?.[name] ?? node[name] ?? "0";

@@ -64,20 +64,21 @@ function giveToGroup(directory: string, fsGroup: number | undefined): void {
 
 async function filesOf(volume: V1Volume, context: VolumeContext): Promise<Map<string, VolumeFile>> {
   const { configMap, secret, downwardAPI, projected } = volume;
-  const sources: V1VolumeProjection[] =
-    projected?.sources ??
-    (configMap !== undefined
-      ? [{ configMap }]
-      : secret !== undefined
-        ? [{ secret: { ...secret, ...(secret.secretName === undefined ? {} : { name: secret.secretName }) } }]
-        : downwardAPI === undefined
-          ? []
-          : [{ downwardAPI }]);
+  const sources = projected?.sources ?? sourcesOf(volume);
   if (sources.length === 0 && projected === undefined) throw new Error(`the test kubelet does not know the kind of volume ${volume.name}`);
   const mode = projected?.defaultMode ?? configMap?.defaultMode ?? secret?.defaultMode ?? downwardAPI?.defaultMode ?? 0o644;
   const files = new Map<string, VolumeFile>();
   for (const source of sources) for (const [path, file] of await projectedFiles(source, mode, context)) files.set(path, file);
   return files;
+}
+
+/** Of a volume with one source, as if it were projected. */
+function sourcesOf({ configMap, secret, downwardAPI }: V1Volume): V1VolumeProjection[] {
+  if (configMap !== undefined) return [{ configMap }];
+  if (downwardAPI !== undefined) return [{ downwardAPI }];
+  if (secret === undefined) return [];
+  const { secretName: name = "", items, optional = false } = secret;
+  return [{ secret: { name, optional, ...(items === undefined ? {} : { items }) } }];
 }
 
 async function projectedFiles(source: V1VolumeProjection, mode: number, context: VolumeContext): Promise<[string, VolumeFile][]> {
