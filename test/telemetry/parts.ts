@@ -91,7 +91,7 @@ export async function measureKafka(): Promise<void> {
   await createLagMeter({ groupId: "g", topics: { traces: "spans", logs: "logs", deadLetter: "dead" } }, { admin }).measure();
 }
 
-function publish(directory: string): void {
+export function publish(directory: string): void {
   mkdirSync(directory, { recursive: true });
   writeFileSync(join(directory, "weights"), "w");
   const sha256 = `sha256:${createHash("sha256").update("w").digest("hex")}`;

@@ -9,7 +9,7 @@ export interface JobCalls {
   readonly namespace: string;
   readonly jobsPath: string;
   readonly podsPath: string;
-  /** `leaving`: one of that name is being deleted. @throws NightshiftError `trainer_job_refused` */
+  /** `leaving`: one of that name is being deleted, or a pod of it is still ending. @throws NightshiftError `trainer_job_refused` */
   create(runId: string, manifest: V1Job, signal: AbortSignal | undefined): Promise<"created" | "exists" | "leaving">;
   read(runId: string, options: { signal?: AbortSignal }): Promise<{ job: JobObject | null; pods: PodObject[] }>;
   /** Asks for its end. Foreground: the Job, and so its name, is there until its last pod has ended. */
@@ -41,6 +41,8 @@ export function createJobCalls({ namespace }: { namespace: string }, { cluster }
     const query = { labelSelector: `${RUN_LABEL}=${runLabel(runId)}` };
     return accepted<{ items: PodObject[] }>(what, await ask({ method: "GET", path: podsPath, query }, what, options)).items;
   };
+  const arePodsOver = async (runId: string, options: { signal?: AbortSignal }): Promise<boolean> =>
+    (await readPods(runId, options)).every(({ status }) => status?.phase === "Succeeded" || status?.phase === "Failed");
 
   return {
     namespace,
@@ -48,15 +50,17 @@ export function createJobCalls({ namespace }: { namespace: string }, { cluster }
     podsPath,
     async create(runId, manifest, signal) {
       const what = `job ${namespace}/${jobName(runId)}`;
+      const options = signal === undefined ? {} : { signal };
+      const existing = await readJob(runId, options);
+      if (existing !== null) return foundOf(existing, runId);
+      // Somebody may have deleted its Job in the background, which frees the name while the pod is still ending.
+      if (!(await arePodsOver(runId, options))) return "leaving";
       // Strict: what an operator's template misspells is refused, not left out.
       const request = { method: "POST", path: jobsPath, query: { fieldValidation: "Strict" }, body: manifest } as const;
-      const answer = await ask(request, what, signal === undefined ? {} : { signal });
+      const answer = await ask(request, what, options);
       if (answer.status < 300) return "created";
-      if (answer.status !== 409) throw refusal(what, answer, (problem) => nightshiftError("trainer_job_refused", { run: runId, status: answer.status, problem }));
-      const existing = await readJob(runId, signal === undefined ? {} : { signal });
-      if (existing === null || existing.metadata.deletionTimestamp !== undefined) return "leaving";
-      if (existing.metadata.labels?.[RUN_LABEL] === runLabel(runId)) return "exists";
-      throw nightshiftError("trainer_job_refused", { run: runId, status: 409, problem: `${what} is there and is not this run's` });
+      if (answer.status === 409) return foundOf(await readJob(runId, options), runId);
+      throw refusal(what, answer, (problem) => nightshiftError("trainer_job_refused", { run: runId, status: answer.status, problem }));
     },
     async read(runId, options) {
       const found = await readJob(runId, options);
@@ -69,10 +73,15 @@ export function createJobCalls({ namespace }: { namespace: string }, { cluster }
       return "asked";
     },
     async isGone(runId, signal) {
-      if ((await readJob(runId, { signal })) !== null) return false;
-      return (await readPods(runId, { signal })).every(({ status }) => status?.phase === "Succeeded" || status?.phase === "Failed");
+      return (await readJob(runId, { signal })) === null && (await arePodsOver(runId, { signal }));
     },
   };
+}
+
+function foundOf(job: JobObject | null, runId: string): "exists" | "leaving" {
+  if (job === null || job.metadata.deletionTimestamp !== undefined) return "leaving";
+  if (job.metadata.labels?.[RUN_LABEL] === runLabel(runId)) return "exists";
+  throw nightshiftError("trainer_job_refused", { run: runId, status: 409, problem: `job ${jobName(runId)} is there and is not this run's` });
 }
 
 function accepted<T>(what: string, answer: ClusterAnswer): T {

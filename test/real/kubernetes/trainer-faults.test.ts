@@ -1,11 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { openCluster } from "../../../src/cluster.ts";
 import type { Logger } from "../../../src/log.ts";
 import type { JobRunner, JobStatus, TrainerJob } from "../../../src/training/job-runner.ts";
-import { jobName } from "../../../src/training/job.ts";
+import { job as jobOf, jobName } from "../../../src/training/job.ts";
+import { examineCluster } from "../../../src/training/kubernetes/examine.ts";
 import { awaitAdapter } from "../../../src/training/trainer-output.ts";
 import { silentLog } from "../../../src/log.ts";
 import { until } from "../../e2e/processes.ts";
+import { kubernetesConfig, LEAST } from "../../training/job-golden.ts";
 import type { ScriptedRun } from "../../training/scripted-trainer.ts";
 import { mostTrainersOfOneRun, NAMESPACE, startTrainers, type Trainers } from "./trainers.ts";
 
@@ -33,14 +36,16 @@ async function begin(plan: string, changes: object = {}, log: Logger = silentLog
   return { job, run, runner };
 }
 
-function reach(runner: JobRunner, runId: string, wanted: JobStatus["status"], not: readonly JobStatus["status"][] = []): Promise<JobStatus> {
+/** On the way there it is never anything of `not`. */
+async function reach(runner: JobRunner, runId: string, wanted: JobStatus["status"], not: readonly JobStatus["status"][] = []): Promise<JobStatus> {
   const seen: JobStatus[] = [];
-  return until(`run ${runId} is ${wanted}`, LIMIT_MS, async () => {
+  const reached = await until(`run ${runId} is ${wanted}`, LIMIT_MS, async () => {
     const status = await runner.status(runId);
     seen.push(status);
-    expect(not).not.toContain(status.status);
     return status.status === wanted ? status : null;
   });
+  expect(seen.filter(({ status }) => not.includes(status))).toEqual([]);
+  return reached;
 }
 
 function starts(run: ScriptedRun, count: number): Promise<true> {
@@ -108,10 +113,9 @@ test("what a trainer waits for besides a place is told, and is not a question of
   const { job, runner } = await begin("wait", { image: "registry.test/no-such-image:1", unschedulableAfterMs: 1_000 });
   const told = await until("the image is missed", LIMIT_MS, async () => {
     const status = await runner.status(job.runId);
-    expect(status.status).toBe("waiting");
-    return status.status === "waiting" && /Image/.test(status.reason) ? status : null;
+    return status.status !== "waiting" || /Image/.test(status.reason) ? status : null;
   });
-  expect(told.detail).toContain("container trainer waits");
+  expect(told).toMatchObject({ status: "waiting", detail: expect.stringContaining("container trainer waits") });
   await runner.cancel(job.runId);
 });
 
@@ -165,8 +169,21 @@ test("a Job that somebody deleted is started again by whoever waits for it", { t
 });
 
 test("what the API server refuses is told with its reason", { timeout: LIMIT_MS }, async () => {
-  const refused = begin("wait", { namespace: "kube-system" });
-  await expect(refused).rejects.toMatchObject({ code: "trainer_job_refused", message: expect.stringContaining("403") });
+  const elsewhere = begin("wait", { namespace: "kube-system" });
+  await expect(elsewhere).rejects.toMatchObject({ code: "cluster_refused", message: expect.stringContaining("403") });
+  const misspelt = begin("wait", { jobTemplate: { spec: { template: { spec: { nodeSelektor: { a: "b" } } } } } });
+  await expect(misspelt).rejects.toMatchObject({ code: "trainer_job_refused", message: expect.stringMatching(/400: .*unknown field "spec.template.spec.nodeSelektor"/) });
+});
+
+test("doctor's questions: rights, a Job on trial, the queue", { timeout: LIMIT_MS }, async () => {
+  const cluster = await openCluster();
+  const trial = jobOf({ runId: "doctor", agent: "doctor" }, kubernetesConfig(LEAST));
+  expect(await examineCluster({ namespace: NAMESPACE, trial, queue: "nights" }, cluster)).toMatchObject({ lacking: [], refusal: null });
+  const { lacking } = await examineCluster({ namespace: "default", trial, queue: undefined }, cluster);
+  expect(lacking).toEqual([...["create", "get", "delete", "list", "watch"].map((verb) => `${verb} jobs`), ...["get", "list", "watch"].map((verb) => `${verb} pods`)]);
+  const bad = { ...trial, spec: { ...trial.spec, backoffLimit: -1 } } as typeof trial;
+  const { refusal } = await examineCluster({ namespace: NAMESPACE, trial: bad, queue: undefined }, cluster);
+  expect(refusal).toContain("spec.backoffLimit");
 });
 
 test("by the audit log no run ever had two trainers, whatever happened to them", () => {

@@ -112,19 +112,19 @@ async function serviceAccountConfig(cluster: Cluster, file: string): Promise<str
 }
 
 interface AuditedPod {
-  metadata?: { name?: string; uid?: string; labels?: Record<string, string>; deletionTimestamp?: string };
+  metadata?: { name?: string; labels?: Record<string, string> };
   status?: { phase?: string };
 }
 
 /**
  * By the API server's audit log: the most pods of any one run that were between their begin, which is their binding to a node, and their end, which is a terminal phase or
- * that they are gone, at one moment.
+ * that their kubelet let them go, at one moment.
  */
 export function mostTrainersOfOneRun(audit: readonly AuditEvent[]): number {
   const alive = new Map<string, Set<string>>();
   const runOf = new Map<string, string>();
   let most = 0;
-  for (const { verb, objectRef, responseObject, responseStatus } of audit) {
+  for (const { verb, user, objectRef, responseObject, responseStatus } of audit) {
     if (objectRef?.resource !== "pods" || (responseStatus?.code ?? 500) >= 300) continue;
     const pod = responseObject as AuditedPod | undefined;
     const run = pod?.metadata?.labels?.[RUN_LABEL];
@@ -136,7 +136,7 @@ export function mostTrainersOfOneRun(audit: readonly AuditEvent[]): number {
     alive.set(its, living);
     const phase = pod?.status?.phase;
     if (objectRef.subresource === "binding" || phase === "Running") living.add(name);
-    if (phase === "Succeeded" || phase === "Failed" || (verb === "delete" && pod?.metadata?.deletionTimestamp === undefined)) living.delete(name);
+    if (phase === "Succeeded" || phase === "Failed" || (verb === "delete" && user.username.startsWith("system:node:"))) living.delete(name);
     most = Math.max(most, living.size);
   }
   return most;
