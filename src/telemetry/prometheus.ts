@@ -37,7 +37,9 @@ export async function openPrometheus(
     try {
       const { resourceMetrics, errors } = await reader.collect();
       if (errors.length > 0) log.warn({ problem: String(errors[0]) }, "a metric could not be read");
-      response.writeHead(200, { "content-type": CONTENT_TYPE }).end(serializer.serialize(named(resourceMetrics)));
+      const text = serializer.serialize(named(resourceMetrics));
+      // Before the first number it ends in a remark without an end, which a scraper need not take.
+      response.writeHead(200, { "content-type": CONTENT_TYPE }).end(text.endsWith("\n") ? text : `${text}\n`);
     } catch (error) {
       log.warn({ err: error }, "metrics not served");
       response.writeHead(503).end();

@@ -36,7 +36,7 @@ export function parseExposition(text: string): Family[] {
       if (families.has(name) || help.name !== name) throw new Error(`a family in two places, or without HELP: ${line}`);
       current = { name, type, help: help.text, samples: [] };
       families.set(name, current);
-    } else {
+    } else if (!line.startsWith("# ")) {
       const sample = sampleOf(line);
       if (current === null || !belongs(sample.name, current)) throw new Error(`not of the family before it: ${line}`);
       if (current.samples.some((other) => key(other) === key(sample))) throw new Error(`twice: ${line}`);

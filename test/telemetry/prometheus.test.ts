@@ -67,6 +67,11 @@ ${[
   expect(labels).toEqual({ nightshift_agent: 'a "b"\\\n', nightshift_reason: "stable_timeout" });
 });
 
+test("before the first number it says who it is, in whole lines", async () => {
+  const { url } = await open();
+  expect(parseExposition(await scrape(url)).map(({ name }) => name)).toEqual(["target_info"]);
+});
+
 test("beside OTLP: neither takes from what the other reads, and a second scrape reads the same", async () => {
   const endpoint = await startEndpoint();
   onTestFinished(() => endpoint.close());
