@@ -1,3 +1,4 @@
+import { kubernetesPrograms } from "../parts/kubernetes.ts";
 import type { ControlPlane } from "./control-plane.ts";
 
 /** Kinds of other projects that the chart makes objects of, as definitions that take any spec: what such a project's own controller would say is not what is tested. */
@@ -9,17 +10,13 @@ const FOREIGN = [
   { group: "monitoring.coreos.com", version: "v1", kind: "ServiceMonitor", plural: "servicemonitors" },
 ];
 
-/** Resolves once the API server serves them all. */
+/** These, and the Gateway API's own. Resolves once the API server serves them all. */
 export async function installForeignKinds(plane: Pick<ControlPlane, "apply" | "kubectl">): Promise<void> {
   const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
   const definitions = FOREIGN.map(({ group, version, kind, plural }) => ({
     apiVersion: "apiextensions.k8s.io/v1",
     kind: "CustomResourceDefinition",
-    metadata: {
-      name: `${plural}.${group}`,
-      // Groups below k8s.io are refused without it.
-      annotations: { "api-approved.kubernetes.io": "unapproved, of a test" },
-    },
+    metadata: { name: `${plural}.${group}` },
     spec: {
       group,
       scope: "Namespaced",
@@ -28,12 +25,8 @@ export async function installForeignKinds(plane: Pick<ControlPlane, "apply" | "k
     },
   }));
   await plane.apply(...definitions);
-  await plane.kubectl([
-    "wait",
-    "--for=condition=Established",
-    "--timeout=60s",
-    ...definitions.map(({ metadata }) => `crd/${metadata.name}`),
-  ]);
+  await plane.kubectl(["apply", "--server-side", "-f", kubernetesPrograms().gatewayCrds]);
+  await plane.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
 }
 
 /** A namespace that admits no pod below Pod Security `restricted`. */
