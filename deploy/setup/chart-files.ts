@@ -41,7 +41,8 @@ function draft7(schema: z.ZodType): Node {
   return z.toJSONSchema(schema, { io: "input", target: "draft-7" }) as Node;
 }
 
-function withoutSchemaKey({ $schema: _, ...rest }: Node): Node {
+function withoutSchemaKey(node: Node): Node {
+  const { $schema: _, ...rest } = node;
   return rest;
 }
 
