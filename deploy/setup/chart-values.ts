@@ -65,7 +65,8 @@ const imagesSchema = z
   })
   .describe("Images.");
 
-const id = z.int().positive().nullable();
+/** Helm takes a key away that is set to null. */
+const id = z.int().positive().nullable().optional();
 
 /** Volumes that Pod Security `restricted` lets a pod mount. */
 const volumeSchema = z

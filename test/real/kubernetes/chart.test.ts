@@ -87,6 +87,16 @@ describe("wrong values fail with the field's name", () => {
   });
 });
 
+describe("null takes a default away", () => {
+  test("the GPU of vLLM, and the user, where a cluster chooses it", async () => {
+    const gpu = { "nvidia.com/gpu": null };
+    const values = { vllm: { resources: { requests: gpu, limits: gpu } }, security: { runAsUser: null, runAsGroup: null, fsGroup: null } };
+    const pod = podOf(await manifests(values, "full"), "vllm");
+    expect(JSON.stringify(pod.spec.containers.map(({ resources }) => resources))).not.toContain("gpu");
+    expect(pod.spec.securityContext).toEqual({ runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } });
+  });
+});
+
 describe("image digest honoured, no latest", () => {
   const digest = `sha256:${"4".repeat(64)}`;
   const imageOf = async (image: object): Promise<string | undefined> =>
