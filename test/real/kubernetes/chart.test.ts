@@ -2,7 +2,17 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { chart, containersOf, examples, manifestsOf, podsOf, readChart, type Manifest, type Pod } from "../../helm/objects.ts";
+import {
+  chart,
+  configTreeOf,
+  containersOf,
+  examples,
+  manifestsOf,
+  podsOf,
+  readChart,
+  type Manifest,
+  type Pod,
+} from "../../helm/objects.ts";
 import { API_VERSIONS, helm, KUBE_VERSION, render, renderArgs, valuesFile, type HelmResult } from "./chart-files.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "nightshift-chart-"));
@@ -94,6 +104,30 @@ describe("null takes a default away", () => {
     const pod = podOf(await manifests(values, "full"), "vllm");
     expect(JSON.stringify(pod.spec.containers.map(({ resources }) => resources))).not.toContain("gpu");
     expect(pod.spec.securityContext).toEqual({ runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } });
+  });
+});
+
+describe("artifacts on a claim in place of a bucket", () => {
+  const values = { storage: { existingClaim: "shared" }, config: { artifacts: { driver: "file" } } };
+
+  test("all that read or write them mount it at one path, trainers get their run of it, and nobody has keys of a bucket", async () => {
+    const all = await manifests(values);
+    for (const component of ["serve", "ingest", "collector"]) {
+      const [container] = containersOf(podOf(all, component));
+      expect(container?.volumeMounts).toContainEqual({ name: "storage", mountPath: "/var/lib/nightshift/artifacts", subPath: "artifacts" });
+    }
+    const config = configTreeOf(all) as { training: { jobRunner: { runDirectory: object } } };
+    expect(config.training.jobRunner.runDirectory).toEqual({ kind: "claim", claimName: "shared" });
+    expect(JSON.stringify(all)).not.toContain("s3-access-key-id");
+  });
+
+  test("without trainer Jobs serve trains itself: the image with Python, run directories on the claim, no right to Jobs", async () => {
+    const all = await manifests({ ...values, trainer: { enabled: false } });
+    const [serve] = containersOf(podOf(all, "serve"));
+    expect(serve?.image).toBe("nightshift-serve:0.1.0");
+    expect(serve?.volumeMounts).toContainEqual({ name: "storage", mountPath: "/var/lib/nightshift/runs", subPath: "runs" });
+    expect(configTreeOf(all)).not.toHaveProperty("training");
+    expect(JSON.stringify(named(all, "Role", "nightshift-serve").rules)).not.toContain("jobs");
   });
 });
 
