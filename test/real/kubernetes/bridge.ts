@@ -21,7 +21,7 @@ const FIX = "as root, with iproute2 and util-linux: unshare --net --mount vitest
 
 /** Makes the bridge that all pods are on, in the network namespace of this process. Resolves to what takes it away again. @throws PartError */
 export async function startBridge(): Promise<() => Promise<void>> {
-  if (readlinkSync("/proc/self/ns/net") === readlinkSync("/proc/1/ns/net"))
+  if (networkOf("self") === networkOf("1"))
     throw new PartError("the pods' network needs a network namespace: the machine's own is left as it is", FIX);
   const ip = (...args: string[]): Promise<string> => runTool("ip", args, { problem: "no network for pods", fix: FIX });
   await ip("link", "set", "lo", "up");
@@ -34,6 +34,14 @@ export async function startBridge(): Promise<() => Promise<void>> {
     await ip("route", "delete", "local", NETWORK.services, "dev", "lo");
     await ip("link", "delete", BRIDGE);
   };
+}
+
+function networkOf(process: string): string {
+  try {
+    return readlinkSync(`/proc/${process}/ns/net`);
+  } catch {
+    return "unknown";
+  }
 }
 
 /** Runs in the pod's new namespaces: $1 its name, $2 its end of the cable on the node, $3 a process on the node, $4 its address. */

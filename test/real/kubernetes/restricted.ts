@@ -3,7 +3,6 @@ import type { ControlPlane } from "./control-plane.ts";
 
 /** Kinds of other projects that the chart makes objects of, as definitions that take any spec: what such a project's own controller would say is not what is tested. */
 const FOREIGN = [
-  { group: "gateway.networking.k8s.io", version: "v1", kind: "HTTPRoute", plural: "httproutes" },
   { group: "keda.sh", version: "v1alpha1", kind: "ScaledObject", plural: "scaledobjects" },
   { group: "llm-d.ai", version: "v1alpha2", kind: "InferenceModelRewrite", plural: "inferencemodelrewrites" },
   { group: "monitoring.coreos.com", version: "v1", kind: "PrometheusRule", plural: "prometheusrules" },
