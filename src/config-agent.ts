@@ -2,7 +2,9 @@ import { z } from "zod";
 import { bootstrapSchema } from "./config-bootstrap.ts";
 import { canarySchema, gateSchema } from "./config-promotion.ts";
 import { correctionSchema } from "./config-correction.ts";
+import { policyServersSchema } from "./config-policy-servers.ts";
 import { replaySchema } from "./config-replay.ts";
+import { routerSchema } from "./config-router.ts";
 import { judgeSchema, pairJudgeSchema, rewardSchema } from "./config-judge.ts";
 import { hasRoomForStages, STAGES_WITHOUT_ROOM, stageFields } from "./config-stages.ts";
 
@@ -186,36 +188,14 @@ export const agentSchema = z.strictObject({
     .describe("Which telemetry is this agent's. Empty: everything of the tenant."),
   model: z.string().describe("Public model name that the agent asks for."),
   baseModel: z.string().describe("Directory of the base model's weights, tokenizer and chat template."),
-  policyServers: z
-    .array(
-      z.strictObject({
-        url: z.url().describe("Base URL of an OpenAI-compatible server with vLLM's LoRA endpoints."),
-        name: z
-          .string()
-          .regex(/^[a-z0-9][a-z0-9.-]{0,62}$/)
-          .optional()
-          .describe("What its adapters are reported under. Unset: `<agent>-<index>`."),
-        adapterAgent: z
-          .boolean()
-          .default(false)
-          .describe("`nightshift adapter-agent` runs beside it and loads its adapters. Otherwise the control service does, over `url`."),
-        adapterSlots: z
-          .int()
-          .positive()
-          .optional()
-          .describe(
-            "Adapters that it holds at once, of all agents that share it (vLLM's --max-loras). Unset: as its /metrics say; where they do not, nobody counts.",
-          ),
-        readinessUrl: z
-          .url()
-          .optional()
-          .describe(
-            "That adapter agent's `/ready`, as gateways reach it: they ask once a second, and send calls elsewhere while it has not what stable answers with, or another base.",
-          ),
-      }),
-    )
-    .default([])
-    .describe("Replicas that serve the base model. Empty: `up` starts embedded servers."),
+  baseModelDigest: z
+    .string()
+    .regex(/^sha256:[0-9a-f]{64}$/, "not a digest as `nightshift base` prints it")
+    .optional()
+    .describe(
+      "What the base model is, as `nightshift base <directory>` says: no process but the trainer reads its weights then. Unset: computed from `baseModel`.",
+    ),
+  policyServers: policyServersSchema,
   embeddedReplicas: z.int().positive().max(16).default(1).describe("Embedded servers that `up` starts where policyServers is empty."),
   sampling: z
     .strictObject({
@@ -247,5 +227,6 @@ export const agentSchema = z.strictObject({
     .describe("A sandboxed MCP server to learn against where there are no recordings yet: `nightshift bootstrap`."),
   night: nightSchema.prefault({}),
   gate: gateSchema.prefault({}),
+  router: routerSchema,
   canary: canarySchema.prefault({}),
 });

@@ -1,7 +1,17 @@
 import { z } from "zod";
 
+const signing = {
+  signingKeyFile: z
+    .string()
+    .optional()
+    .describe(
+      "Private key that the control service signs adapters with (ed25519, PEM; `nightshift key` makes a pair). Unset: one is made in `keys` below dataDir, which replicas of `serve` must share then.",
+    ),
+};
+
 const s3Artifacts = z.strictObject({
   driver: z.literal("s3"),
+  ...signing,
   endpoint: z.url().optional().describe("Base URL of an S3-compatible server. Unset: Amazon's for the region."),
   region: z
     .string()
@@ -41,7 +51,7 @@ const s3Artifacts = z.strictObject({
 });
 
 export const artifactsSchema = z
-  .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("file") }), s3Artifacts])
+  .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("file"), ...signing }), s3Artifacts])
   .prefault({ driver: "file" })
   .describe("Where adapters, batches and group files live.");
 

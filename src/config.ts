@@ -5,7 +5,9 @@ import { agentSchema } from "./config-agent.ts";
 import { misfitOf } from "./config-across.ts";
 import { tokensSchema } from "./config-api.ts";
 import { artifactsSchema } from "./config-artifacts.ts";
+import { jobRunnerSchema } from "./config-job-runner.ts";
 import { redactionSchema } from "./config-redaction.ts";
+import { telemetrySchema } from "./config-telemetry.ts";
 import { tenantSchema } from "./config-tenant.ts";
 import { transportSchema } from "./config-transport.ts";
 import { nightshiftError } from "./errors.ts";
@@ -42,18 +44,7 @@ export const configSchema = z.strictObject({
     .string()
     .default(".venv/bin/python")
     .describe("Python with the trainer's requirements, for the local trainer and the embedded policy server."),
-  telemetry: z
-    .strictObject({
-      otlpEndpoint: z
-        .url()
-        .optional()
-        .describe(
-          "Base URL of an OTLP/HTTP endpoint for Nightshift's own spans and metrics. Unset: nothing is sent. OTEL_ variables are not read.",
-        ),
-      tokenFile: z.string().optional().describe("File with a bearer token for that endpoint."),
-    })
-    .prefault({})
-    .describe("Nightshift's own telemetry."),
+  telemetry: telemetrySchema,
   store: z
     .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("pglite") }), postgresSchema])
     .prefault({ driver: "pglite" })
@@ -127,6 +118,11 @@ export const configSchema = z.strictObject({
       maxConcurrency: z.int().positive().default(256).describe("Calls in flight on one policy server."),
       maxQueue: z.int().min(0).default(1_024).describe("Calls of one agent that wait for a free policy server; one more gets 429."),
       queueTimeoutMs: z.int().positive().default(30_000).describe("Longest wait for a free policy server; then 503."),
+      drainMs: z
+        .int()
+        .min(0)
+        .default(25_000)
+        .describe("How long calls under way may take to end after SIGTERM; below what the platform gives (a pod's terminationGracePeriodSeconds)."),
       controlUrl: z.url().optional().describe("The control service, for `nightshift gateway` as its own process."),
       collectorUrl: z.url().optional().describe("Where the gateway's own GenAI spans go, for `nightshift gateway` as its own process."),
       collectorTokenFile: z
@@ -154,6 +150,19 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe("`nightshift adapter-agent`, beside one policy server; it listens for the readiness probe of that server's pod."),
+  kubernetes: z
+    .strictObject({
+      lease: z
+        .string()
+        .regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, "not the name of a Kubernetes object")
+        .optional()
+        .describe(
+          "Lease that the leading `serve` keeps for `kubectl get lease`, with events about runs and canaries on it. Who leads is decided in the database. Unset: nothing is written.",
+        ),
+      namespace: z.string().optional().describe("Where that Lease and its events are. Unset: where this process runs."),
+    })
+    .prefault({})
+    .describe("What the control service writes for operators of a cluster."),
   training: z
     .strictObject({
       runsAtOnce: z
@@ -163,6 +172,7 @@ export const configSchema = z.strictObject({
         .describe(
           "Runs of all agents that are carried out at once: each has a trainer of its own. More wait, in the order in which they were asked for.",
         ),
+      jobRunner: jobRunnerSchema,
     })
     .prefault({})
     .describe("What the runs of all agents share."),
@@ -200,7 +210,7 @@ export function loadConfig(options: { file?: string | undefined; env: Record<str
 export function parseConfig(tree: unknown): Config {
   const parsed = configSchema.safeParse(tree);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
+    const issue = deepestOf(parsed.error.issues[0]);
     const path = issue?.path ?? [];
     const problem =
       parsed.error.issues.length > 1 ? `${issue?.message} (and ${parsed.error.issues.length - 1} more)` : (issue?.message ?? "invalid");
@@ -209,6 +219,14 @@ export function parseConfig(tree: unknown): Config {
   const misfit = misfitOf(parsed.data);
   if (misfit !== null) throw nightshiftError("config_invalid", { ...misfit, received: show(misfit.received) });
   return parsed.data;
+}
+
+/** Of a value that fits no variant, what is wrong with it as the variant that it comes closest to: "invalid input" names no field. */
+function deepestOf(issue: z.core.$ZodIssue | undefined): z.core.$ZodIssue | undefined {
+  if (issue?.code !== "invalid_union") return issue;
+  const inner = issue.errors.flatMap(([first]) => deepestOf(first) ?? []);
+  const [closest] = inner.toSorted((a, b) => b.path.length - a.path.length);
+  return closest === undefined || closest.path.length === 0 ? issue : { ...closest, path: [...issue.path, ...closest.path] };
 }
 
 function readYaml(file: string): Record<string, unknown> {

@@ -1,5 +1,6 @@
 import { BOOTSTRAP } from "./errors/bootstrap.ts";
 import { CAPTURE } from "./errors/capture.ts";
+import { CLUSTER } from "./errors/cluster.ts";
 import { COMMANDS } from "./errors/commands.ts";
 import { CONTROL } from "./errors/control.ts";
 import { NIGHTS } from "./errors/nights.ts";
@@ -9,7 +10,7 @@ import type { Row } from "./errors/row.ts";
  * Every error that Nightshift raises: one class, one table. `message` says what failed, with the value; `fix` says what the operator does.
  * `retryable` tells a caller whether the same call may succeed later with nothing changed. Rows are grouped by room.
  */
-const TABLE = { ...COMMANDS, ...CAPTURE, ...NIGHTS, ...BOOTSTRAP, ...CONTROL };
+const TABLE = { ...COMMANDS, ...CAPTURE, ...NIGHTS, ...BOOTSTRAP, ...CONTROL, ...CLUSTER };
 
 export type ErrorCode = keyof typeof TABLE;
 export type ErrorArgs<C extends ErrorCode> = Parameters<(typeof TABLE)[C]["message"]>[0];

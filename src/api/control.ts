@@ -6,6 +6,7 @@ import type { TrafficRouter } from "../promotion/traffic-router.ts";
 import type { Calibrator } from "../reward/calibration/calibrate.ts";
 import type { LiveReads } from "../rollout/live-reads.ts";
 import type { Recordings } from "../rollout/recordings.ts";
+import type { ReplicaSource } from "../serving/replica-source.ts";
 import type { Database } from "../store/database.ts";
 import type { BootstrapDryRun } from "../training/bootstrap-plan.ts";
 import type { DryRun } from "../training/dry-run.ts";
@@ -34,6 +35,8 @@ export interface AgentControl {
   /** Runs without recordings, against the agent's sandbox. */
   bootstrap: BootstrapDesk;
   recordings(): Promise<Recordings>;
+  /** Where its replicas are discovered; null where the config names them. */
+  replicaSource: ReplicaSource | null;
   /** Replicas and the adapters that each lists now; null where it does not answer. */
   replicas(): Promise<{ name: string; url: string; models: readonly string[] | null }[]>;
   /** An operator acted: look now, if the loops run in this process; elsewhere the leader finds what was written at its next turn. */

@@ -12,6 +12,7 @@ const READERS = ["viewer", "operator"] as const;
 /** Who may call what. The first row that matches decides. */
 const TABLE: readonly Row[] = [
   { method: "GET", path: "/v1/routes", roles: ["gateway", ...READERS] },
+  { method: "GET", path: "/v1/upstreams", roles: ["gateway", ...READERS] },
   { method: "POST", path: "/v1/disturbances", roles: ["gateway"] },
   { method: "GET", path: "/v1/desired-adapters", roles: ["agent", ...READERS] },
   { method: "POST", path: "/v1/attestations", roles: ["agent"] },

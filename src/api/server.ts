@@ -20,6 +20,7 @@ import { runRoutes } from "./runs.ts";
 import { scopeOf } from "./scope.ts";
 import { subjectRoutes } from "./subjects.ts";
 import { requireTouch } from "./touch.ts";
+import { upstreamRoutes } from "./upstreams.ts";
 import { agentView, controlView } from "./views.ts";
 
 /** The HTTP API and the page of `serve` and `up`. */
@@ -81,6 +82,7 @@ export function createApi(config: Pick<Config, "api" | "tenants">, deps: ApiDeps
   app.route("/v1", driftRoutes(deps));
   app.route("/v1", alarmRoutes(deps));
   app.route("/v1", promotionRoutes(deps));
+  app.route("/v1", upstreamRoutes(deps));
   app.route("/v1", resourceRoutes(deps));
   app.route("/v1", replayRoutes(deps));
   app.route("/v1", feedbackRoutes(deps));

@@ -62,16 +62,24 @@ export async function experimentView(experiment: Experiment, deps: ApiDeps) {
   return {
     ...{ id, agent, runId, state, step, candidate, stable, gate, conclusion, createdAtMs, endedAtMs, parameters },
     weight: candidateWeight(experiment),
+    /** `per_request`: there is no quality decision, only an operator's. */
+    draws: deps.router.draws(agent),
     startedAtMs: fold.startedAtMs,
     paused: fold.paused,
     excluded: fold.excluded,
     numbers: decision?.numbers ?? null,
-    waitsFor: conclusion === null && decision !== null ? waitsFor(decision, parameters) : null,
+    waitsFor: conclusion === null && decision !== null ? waitsFor(decision, parameters, deps.router.draws(agent)) : null,
   };
 }
 
-/** Proof without a calibrated judge waits for an operator. */
-function waitsFor({ action, reason, detail }: CanaryDecision, { automatic }: FoldParameters): { reason: string; detail: string } {
+/** Proof without a calibrated judge waits for an operator; so does every canary whose conversations see both arms. */
+function waitsFor(
+  { action, reason, detail }: CanaryDecision,
+  { automatic }: FoldParameters,
+  draws: ReturnType<ApiDeps["router"]["draws"]>,
+): { reason: string; detail: string } {
+  if (draws === "per_request")
+    return { reason: "unsupported", detail: "the router draws per request: no quality decision, promote or roll back by hand" };
   return action === "promote" && !automatic ? { reason: "judge_uncalibrated", detail } : { reason, detail };
 }
 

@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { loadPublicKeys } from "../artifact/signing-key.ts";
-import type { AgentConfig, Config } from "../config.ts";
+import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { AdapterAgent } from "../serving/adapter-agent.ts";
@@ -13,7 +13,8 @@ import { makeDataDirectory } from "../store/data-directory.ts";
 import { openArtifacts } from "./artifacts.ts";
 import { baseModelDigest } from "./base-model.ts";
 import { serveReadiness } from "./readiness-server.ts";
-import { createReplicaAdapters, replicaName } from "./replica-adapters.ts";
+import { createReplicaAdapters } from "./replica-adapters.ts";
+import { serversOf, type ServedAgent } from "./served-agents.ts";
 
 /** The adapter agent of one policy server, as it runs beside it. */
 export interface AdapterAgentProcess {
@@ -29,20 +30,29 @@ const POLL_EVERY_MS = 1_000;
 /**
  * Keeps the adapters of one policy server as the control service wants them, and says so there. The desired set is kept on disk: with the control service
  * down a server that restarts still gets its adapters back.
- * @param replica Name of the policy server in `agents.*.policyServers`.
+ * @param replica Name of the policy server in `agents.*.policyServers`, or of the pod that this process is in, where policy servers are discovered.
  * @throws NightshiftError `config_invalid` for what only matters here, `signing_key_invalid`, `port_taken`
  */
 export async function startAdapterAgentProcess(
   config: Config,
   replica: string,
-  deps: { log: Logger; token?: string | undefined; env?: Record<string, string | undefined> },
+  deps: {
+    log: Logger;
+    token?: string | undefined;
+    /** The entry's environment: `POD_UID` is what this pod's replica is told apart by. */
+    env?: Record<string, string | undefined>;
+    /** Of a discovered replica: its Service, and where its server listens for this process. */
+    service?: string | undefined;
+    serverUrl?: string | undefined;
+  },
 ): Promise<AdapterAgentProcess> {
   const { log } = deps;
   const { controlUrl, publicKeyFile } = config.adapterAgent;
   if (controlUrl === undefined) throw missing("adapterAgent.controlUrl", "the adapter agent needs the control service's address");
   if (publicKeyFile === undefined)
     throw missing("adapterAgent.publicKeyFile", "the adapter agent needs the key that adapters are signed with");
-  const { url, agents } = serversOf(config, replica);
+  const { url, agents } = serversOf(config, replica, deps);
+  const uid = deps.env?.["POD_UID"] ?? null;
   const directory = join(resolve(config.dataDir), `adapter-agent-${replica}`);
   makeDataDirectory(directory);
   const { baseDigest, model } = await oneBase(agents, directory);
@@ -50,8 +60,8 @@ export async function startAdapterAgentProcess(
   const control = createControlClient({ controlUrl, token: deps.token });
   const adapters = createReplicaAdapters(
     {
-      // A server that nobody watches as a process tells of a restart by what it lost.
-      replica: { name: replica, url, policyServer: server, instance: () => Promise.resolve(null) },
+      // A server that nobody watches as a process tells of a restart by what it lost; its pod, where it has one, is what its reports count for.
+      replica: { name: replica, url, policyServer: server, instance: () => Promise.resolve(uid) },
       agents: agents.map(({ agent }) => agent),
       baseModel: model,
       baseDigest,
@@ -134,25 +144,6 @@ function notReadyBecause(
     if (one.stable !== null && !adapters.isAttested(one.stable)) return `${one.stable} is not attested on this replica`;
   }
   return null;
-}
-
-interface ServedAgent {
-  agent: string;
-  config: AgentConfig;
-}
-
-function serversOf(config: Config, replica: string): { url: string; agents: ServedAgent[] } {
-  const all = Object.entries(config.agents).flatMap(([agent, one]) =>
-    one.policyServers.map((server, index) => ({ agent, config: one, url: server.url, name: replicaName(agent, server, index) })),
-  );
-  const named = all.find(({ name }) => name === replica);
-  if (named === undefined) {
-    const problem = `no policy server has this name; there are: ${all.map(({ name }) => name).join(", ") || "none"}`;
-    throw nightshiftError("config_invalid", { path: "agents.*.policyServers", received: JSON.stringify(replica), problem });
-  }
-  // Whoever shares the server shares the adapter agent: two would unload each other's adapters.
-  const sharing = all.filter(({ url }) => url === named.url);
-  return { url: named.url, agents: sharing.map(({ agent, config: one }) => ({ agent, config: one })) };
 }
 
 async function oneBase(

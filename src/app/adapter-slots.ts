@@ -1,4 +1,5 @@
-import type { AgentConfig, Config } from "../config.ts";
+import type { Config } from "../config.ts";
+import { discoveryOf, listedServers } from "../config-policy-servers.ts";
 import { nightshiftError } from "../errors.ts";
 import { createDesiredAdapterStore } from "../serving/desired-adapters.ts";
 import { readAdapterSlots } from "../serving/vllm-facts.ts";
@@ -21,16 +22,30 @@ export interface AdapterSlots {
   shortage(agent: string, more: number): Promise<SlotShortage | null>;
 }
 
+interface Server {
+  url: string;
+  adapterSlots?: number | undefined;
+}
+
 /** A server is started again with other flags: what it said is forgotten after a while. */
 const KEEP_MS = 60_000;
 
+/** @param deps.found Replicas that are discovered, by agent. Unset: none are. */
 export function createAdapterSlots(
   { agents }: Pick<Config, "agents">,
-  { database, monotonicMs }: { database: Database; monotonicMs: () => number },
+  {
+    database,
+    monotonicMs,
+    found = () => [],
+  }: { database: Database; monotonicMs: () => number; found?: (agent: string) => readonly { url: string }[] },
 ): AdapterSlots {
   const desired = createDesiredAdapterStore(database);
   const asked = new Map<string, { atMs: number; slots: Promise<number | null> }>();
-  const slotsOf = ({ url, adapterSlots }: AgentConfig["policyServers"][number]): Promise<number | null> => {
+  const serversOf = (agent: string): readonly Server[] => {
+    const config = agents[agent];
+    return config === undefined || discoveryOf(config) !== null ? found(agent) : listedServers(config);
+  };
+  const slotsOf = ({ url, adapterSlots }: Server): Promise<number | null> => {
     if (adapterSlots !== undefined) return Promise.resolve(adapterSlots);
     const known = asked.get(url);
     if (known !== undefined && monotonicMs() - known.atMs < KEEP_MS) return known.slots;
@@ -40,11 +55,11 @@ export function createAdapterSlots(
   };
   return {
     async shortage(agent, more) {
-      for (const server of agents[agent]?.policyServers ?? []) {
+      for (const server of serversOf(agent)) {
         const slots = await slotsOf(server);
         if (slots === null) continue;
-        const sharing = Object.entries(agents).filter(([, { policyServers }]) => policyServers.some(({ url }) => url === server.url));
-        const sets = await Promise.all(sharing.map(([slug]) => desired.read(slug)));
+        const sharing = Object.keys(agents).filter((slug) => serversOf(slug).some(({ url }) => url === server.url));
+        const sets = await Promise.all(sharing.map((slug) => desired.read(slug)));
         const names = new Set(sets.flatMap((set) => set?.adapters.map(({ name }) => name) ?? []));
         const wanted = names.size + more;
         if (wanted > slots) return { url: server.url, slots, wanted, agents: sharing.length };

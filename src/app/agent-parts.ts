@@ -1,21 +1,18 @@
 import { join, resolve } from "node:path";
 import type { Digest } from "../artifact/artifact-store.ts";
 import type { AgentConfig, Config } from "../config.ts";
-import type { Logger } from "../log.ts";
 import type { Calibrator } from "../reward/calibration/calibrate.ts";
 import type { JudgeDeps } from "../reward/judge-client.ts";
 import type { OffTape } from "../rollout/off-tape.ts";
 import { createAgentDriver } from "../rollout/agent/agent-driver.ts";
 import { createRolloutListener } from "../rollout/agent/listener.ts";
 import type { AgentDriver } from "../rollout/plan.ts";
-import { startEmbeddedServer } from "../serving/embedded.ts";
 import type { GatewayAgent } from "../serving/gateway.ts";
 import type { Sandbox } from "../training/bootstrap-plan.ts";
-import { createVllm } from "../serving/vllm.ts";
 import { baseModelDigest } from "./base-model.ts";
 import { createJudges, type Judges } from "./judges.ts";
 import { createAgentOffTape } from "./off-tape.ts";
-import { replicaName, type Replica } from "./replica-adapters.ts";
+import { openReplicas, type AgentReplicas } from "./replicas.ts";
 import { createAgentSandbox } from "./sandbox.ts";
 import type { Started } from "./started.ts";
 
@@ -31,15 +28,12 @@ export interface AgentParts extends Judges {
   agentDriver: AgentDriver | null;
   /** What runs without recordings learn in. */
   sandbox: () => Sandbox;
-  replicas: readonly Replica[];
+  replicas: AgentReplicas;
 }
-
-const ROLLOUT_CONNECTIONS = 256;
-const MODEL_CALL_TIMEOUT_MS = 120_000;
 
 /**
  * Reads the agent's base model and judges, and connects to its policy servers, or starts embedded ones where it names none.
- * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `reward_check_invalid`, `replay_key_unreadable`, `policy_server_unavailable`, `port_taken`
+ * @throws NightshiftError `config_invalid`, `artifact_corrupt`, `judge_key_unreadable`, `judge_module_invalid`, `reward_check_invalid`, `replay_key_unreadable`, `policy_server_unavailable`, `port_taken`, `cluster_unknown`
  */
 export async function prepareAgent(agent: string, config: Config, deps: JudgeDeps & { started: Started }): Promise<AgentParts> {
   const own = config.agents[agent];
@@ -49,7 +43,7 @@ export async function prepareAgent(agent: string, config: Config, deps: JudgeDep
   const judges = await createJudges(agentConfig, deps);
   const offTape = createAgentOffTape(agent, agentConfig, deps);
   const sandbox = createAgentSandbox(agent, agentConfig, deps);
-  const replicas = await startReplicas(agent, agentConfig, config, deps);
+  const replicas = await openReplicas(agent, agentConfig, config, { ...deps, trainerDirectory: trainerDirectory() });
   const agentDriver = await startAgentDriver(agentConfig, deps);
   return { agent, config: agentConfig, baseDigest, ...judges, offTape, sandbox, agentDriver, replicas };
 }
@@ -66,48 +60,15 @@ async function startAgentDriver(
   return createAgentDriver(replay.agent, { listener, env, log });
 }
 
-async function startReplicas(
-  agent: string,
-  agentConfig: AgentConfig,
-  config: Config,
-  { log, started }: { log: Logger; started: Started },
-): Promise<Replica[]> {
-  const connect = (url: string): ReturnType<typeof createVllm> => {
-    const server = createVllm({ url, timeoutMs: MODEL_CALL_TIMEOUT_MS, connections: ROLLOUT_CONNECTIONS });
-    started.add(`client of ${url}`, () => server.close());
-    return server;
-  };
-  if (agentConfig.policyServers.length > 0) {
-    return agentConfig.policyServers.map((server, index) => ({
-      name: replicaName(agent, server, index),
-      url: server.url,
-      policyServer: connect(server.url),
-      hasOwnAdapterAgent: server.adapterAgent,
-      // A server that nobody watches as a process tells of a restart by what it lost.
-      instance: () => Promise.resolve(null),
-    }));
-  }
-  const options = { python: resolve(config.python), trainerDirectory: trainerDirectory(), model: agentConfig.baseModel };
-  const starts = Array.from({ length: agentConfig.embeddedReplicas }, async (_, index): Promise<Replica> => {
-    const embedded = await startEmbeddedServer({ ...options, servedModelName: agentConfig.model, port: 0 }, { log });
-    started.add(`policy server ${index}`, () => embedded.close());
-    const { url } = embedded;
-    return { name: `${agent}-${index}`, url, policyServer: connect(url), instance: () => Promise.resolve(embedded.instance()) };
-  });
-  const settled = await Promise.allSettled(starts);
-  return settled.map((start) => {
-    if (start.status === "rejected") throw start.reason;
-    return start.value;
-  });
-}
-
 /** The agent as a gateway in the same process serves it. */
 export function gatewayAgentOf({ agent, config, baseDigest: digest, replicas }: AgentParts): GatewayAgent {
   return {
     agent,
     model: config.model,
     base: { name: config.model, digest },
-    upstreams: replicas.map(({ url }) => ({ url })),
+    ...(replicas.source === null
+      ? { upstreams: replicas.current().map(({ url }) => ({ url })) }
+      : { upstreams: [], replicas: replicas.source }),
     serviceName: config.match.serviceName ?? agent,
     agentName: config.match.agentName,
   };

@@ -1,11 +1,12 @@
 import type { Digest } from "../artifact/artifact-store.ts";
 import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
+import { createCanaryMeters } from "../promotion/canary-meters.ts";
 import { createPromotionController, type PromotionController } from "../promotion/controller.ts";
 import { createExperimentStore } from "../promotion/experiment-store.ts";
 import { isEnded, isLive, type State } from "../promotion/promotion.ts";
 import type { TrafficRouter } from "../promotion/traffic-router.ts";
-import { createUnitSource } from "../promotion/units.ts";
+import { createUnitSource, type UnitSource } from "../promotion/units.ts";
 import type { DesiredAdapter } from "../serving/adapter-bring-up.ts";
 import { createDesiredAdapterStore } from "../serving/desired-adapters.ts";
 import type { Database } from "../store/database.ts";
@@ -42,6 +43,7 @@ export interface AgentRuntime {
   close(): Promise<void>;
 }
 
+const NO_UNITS: UnitSource = { load: ({ nowMs }) => Promise.resolve({ units: [], settledBeforeMs: nowMs }) };
 const PROMOTION_EVERY_MS = 250;
 const NIGHT_EVERY_MS = 1_000;
 
@@ -84,7 +86,10 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
       tonight = null;
     },
   };
-  const nightShift = createNightShift({ agent, config, runsDirectory: options.runsDirectory }, { ...deps, log, fleet });
+  const nightShift = createNightShift(
+    { agent, config, runsDirectory: options.runsDirectory },
+    { ...deps, log, fleet, canaryDecides: deps.router.draws(agent) === "per_key" },
+  );
   const controller = controllerOf(options, deps, log);
 
   const promotion = startLoop({ name: "promotion", everyMs: PROMOTION_EVERY_MS, log }, async () => {
@@ -100,22 +105,22 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
     isBusyWith: (runId) => nightShift.isBusyWith(runId),
     async close() {
       await Promise.all(loops.map((loop) => loop.stop()));
+      // The next leader tells of its canary.
+      createCanaryMeters().seen(agent, null);
       await deps.fleet.close();
     },
   };
 }
 
-function controllerOf({ config, settleMs }: AgentRuntimeOptions, deps: AgentRuntimeDeps, log: Logger): PromotionController {
+function controllerOf({ agent, config, settleMs }: AgentRuntimeOptions, deps: AgentRuntimeDeps, log: Logger): PromotionController {
   return createPromotionController({
     database: deps.database,
     router: deps.router,
     attestations: {
-      async replicas(_agent, adapter) {
-        const reports = new Map((await deps.fleet.attestations.list(adapter.digest)).map((report) => [report.replica, report]));
-        return deps.fleet.replicas.map(({ name }) => ({ replica: name, attested: reports.get(name)?.status === "attested" }));
-      },
+      replicas: (_agent, adapter) => deps.fleet.standings(adapter.digest),
     },
-    units: createUnitSource({ feedback: config.outcome.feedback, settleMs }, deps),
+    // A conversation that saw both arms is no unit of either.
+    units: deps.router.draws(agent) === "per_key" ? createUnitSource({ feedback: config.outcome.feedback, settleMs }, deps) : NO_UNITS,
     log,
     now: deps.now,
   });

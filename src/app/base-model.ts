@@ -5,10 +5,15 @@ import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 
 /**
- * Identity of an agent's base model; part digests are kept in `cacheFile`.
+ * Identity of an agent's base model: as the config says, else of what is in its directory; part digests are kept in `cacheFile`.
  * @throws NightshiftError `config_invalid` where `baseModel` names no readable directory, `artifact_corrupt` where that holds no model
  */
-export async function baseModelDigest(agent: string, { baseModel }: AgentConfig, cacheFile: string): Promise<Digest> {
+export async function baseModelDigest(
+  agent: string,
+  { baseModel, baseModelDigest: told }: AgentConfig,
+  cacheFile: string,
+): Promise<Digest> {
+  if (told !== undefined) return told as Digest;
   try {
     return await baseDigest(resolve(baseModel), { cacheFile });
   } catch (cause) {

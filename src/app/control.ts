@@ -1,8 +1,8 @@
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import type { AgentControl } from "../api/control.ts";
 import { createApi } from "../api/server.ts";
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
-import { keyId, loadSigningKey } from "../artifact/signing-key.ts";
+import { keyId, loadSigningKey, readSigningKey } from "../artifact/signing-key.ts";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -12,19 +12,22 @@ import { createRecordingsCache } from "../rollout/recordings-cache.ts";
 import type { Database } from "../store/database.ts";
 import type { Election } from "../store/election.ts";
 import { pinSetting } from "../store/pinned-setting.ts";
-import { createLocalJobRunner } from "../training/local.ts";
 import { createRunFiles } from "../training/run-files.ts";
 import { createRunQueue } from "../training/run-queue.ts";
 import { createRunStore } from "../training/run-store.ts";
 import { createAdapterSlots, requireSlot, type AdapterSlots } from "./adapter-slots.ts";
 import { openObjects } from "./artifacts.ts";
-import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
+import { prepareAgent, type AgentParts } from "./agent-parts.ts";
 import { createBootstrapDesk } from "./bootstrap-desk.ts";
+import { openClusterMirror } from "./cluster-mirror.ts";
+import { openJobRunner } from "./job-runner.ts";
 import { createLeader, type Leader } from "./leader.ts";
 import { startLoop } from "./loop.ts";
 import { createNightDesk } from "./night-desk.ts";
 import { findRedactionKeys } from "./redaction-keys.ts";
+import { openRouters } from "./routers.ts";
 import type { Started } from "./started.ts";
+import { isMeasured, startStateMeters } from "./state-meters.ts";
 
 /** The control service as one process has it: API and page always, the loops of nights and promotions while it leads. */
 export interface Control {
@@ -67,22 +70,30 @@ export async function startControl(
 ): Promise<Control> {
   const { database, artifacts, election, log, now, monotonicMs } = deps;
   const { dataDir } = config;
-  const key = loadSigningKey(join(dataDir, "keys"));
+  const { signingKeyFile } = config.artifacts;
+  const key = signingKeyFile === undefined ? loadSigningKey(join(dataDir, "keys")) : readSigningKey(signingKeyFile);
   await requireSameSigningKey(database, keyId(key.publicKey));
-  const slots = createAdapterSlots(config, deps);
+  const agents: AgentParts[] = [];
+  const found = (slug: string): readonly { url: string }[] => agents.find(({ agent }) => agent === slug)?.replicas.source?.current() ?? [];
+  const slots = createAdapterSlots(config, { ...deps, found });
   for (const [agent, { tenant }] of Object.entries(config.agents)) await requireSameTenant(database, agent, tenant);
   const runs = createRunStore(database, now);
   const queue = createRunQueue({ runsAtOnce: config.training.runsAtOnce, agents: Object.keys(config.agents) }, { database, log });
   const runsDirectory = join(dataDir, "runs");
-  const jobRunner = createLocalJobRunner({ python: resolve(config.python), trainerDirectory: trainerDirectory() }, { log });
-  started.add("trainer", () => jobRunner.close());
   const mirror = config.artifacts.driver === "s3" ? await openObjects(config.artifacts, deps) : null;
   if (mirror !== null) started.add("bucket of run directories", async () => mirror.close());
+  const jobRunner = await openJobRunner(config, { mirror, log, now });
+  started.add("trainer", () => jobRunner.close());
   const runFiles = createRunFiles({ runsDirectory }, { mirror });
-  const agents: AgentParts[] = [];
   for (const agent of Object.keys(config.agents)) agents.push(await prepareAgent(agent, config, { ...deps, started }));
 
+  if (isMeasured(config)) {
+    const meters = startStateMeters({ agents: Object.keys(config.agents) }, deps);
+    started.add("state meters", () => meters.stop());
+  }
+
   const router = createGatewayRouter(deps);
+  const routers = await openRouters(config, router, deps);
   const watch = createRouteWatch(deps);
   await watch.look();
   const everyMs = Math.min(LOOK_EVERY_MS, config.gateway.leaseMs / LOOKS_PER_LEASE);
@@ -91,15 +102,33 @@ export async function startControl(
   // Where this process decides, its own gateways need not wait for the next look.
   router.subscribe(() => looking.wake());
 
+  const clusterMirror = await openClusterMirror(config, { name: election.name }, { database, runs, router: routers, log, now });
   const leader = createLeader(
     { config, agents, runsDirectory, ...options },
-    { database, artifacts, jobRunner, runs, queue, slots, runFiles, key, router, watch, log, now, monotonicMs },
+    {
+      database,
+      artifacts,
+      jobRunner,
+      runs,
+      queue,
+      slots,
+      runFiles,
+      key,
+      router: routers,
+      watch,
+      mirror: clusterMirror,
+      log,
+      now,
+      monotonicMs,
+    },
   );
   election.campaign((term) => leader.lead(term));
   started.add("leadership", () => election.close());
   const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, slots, now, leader })]));
   const api = createApi(config, {
-    ...{ database, artifacts, runs, queue, router, watch, runsDirectory, log, now, monotonicMs },
+    ...{ database, artifacts, runs, queue, watch, runsDirectory, log, now, monotonicMs },
+    // What is shown must not wait for another system.
+    router: { ...router, draws: (agent) => routers.draws(agent) },
     tenants: Object.keys(config.tenants),
     runFiles,
     redactionKey: await findRedactionKeys(config, deps),
@@ -155,9 +184,10 @@ function controlOf(
     },
     dryRun: () => desk.dryRun(),
     recordings: () => seen.recordings({ maxAgeMs: VIEW_AGE_MS }),
+    replicaSource: replicas.source,
     replicas: () =>
       Promise.all(
-        replicas.map(async ({ name, url, policyServer }) => ({
+        replicas.current().map(async ({ name, url, policyServer }) => ({
           name,
           url,
           models: (await policyServer.models())?.map(({ id }) => id) ?? null,

@@ -1,9 +1,12 @@
 import { join, resolve } from "node:path";
 import type { AgentConfig, Config } from "../config.ts";
+import { discoveryOf, listedServers, serviceUrlOf } from "../config-policy-servers.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { createDisturbanceOutbox } from "../serving/disturbance.ts";
+import { createControlClient, type ControlClient } from "../serving/control-client.ts";
 import { createGateway, startOrClose, type GatewayAgent } from "../serving/gateway.ts";
+import { createPolledReplicas } from "../serving/replica-poll.ts";
 import { pollRoutes } from "../serving/route-poll.ts";
 import { createRouteTable } from "../serving/route-table.ts";
 import { makeDataDirectory } from "../store/data-directory.ts";
@@ -37,7 +40,11 @@ export async function startGatewayProcess(
   requirePolicyServers(config, "the gateway");
   const directory = join(resolve(config.dataDir), "gateway-process");
   makeDataDirectory(directory);
-  const agents = await Promise.all(Object.entries(config.agents).map(([agent, one]) => gatewayAgent(agent, one, directory)));
+  const waitMs = Math.floor(leaseMs / 3);
+  const control = createControlClient({ controlUrl, token: deps.token });
+  const agents = await Promise.all(
+    Object.entries(config.agents).map(([agent, one]) => gatewayAgent(agent, one, { directory, waitMs }, { control, log })),
+  );
   const monotonicMs = (): number => performance.now();
   const disturbances = createDisturbanceOutbox({ monotonicMs });
   const table = await createRouteTable(
@@ -58,28 +65,46 @@ export async function startGatewayProcess(
   );
   const { port } = await startOrClose(gateway);
   const stopping = new AbortController();
-  const poll = { controlUrl, agents: agents.map(({ agent }) => agent), token: deps.token, waitMs: Math.floor(leaseMs / 3) };
-  const polling = pollRoutes(poll, { table, disturbances, log, monotonicMs }, { signal: stopping.signal });
+  const poll = { controlUrl, agents: agents.map(({ agent }) => agent), token: deps.token, waitMs };
+  const polling = [
+    pollRoutes(poll, { table, disturbances, log, monotonicMs }, { signal: stopping.signal }),
+    ...agents.map(({ replicas }) => replicas?.poll(stopping.signal)),
+  ];
   return {
     port,
     async close() {
       stopping.abort();
-      await polling;
+      await Promise.all(polling);
       await gateway.close();
       await table.flush();
     },
   };
 }
 
-async function gatewayAgent(agent: string, config: AgentConfig, directory: string): Promise<GatewayAgent> {
+type PolledAgent = Omit<GatewayAgent, "replicas"> & { replicas?: Awaited<ReturnType<typeof createPolledReplicas>> };
+
+async function gatewayAgent(
+  agent: string,
+  config: AgentConfig,
+  { directory, waitMs }: { directory: string; waitMs: number },
+  deps: { control: ControlClient; log: Logger },
+): Promise<PolledAgent> {
   const digest = await baseModelDigest(agent, config, join(directory, `base-digest-${agent}.json`));
-  return {
+  const discovery = discoveryOf(config);
+  const served = {
     agent,
     model: config.model,
     base: { name: config.model, digest },
-    upstreams: config.policyServers.map(({ url, readinessUrl }) => ({ url, readinessUrl })),
     serviceName: config.match.serviceName ?? agent,
     agentName: config.match.agentName,
+  };
+  if (discovery === null) return { ...served, upstreams: listedServers(config).map(({ url, readinessUrl }) => ({ url, readinessUrl })) };
+  const url = serviceUrlOf(discovery);
+  return {
+    ...served,
+    // The Service itself, for when nobody ever told of its pods, or none of those that are known of is left.
+    upstreams: url === null ? [] : [{ url, isReady: false }],
+    replicas: await createPolledReplicas({ agent, file: join(directory, `replicas-${agent}.json`), waitMs }, deps),
   };
 }
 

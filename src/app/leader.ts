@@ -10,6 +10,7 @@ import type { Database } from "../store/database.ts";
 import type { Term } from "../store/election.ts";
 import { beatTerm } from "../store/leader-record.ts";
 import type { AgentParts } from "./agent-parts.ts";
+import type { ClusterMirror } from "./cluster-mirror.ts";
 import type { Judges } from "./judges.ts";
 import { startAgentRuntime, type AgentRuntime, type AgentRuntimeDeps } from "./agent-runtime.ts";
 import type { RunFiles } from "../training/run-files.ts";
@@ -32,6 +33,8 @@ export interface LeaderDeps extends Omit<
   database: Database;
   watch: RouteWatch;
   runFiles: RunFiles;
+  /** Shows a cluster who leads; null outside of one. */
+  mirror: ClusterMirror | null;
   log: Logger;
 }
 
@@ -80,6 +83,7 @@ export function createLeader(
     async lead(term) {
       const turns = new Map(agents.map(({ agent }) => [agent, 0]));
       const beating = startBeating(config, term, turns, deps);
+      const mirroring = deps.mirror?.start(term);
       try {
         if (await mayHaveLapsed(options, deps))
           await sleep(options.gatewayGraceMs, undefined, { signal: term.signal }).catch(() => undefined);
@@ -97,7 +101,7 @@ export function createLeader(
         upkeep = null;
         const ending = [...runtimes.values()].map((runtime) => runtime.close());
         runtimes = new Map();
-        await Promise.all([beating.stop(), ...ending]);
+        await Promise.all([beating.stop(), mirroring?.stop(), ...ending]);
       }
     },
   };

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
+import { createCanaryMeters } from "../promotion/canary-meters.ts";
 import { createExperimentStore, type ExperimentStore } from "../promotion/experiment-store.ts";
 import { runGate } from "../promotion/gate-run.ts";
 import type { GateDecision } from "../promotion/gate.ts";
@@ -27,6 +28,8 @@ export interface NightShiftDeps extends Omit<BootstrapDeps, "judgeDeviation"> {
   pairJudge: PairJudge | null;
   /** Whom the judge of rewards is calibrated as; null without one. */
   judgeIdentity: JudgeIdentity | null;
+  /** Off: the agent's router draws per request, so its canaries decide nothing of quality and an operator must. Unset: on. */
+  canaryDecides?: boolean;
   /** Which of all agents' runs may be carried out now. */
   queue: Pick<RunQueue, "enter" | "leave">;
 }
@@ -43,9 +46,11 @@ export function createNightShift(options: NightShiftOptions, deps: NightShiftDep
   const experiments = createExperimentStore(deps);
   const { agent } = options;
   let busyWith: string | null = null;
+  let isTidy = false;
   return {
     isBusyWith: (runId) => busyWith === runId,
     async work(signal) {
+      isTidy ||= await stopForgottenTrainers(agent, deps, signal);
       const [running] = await deps.runs.list({ agent, state: "running", limit: 1 });
       if (running !== undefined) {
         if ((await deps.queue.enter(running.id)) === 0) {
@@ -60,6 +65,25 @@ export function createNightShift(options: NightShiftOptions, deps: NightShiftDep
       if (finished !== undefined) await gateAndSubmit(finished, options, deps, experiments, signal);
     },
   };
+}
+
+/** The newest runs that may have been ended while nobody could stop their trainers: by an operator while there was no leader, by a process that was killed in between. */
+const FORGOTTEN_RUNS = 3;
+const STOP_FORGOTTEN_MS = 5_000;
+
+/** Resolves to whether that is done: while nobody can be asked the rest of the work must not wait. */
+async function stopForgottenTrainers(agent: string, { runs, jobRunner, log }: NightShiftDeps, signal: AbortSignal): Promise<boolean> {
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(STOP_FORGOTTEN_MS)]);
+  try {
+    for (const { id, state } of await runs.list({ agent, limit: FORGOTTEN_RUNS })) {
+      if (state !== "running") await jobRunner.cancel(id, { signal: limited });
+    }
+    return true;
+  } catch (err) {
+    signal.throwIfAborted();
+    log.warn({ err, agent }, "trainers of ended runs not looked for");
+    return false;
+  }
 }
 
 async function carryOut(run: Run, options: NightShiftOptions, deps: NightShiftDeps, signal: AbortSignal): Promise<void> {
@@ -90,7 +114,7 @@ async function gateAndSubmit(
   }
   const stable = await deps.fleet.stable();
   const gate = config.gate.enabled ? await decide(run, candidate, stable, { agent, config, deps, signal }) : null;
-  await experiments.submit({
+  const { state } = await experiments.submit({
     id: run.id,
     tenant: config.tenant,
     agent,
@@ -102,8 +126,9 @@ async function gateAndSubmit(
     canary: config.canary,
     horizonMs: config.outcome.horizonMs,
     gate,
-    automatic: await mayPromoteAlone(run, config, deps.judgeIdentity, deps.database),
+    automatic: deps.canaryDecides !== false && (await mayPromoteAlone(run, config, deps.judgeIdentity, deps.database)),
   });
+  createCanaryMeters().moved(agent, state === "refused" ? "gate_refused" : "gate_passed", state);
   deps.fleet.release();
 }
 

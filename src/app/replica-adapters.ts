@@ -18,6 +18,10 @@ export interface Replica {
   instance: () => Promise<string | null>;
   /** A process beside the server looks after its adapters; this one only reads its reports. */
   hasOwnAdapterAgent?: boolean;
+  /** Of its pod: what another pod of the same name proved is no proof of this one's. */
+  uid?: string | null;
+  /** Off: its pod may get no traffic now. */
+  isReady?: boolean;
 }
 
 export interface ReplicaAdaptersOptions {

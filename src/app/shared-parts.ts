@@ -1,4 +1,5 @@
 import type { Config, PostgresConfig } from "../config.ts";
+import { discoveryOf, listedServers } from "../config-policy-servers.ts";
 import { nightshiftError } from "../errors.ts";
 
 /** The config of a process that is one of several: `up` has embedded parts, which end in one process. @throws NightshiftError `config_invalid` with what to use instead */
@@ -23,12 +24,12 @@ export function requirePostgres({ store }: Pick<Config, "store">, process: strin
 
 /** As `requireKafka`, for policy servers. */
 export function requirePolicyServers({ agents }: Pick<Config, "agents">, process: string): void {
-  for (const [agent, { policyServers }] of Object.entries(agents)) {
-    if (policyServers.length > 0) continue;
+  for (const [agent, config] of Object.entries(agents)) {
+    if (discoveryOf(config) !== null || listedServers(config).length > 0) continue;
     throw configInvalid(
       `agents.${agent}.policyServers`,
-      policyServers,
-      `${process} starts no embedded server, which other processes could not share: name the replicas`,
+      config.policyServers,
+      `${process} starts no embedded server, which other processes could not share: name the replicas, or have them discovered`,
     );
   }
 }

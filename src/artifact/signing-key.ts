@@ -13,13 +13,35 @@ export interface SigningKey {
  * @throws NightshiftError `signing_key_invalid` when the file holds no ed25519 key
  */
 export function loadSigningKey(dir: string): SigningKey {
-  const file = join(dir, "adapter-signing.pem");
+  const file = join(dir, KEY_FILE);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  makeOnce(file, () => generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString(), 0o600);
-  const privateKey = parse(file, createPrivateKey);
-  const publicKey = createPublicKey(privateKey);
-  makeOnce(join(dir, "adapter-signing.pub.pem"), () => publicKey.export({ type: "spki", format: "pem" }).toString(), 0o644);
-  return { privateKey, publicKey };
+  makeOnce(file, newKey, 0o600);
+  const key = readSigningKey(file);
+  makeOnce(join(dir, publicName(KEY_FILE)), () => publicPem(key), 0o644);
+  return key;
+}
+
+/** A private key that somebody else made; nothing is written. @throws NightshiftError `signing_key_invalid` */
+export function readSigningKey(file: string): SigningKey {
+  return pairOf(parse(file, createPrivateKey));
+}
+
+/**
+ * Makes a new pair: the private half (mode 0600) in `file`, the public one beside it as `….pub.pem`. Neither may be there already.
+ * @throws NightshiftError `usage_invalid`
+ */
+export function writeSigningKey(file: string): { publicFile: string; id: string } {
+  const publicFile = publicName(file);
+  const pem = newKey();
+  const key = pairOf(createPrivateKey(pem));
+  try {
+    writeFileSync(file, pem, { flag: "wx", mode: 0o600 });
+    writeFileSync(publicFile, publicPem(key), { flag: "wx", mode: 0o644 });
+  } catch (cause) {
+    const { code, path = file } = cause as NodeJS.ErrnoException;
+    throw nightshiftError("usage_invalid", { problem: `${path} ${code === "EEXIST" ? "exists already" : "cannot be written"}` }, { cause });
+  }
+  return { publicFile, id: keyId(key.publicKey) };
 }
 
 /** Public keys of a file: one or several PEM blocks (two while a key is rotated). @throws NightshiftError `signing_key_invalid` */
@@ -37,6 +59,24 @@ export function keyId(publicKey: KeyObject): string {
     .update(publicKey.export({ type: "spki", format: "der" }))
     .digest("hex")
     .slice(0, 16);
+}
+
+const KEY_FILE = "adapter-signing.pem";
+
+function newKey(): string {
+  return generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+}
+
+function pairOf(privateKey: KeyObject): SigningKey {
+  return { privateKey, publicKey: createPublicKey(privateKey) };
+}
+
+function publicPem({ publicKey }: SigningKey): string {
+  return publicKey.export({ type: "spki", format: "pem" }).toString();
+}
+
+function publicName(file: string): string {
+  return `${file.replace(/\.pem$/, "")}.pub.pem`;
 }
 
 /** Links a complete file into place, so that two processes that start together end with one key. */

@@ -4,6 +4,7 @@ import { actCommands } from "./act.ts";
 import { adapterAgentCommand } from "./adapter-agent.ts";
 import { artifactSyncCommand } from "./artifact-sync.ts";
 import { adaptersCommand } from "./adapters.ts";
+import { baseCommand } from "./base.ts";
 import { bootstrapCommand } from "./bootstrap.ts";
 import { collectorCommand } from "./collector.ts";
 import { alarmsCommand } from "./alarms.ts";
@@ -16,6 +17,7 @@ import { ingestCommand } from "./ingest.ts";
 import { importCommand } from "./import.ts";
 import { initCommand } from "./init.ts";
 import { judgeCommand } from "./judge.ts";
+import { keyCommand } from "./key.ts";
 import { lineageCommand } from "./lineage.ts";
 import { replayCommand } from "./replay.ts";
 import { reportCommand } from "./report.ts";
@@ -61,6 +63,8 @@ const COMMANDS: readonly AddCommand[] = [
   doctorCommand,
   initCommand,
   tokenCommand,
+  keyCommand,
+  baseCommand,
 ];
 
 const EXIT_CODES = `

@@ -46,6 +46,7 @@ export function createGatewayRouter(deps: { database: Database; log: Logger }): 
     });
 
   return {
+    draws: () => "per_key",
     async routes(agent) {
       const row = await kysely.selectFrom("routes").select("body").where("agent", "=", agent).executeTakeFirst();
       return row === undefined ? null : routesSchema.parse(row.body);

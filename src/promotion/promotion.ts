@@ -160,7 +160,7 @@ export function transition<P extends Promotion>(promotion: P, event: Event, nowM
 }
 
 /** Share of new assignment keys that the candidate gets. Only a running canary has any. */
-export function candidateWeight(promotion: Promotion): number {
+export function candidateWeight(promotion: Pick<Promotion, "state" | "weights" | "step">): number {
   return promotion.state === "canary" ? (promotion.weights[promotion.step] ?? 0) : 0;
 }
 

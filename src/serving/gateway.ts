@@ -12,6 +12,7 @@ import { sendRefusal } from "./gateway/refusal.ts";
 import { createFleet, type Upstream } from "./gateway/replicas.ts";
 import { endpointOf } from "./gateway/endpoint.ts";
 import type { RouteTable } from "./route-table.ts";
+import type { ReplicaAddress, ReplicaSource } from "./replica-source.ts";
 import type { RouteTarget } from "./routes.ts";
 
 /** One agent as the gateway serves it. */
@@ -21,7 +22,10 @@ export interface GatewayAgent {
   model: string;
   /** Served when no routes are known, and when the stable adapter is gone from every replica. */
   base: RouteTarget;
+  /** Always there; beside those of `replicas`, where it is set. */
   upstreams: readonly Upstream[];
+  /** Replicas that come and go. */
+  replicas?: ReplicaSource;
   /** `service.name` and `gen_ai.agent.name` by which the agent's telemetry is matched. */
   serviceName: string;
   agentName?: string | undefined;
@@ -43,7 +47,6 @@ export interface Gateway {
   close(): Promise<void>;
 }
 
-const DRAIN_MS = 10_000;
 /** Longer than any client's or balancer's idle timeout, so that the client closes first and no request meets a closing socket. */
 const KEEP_ALIVE_MS = 75_000;
 
@@ -91,7 +94,7 @@ export function createGateway(config: { gateway: Config["gateway"]; agents: read
   return {
     start: () => listen(server, config.gateway),
     async close() {
-      await drain(server, running);
+      await drain(server, running, config.gateway.drainMs);
       await deps.capture?.close();
       await Promise.all([...agents.values()].map((agent) => agent.fleet.close()));
     },
@@ -109,12 +112,12 @@ export async function startOrClose(gateway: Gateway): Promise<{ port: number }> 
 }
 
 /** Stops listening, lets running calls end, then cuts what is left: to Node, a connection that never carried a request is not idle. */
-async function drain(server: Server, running: ReadonlySet<Promise<void>>): Promise<void> {
+async function drain(server: Server, running: ReadonlySet<Promise<void>>, drainMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => {
     server.close(() => resolve());
   });
   const isOver = new AbortController();
-  await Promise.race([Promise.all(running), sleep(DRAIN_MS, undefined, { signal: isOver.signal }).catch(() => undefined)]);
+  await Promise.race([Promise.all(running), sleep(drainMs, undefined, { signal: isOver.signal }).catch(() => undefined)]);
   isOver.abort();
   server.closeAllConnections();
   await closed;
@@ -126,7 +129,7 @@ function createAgents(
 ): ReadonlyMap<string, ServedAgent> {
   const { upstreamTimeoutMs: timeoutMs, maxConcurrency, maxQueue, queueTimeoutMs } = config.gateway;
   const byModel = new Map<string, ServedAgent>();
-  for (const { agent, model, base, upstreams } of config.agents) {
+  for (const { agent, model, base, upstreams, replicas } of config.agents) {
     if (byModel.has(model)) {
       throw nightshiftError("config_invalid", {
         path: `agents.${agent}.model`,
@@ -134,14 +137,16 @@ function createAgents(
         problem: "another agent has this public model name",
       });
     }
-    byModel.set(model, {
-      agent,
-      model,
-      base,
-      fleet: createFleet({ upstreams, timeoutMs, maxConcurrency, maxQueue, queueTimeoutMs }, deps),
-    });
+    const all = (): readonly Upstream[] => [...(replicas?.current() ?? []).map(upstreamOf), ...upstreams];
+    const fleet = createFleet({ upstreams: all(), timeoutMs, maxConcurrency, maxQueue, queueTimeoutMs }, deps);
+    byModel.set(model, { agent, model, base, fleet });
+    replicas?.subscribe(() => fleet.update(all()));
   }
   return byModel;
+}
+
+function upstreamOf({ url, readinessUrl, isReady }: ReplicaAddress): Upstream {
+  return { url, isReady, ...(readinessUrl === null ? {} : { readinessUrl }) };
 }
 
 function listen(server: Server, { host, port }: { host: string; port: number }): Promise<{ port: number }> {

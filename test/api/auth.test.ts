@@ -114,6 +114,7 @@ const MAY: Record<string, readonly Role[]> = {
   "POST /v1/experiments/:id/actions": ["operator"],
   "POST /v1/feedback": ["operator", "ingest"],
   "GET /v1/routes": ["operator", "viewer", "gateway"],
+  "GET /v1/upstreams": ["operator", "viewer", "gateway"],
   "POST /v1/disturbances": ["gateway"],
   "GET /v1/desired-adapters": ["operator", "viewer", "agent"],
   "POST /v1/attestations": ["agent"],

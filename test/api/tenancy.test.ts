@@ -59,6 +59,7 @@ const ASKS: Record<string, (rows: TenantRows) => Ask[]> = {
     { path: `/v1/experiments/${experiment}/actions`, body: { action: "supersede" }, own: 202 },
   ],
   "GET /v1/routes": asAgent("/v1/routes"),
+  "GET /v1/upstreams": asAgent("/v1/upstreams"),
   "POST /v1/disturbances": ({ agent }) => [{ path: "/v1/disturbances", body: { agent, cause: "lease_lapse", agoMs: 1 }, own: 202 }],
   "GET /v1/report": ({ agent, tenant }) => [
     { path: `/v1/report?agent=${agent}` },

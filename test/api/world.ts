@@ -19,6 +19,7 @@ import { planJudge } from "../../src/training/judge-trust.ts";
 import { createRunFiles } from "../../src/training/run-files.ts";
 import { createRunQueue } from "../../src/training/run-queue.ts";
 import { createRunStore, type RunStore } from "../../src/training/run-store.ts";
+import { holdReplicas, type HeldReplicas } from "../../src/serving/replica-source.ts";
 
 /** A listening API over a real database, with agents whose nights are only registered. */
 export interface ApiWorld {
@@ -26,6 +27,8 @@ export interface ApiWorld {
   dir: string;
   runs: RunStore;
   router: GatewayRouter;
+  /** The replicas of every agent, as if they were discovered. */
+  found: HeldReplicas;
   /** How often somebody asked the agent to look now. */
   woken(): number;
   /** Time goes by in which the API does not look at the database. */
@@ -89,6 +92,8 @@ export async function apiWorld(
     api: { port: 0, tokens: options.tokens ?? {} },
     ...(options.config ?? { agents: { support: { model: "support", baseModel: "base", ...options.agent } } }),
   });
+  const found = holdReplicas();
+  found.set([{ name: "r0", url: "http://r0", readinessUrl: "http://r0:4402/ready", uid: "uid-0", isReady: true }]);
   let wakes = 0;
   const controlOf = (slug: string, agent: AgentConfig): AgentControl => {
     const control: AgentControl = {
@@ -110,6 +115,7 @@ export async function apiWorld(
         dryRun: () => Promise.reject(new Error("not asked here")),
       },
       recordings: () => options.recordings?.(slug, agent) ?? Promise.reject(new Error("not asked here")),
+      replicaSource: found,
       replicas: () => Promise.resolve([{ name: "r0", url: "http://r0", models: options.models ?? null }]),
       wake: () => void (wakes += 1),
     };
@@ -136,7 +142,7 @@ export async function apiWorld(
   });
   const url = `http://127.0.0.1:${(await api.start()).port}`;
   return {
-    ...{ url, dir, runs, router },
+    ...{ url, dir, runs, router, found },
     woken: () => wakes,
     pass: (ms) => void (monotonicMs += ms),
     look: () => watch.look(),

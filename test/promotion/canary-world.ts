@@ -16,8 +16,8 @@ export interface CanaryWorld {
   router: GatewayRouter;
   units: CanaryUnit[];
   clock: { nowMs: number };
-  /** Replica → attested. Writable by the test. */
-  replicas: Map<string, boolean>;
+  /** Replica → attested, or "new" where it has said nothing yet. Writable by the test. */
+  replicas: Map<string, boolean | "new">;
   success: Record<"stable" | "candidate", number>;
   /** A controller with nothing in memory, as after a restart. `database` replaces the store's, to inject faults. */
   controller(database?: Database): PromotionController;
@@ -37,7 +37,7 @@ export async function canaryWorld(database: Database, options: { agent: string; 
   const store = createExperimentStore({ database, now });
   const units: CanaryUnit[] = [];
   const experimentOf = new Map<string, string | null>();
-  const replicas = new Map([["replica-1", true]]);
+  const replicas = new Map<string, boolean | "new">([["replica-1", true]]);
   const success = { stable: 0.5, candidate: 0.8 };
   await router.setRoutes({ agent, model: agent, version: 1, generation: 0, stable: BASE, candidate: null, experimentId: null, salt: null });
 
@@ -47,7 +47,10 @@ export async function canaryWorld(database: Database, options: { agent: string; 
       createPromotionController({
         database: other,
         router: createGatewayRouter({ database: other, log: silentLog() }),
-        attestations: { replicas: async () => [...replicas].map(([replica, attested]) => ({ replica, attested })) },
+        attestations: {
+          replicas: async () =>
+            [...replicas].map(([replica, said]) => ({ replica, attested: said === true, ...(said === "new" ? { isNew: true } : {}) })),
+        },
         units: {
           load: async ({ experimentId, sinceMs, nowMs }) => {
             const isOurs = (unit: CanaryUnit) => (experimentOf.get(unit.trajectoryId) ?? experimentId) === experimentId;

@@ -94,6 +94,27 @@ describe("attestation", () => {
     expect(await world.router.routes(world.agent)).toMatchObject({ candidate: { weight: 0.1 } });
   });
 
+  test("a replica that joins holds a canary back that has not begun, and ends none that runs; what it refuses does", async () => {
+    const world = await open(16);
+    const id = idOf(world, "a");
+    world.replicas.set("replica-2", "new");
+    await world.submit(id);
+    const controller = world.controller();
+    expect(await controller.reconcile(world.agent)).toMatchObject({ status: "live", state: "attesting" });
+    world.replicas.set("replica-2", true);
+    expect(await controller.reconcile(world.agent)).toMatchObject({ status: "live", state: "canary" });
+    world.replicas.set("replica-3", "new");
+    // Rescheduled, as its first one was a moment ago.
+    world.replicas.set("replica-1", "new");
+    expect(await controller.reconcile(world.agent)).toMatchObject({ status: "live", state: "canary" });
+    // Scaled down: who is gone has lost nothing.
+    world.replicas.delete("replica-2");
+    expect(await controller.reconcile(world.agent)).toMatchObject({ status: "live", state: "canary" });
+    world.replicas.set("replica-3", false);
+    expect(await controller.reconcile(world.agent)).toEqual({ status: "idle" });
+    expect(await world.store.get(id)).toMatchObject({ state: "rolled_back", conclusion: { reason: "attestation_lost", detail: "replica-3" } });
+  });
+
   test("lost mid-canary: rolled back at once", async () => {
     const world = await open(6);
     const id = idOf(world, "a");

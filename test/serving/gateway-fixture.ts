@@ -3,6 +3,7 @@ import { silentLog } from "../../src/log.ts";
 import { createGateway } from "../../src/serving/gateway.ts";
 import { createCapture } from "../../src/serving/gateway/capture/capture.ts";
 import { createEmitter, type SendSpans } from "../../src/serving/gateway/capture/emitter.ts";
+import type { ReplicaSource } from "../../src/serving/replica-source.ts";
 import { createRouteTable } from "../../src/serving/route-table.ts";
 import type { Routes } from "../../src/serving/routes.ts";
 import type { Config } from "../../src/config.ts";
@@ -29,7 +30,8 @@ export function experiment(weight: number, changes: Partial<Routes> = {}): Route
 
 /** A started gateway of one agent, `shop`, whose public model name is `shop-model`. Closes with `await using`. */
 export async function startGateway(options: {
-  upstreams: readonly { url: string; apiKey?: string; readinessUrl?: string }[];
+  upstreams: readonly { url: string; apiKey?: string; readinessUrl?: string; isReady?: boolean }[];
+  replicas?: ReplicaSource;
   gateway?: Partial<Config["gateway"]>;
   routes?: Routes;
   monotonicMs?: () => number;
@@ -45,7 +47,9 @@ export async function startGateway(options: {
     requests.push(request);
     return Promise.resolve(null);
   };
-  const agents = [{ agent: "shop", model: "shop-model", base: BASE, upstreams: options.upstreams, serviceName: "shop-agent" }];
+  const { upstreams, replicas } = options;
+  const found = replicas === undefined ? {} : { replicas };
+  const agents = [{ agent: "shop", model: "shop-model", base: BASE, upstreams, ...found, serviceName: "shop-agent" }];
   // In this thread, so that tests can read the spans; the thread of its own has tests below test/app.
   const capture = createCapture((settled) => createEmitter(agents, { sendSpans: options.sendSpans ?? sendSpans, settled }), log);
   const gateway = createGateway({ gateway: config, agents }, { routes, log, capture, monotonicMs });

@@ -19,7 +19,8 @@ function replica(name: string, asked: [string, number | undefined][]): PolicySer
 
 test("replicas take turns, and every call has the priority that was given for all", async () => {
   const asked: [string, number | undefined][] = [];
-  const server = spreadCalls([replica("a", asked), replica("b", asked)], { priority: 2 });
+  const both = [replica("a", asked), replica("b", asked)];
+  const server = spreadCalls(() => both, { priority: 2 });
   for (let call = 0; call < 3; call += 1) await server.chat({ ...request, priority: 0 });
   expect(asked).toEqual([
     ["a", 2],

@@ -82,7 +82,7 @@ test("a trainer that a spot machine took away is started again", async () => {
 /** Time passes only while a trainer is up that says nothing, so that a slow machine is no silence. */
 async function train(plan: string): Promise<string> {
   writeFileSync(join(runDirectory, "plan"), plan);
-  await jobRunner.start({ runId: "run", runDirectory });
+  await jobRunner.start({ runId: "run", agent: "shop", runDirectory });
   const plans = plan.split(" ");
   let nowMs = 0;
   const monotonicMs = (): number => {
@@ -93,7 +93,7 @@ async function train(plan: string): Promise<string> {
   };
   const { signal } = new AbortController();
   const options = { runId: "run", agent: "shop", runDirectory, iteration: 1, heartbeatTimeoutMs: 60_000, signal };
-  return awaitAdapter(options, { jobRunner, monotonicMs });
+  return awaitAdapter(options, { jobRunner, monotonicMs, log: silentLog() });
 }
 
 function lines(): string[] {

@@ -1,4 +1,5 @@
 import type { AgentConfig, Config } from "../../config.ts";
+import { discoveryOf, listedServers, serviceUrlOf, type Discovery } from "../../config-policy-servers.ts";
 import { examineVllm, type VllmFacts } from "../../serving/vllm-facts.ts";
 import { clockAheadMs, judgeClock } from "./clock.ts";
 import { bad, ok, warn, type Finding } from "./finding.ts";
@@ -13,8 +14,11 @@ const SPARE_CPU_LORAS = 2;
 
 /** How the configured vLLM servers were started. Embedded ones are started by `up` itself, rightly. */
 export async function checkPolicyServers({ agents, training }: Pick<Config, "agents" | "training">): Promise<Finding[]> {
-  const servers = Object.entries(agents).flatMap(([agent, config]) => config.policyServers.map((server) => ({ agent, config, ...server })));
-  const findings: Finding[] = [];
+  const servers = Object.entries(agents).flatMap(([agent, config]) => listedServers(config).map((server) => ({ agent, config, ...server })));
+  const findings: Finding[] = Object.entries(agents).flatMap(([agent, config]) => {
+    const discovery = discoveryOf(config);
+    return discovery === null ? [] : [judgeDiscovery(agent, discovery)];
+  });
   for (const { agent, config, url, readinessUrl } of servers) {
     const askedAtMs = Date.now();
     const facts = await examineVllm({ url, model: config.model, timeoutMs: ASK_TIMEOUT_MS });
@@ -24,6 +28,14 @@ export async function checkPolicyServers({ agents, training }: Pick<Config, "age
     if (readinessUrl !== undefined) findings.push(await checkReadiness(`${agent}: ${url}: readiness`, readinessUrl));
   }
   return findings;
+}
+
+/** They come and go: the running control service says which there are, and how each was started stands in its pod. */
+function judgeDiscovery(agent: string, discovery: Discovery): Finding {
+  const check = `${agent}: replicas of service ${discovery.service}`;
+  if (serviceUrlOf(discovery) === null)
+    return warn(check, "gateways have no address for when none of its pods is known", "Set policyServers.discover.serviceUrl, or give port as a number.");
+  return ok(check, "found by the control service while it runs");
 }
 
 /** `loras`: adapters that the server must hold at once, for the `sharing` agents that use it. */

@@ -8,6 +8,8 @@ export interface Upstream {
   apiKey?: string | undefined;
   /** Where its adapter agent says whether it may get traffic. */
   readinessUrl?: string | undefined;
+  /** Off: whoever runs it says that it may not; it is asked where no other can. */
+  isReady?: boolean;
 }
 
 export interface Replica {
@@ -39,6 +41,8 @@ export interface Fleet {
   readonly size: number;
   /** Takes a slot, on a replica outside `avoid` where one is healthy. An aborted `signal` leaves the queue, as if its time were over. */
   acquire(avoid: ReadonlySet<Replica>, options: { signal: AbortSignal }): Promise<Acquired>;
+  /** Replaces the replicas. Those that stay keep what is known of them, calls on those that go end as they may. */
+  update(upstreams: readonly Upstream[]): void;
   close(): Promise<void>;
 }
 
@@ -61,6 +65,9 @@ interface Member extends Replica {
   ejectedUntilMs: number;
   answeredMs: number;
   standing: Standing;
+  /** What it was made of, as it stands in the list. */
+  upstream: Upstream;
+  check: { close(): void } | null;
 }
 
 interface Waiter {
@@ -69,7 +76,7 @@ interface Waiter {
 }
 
 export function createFleet(config: FleetConfig, deps: { monotonicMs: () => number; log: Logger }): Fleet {
-  const members = config.upstreams.map((upstream) => createMember(upstream, config.timeoutMs));
+  const members: Member[] = [];
   const waiters: Waiter[] = [];
   const isOpen = (member: Member) => isCircuitOpen(member, deps.monotonicMs());
   const pick = createRoundRobin(members, { isOpen, isFree: (member) => member.inFlight < config.maxConcurrency });
@@ -110,17 +117,39 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
     }
   }
 
-  const checks = members.flatMap((member, index) => {
-    const url = config.upstreams[index]?.readinessUrl;
+  function join(upstream: Upstream): Member {
+    const member = createMember(upstream, config.timeoutMs);
     const note = (standing: Standing): void => {
       member.standing = standing;
       wake();
     };
-    return url === undefined ? [] : [startReadinessCheck(url, { note, log: deps.log })];
-  });
+    if (upstream.readinessUrl !== undefined) member.check = startReadinessCheck(upstream.readinessUrl, { note, log: deps.log });
+    return member;
+  }
+
+  function update(upstreams: readonly Upstream[]): void {
+    const left = new Map(members.map((member) => [identityOf(member.upstream), member]));
+    const next = upstreams.map((upstream) => {
+      const member = left.get(identityOf(upstream)) ?? join(upstream);
+      left.delete(identityOf(upstream));
+      member.upstream = upstream;
+      return member;
+    });
+    members.splice(0, members.length, ...next);
+    for (const { check, pool } of left.values()) {
+      check?.close();
+      // Ends when the calls on it have; what hangs there is cut by its time limit.
+      pool.close().catch((cause: unknown) => deps.log.warn({ err: cause }, "connections of a replica not closed"));
+    }
+    wake();
+  }
+  update(config.upstreams);
 
   return {
-    size: members.length,
+    get size() {
+      return members.length;
+    },
+    update,
     acquire(avoid, { signal }) {
       const acquired = waiters.length === 0 ? tryNow(avoid) : null;
       if (acquired !== null) return Promise.resolve(acquired);
@@ -128,7 +157,7 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
       return enqueue(waiters, avoid, AbortSignal.any([signal, AbortSignal.timeout(config.queueTimeoutMs)]));
     },
     async close() {
-      for (const check of checks) check.close();
+      for (const { check } of members) check?.close();
       await Promise.all(members.map((member) => member.pool.destroy()));
     },
   };
@@ -148,7 +177,7 @@ function createRoundRobin(
   { isOpen, isFree }: { isOpen: (member: Member) => boolean; isFree: (member: Member) => boolean },
 ) {
   let next = 0;
-  const rank = ({ standing }: Member): number => STANDINGS.indexOf(standing);
+  const rank = ({ standing, upstream }: Member): number => STANDINGS.indexOf(upstream.isReady === false ? "unfit" : standing);
   return (avoid: ReadonlySet<Replica>): Member | null => {
     const healthy = members.filter((member) => !isOpen(member));
     const others = healthy.filter((member) => !avoid.has(member));
@@ -179,7 +208,14 @@ function createMember(upstream: Upstream, timeoutMs: number): Member {
     ejectedUntilMs: -Infinity,
     answeredMs: -Infinity,
     standing: "fit",
+    upstream,
+    check: null,
   };
+}
+
+/** Where one of these differs it is another server, or another is asked about it. */
+function identityOf({ url, readinessUrl, apiKey }: Upstream): string {
+  return JSON.stringify([url, readinessUrl ?? null, apiKey ?? null]);
 }
 
 function settle(member: Member, outcome: "ok" | "failed" | "unknown", nowMs: number): void {

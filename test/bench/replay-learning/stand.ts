@@ -54,7 +54,7 @@ export async function openStand(options: {
   await database.migrate();
   const servers = await Promise.all(Array.from({ length: options.servers }, () => startServer(options, log)));
   const replicas = servers.map(({ client }) => client);
-  const policyServer = spreadCalls(replicas);
+  const policyServer = spreadCalls(() => replicas);
   const baseDigest = await baseModelDigest(agent, config, join(directory, "base-digests.json"));
   const artifacts = createFileArtifactStore({ dir: join(directory, "artifacts") });
   const now = (): number => Date.now();
@@ -113,7 +113,7 @@ export async function openStand(options: {
       const outcome = await runNight(order, deps);
       await deps.jobRunner.close();
       if (outcome.kind === "failed") throw new Error(`night ${runId}: ${outcome.message}`);
-      if (outcome.kind === "nothing_to_learn") return null;
+      if (outcome.kind !== "candidate") return null;
       await ensureServed({ name: outcome.adapterName });
       return outcome.adapterName;
     },

@@ -1,0 +1,36 @@
+import type { Routes } from "../serving/routes.ts";
+import type { TrafficRouter } from "./traffic-router.ts";
+
+/**
+ * One router of all agents: those in `others` have one of their own, the rest the gateways'. What another router holds is written to the gateways' as well, after it: there it
+ * is what gateways that stand in front of such a fleet, the API and the page go by, who must not wait for another system.
+ */
+export function routerOfAgents(gateway: TrafficRouter, others: ReadonlyMap<string, TrafficRouter>): TrafficRouter {
+  const of = (agent: string): TrafficRouter => others.get(agent) ?? gateway;
+  /** A gateway that assigns would split a second time: it hears of stable alone. */
+  const copy = async (routes: Routes): Promise<void> => {
+    const known = await gateway.routes(routes.agent);
+    if (known?.stable.digest === routes.stable.digest && known.model === routes.model) return;
+    await gateway.setRoutes({ ...routes, candidate: null, experimentId: null, salt: null });
+  };
+  return {
+    draws: (agent) => of(agent).draws(agent),
+    async routes(agent) {
+      const found = await of(agent).routes(agent);
+      if (found !== null && others.has(agent)) await copy(found);
+      return found;
+    },
+    async setRoutes(routes) {
+      const own = others.get(routes.agent);
+      if (own === undefined) return gateway.setRoutes(routes);
+      const result = await own.setRoutes(routes);
+      if (result.status === "set") await copy(routes);
+      return result;
+    },
+    async reset(agent) {
+      const own = others.get(agent);
+      await own?.reset(agent);
+      if (own === undefined) await gateway.reset(agent);
+    },
+  };
+}
