@@ -127,7 +127,9 @@ async function replace(old: Replica): Promise<void> {
 }
 
 test("every replica of serve is replaced while the candidate has one half: no call fails, the canary goes on, no lease lapses", async () => {
-  await until("the canary has begun", 60_000, async () => ((await createExperimentStore({ database, now: Date.now }).get(ID))?.state === "canary" ? true : null));
+  await until("the canary has begun", 60_000, async () =>
+    (await createExperimentStore({ database, now: Date.now }).get(ID))?.state === "canary" ? true : null,
+  );
   const caller = startCalling();
   const bothArms = (): Promise<true> => {
     const fromMs = performance.now();
