@@ -15,9 +15,10 @@ async function main(signal: AbortSignal): Promise<void> {
   const { values } = parseArgs({ options: { config: { type: "string", short: "c" } } });
   const config = loadConfig({ file: values.config, env: process.env });
   const log = createLog({ level: config.logLevel, process: "collector" });
-  const { otlpEndpoint, tokenFile } = config.telemetry;
+  const { tokenFile, ...to } = config.telemetry;
   const token = readTokenFile("telemetry.tokenFile", tokenFile);
-  const telemetry = await startTelemetry({ process: "collector", otlpEndpoint, token }, { log, env: process.env });
+  const own = { process: "collector", otlpEndpoint: to.otlpEndpoint, prometheus: to.prometheus, token, dataDir: config.dataDir };
+  const telemetry = await startTelemetry(own, { log, env: process.env });
   const collector = await startCollectorProcess(config, { log, env: process.env });
   const { host } = config.collector;
   process.stdout.write(`${JSON.stringify({ event: "ready", host, port: collector.port, grpcPort: collector.grpcPort })}\n`);

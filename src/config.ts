@@ -7,6 +7,7 @@ import { tokensSchema } from "./config-api.ts";
 import { artifactsSchema } from "./config-artifacts.ts";
 import { jobRunnerSchema } from "./config-job-runner.ts";
 import { redactionSchema } from "./config-redaction.ts";
+import { telemetrySchema } from "./config-telemetry.ts";
 import { tenantSchema } from "./config-tenant.ts";
 import { transportSchema } from "./config-transport.ts";
 import { nightshiftError } from "./errors.ts";
@@ -43,18 +44,7 @@ export const configSchema = z.strictObject({
     .string()
     .default(".venv/bin/python")
     .describe("Python with the trainer's requirements, for the local trainer and the embedded policy server."),
-  telemetry: z
-    .strictObject({
-      otlpEndpoint: z
-        .url()
-        .optional()
-        .describe(
-          "Base URL of an OTLP/HTTP endpoint for Nightshift's own spans and metrics. Unset: nothing is sent. OTEL_ variables are not read.",
-        ),
-      tokenFile: z.string().optional().describe("File with a bearer token for that endpoint."),
-    })
-    .prefault({})
-    .describe("Nightshift's own telemetry."),
+  telemetry: telemetrySchema,
   store: z
     .discriminatedUnion("driver", [z.strictObject({ driver: z.literal("pglite") }), postgresSchema])
     .prefault({ driver: "pglite" })

@@ -2,7 +2,9 @@ import { z } from "zod";
 import { configSchema } from "../../src/config.ts";
 import { errorTable } from "../../src/errors.ts";
 import { METRIC, METRIC_ATTRIBUTE, type MetricDefinition } from "../../src/telemetry/metrics.ts";
+import { prometheusNames } from "../../src/telemetry/prometheus-names.ts";
 import { batchSchemaFiles } from "../../src/training/batch-schema.ts";
+import { chartFiles } from "./chart-files.ts";
 import { dialectsPage } from "../../test/fixtures/otlp/dialects-page.ts";
 
 /** A file that is made from the code: path below the repository root, and its whole text. */
@@ -11,13 +13,14 @@ export interface GeneratedFile {
   text: string;
 }
 
-/** The reference pages, and the JSON Schemas that the trainer's tests check the hand-over with. A test fails when a committed one is stale; `npm run generate` writes them. */
+/** The reference pages, what the chart ships of other folders, and the JSON Schemas that the trainer's tests check the hand-over with. A test fails when a committed one is stale; `npm run generate` writes them. */
 export function generatedFiles(): GeneratedFile[] {
   return [
     { path: "docs/config.md", text: configPage() },
     { path: "docs/dialects.md", text: dialectsPage() },
     { path: "docs/errors.md", text: errorsPage() },
     { path: "docs/metrics.md", text: metricsPage() },
+    ...chartFiles().map(({ path, text }) => ({ path: `helm/${path}`, text })),
     ...batchSchemaFiles(),
   ];
 }
@@ -56,19 +59,24 @@ function errorsPage(): string {
 
 function metricsPage(): string {
   const metrics: readonly MetricDefinition[] = Object.values(METRIC);
-  const rows = metrics.map(({ name, kind, unit, description, attributes }) => {
+  const rows = metrics.map((metric) => {
+    const { name, kind, unit, description, attributes } = metric;
     const names = attributes.map((attribute) => `\`${attribute}\``).join(", ");
-    return `| \`${name}\` | ${kind} | \`${unit}\` | ${cell(description)} | ${names} |`;
+    const series = prometheusNames(metric)[0]?.replace(/_bucket$/, "") ?? "";
+    return `| \`${name}\` | ${kind} | \`${unit}\` | ${cell(description)} | ${names} | \`${series}\` |`;
   });
   return [
     "# Metrics",
     "",
     "Made from `src/telemetry/metrics.ts` by `npm run generate`. Nightshift measures itself in the scope `nightshift.internal` and sends it to `telemetry.otlpEndpoint`,",
-    "every 15 seconds, as OTLP/HTTP with `service.namespace` `nightshift` and `service.name` `nightshift-up`, `-gateway`, `-collector` or `-ingest`; unset, nothing is sent. Its own",
+    "every 15 seconds, as OTLP/HTTP with `service.namespace` `nightshift` and `service.name` `nightshift-up`, `-serve`, `-gateway`, `-collector`, `-ingest`, `-adapter-agent` or `-artifact-sync`; unset, nothing is sent. Its own",
     "spans, one `nightshift.run.step` per durable step of a night, go there too: one run is one trace, whose id is the run's without its dashes.",
     "",
-    "| metric | kind | unit | meaning | attributes |",
-    "| --- | --- | --- | --- | --- |",
+    "With `telemetry.prometheus` every process but `artifact-sync` answers `GET /metrics` for Prometheus to scrape. The names in the last column (a histogram's with `_bucket`, `_sum` and `_count` behind them) are",
+    "the same where Prometheus is sent OTLP with its default translation. Attributes become labels with `_` for every dot; `target_info` has the three of the resource.",
+    "",
+    "| metric | kind | unit | meaning | attributes | in Prometheus |",
+    "| --- | --- | --- | --- | --- | --- |",
     ...rows,
     "",
     "| attribute | values |",

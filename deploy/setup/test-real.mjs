@@ -8,13 +8,14 @@ const PARTS = {
   postgres: ["postgres"],
   s3: ["s3"],
   collector: ["otelcol", "kafka", "postgres"],
+  observe: ["prometheus", "kafka", "postgres"],
   vllm: ["vllm"],
   together: ["kafka", "postgres", "vllm"],
   kubernetes: ["kubernetes", "helm", "s3"],
 };
-/** Three parts are compiled, for minutes: beside tests that mostly wait for their servers. vLLM takes both cores. */
-const STAGES = [[["kafka"], ["postgres"], ["s3", "collector"]], [["vllm", "together"]], [["kubernetes"]]];
-const COMPILED = ["otelcol", "s3", "kubernetes"];
+/** Four parts are compiled, for minutes: beside tests that mostly wait for their servers. vLLM takes both cores. */
+const STAGES = [[["kafka"], ["postgres"], ["s3", "collector", "observe"]], [["vllm", "together"]], [["kubernetes"]]];
+const COMPILED = ["otelcol", "s3", "prometheus", "kubernetes"];
 /** What starts the tests of a folder: pods have a network of their own, which none of the machine's addresses is in and nothing leads out of. */
 const ENTER = { kubernetes: ["unshare", "--net", "--mount"] };
 

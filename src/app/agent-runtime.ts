@@ -1,6 +1,7 @@
 import type { Digest } from "../artifact/artifact-store.ts";
 import type { AgentConfig } from "../config.ts";
 import type { Logger } from "../log.ts";
+import { createCanaryMeters } from "../promotion/canary-meters.ts";
 import { createPromotionController, type PromotionController } from "../promotion/controller.ts";
 import { createExperimentStore } from "../promotion/experiment-store.ts";
 import { isEnded, isLive, type State } from "../promotion/promotion.ts";
@@ -104,6 +105,8 @@ export function startAgentRuntime(options: AgentRuntimeOptions, deps: AgentRunti
     isBusyWith: (runId) => nightShift.isBusyWith(runId),
     async close() {
       await Promise.all(loops.map((loop) => loop.stop()));
+      // The next leader tells of its canary.
+      createCanaryMeters().seen(agent, null);
       await deps.fleet.close();
     },
   };

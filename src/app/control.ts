@@ -27,6 +27,7 @@ import { createNightDesk } from "./night-desk.ts";
 import { findRedactionKeys } from "./redaction-keys.ts";
 import { openRouters } from "./routers.ts";
 import type { Started } from "./started.ts";
+import { isMeasured, startStateMeters } from "./state-meters.ts";
 
 /** The control service as one process has it: API and page always, the loops of nights and promotions while it leads. */
 export interface Control {
@@ -83,6 +84,11 @@ export async function startControl(
   started.add("trainer", () => jobRunner.close());
   const runFiles = createRunFiles({ runsDirectory }, { mirror });
   for (const agent of Object.keys(config.agents)) agents.push(await prepareAgent(agent, config, { ...deps, started }));
+
+  if (isMeasured(config)) {
+    const meters = startStateMeters({ agents: Object.keys(config.agents) }, deps);
+    started.add("state meters", () => meters.stop());
+  }
 
   const router = createGatewayRouter(deps);
   const routers = await openRouters(config, router, deps);

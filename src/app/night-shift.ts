@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
+import { createCanaryMeters } from "../promotion/canary-meters.ts";
 import { createExperimentStore, type ExperimentStore } from "../promotion/experiment-store.ts";
 import { runGate } from "../promotion/gate-run.ts";
 import type { GateDecision } from "../promotion/gate.ts";
@@ -115,7 +116,7 @@ async function gateAndSubmit(
   }
   const stable = await deps.fleet.stable();
   const gate = config.gate.enabled ? await decide(run, candidate, stable, { agent, config, deps, signal }) : null;
-  await experiments.submit({
+  const { state } = await experiments.submit({
     id: run.id,
     tenant: config.tenant,
     agent,
@@ -129,6 +130,7 @@ async function gateAndSubmit(
     gate,
     automatic: deps.canaryDecides !== false && (await mayPromoteAlone(run, config, deps.judgeIdentity, deps.database)),
   });
+  createCanaryMeters().moved(agent, state === "refused" ? "gate_refused" : "gate_passed", state);
   deps.fleet.release();
 }
 

@@ -226,6 +226,28 @@ function numbersOf(state: CanaryState, parameters: CanaryParameters): CanaryNumb
   };
 }
 
+/** One e-value of a canary and what it must reach, both as natural logarithms: an e-value may be larger than any double. */
+export interface LogEvidence {
+  name: "promote" | "harm" | GuardrailName | "sample_ratio";
+  log: number;
+  threshold: number;
+}
+
+/** Everything that `look` decides by, in one order. */
+export function logEvidence(state: CanaryState, { alpha }: Pick<CanaryParameters, "alpha">): LogEvidence[] {
+  const threshold = -Math.log(alpha);
+  return [
+    { name: "promote", log: logWealth(state.promote), threshold },
+    { name: "harm", log: logWealth(state.harm), threshold },
+    ...GUARDRAILS.map(({ name }) => ({
+      name,
+      log: logGuardrail(state.guardrails[name]),
+      threshold: threshold + Math.log(GUARDRAILS.length),
+    })),
+    { name: "sample_ratio", log: Math.max(state.assigned.log, state.scored.log), threshold: Math.log(MISMATCH_ALARM) },
+  ];
+}
+
 /** V* for outcomes of variance ¼ (the worst) at half weight over half the cap: only the width of a displayed interval hangs on it. */
 function plannedVariance(parameters: CanaryParameters): number {
   return parameters.maxUnits / 2;

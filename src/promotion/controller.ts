@@ -2,7 +2,7 @@ import type { Logger } from "../log.ts";
 import type { Routes, RouteTarget } from "../serving/routes.ts";
 import type { Database } from "../store/database.ts";
 import { createCanaryMeters, type CanaryMeters } from "./canary-meters.ts";
-import { look, rampStep } from "./canary.ts";
+import { look, rampStep, type CanaryParameters } from "./canary.ts";
 import { applyEvidence, exclusionOf, newFold, type Evidence, type Fold } from "./evidence.ts";
 import { createExperimentStore, type Experiment, type ExperimentStore } from "./experiment-store.ts";
 import { isEnded, isLive, queueAction, sameTraffic, wantedRoutes, type Event, type State } from "./promotion.ts";
@@ -22,7 +22,7 @@ export type ReconcileResult =
   /** Nothing is live or waiting. */
   | { status: "idle" }
   /** `fold` holds the numbers: `fold.lastDecision` is the latest look's, null before the first. */
-  | { status: "live"; experimentId: string; state: State; step: number; fold: Fold }
+  | { status: "live"; experimentId: string; state: State; step: number; parameters: CanaryParameters; fold: Fold }
   /** Another writer was faster; the next call sees what it wrote. */
   | { status: "conflict" };
 
@@ -66,7 +66,7 @@ export function createPromotionController(deps: Deps): PromotionController {
             return { status: "conflict" };
           }
           if (result === "moved") continue;
-          meters.seen(agent, result.status === "live" ? result.fold.canary : null);
+          meters.seen(agent, result.status === "live" ? { state: result.fold.canary, parameters: result.parameters } : null);
           return result;
         }
         return { status: "conflict" };
@@ -126,7 +126,8 @@ async function advanceLive(
   }
   const wanted = wantedRoutes(experiment, routes);
   if (wanted !== null && !(await setIfChanged(wanted, routes, deps))) return "conflict";
-  return { status: "live", experimentId: experiment.id, state: experiment.state, step: experiment.step, fold: observed.fold };
+  const { id: experimentId, state, step, parameters } = experiment;
+  return { status: "live", experimentId, state, step, parameters, fold: observed.fold };
 }
 
 /** Ended experiments that the routes still name, or whose promotion was undone: their traffic first, before anything new starts. */

@@ -121,6 +121,8 @@ export function createAdapterAgent(config: AdapterAgentConfig, deps: AdapterAgen
         }
         await sleep(config.intervalMs, undefined, { signal: AbortSignal.any([signal, wake.signal]) }).catch(() => undefined);
       }
+      // Whoever looks after the replica now says what is there; a gauge would repeat this one's last word.
+      measure(adapters, { ...config, agents: agentsOf(config, desired ?? []) }, [], new Map());
     },
     isAttested: (name) => memory.known.get(name)?.status === "attested",
     base: () => memory.base,
@@ -147,12 +149,16 @@ function measure(
   known: ReadonlyMap<string, Known>,
 ): void {
   const byAgent = Map.groupBy(wanted, ({ name }) => agentOfAdapter(name) ?? "");
-  for (const agent of new Set([...agents, ...byAgent.keys()])) {
+  for (const agent of agentsOf({ agents }, wanted)) {
     for (const state of ["attested", "waiting", "refused"] as const) {
       const count = byAgent.get(agent)?.filter(({ name }) => (known.get(name)?.status ?? "waiting") === state).length ?? 0;
       gauge.record(count, { "nightshift.replica": replica, "nightshift.agent": agent, "nightshift.adapter.state": state });
     }
   }
+}
+
+function agentsOf({ agents = [] }: Pick<AdapterAgentConfig, "agents">, wanted: readonly DesiredAdapter[]): string[] {
+  return [...new Set([...agents, ...wanted.map(({ name }) => agentOfAdapter(name) ?? "")])];
 }
 
 /** A server that does not answer may be another process when it does: what the one before refused says nothing about that one, nor does its base. */

@@ -47,6 +47,9 @@ export async function createRouteTable(
   observeGauge(METRIC.gatewayCandidateWeight, (result) => {
     for (const agent of known.keys()) result.observe(table.effective(agent)?.weight ?? 0, { "nightshift.agent": agent });
   });
+  observeGauge(METRIC.gatewayLeaseAge, (result) => {
+    for (const agent of known.keys()) result.observe(lease.ageMs(agent) / 1_000, { "nightshift.agent": agent });
+  });
 
   const table: RouteTable = {
     receive(routes, confirmedAtMs = deps.monotonicMs()) {

@@ -2,10 +2,12 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { context, diag, DiagLogLevel, logs, metrics, trace, type DiagLogger } from "@opentelemetry/api";
 import { ExportResultCode } from "@opentelemetry/core";
-import type { PushMetricExporter } from "@opentelemetry/sdk-metrics";
+import type { MetricReader, PushMetricExporter } from "@opentelemetry/sdk-metrics";
 import type { SpanExporter } from "@opentelemetry/sdk-trace";
 import type { Logger } from "../log.ts";
+import { observeDisk } from "./disk.ts";
 import { hidingOtelVariables } from "./otel-variables.ts";
+import type { PrometheusEndpoint } from "./prometheus.ts";
 
 /** Nightshift's own telemetry, on its way out. */
 export interface Telemetry {
@@ -16,10 +18,14 @@ export interface Telemetry {
 export interface TelemetryOptions {
   /** Which process this is: `up`, `serve`, `gateway`, … */
   process: string;
-  /** Base URL of an OTLP/HTTP endpoint; unset: nothing is loaded, measured or sent. */
+  /** Base URL of an OTLP/HTTP endpoint; unset: nothing is sent. Without it and `prometheus` nothing is loaded or measured. */
   otlpEndpoint: string | undefined;
   /** Bearer token for it. */
   token?: string | undefined;
+  /** Where `GET /metrics` listens; unset: nowhere. */
+  prometheus?: { host: string; port: number } | undefined;
+  /** The directory whose file system is measured; unset: none. */
+  dataDir?: string | undefined;
   /** Pause between two exports of the metrics. */
   exportEveryMs?: number;
   /** Longest time for one export with its retries; stopping takes twice that at most. */
@@ -31,22 +37,27 @@ const TIMEOUT_MS = 3_000;
 const MAX_DIAGNOSTIC_CHARS = 500;
 
 /**
- * Starts exporting this process's own spans and metrics. Call it before anything else is created: instruments that exist already stay silent. An endpoint that
- * does not answer costs one warning and the telemetry, nothing else.
+ * Starts exporting this process's own spans and metrics, or serving its metrics, or both. Call it before anything else is created: instruments that exist already stay silent. An endpoint
+ * that does not answer costs one warning and the telemetry, nothing else.
  * @param deps `env` is the environment that the SDK reads, `process.env`: its `OTEL_` variables are hidden from the SDK while it starts
+ * @throws NightshiftError `port_taken` where the Prometheus endpoint cannot listen
  */
 export async function startTelemetry(
   options: TelemetryOptions,
   deps: { log: Logger; env: Record<string, string | undefined> },
 ): Promise<Telemetry> {
-  if (options.otlpEndpoint === undefined) return { shutdown: () => Promise.resolve() };
+  const { otlpEndpoint, prometheus } = options;
+  if (otlpEndpoint === undefined && prometheus === undefined) return { shutdown: () => Promise.resolve() };
   const { log } = deps;
   // Loaded here and not above: it takes half a second, which no other command should wait for.
   const sdk = await loadSdk();
-  const started = hidingOtelVariables(deps.env, () => createSdk(sdk, options.otlpEndpoint ?? "", options, log));
-  log.info({ endpoint: new URL(options.otlpEndpoint).origin }, "own telemetry is exported");
+  const scraped = prometheus === undefined ? null : await servePrometheus(prometheus, log);
+  const started = hidingOtelVariables(deps.env, () => createSdk(sdk, options, { scraped, log }));
+  if (otlpEndpoint !== undefined) log.info({ endpoint: new URL(otlpEndpoint).origin }, "own telemetry is exported");
+  if (options.dataDir !== undefined) observeDisk(options.dataDir);
   return {
     async shutdown() {
+      await scraped?.close();
       const stopped = started.shutdown().catch((cause: unknown) => log.warn({ err: cause }, "own telemetry did not stop cleanly"));
       const isOver = new AbortController();
       const deadline = sleep(2 * (options.timeoutMs ?? TIMEOUT_MS), undefined, { signal: isOver.signal }).catch(() => undefined);
@@ -55,6 +66,13 @@ export async function startTelemetry(
       for (const api of [metrics, trace, logs, context, diag]) api.disable();
     },
   };
+}
+
+async function servePrometheus(listener: { host: string; port: number }, log: Logger): Promise<PrometheusEndpoint> {
+  const { openPrometheus } = await import("./prometheus.ts");
+  const endpoint = await openPrometheus(listener, { log });
+  log.info({ host: listener.host, port: endpoint.port }, "metrics are served");
+  return endpoint;
 }
 
 async function loadSdk() {
@@ -69,11 +87,13 @@ async function loadSdk() {
   return { ...node, ...traces, ...meters, ...metricExporter, ...spanExporter, ...resources };
 }
 
-function createSdk(sdk: Awaited<ReturnType<typeof loadSdk>>, endpoint: string, options: TelemetryOptions, log: Logger) {
-  const { exportEveryMs = EXPORT_EVERY_MS, timeoutMs = TIMEOUT_MS } = options;
-  const headers = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
-  const to = (path: string) => ({ url: `${endpoint.replace(/\/+$/, "")}${path}`, headers, timeoutMillis: timeoutMs });
-  const report = createOutageReport(log);
+type Sdk = Awaited<ReturnType<typeof loadSdk>>;
+
+function createSdk(sdk: Sdk, options: TelemetryOptions, { scraped, log }: { scraped: PrometheusEndpoint | null; log: Logger }) {
+  const sent = options.otlpEndpoint === undefined ? null : sendingTo(options.otlpEndpoint, sdk, options, log);
+  const metricReaders: MetricReader[] = [];
+  if (sent !== null) metricReaders.push(sent.metricReader);
+  if (scraped !== null) metricReaders.push(scraped.reader);
   const node = new sdk.NodeSDK({
     // No detectors: they send the command line, the host's name and the paths of this machine along, and the agent's OTEL_RESOURCE_ATTRIBUTES.
     autoDetectResources: false,
@@ -86,23 +106,31 @@ function createSdk(sdk: Awaited<ReturnType<typeof loadSdk>>, endpoint: string, o
     sampler: new sdk.AlwaysOnSampler(),
     textMapPropagator: null,
     logRecordProcessors: [],
-    spanProcessors: [
-      new sdk.BatchSpanProcessor({
-        exporter: quietSpans(new sdk.OTLPTraceExporter(to("/v1/traces")), report),
-        scheduledDelayMillis: 1_000,
-      }),
-    ],
-    metricReaders: [
-      new sdk.PeriodicExportingMetricReader({
-        exporter: quietMetrics(new sdk.OTLPMetricExporter(to("/v1/metrics")), report),
-        exportIntervalMillis: exportEveryMs,
-        exportTimeoutMillis: Math.min(exportEveryMs, 2 * timeoutMs),
-      }),
-    ],
+    // An empty list is none; without one the SDK would send to where the OTLP of a machine usually is.
+    spanProcessors: sent === null ? [] : [sent.spanProcessor],
+    metricReaders,
   });
   diag.setLogger(diagnosticsTo(log), { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
   node.start();
   return node;
+}
+
+function sendingTo(endpoint: string, sdk: Sdk, options: TelemetryOptions, log: Logger) {
+  const { exportEveryMs = EXPORT_EVERY_MS, timeoutMs = TIMEOUT_MS } = options;
+  const headers = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
+  const to = (path: string) => ({ url: `${endpoint.replace(/\/+$/, "")}${path}`, headers, timeoutMillis: timeoutMs });
+  const report = createOutageReport(log);
+  return {
+    spanProcessor: new sdk.BatchSpanProcessor({
+      exporter: quietSpans(new sdk.OTLPTraceExporter(to("/v1/traces")), report),
+      scheduledDelayMillis: 1_000,
+    }),
+    metricReader: new sdk.PeriodicExportingMetricReader({
+      exporter: quietMetrics(new sdk.OTLPMetricExporter(to("/v1/metrics")), report),
+      exportIntervalMillis: exportEveryMs,
+      exportTimeoutMillis: Math.min(exportEveryMs, 2 * timeoutMs),
+    }),
+  };
 }
 
 /** Says once that the endpoint does not take what it is sent, and once that it does again. */

@@ -1,13 +1,15 @@
 import { JUDGE_METRIC } from "./judge-metrics.ts";
+import { PROMOTION } from "./metrics-promotion.ts";
 import { REPLAY } from "./metrics-replay.ts";
+import { STATE } from "./metrics-state.ts";
 import { TRAINER } from "./metrics-trainer.ts";
 
 /** Everything that Nightshift measures of itself: instruments are created from this table only, and docs/metrics.md is made from it. */
 export interface MetricDefinition {
   name: `nightshift.${string}`;
   kind: "counter" | "histogram" | "gauge" | "observable gauge";
-  /** UCUM; braces around what is counted. */
-  unit: string;
+  /** UCUM; braces around what is counted. Another one needs its suffix in `prometheus-names.ts`. */
+  unit: "s" | "By" | "1" | `{${string}}`;
   description: string;
   attributes: readonly MetricAttribute[];
   /** Upper bounds of a histogram's buckets, in `unit`. The SDK's own are meant for milliseconds. */
@@ -25,10 +27,11 @@ export const METRIC_ATTRIBUTE = {
   "nightshift.agent": "Slug of the agent.",
   "nightshift.assignment.arm": "`stable` or `candidate`.",
   "nightshift.event": "Event of the promotion's state table.",
-  "nightshift.evidence": "`promote` (K⁺) or `harm` (K⁻).",
+  "nightshift.evidence":
+    "`promote` (K⁺), `harm` (K⁻), a guardrail (`server_error`, `tool_failure`, `refusal`, `timeout`, `fallback`, `cost`, `slow_first_token`), or `sample_ratio`.",
   "nightshift.kind": "What was removed: `conversations`, `spans`, `groups`, `run_directories` and so on; or who was asked.",
   "nightshift.loop":
-    "`assembly`, `promotion`, `night`, `routes` (a look at what the leader says), `leadership` (its heartbeat), `upkeep` (erasures), `retention` or `disturbances`.",
+    "`assembly`, `promotion`, `night`, `routes` (a look at what the leader says), `leadership` (its heartbeat), `upkeep` (erasures), `retention`, `disturbances` or `state` (what `serve` tells of the database).",
   "nightshift.outcome": "How it ended; the metric's description names the words.",
   "nightshift.protocol": "`http` or `grpc`.",
   "nightshift.reason": "Why; one of a few fixed words.",
@@ -36,7 +39,7 @@ export const METRIC_ATTRIBUTE = {
   "nightshift.rung": "Where replay's answer came from: `R0` to `R7`, or `agent_error`.",
   "nightshift.run.step": "Kind of the durable step: its name without the iteration or scenario.",
   "nightshift.signal": "`traces`, `logs`, `metrics`, or `unknown` for another path.",
-  "nightshift.state": "State of the promotion after the transition.",
+  "nightshift.state": "State of a promotion (`registered` to `refused`); of a run without an end `working` or `waiting`.",
   "rpc.response.status_code": "gRPC status that was answered, as a number. Absent over HTTP and when the sender left before.",
 } as const;
 export type MetricAttribute = keyof typeof METRIC_ATTRIBUTE;
@@ -68,6 +71,14 @@ const COLLECTOR = {
     unit: "By",
     description: "Bytes of request bodies held, compressed and inflated ones together; `collector.maxInFlightBytes` is their bound.",
     attributes: [],
+  },
+  redactionTexts: {
+    name: "nightshift.redaction.texts",
+    kind: "counter",
+    unit: "{text}",
+    description:
+      "Texts of telemetry that the collector changed: `replaced` (a secret or personal data taken out), or `dropped` because they could not be examined.",
+    attributes: ["nightshift.signal", "nightshift.outcome"],
   },
   ingestDelay: {
     name: "nightshift.ingest.delay",
@@ -159,6 +170,14 @@ const GATEWAY = {
     description: "Times that the candidate's weight fell to 0 because the control plane was silent for gateway.leaseMs.",
     attributes: ["nightshift.agent"],
   },
+  gatewayLeaseAge: {
+    name: "nightshift.gateway.lease.age",
+    kind: "observable gauge",
+    unit: "s",
+    description:
+      "Time since the leader of the control service last stood by the routes that this gateway has, or since it started. From gateway.leaseMs on no candidate gets a call here.",
+    attributes: ["nightshift.agent"],
+  },
   gatewayCaptureLost: {
     name: "nightshift.gateway.capture.lost",
     kind: "counter",
@@ -193,7 +212,7 @@ const NIGHT = {
   controlLeader: {
     name: "nightshift.control.leader",
     kind: "gauge",
-    unit: "1",
+    unit: "{leader}",
     description:
       "1 where this replica of the control service leads, else 0. The sum over all replicas is 1, or 0 for the seconds between two leaders.",
     attributes: [],
@@ -255,32 +274,8 @@ const NIGHT = {
   ...TRAINER,
 } as const satisfies Record<string, MetricDefinition>;
 
-const PROMOTION = {
-  canaryLogEvidence: {
-    name: "nightshift.canary.log_evidence",
-    kind: "gauge",
-    unit: "1",
-    description: "Natural logarithm of K⁺ and K⁻ as of the last unit; either decides at ln(1/α). 0 without a canary.",
-    attributes: ["nightshift.agent", "nightshift.evidence"],
-  },
-  canaryUnits: {
-    name: "nightshift.canary.units",
-    kind: "gauge",
-    unit: "{unit}",
-    description: "Assignment keys in the running canary's analysis. 0 without a canary.",
-    attributes: ["nightshift.agent", "nightshift.assignment.arm"],
-  },
-  promotionTransitions: {
-    name: "nightshift.promotion.transitions",
-    kind: "counter",
-    unit: "{transition}",
-    description: "Moves of a promotion through its states.",
-    attributes: ["nightshift.agent", "nightshift.event", "nightshift.state"],
-  },
-} as const satisfies Record<string, MetricDefinition>;
-
 /** In the order of the walk. */
-export const METRIC = { ...COLLECTOR, ...GATEWAY, ...NIGHT, ...JUDGE_METRIC, ...PROMOTION } as const satisfies Record<
+export const METRIC = { ...COLLECTOR, ...GATEWAY, ...NIGHT, ...JUDGE_METRIC, ...PROMOTION, ...STATE } as const satisfies Record<
   string,
   MetricDefinition
 >;

@@ -1,4 +1,6 @@
 import { ATTRIBUTE } from "../telemetry.ts";
+import { createCounter } from "../telemetry/instruments.ts";
+import { METRIC } from "../telemetry/metrics.ts";
 import { redactionKeyId } from "./redaction-key.ts";
 import { mayNeedRedaction, redactText, Unredactable } from "./redact.ts";
 import { concatBytes, eachField, lengthDelimited, SHAPE, type MessageShape, type Signal } from "./wire.ts";
@@ -11,10 +13,14 @@ export interface Redactor {
   keyId(tenant: string): string;
 }
 
-/** A redactor with one key per tenant. */
+/** A redactor with one key per tenant, which counts what it changed. */
 export function createRedactor(keyOf: (tenant: string) => Uint8Array): Redactor {
+  const texts = createCounter(METRIC.redactionTexts);
   return {
-    redactRequest: (bytes, signal, tenant) => redactRequest(bytes, signal, keyOf(tenant)),
+    redactRequest: (bytes, signal, tenant) =>
+      redactRequest(bytes, signal, keyOf(tenant), (outcome) =>
+        texts.add(1, { "nightshift.signal": signal, "nightshift.outcome": outcome }),
+      ),
     keyId: (tenant) => redactionKeyId(keyOf(tenant)),
   };
 }
@@ -23,12 +29,23 @@ export function createRedactor(keyOf: (tenant: string) => Uint8Array): Redactor 
  * Redacts every text of a request: attribute keys and values, log bodies, names, messages. Clean bytes come back as the same array; in others only the
  * fields that changed and the lengths around them are rewritten, everything else (unknown fields too) stays byte for byte.
  * Text that cannot be read for redaction is emptied, and its span, log record or resource gets the attribute `nightshift.pii_unredacted`.
+ * @param changed hears of every text that does not stay as it was
  * @throws NightshiftError `otlp_malformed`
  */
-export async function redactRequest(bytes: Uint8Array, signal: Signal, key: Uint8Array): Promise<Uint8Array> {
+export async function redactRequest(
+  bytes: Uint8Array,
+  signal: Signal,
+  key: Uint8Array,
+  changed: (outcome: "replaced" | "dropped") => void = () => undefined,
+): Promise<Uint8Array> {
   // One look over all bytes finds the clean majority; latin1 makes a string of the same length without decoding.
   if (!mayNeedRedaction(latin1(bytes, 0, bytes.length))) return bytes;
-  return rewriteTexts(bytes, signal, { looksAt: mayNeedRedaction, rewrite: (text) => redactOrDrop(text, key) });
+  const rewrite = async (text: string): Promise<string | null> => {
+    const redacted = await redactOrDrop(text, key);
+    if (redacted !== text) changed(redacted === null ? "dropped" : "replaced");
+    return redacted;
+  };
+  return rewriteTexts(bytes, signal, { looksAt: mayNeedRedaction, rewrite });
 }
 
 /** What is done to the texts of a request. */

@@ -62,7 +62,7 @@ export function mergeJobTemplate(made: V1Job, template: JobTemplate): V1Job {
   }
   for (const place of ["metadata.labels", "spec.template.metadata.labels"]) requireLabels(place, made as unknown as Json, merged);
   forbidTokens(merged);
-  return merged as V1Job;
+  return merged;
 }
 
 function requireLabels(place: string, made: Json, merged: Json): void {

@@ -12,7 +12,7 @@ export interface JobRun {
 
 /** The Job's labels that tell whose it is. */
 export const RUN_LABEL = "nightshift.dev/run-id";
-export const AGENT_LABEL = "nightshift.dev/agent";
+const AGENT_LABEL = "nightshift.dev/agent";
 const QUEUE_LABEL = "kueue.x-k8s.io/queue-name";
 /** The container that trains; the others bring and take its files. */
 export const TRAINER = "trainer";

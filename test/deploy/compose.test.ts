@@ -1,6 +1,7 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { parse } from "yaml";
 import { runCli } from "../../src/cli/program.ts";
 import { readCompose, readComposeConfig, secretsOf, type Service } from "./compose-file.ts";
 import { listedServers } from "../../src/config-policy-servers.ts";
@@ -130,6 +131,20 @@ describe("the config", () => {
     expect(
       services.filter(({ service }) => secretsOf(service).some(({ source }) => source === "signing-key")).map(({ name }) => name),
     ).toEqual(["serve"]);
+  });
+
+  test("is scraped: every process of ours is a target, at the port that it listens on", () => {
+    expect(config.telemetry.prometheus?.host).toBe("0.0.0.0");
+    const { scrape_configs: jobs } = parse(readFileSync(join(deploy, "compose/prometheus.yml"), "utf8")) as {
+      scrape_configs: { dns_sd_configs: { names: string[]; port: number }[] }[];
+    };
+    const targets = jobs.flatMap(({ dns_sd_configs: found }) => found);
+    expect(targets.map(({ port }) => port)).toEqual([config.telemetry.prometheus?.port]);
+    expect(targets.flatMap(({ names }) => names).toSorted()).toEqual(ours.map(({ name }) => name).toSorted());
+    for (const name of targets.flatMap(({ names }) => names)) {
+      const networks = serviceOf(name).networks;
+      expect(networks.some((network) => serviceOf("prometheus").networks.includes(network))).toBe(true);
+    }
   });
 
   test("shares artifacts between all that write or read them, at one path", () => {

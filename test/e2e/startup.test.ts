@@ -101,6 +101,13 @@ const CASES: Case[] = [
     fix: /another port/,
   })),
   {
+    name: "the port of the metrics is taken",
+    tree: () => ({ ...withoutAgents("port-metrics"), telemetry: { prometheus: { port: port(taken) } } }),
+    code: 1,
+    says: () => new RegExp(`the Prometheus endpoint cannot listen on 127\\.0\\.0\\.1:${port(taken)}: the port is taken$`),
+    fix: /another port/,
+  },
+  {
     name: "there is no Python where the config says",
     tree: () => withAgent("no-python", {}, { python: join(directory, "nowhere/python") }),
     code: 1,

@@ -5,11 +5,12 @@ import { kubernetesPart } from "./parts/kubernetes.ts";
 import { otelcolPart } from "./parts/otelcol.ts";
 import { ensurePart, PartError, type Part } from "./parts/part.ts";
 import { postgresPart } from "./parts/postgres.ts";
+import { prometheusPart } from "./parts/prometheus.ts";
 import { s3Part } from "./parts/s3.ts";
 import { vllmPart } from "./parts/vllm.ts";
 
 /** What `npm run test:real` fetches, in this order. `node test/real/fetch.ts [NAME…]`: only these; exit code 1 when one cannot be had. */
-const PARTS: readonly Part[] = [kafkaPart, postgresPart, helmPart, otelcolPart, s3Part, vllmPart, kubernetesPart];
+const PARTS: readonly Part[] = [kafkaPart, postgresPart, helmPart, otelcolPart, s3Part, prometheusPart, vllmPart, kubernetesPart];
 
 const say = (line: string): void => {
   process.stdout.write(`${line}\n`);

@@ -22,7 +22,9 @@ import { CANDIDATE, experiment, STABLE, startGateway } from "../serving/gateway-
 import { memoryDatabase } from "../store/memory-database.ts";
 import { DATA_POINT, meterInMemory, pointsOf } from "./metered.ts";
 import * as parts from "./parts.ts";
+import { checkLease } from "./gateway-part.ts";
 import { checkReplay } from "./replay-part.ts";
+import { checkDisk, checkState } from "./state-part.ts";
 import { checkPlaces } from "./trainer-part.ts";
 
 // Before anything else: components create their instruments when they are created.
@@ -54,6 +56,7 @@ test("capture: what was accepted and rejected, how requests ended, what was stor
     "gen_ai.operation.name": "chat",
     "gen_ai.request.model": "m",
     "gen_ai.input.messages": '[{"role":"user","content":"hi"}]',
+    note: "anna@example.com",
   };
   const body = protobuf(traceRequest([spanJson({ attributes: call }), spanJson({ spanId: "" })]));
   await post("/v1/traces", body);
@@ -74,6 +77,9 @@ test("capture: what was accepted and rejected, how requests ended, what was stor
     { attributes: { "nightshift.signal": "logs", "nightshift.protocol": "http", "http.response.status_code": 400 }, value: 1 },
     { attributes: { "nightshift.signal": "metrics", "nightshift.protocol": "http", "http.response.status_code": 200 }, value: 1 },
     { attributes: { "nightshift.signal": "unknown", "nightshift.protocol": "http", "http.response.status_code": 404 }, value: 1 },
+  ]);
+  expect(await meter.points("nightshift.redaction.texts")).toEqual([
+    { attributes: { "nightshift.signal": "traces", "nightshift.outcome": "replaced" }, value: 2 },
   ]);
   expect(await meter.points("nightshift.ingest.delay")).toEqual([{ attributes: { "nightshift.signal": "traces" }, value: 2 }]);
   // The second delivery changes nothing, so it stores nothing.
@@ -143,29 +149,7 @@ test("gateway: requests by who answered, failovers, fallbacks, and capture that 
   expect(spans).toEqual([{ attributes: { "nightshift.reason": "export_failed" }, value: 3 }]);
 });
 
-test("gateway: the weight that is in force, and a lease that lapses once", async () => {
-  let nowMs = 0;
-  await using gateway = await startGateway({
-    upstreams: [],
-    routes: experiment(0.3, { agent: "leased", version: 7 }),
-    monotonicMs: () => nowMs,
-  });
-  const leased = (name: string) =>
-    meter.points(name).then((points) => points.filter((point) => point.attributes["nightshift.agent"] === "leased"));
-  const at = (value: number) => [{ attributes: { "nightshift.agent": "leased" }, value }];
-  expect(await leased("nightshift.gateway.candidate.weight")).toEqual(at(0.3));
-  expect(await leased("nightshift.gateway.route.version")).toEqual(at(7));
-  expect(await leased("nightshift.gateway.lease_lapses")).toEqual([]);
-  nowMs = 60_000;
-  gateway.routes.effective("leased");
-  gateway.routes.effective("leased");
-  expect(await leased("nightshift.gateway.candidate.weight")).toEqual(at(0));
-  gateway.routes.confirm("leased", 7);
-  gateway.routes.effective("leased");
-  nowMs = 120_000;
-  gateway.routes.effective("leased");
-  expect(await leased("nightshift.gateway.lease_lapses")).toEqual(at(2));
-});
+test("gateway: the weight that is in force, the age of its lease, and a lease that lapses once", () => checkLease(meter));
 
 test("replica: adapters by state", async () => {
   const state = { isDown: false };
@@ -180,6 +164,9 @@ test("replica: adapters by state", async () => {
   state.isDown = true;
   await agent.reconcile();
   expect(await count()).toEqual({ attested: 0, waiting: 2, refused: 0 });
+  // Whoever looks after the replica from now on tells of it.
+  await agent.run({ signal: AbortSignal.abort() });
+  expect(await count()).toEqual({ attested: 0, waiting: 0, refused: 0 });
 });
 
 test("night: steps by kind, the outcome once, and the loops that drive it", async () => {
@@ -273,11 +260,21 @@ test("canary: evidence and units while it runs, zero afterwards, every transitio
   const numbers = result.status === "live" ? result.fold.lastDecision?.numbers : undefined;
   expect(Math.exp(promote?.value ?? 0)).toBeCloseTo(numbers?.kPromote ?? 0);
   expect(Math.exp(harm?.value ?? 0)).toBeCloseTo(numbers?.kHarm ?? 0);
+  const thresholds = (await meter.points("nightshift.canary.log_threshold")).map(({ value }) => Math.exp(value));
+  const guardrails = new Array<number>(7).fill(numbers?.guardrailThreshold ?? 0);
+  const expected = [numbers?.threshold, numbers?.threshold, ...guardrails, 1e4];
+  expect(thresholds).toEqual(expected.map((value) => expect.closeTo(value ?? 0, 6)));
   await world.run(controller);
   expect((await meter.points("nightshift.canary.units")).map(({ value }) => value)).toEqual([0, 0]);
+  expect((await meter.points("nightshift.canary.log_threshold")).map(({ value }) => value)).toEqual(new Array(10).fill(0));
   expect((await meter.points("nightshift.promotion.transitions")).map(({ attributes }) => attributes["nightshift.state"])).toEqual(
     expect.arrayContaining(["queued", "attesting", "canary", "promoted"]),
   );
+});
+
+test("state: what the database has of nights and promotions, and how much room there is", async () => {
+  await checkState(database, meter);
+  await checkDisk(directory, meter);
 });
 
 test("the table and what was emitted are the same, both ways", async () => {
