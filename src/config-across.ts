@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { ROLES, type tokensSchema } from "./config-api.ts";
+import type { JobRunnerConfig } from "./config-job-runner.ts";
 import type { tenantSchema } from "./config-tenant.ts";
 
 /** Of a config what has to fit together across its keys. */
@@ -8,6 +9,8 @@ interface Parts {
   agents: Record<string, { tenant: string }>;
   transport: { driver: string; tenant?: string };
   api: { tokens: z.infer<typeof tokensSchema> };
+  artifacts: { driver: string };
+  training: { jobRunner: JobRunnerConfig };
 }
 
 export interface Misfit {
@@ -18,7 +21,7 @@ export interface Misfit {
 
 /** The first thing that is right by itself and wrong beside the rest; null where there is none. */
 export function misfitOf(config: Parts): Misfit | null {
-  return unknownTenant(config) ?? ambiguousToken(config);
+  return unknownTenant(config) ?? ambiguousToken(config) ?? unfitTrainer(config);
 }
 
 function unknownTenant({ tenants, agents, transport }: Parts): Misfit | null {
@@ -46,6 +49,25 @@ function ambiguousToken({ tenants, api }: Parts): Misfit | null {
       if (known !== path) return { path, received: hash, problem: `the same token stands in ${known}` };
       first.set(`${table} ${hash}`, path);
     }
+  }
+  return null;
+}
+
+/** A Job that would never be given up as it says, or a run directory that nothing brings to the trainer. */
+function unfitTrainer({ artifacts, training: { jobRunner } }: Parts): Misfit | null {
+  if (jobRunner.driver !== "kubernetes") return null;
+  const { activeDeadlineSeconds, unschedulableAfterMs, runDirectory, jobTemplate, jobTemplateFile } = jobRunner;
+  if (unschedulableAfterMs >= activeDeadlineSeconds * 1_000) {
+    const problem = "must be shorter than activeDeadlineSeconds, which would end the Job first, as failed";
+    return { path: "training.jobRunner.unschedulableAfterMs", received: unschedulableAfterMs, problem };
+  }
+  if (runDirectory.kind === "sync" && artifacts.driver !== "s3") {
+    const problem = "goes through a bucket: it needs artifacts.driver s3; without one use a claim that both sides mount";
+    return { path: "training.jobRunner.runDirectory.kind", received: runDirectory.kind, problem };
+  }
+  if (jobTemplate !== undefined && jobTemplateFile !== undefined) {
+    const problem = "takes the place of training.jobRunner.jobTemplate: set one of the two";
+    return { path: "training.jobRunner.jobTemplateFile", received: jobTemplateFile, problem };
   }
   return null;
 }

@@ -5,6 +5,7 @@ import { agentSchema } from "./config-agent.ts";
 import { misfitOf } from "./config-across.ts";
 import { tokensSchema } from "./config-api.ts";
 import { artifactsSchema } from "./config-artifacts.ts";
+import { jobRunnerSchema } from "./config-job-runner.ts";
 import { redactionSchema } from "./config-redaction.ts";
 import { telemetrySchema } from "./config-telemetry.ts";
 import { tenantSchema } from "./config-tenant.ts";
@@ -173,6 +174,7 @@ export const configSchema = z.strictObject({
         .describe(
           "Runs of all agents that are carried out at once: each has a trainer of its own. More wait, in the order in which they were asked for.",
         ),
+      jobRunner: jobRunnerSchema,
     })
     .prefault({})
     .describe("What the runs of all agents share."),

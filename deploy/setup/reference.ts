@@ -4,6 +4,7 @@ import { errorTable } from "../../src/errors.ts";
 import { METRIC, METRIC_ATTRIBUTE, type MetricDefinition } from "../../src/telemetry/metrics.ts";
 import { prometheusNames } from "../../src/telemetry/prometheus-names.ts";
 import { batchSchemaFiles } from "../../src/training/batch-schema.ts";
+import { chartFiles } from "./chart-files.ts";
 import { dialectsPage } from "../../test/fixtures/otlp/dialects-page.ts";
 
 /** A file that is made from the code: path below the repository root, and its whole text. */
@@ -12,13 +13,14 @@ export interface GeneratedFile {
   text: string;
 }
 
-/** The reference pages, and the JSON Schemas that the trainer's tests check the hand-over with. A test fails when a committed one is stale; `npm run generate` writes them. */
+/** The reference pages, what the chart ships of other folders, and the JSON Schemas that the trainer's tests check the hand-over with. A test fails when a committed one is stale; `npm run generate` writes them. */
 export function generatedFiles(): GeneratedFile[] {
   return [
     { path: "docs/config.md", text: configPage() },
     { path: "docs/dialects.md", text: dialectsPage() },
     { path: "docs/errors.md", text: errorsPage() },
     { path: "docs/metrics.md", text: metricsPage() },
+    ...chartFiles().map(({ path, text }) => ({ path: `helm/${path}`, text })),
     ...batchSchemaFiles(),
   ];
 }

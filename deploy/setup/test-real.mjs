@@ -11,7 +11,7 @@ const PARTS = {
   observe: ["prometheus", "kafka", "postgres"],
   vllm: ["vllm"],
   together: ["kafka", "postgres", "vllm"],
-  kubernetes: ["kubernetes", "helm"],
+  kubernetes: ["kubernetes", "helm", "s3"],
 };
 /** Four parts are compiled, for minutes: beside tests that mostly wait for their servers. vLLM takes both cores. */
 const STAGES = [[["kafka"], ["postgres"], ["s3", "collector", "observe"]], [["vllm", "together"]], [["kubernetes"]]];

@@ -1,4 +1,4 @@
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import type { AgentControl } from "../api/control.ts";
 import { createApi } from "../api/server.ts";
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
@@ -12,15 +12,15 @@ import { createRecordingsCache } from "../rollout/recordings-cache.ts";
 import type { Database } from "../store/database.ts";
 import type { Election } from "../store/election.ts";
 import { pinSetting } from "../store/pinned-setting.ts";
-import { createLocalJobRunner } from "../training/local.ts";
 import { createRunFiles } from "../training/run-files.ts";
 import { createRunQueue } from "../training/run-queue.ts";
 import { createRunStore } from "../training/run-store.ts";
 import { createAdapterSlots, requireSlot, type AdapterSlots } from "./adapter-slots.ts";
 import { openObjects } from "./artifacts.ts";
-import { prepareAgent, trainerDirectory, type AgentParts } from "./agent-parts.ts";
+import { prepareAgent, type AgentParts } from "./agent-parts.ts";
 import { createBootstrapDesk } from "./bootstrap-desk.ts";
 import { openClusterMirror } from "./cluster-mirror.ts";
+import { openJobRunner } from "./job-runner.ts";
 import { createLeader, type Leader } from "./leader.ts";
 import { startLoop } from "./loop.ts";
 import { createNightDesk } from "./night-desk.ts";
@@ -78,10 +78,10 @@ export async function startControl(
   const runs = createRunStore(database, now);
   const queue = createRunQueue({ runsAtOnce: config.training.runsAtOnce, agents: Object.keys(config.agents) }, { database, log });
   const runsDirectory = join(dataDir, "runs");
-  const jobRunner = createLocalJobRunner({ python: resolve(config.python), trainerDirectory: trainerDirectory() }, { log });
-  started.add("trainer", () => jobRunner.close());
   const mirror = config.artifacts.driver === "s3" ? await openObjects(config.artifacts, deps) : null;
   if (mirror !== null) started.add("bucket of run directories", async () => mirror.close());
+  const jobRunner = await openJobRunner(config, { mirror, log, now });
+  started.add("trainer", () => jobRunner.close());
   const runFiles = createRunFiles({ runsDirectory }, { mirror });
   for (const agent of Object.keys(config.agents)) agents.push(await prepareAgent(agent, config, { ...deps, started }));
 

@@ -46,13 +46,17 @@ export function createNightShift(options: NightShiftOptions, deps: NightShiftDep
   const experiments = createExperimentStore(deps);
   const { agent } = options;
   let busyWith: string | null = null;
+  let isTidy = false;
   return {
     isBusyWith: (runId) => busyWith === runId,
     async work(signal) {
+      isTidy ||= await stopForgottenTrainers(agent, deps, signal);
       const [running] = await deps.runs.list({ agent, state: "running", limit: 1 });
       if (running !== undefined) {
         if ((await deps.queue.enter(running.id)) === 0) {
           busyWith = running.id;
+          // It may let go of its trainer, or fail to stop it: should the run be over by the next turn, that trainer is a forgotten one.
+          isTidy = false;
           await carryOut(running, options, deps, signal).finally(() => {
             busyWith = null;
             deps.queue.leave(running.id);
@@ -63,6 +67,25 @@ export function createNightShift(options: NightShiftOptions, deps: NightShiftDep
       if (finished !== undefined) await gateAndSubmit(finished, options, deps, experiments, signal);
     },
   };
+}
+
+/** The newest runs that may have been ended while nobody could stop their trainers: by an operator while there was no leader, by a process that was killed in between. */
+const FORGOTTEN_RUNS = 3;
+const STOP_FORGOTTEN_MS = 5_000;
+
+/** Resolves to whether that is done: while nobody can be asked the rest of the work must not wait. */
+async function stopForgottenTrainers(agent: string, { runs, jobRunner, log }: NightShiftDeps, signal: AbortSignal): Promise<boolean> {
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(STOP_FORGOTTEN_MS)]);
+  try {
+    for (const { id, state } of await runs.list({ agent, limit: FORGOTTEN_RUNS })) {
+      if (state !== "running") await jobRunner.cancel(id, { signal: limited });
+    }
+    return true;
+  } catch (err) {
+    signal.throwIfAborted();
+    log.warn({ err, agent }, "trainers of ended runs not looked for");
+    return false;
+  }
 }
 
 async function carryOut(run: Run, options: NightShiftOptions, deps: NightShiftDeps, signal: AbortSignal): Promise<void> {

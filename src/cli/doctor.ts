@@ -13,12 +13,13 @@ import { checkPolicyServers } from "./doctor/policy-servers.ts";
 import { checkRedaction } from "./doctor/redaction.ts";
 import { checkRunning } from "./doctor/running.ts";
 import { checkStore } from "./doctor/store.ts";
+import { checkTrainer } from "./doctor/trainer.ts";
 import { checkTransport } from "./doctor/transport.ts";
 import { oneLine, paint } from "./print.ts";
 
 const EXAMPLES = `
 Checks the config, the machine, every outside part that is configured and, where one answers, the running Nightshift. Writes nothing but one small object in
-the bucket, which it deletes again; policy servers complete two single tokens. Exit code 1 when a finding is bad.
+the bucket, which it deletes again; policy servers complete two single tokens, and a Kubernetes API checks a Job that it does not keep. Exit code 1 when a finding is bad.
 
 Examples:
   nightshift doctor --config nightshift.yaml
@@ -61,6 +62,7 @@ async function examine(options: DoctorOptions, context: CliContext): Promise<Fin
     ...(await checkDetector(config)),
     ...checkAgents(config, context),
     ...(await checkPolicyServers(config)),
+    ...(await checkTrainer(config)),
     ...(await checkJudgesAnswer(config, context, { isPaid: options.askJudges === true })),
     ...running.findings,
   ];

@@ -64,6 +64,8 @@ function outcomeText({ id, state, outcome, startedAtMs, finishedAtMs }: RunView)
       return `run ${id} ${state}${time}: candidate ${outcome.adapterName}`;
     case "nothing_to_learn":
       return `run ${id} ${state}${time}: nothing to learn, ${oneLine(outcome.reason, 200)}`;
+    case "no_capacity":
+      return `run ${id} ${state}${time}: no capacity, ${oneLine(outcome.reason, 300)}\n  fix: ${outcome.fix}`;
     case "failed":
       return `run ${id} failed${time}: ${oneLine(outcome.message, 300)}\n  fix: ${outcome.fix}`;
     default:

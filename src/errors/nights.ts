@@ -119,6 +119,23 @@ export const NIGHTS = {
     fix: "Read `nightshift report` for what was captured and why it does not train; `nightshift run --dry-run` says what a run would do.",
     retryable: false,
   },
+  trainer_no_capacity: {
+    message: (a: { run: string; waitedMs: number; detail: string }) =>
+      `the trainer of run ${a.run} found no place to run for ${Math.round(a.waitedMs / 60_000)} minutes: ${a.detail}`,
+    fix: "Nothing is wrong with the run; the next night tries again. Free or add a node that the trainer's resources, nodeSelector and tolerations fit, raise the quota or the queue's share, or let it wait longer (training.jobRunner.unschedulableAfterMs).",
+    retryable: true,
+  },
+  trainer_job_refused: {
+    message: (a: { run: string; status: number; problem: string }) =>
+      `the Kubernetes API refused the trainer's Job of run ${a.run} with ${a.status}: ${a.problem}`,
+    fix: "403: give the service account of `nightshift serve` create, get, delete, list and watch of jobs and get, list and watch of pods, or raise the namespace's quota. 400 and 422: correct the field that is named in training.jobRunner or its jobTemplate. 404: create the namespace. `nightshift doctor` tries all of it.",
+    retryable: false,
+  },
+  job_template_invalid: {
+    message: (a: { field: string; problem: string }) => `training.jobRunner.jobTemplate: ${a.field} ${a.problem}`,
+    fix: "Take the field out of the template, or correct it; it is merged into Nightshift's Job as `kubectl patch --type strategic` does.",
+    retryable: false,
+  },
   trainer_failed: {
     message: (a: { run: string; exitCode: number | null; detail: string }) =>
       `the trainer of run ${a.run} ended with exit code ${a.exitCode ?? "none"}: ${a.detail}`,

@@ -2,6 +2,7 @@ import { JUDGE_METRIC } from "./judge-metrics.ts";
 import { PROMOTION } from "./metrics-promotion.ts";
 import { REPLAY } from "./metrics-replay.ts";
 import { STATE } from "./metrics-state.ts";
+import { TRAINER } from "./metrics-trainer.ts";
 
 /** Everything that Nightshift measures of itself: instruments are created from this table only, and docs/metrics.md is made from it. */
 export interface MetricDefinition {
@@ -236,7 +237,7 @@ const NIGHT = {
     name: "nightshift.runs",
     kind: "counter",
     unit: "{run}",
-    description: "Ended nights, by outcome: `candidate`, `nothing_to_learn` or `failed`.",
+    description: "Ended nights, by outcome: `candidate`, `nothing_to_learn`, `no_capacity` or `failed`.",
     attributes: ["nightshift.agent", "nightshift.outcome", "error.type"],
   },
   ...REPLAY,
@@ -270,20 +271,7 @@ const NIGHT = {
       "Answers that rollouts asked for beyond their tapes, by whom (`simulator`, `live_read`, `user`): `answered`, `none` (off the rules, refused or failed), or `unavailable` (its server is at fault).",
     attributes: ["nightshift.agent", "nightshift.kind", "nightshift.outcome"],
   },
-  trainerHeartbeatAge: {
-    name: "nightshift.trainer.heartbeat.age",
-    kind: "gauge",
-    unit: "s",
-    description: "Time since the trainer's heartbeat last changed; 0 while no adapter is awaited.",
-    attributes: ["nightshift.agent"],
-  },
-  trainerRestarts: {
-    name: "nightshift.trainer.restarts",
-    kind: "counter",
-    unit: "{restart}",
-    description: "Trainers that were started again because they had `failed` or fallen `silent`.",
-    attributes: ["nightshift.agent", "nightshift.reason"],
-  },
+  ...TRAINER,
 } as const satisfies Record<string, MetricDefinition>;
 
 /** In the order of the walk. */

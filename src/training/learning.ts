@@ -3,6 +3,7 @@ import { NightshiftError, type ErrorCode } from "../errors.ts";
 import type { RegisteredAdapter } from "./adapters.ts";
 import { examineRun } from "./alarms.ts";
 import type { StoredGroup } from "./iteration.ts";
+import { withIdleTrainer } from "./idle-trainer.ts";
 import { auditJudge } from "./judge-audit.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { pause } from "./night-rollouts.ts";
@@ -12,7 +13,12 @@ import type { RunOutcome } from "./run-store.ts";
 import { watchRun } from "./run-watch.ts";
 
 /** What a night cannot do anything about and that passes: the run stays open, and whoever called comes again. */
-const OUTAGES: ReadonlySet<ErrorCode> = new Set(["artifact_store_unavailable", "artifact_store_refused", "store_unavailable"]);
+const OUTAGES: ReadonlySet<ErrorCode> = new Set([
+  "artifact_store_unavailable",
+  "artifact_store_refused",
+  "store_unavailable",
+  "cluster_unavailable",
+]);
 
 /**
  * Carries a run out by `learn`. Every step is durable, so calling it again with the same run
@@ -26,6 +32,7 @@ export async function carryOut<Deps extends NightDeps>(
 ): Promise<RunOutcome> {
   const log = deps.log.child({ run_id: options.runId });
   const watch = watchRun(options, deps.runs);
+  let isOver = true;
   try {
     const outcome = await learn({ ...options, signal: watch.signal }, { ...deps, log });
     await deps.runs.finish(options.runId, "finished", outcome, deps.now());
@@ -34,14 +41,22 @@ export async function carryOut<Deps extends NightDeps>(
   } catch (error) {
     const ended = watch.endedAs();
     if (ended !== null) return ended;
-    if (options.signal.aborted || !(error instanceof NightshiftError) || OUTAGES.has(error.code)) throw error;
-    const outcome: RunOutcome = { kind: "failed", code: error.code, message: error.message, fix: error.fix };
-    await deps.runs.finish(options.runId, "failed", outcome, deps.now());
-    log.error({ err: error, code: error.code }, "run failed");
+    isOver = !options.signal.aborted && error instanceof NightshiftError && !OUTAGES.has(error.code);
+    if (!isOver || !(error instanceof NightshiftError)) throw error;
+    const { code, message, fix } = error;
+    const outcome: RunOutcome =
+      code === "trainer_no_capacity" ? { kind: "no_capacity", reason: message, fix } : { kind: "failed", code, message, fix };
+    await deps.runs.finish(options.runId, outcome.kind === "failed" ? "failed" : "finished", outcome, deps.now());
+    if (outcome.kind === "failed") log.error({ err: error, code }, "run failed");
+    else log.warn({ outcome: outcome.kind, reason: message }, "run finished");
     return outcome;
   } finally {
     watch.stop();
-    await deps.jobRunner.cancel(options.runId);
+    // Of a run that is not over whoever comes next goes on with the trainer, where that can be.
+    const { jobRunner } = deps;
+    if (!isOver) await jobRunner.release(options.runId);
+    else
+      await jobRunner.cancel(options.runId, { signal: options.signal }).catch((err: unknown) => log.error({ err }, "trainer not stopped"));
   }
 }
 
@@ -55,7 +70,7 @@ export async function beginTraining(options: NightOptions, deps: NightDeps): Pro
   const { runId, signal } = options;
   const runDirectory = join(options.runsDirectory, runId);
   const start = await prepareRun(options, deps, runDirectory);
-  await deps.jobRunner.start({ runId, runDirectory }, { signal });
+  await deps.jobRunner.start({ runId, agent: options.agent, runDirectory }, { signal });
   return { start, runDirectory };
 }
 
@@ -71,7 +86,7 @@ export async function learnByIterations(
   let candidate: RegisteredAdapter | null = null;
   for (let iteration = 1; iteration <= config.night.iterations; iteration += 1) {
     if (candidate !== null) await deps.fleet.ensureServed(candidate, options.signal);
-    const groups = await rollOut({ iteration, policy });
+    const { result: groups, idleMs } = await withIdleTrainer({ ...options, runDirectory }, deps, () => rollOut({ iteration, policy }));
     const kept = groups.filter((group) => group.summary.verdict === "kept");
     if (kept.length === 0) {
       if (candidate === null) return { kind: "nothing_to_learn", reason: `none of ${groups.length} groups had signal` };
@@ -80,6 +95,7 @@ export async function learnByIterations(
     const trained = await trainIteration(options, deps, {
       iteration,
       runDirectory,
+      idleSeconds: Math.round(idleMs / 1_000),
       parentDigest: candidate?.digest ?? start.adapterDigest,
     });
     // What the trainer did not move is the policy that there is.

@@ -31,8 +31,13 @@ interface Job {
 export function createLocalJobRunner(config: LocalOptions, deps: { log: Logger }): JobRunner {
   const jobs = new Map<string, Job>();
   const { graceMs = GRACE_MS } = config;
+  const end = async (runId: string): Promise<void> => {
+    await stop(jobs.get(runId), graceMs);
+    jobs.delete(runId);
+  };
 
   return {
+    traits: { restartsItself: false, giveBackAfterIdleMs: null },
     async start({ runId, runDirectory }) {
       const existing = jobs.get(runId);
       if (existing !== undefined && existing.exit === null) return;
@@ -48,10 +53,9 @@ export function createLocalJobRunner(config: LocalOptions, deps: { log: Logger }
       return { status: "failed", exitCode, retryable: exitCode === null || !PERMANENT.has(exitCode), detail: job.lastLine };
     },
 
-    async cancel(runId) {
-      await stop(jobs.get(runId), graceMs);
-      jobs.delete(runId);
-    },
+    cancel: end,
+    // A child of this process cannot be handed over: whoever goes on starts one from its checkpoint.
+    release: end,
 
     async close() {
       await Promise.all([...jobs.values()].map((job) => stop(job, graceMs)));

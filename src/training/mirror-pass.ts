@@ -1,4 +1,4 @@
-import { readFile, readdir } from "node:fs/promises";
+import { readFile, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { digestOf } from "../artifact/digest.ts";
 import { replaceSynced } from "../artifact/durable-file.ts";
@@ -55,6 +55,10 @@ async function pullDirectory(at: Mirrored, name: string, signal: Signal): Promis
 export async function pushRunFile({ objects, prefix, runDirectory }: Mirrored, signal: Signal): Promise<void> {
   const files = new Map([[RUN_FILE, await readFile(join(runDirectory, RUN_FILE))]]);
   await putEntry(objects, `${prefix}${RUN_ENTRY}/`, { files, manifest: plainManifest(files) }, signal);
+}
+
+export async function hasRunFile({ runDirectory }: Mirrored): Promise<boolean> {
+  return (await stat(join(runDirectory, RUN_FILE)).catch(ignoreMissing)) !== undefined;
 }
 
 export async function pullRunFile({ objects, prefix, runDirectory }: Mirrored, signal: Signal): Promise<void> {

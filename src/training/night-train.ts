@@ -15,6 +15,8 @@ import { awaitAdapter, isMoved } from "./trainer-output.ts";
 interface Training {
   iteration: number;
   runDirectory: string;
+  /** How long the trainer had nothing to do while the batch was rolled out, as far as this process knows. */
+  idleSeconds: number;
   parentDigest: Digest | null;
 }
 
@@ -34,7 +36,7 @@ export async function trainIteration(options: NightOptions, deps: NightDeps, at:
   const { digest } = await deps.runs.step(runId, `train-${at.iteration}`, async () => {
     const adapter = await awaitAndRegister(options, deps, at);
     if (adapter === null) deps.log.info({ run_id: runId, iteration: at.iteration, objective }, "iteration taught nothing");
-    return { objective, digest: adapter?.digest ?? null, name: adapter?.name ?? null };
+    return { objective, digest: adapter?.digest ?? null, name: adapter?.name ?? null, idleSeconds: at.idleSeconds };
   });
   if (digest === null) return null;
   const adapter = await findAdapter(deps.database, digest);

@@ -6,6 +6,7 @@ import type { Logger } from "../log.ts";
 import { listEntries } from "./mirror-entry.ts";
 import {
   forgetCheckpoints,
+  hasRunFile,
   pullDirectories,
   pullFile,
   pullRunFile,
@@ -34,7 +35,8 @@ export interface RunMirrorOptions {
 export interface RunMirror {
   /**
    * Before anything else. On the trainer's side it resolves when the directory holds all that a trainer needs to begin, or to go on where one was lost: its
-   * newest whole checkpoint, its adapters, what it starts from, and run.json as the last file. On the control side it brings those to the bucket.
+   * newest whole checkpoint, its adapters, what it starts from, and run.json as the last file. On the control side it brings those to the bucket, or takes them from there where
+   * another process began the run.
    */
   prepare(options: { signal: AbortSignal }): Promise<void>;
   /**
@@ -86,6 +88,8 @@ export function createRunMirror(options: RunMirrorOptions, deps: { objects: Obje
 type Pass = (at: Mirrored, side: MirrorSide, signal: Signal) => Promise<void>;
 
 async function offer(at: Mirrored, signal: Signal): Promise<void> {
+  const remote = await entries(at, signal);
+  if (remote.has(RUN_ENTRY) && !(await hasRunFile(at))) await pullRunFile(at, signal);
   await directories(at, "control", signal);
   await pushRunFile(at, signal);
 }

@@ -10,6 +10,8 @@ export type RunOutcome =
   | { kind: "candidate"; adapterDigest: string; adapterName: string }
   /** Every group was without signal, or there was nothing trainable: not a failure. */
   | { kind: "nothing_to_learn"; reason: string }
+  /** There was nowhere to train: no failure either, and the next night tries again. */
+  | { kind: "no_capacity"; reason: string; fix: string }
   | { kind: "failed"; code: string; message: string; fix: string };
 
 export interface Run {

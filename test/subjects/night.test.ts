@@ -84,6 +84,7 @@ async function night(
       },
     },
     jobRunner: {
+      traits: { restartsItself: false, giveBackAfterIdleMs: null },
       start: () => Promise.resolve(),
       async status() {
         for (const iteration of [1, 2]) {
@@ -96,6 +97,7 @@ async function night(
         return { status: "running" };
       },
       cancel: () => Promise.resolve(),
+      release: () => Promise.resolve(),
       close: () => Promise.resolve(),
     },
   };

@@ -25,6 +25,7 @@ import * as parts from "./parts.ts";
 import { checkLease } from "./gateway-part.ts";
 import { checkReplay } from "./replay-part.ts";
 import { checkDisk, checkState } from "./state-part.ts";
+import { checkPlaces } from "./trainer-part.ts";
 
 // Before anything else: components create their instruments when they are created.
 const meter = meterInMemory();
@@ -234,7 +235,8 @@ test("trainer: the age of its heartbeat while it is awaited, and its restarts", 
   let ages: unknown = null;
   const trainer = parts.slowTrainer(runDirectory, clock, async () => void (ages = await meter.points("nightshift.trainer.heartbeat.age")));
   const options = { runId: "run", agent: "shop", runDirectory, iteration: 1, heartbeatTimeoutMs: 60_000 };
-  await awaitAdapter({ ...options, signal: new AbortController().signal }, { monotonicMs: () => clock.monotonicMs, jobRunner: trainer });
+  const deps = { monotonicMs: () => clock.monotonicMs, jobRunner: trainer, log: silentLog() };
+  await awaitAdapter({ ...options, signal: new AbortController().signal }, deps);
   const agent = { "nightshift.agent": "shop" };
   expect(ages).toEqual([{ attributes: agent, value: 4 }]);
   expect(await meter.points("nightshift.trainer.heartbeat.age")).toEqual([{ attributes: agent, value: 0 }]);
@@ -242,6 +244,8 @@ test("trainer: the age of its heartbeat while it is awaited, and its restarts", 
   expect(await meter.points("nightshift.trainer.restarts")).toEqual([{ attributes: failed, value: 1 }]);
   expect(await parts.measureAlarm(database, artifacts, () => meter.points("nightshift.alarms"))).toEqual(["phrase"]);
 });
+
+test("trainer: how long it waits for a place, and how long it holds one for nothing", () => checkPlaces(directory, meter));
 
 test("canary: evidence and units while it runs, zero afterwards, every transition", async () => {
   const world = await canaryWorld(database, { agent: "canary", seed: 1 });

@@ -55,6 +55,7 @@ export function adapterAgent(state: { isDown: boolean }, stored: { name: string;
 export function slowTrainer(runDirectory: string, clock: { monotonicMs: number }, beforeEnd: () => Promise<void>): JobRunner {
   let looks = 0;
   return {
+    traits: { restartsItself: false, giveBackAfterIdleMs: null },
     start: () => Promise.resolve(),
     async status() {
       looks += 1;
@@ -67,6 +68,7 @@ export function slowTrainer(runDirectory: string, clock: { monotonicMs: number }
       return { status: "running" };
     },
     cancel: () => Promise.resolve(),
+    release: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };
 }
@@ -89,7 +91,7 @@ export async function measureKafka(): Promise<void> {
   await createLagMeter({ groupId: "g", topics: { traces: "spans", logs: "logs", deadLetter: "dead" } }, { admin }).measure();
 }
 
-function publish(directory: string): void {
+export function publish(directory: string): void {
   mkdirSync(directory, { recursive: true });
   writeFileSync(join(directory, "weights"), "w");
   const sha256 = `sha256:${createHash("sha256").update("w").digest("hex")}`;

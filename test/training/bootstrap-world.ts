@@ -105,9 +105,11 @@ export function bootstrapWorld(
       stable: () => Promise.resolve({ name: "m", digest: "sha256:base", adapter: null }),
     },
     jobRunner: {
+      traits: { restartsItself: false, giveBackAfterIdleMs: null },
       start: ({ runDirectory }) => Promise.resolve(publishAdapters(runDirectory, config.night.iterations)),
       status: () => Promise.resolve({ status: "running" }),
       cancel: () => Promise.resolve(),
+      release: () => Promise.resolve(),
       close: () => Promise.resolve(),
     },
   };

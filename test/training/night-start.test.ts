@@ -72,7 +72,7 @@ test.each([
     step: () => Promise.reject(error),
     finish: (...ended: unknown[]) => Promise.resolve(void finished.push(ended[1])),
   } as unknown as RunStore;
-  const jobRunner = { cancel: () => Promise.resolve() };
+  const jobRunner = { cancel: () => Promise.resolve(), release: () => Promise.resolve() };
   const deps = { runs, jobRunner, log: silentLog(), now: () => 0 } as unknown as NightDeps;
   const outcome = await runNight(optionsOf(), deps).catch((cause: unknown) => cause);
   if (isHeld) expect([outcome, finished]).toEqual([error, []]);

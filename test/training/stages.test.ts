@@ -103,8 +103,8 @@ describe("a night of two stages", () => {
     expect(samplersOf(linesOf(world, "staged", 2))).toEqual(new Set([first?.digest]));
     expect(second?.manifest.parentDigest).toBe(first?.digest);
     expect(await trainSteps(world, "staged")).toEqual([
-      { objective: "sft", digest: first?.digest, name: first?.name },
-      { objective: "grpo", digest: second?.digest, name: second?.name },
+      { objective: "sft", digest: first?.digest, name: first?.name, idleSeconds: 0 },
+      { objective: "grpo", digest: second?.digest, name: second?.name, idleSeconds: 0 },
     ]);
     const lineage = await world.deps.artifacts.get(second?.manifest.lineageDigest ?? "sha256:");
     const { groups } = JSON.parse(new TextDecoder().decode(lineage ?? undefined)) as { groups: { iteration: number; objective: string }[] };
@@ -118,7 +118,7 @@ describe("a night of two stages", () => {
     expect(adapters.map(({ iteration, manifest }) => [iteration, manifest.parentDigest])).toEqual([[2, null]]);
     expect(outcome).toMatchObject({ kind: "candidate", adapterDigest: adapters[0]?.digest });
     expect(samplersOf(linesOf(world, "no-example", 2))).toEqual(new Set(["sha256:base"]));
-    expect((await trainSteps(world, "no-example"))[0]).toEqual({ objective: "sft", digest: null, name: null });
+    expect((await trainSteps(world, "no-example"))[0]).toEqual({ objective: "sft", digest: null, name: null, idleSeconds: 0 });
   });
 
   test("has learned nothing where the trainer took no step at all", async () => {

@@ -78,6 +78,7 @@ function outcome(result) {
   if (result === null) return null;
   if (result.kind === "candidate") return el("p", {}, "Candidate ", el("code", {}, result.adapterName));
   if (result.kind === "nothing_to_learn") return el("p", {}, "Nothing to learn: ", result.reason);
+  if (result.kind === "no_capacity") return el("p", {}, "No capacity: ", result.reason, el("br"), `fix: ${result.fix}`);
   return el("p", { class: "problem" }, result.message, el("br"), el("span", {}, `fix: ${result.fix}`));
 }
 

@@ -13,7 +13,7 @@ const COMFORTABLE_FREE_BYTES = 10 * GIB;
 /** What the machine offers: the data directory and its disk, Python, and (where nothing of ours runs) the ports. */
 export async function checkMachine(config: Config, options: { isRunning: boolean }): Promise<Finding[]> {
   const ports = options.isRunning ? [ok("ports", "held by the Nightshift that answers")] : await checkPorts(config);
-  return [checkDataDir(config), await checkPython(config), ...ports];
+  return [checkDataDir(config), ...(needsPython(config) ? [await checkPython(config)] : []), ...ports];
 }
 
 function checkDataDir(config: Config): Finding {
@@ -31,6 +31,14 @@ function checkDataDir(config: Config): Finding {
   const fix = "Free disk space, or move dataDir to a larger volume.";
   if (free < LEAST_FREE_BYTES) return bad("data directory", told, fix);
   return free < COMFORTABLE_FREE_BYTES ? warn("data directory", told, fix) : ok("data directory", told);
+}
+
+/** For the trainer as a child, and for policy servers of our own. */
+function needsPython({ training, agents }: Config): boolean {
+  return (
+    training.jobRunner.driver === "local" ||
+    Object.values(agents).some(({ policyServers }) => Array.isArray(policyServers) && policyServers.length === 0)
+  );
 }
 
 async function checkPython(config: Config): Promise<Finding> {

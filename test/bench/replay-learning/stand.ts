@@ -113,7 +113,7 @@ export async function openStand(options: {
       const outcome = await runNight(order, deps);
       await deps.jobRunner.close();
       if (outcome.kind === "failed") throw new Error(`night ${runId}: ${outcome.message}`);
-      if (outcome.kind === "nothing_to_learn") return null;
+      if (outcome.kind !== "candidate") return null;
       await ensureServed({ name: outcome.adapterName });
       return outcome.adapterName;
     },

@@ -56,6 +56,18 @@ async function controlDirectory(): Promise<string> {
 }
 
 describe("the hand-over through a bucket", () => {
+  test("a control side that another process began the run on takes run.json from there, and then the adapters", async () => {
+    const [begun, taken, trainer] = [await controlDirectory(), folders.fresh(), folders.fresh()];
+    await mirror(begun, "control").prepare({ signal: never() });
+    await mirror(trainer, "trainer").prepare({ signal: never() });
+    await give(join(trainer, "adapter-1"), { "adapter_model.safetensors": bytes("learned") });
+    await mirror(trainer, "trainer").run({ signal: AbortSignal.abort() });
+    await mirror(taken, "control").prepare({ signal: never() });
+    expect(await readFile(join(taken, "run.json"), "utf8")).toBe('{"run":1}');
+    await mirror(taken, "control").run({ signal: AbortSignal.abort() });
+    expect(await readFile(join(taken, "adapter-1/adapter_model.safetensors"), "utf8")).toBe("learned");
+  });
+
   test("a trainer's side begins with what it starts from, and run.json comes last", async () => {
     const [control, trainer] = [await controlDirectory(), folders.fresh()];
     await mirror(control, "control").prepare({ signal: never() });
