@@ -2,10 +2,9 @@ import { join } from "node:path";
 import { KubeError } from "./api.ts";
 import { NETWORK } from "./bridge.ts";
 import { startControlPlane, type ControlPlane } from "./control-plane.ts";
-import { startForward, type Forward } from "./forward.ts";
 import { startNode, type NodeOptions, type TestNode } from "./node.ts";
+import { startProxy } from "./proxy.ts";
 import { startProvisioner, type Provisioner } from "./provisioner.ts";
-import { startServices } from "./services.ts";
 
 /** A control plane with one node, Services, DNS and volumes: what a chart is installed on. */
 export interface Cluster extends ControlPlane {
@@ -24,7 +23,6 @@ export async function startCluster(
   options: Pick<NodeOptions, "images" | "gpus" | "labels" | "taints"> & { logs?: string },
 ): Promise<Cluster> {
   const plane = await startControlPlane();
-  const forwards: Forward[] = [];
   const closers: (() => Promise<void>)[] = [() => plane.close()];
   const closeAll = async (): Promise<void> => {
     for (const close of closers.toReversed()) await close();
@@ -32,8 +30,8 @@ export async function startCluster(
   try {
     const api = plane.apiAs("kubelet");
     closers.push(() => api.close());
-    const services = await startServices(api);
-    closers.push(() => services.close());
+    const proxy = await startProxy(plane.accessOf("kubelet"));
+    closers.push(() => proxy.close());
     const volumes = await startProvisioner(api, join(plane.home, "volumes"));
     closers.push(() => volumes.close());
     const logs = options.logs ?? join(plane.home, "logs");
@@ -46,13 +44,10 @@ export async function startCluster(
       logs,
       evict: (namespace, pod) => evict(plane, namespace, pod),
       async expose(port, as = port) {
-        forwards.push(await startForward({ host: NETWORK.nodeIp, port: as }, () => ({ host: "127.0.0.1", port })));
+        await proxy.lead({ host: NETWORK.nodeIp, port: as }, { host: "127.0.0.1", port });
         return `${NETWORK.nodeIp}:${as}`;
       },
-      async close() {
-        for (const forward of forwards) await forward.close();
-        await closeAll();
-      },
+      close: closeAll,
     };
   } catch (error) {
     await closeAll();

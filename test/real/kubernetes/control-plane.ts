@@ -7,7 +7,7 @@ import { until } from "../../e2e/processes.ts";
 import { helmPrograms } from "../parts/helm.ts";
 import { kubernetesPrograms } from "../parts/kubernetes.ts";
 import { startPartProcess, type PartProcess } from "../parts/process.ts";
-import { createKubeApi, type KubeApi } from "./api.ts";
+import { createKubeApi, type KubeApi, type KubeApiOptions } from "./api.ts";
 import { NETWORK, startBridge } from "./bridge.ts";
 import { writeCredentials, type Credentials, type Identity } from "./credentials.ts";
 
@@ -39,6 +39,7 @@ export interface ControlPlane {
   readonly home: string;
   /** As another identity. */
   apiAs(identity: Identity): KubeApi;
+  accessOf(identity: Identity): KubeApiOptions;
   /** Resolves to stdout. Rejects with stderr when it fails. `input` is its stdin. */
   kubectl(args: readonly string[], input?: string): Promise<string>;
   helm(args: readonly string[]): Promise<string>;
@@ -69,8 +70,8 @@ export async function startControlPlane(): Promise<ControlPlane> {
     etcd: await startEtcd(programs.etcd, home),
     apiServer: await startApiServer(programs.apiServer, credentials, auditLog),
   };
-  const apiAs = (identity: Identity): KubeApi =>
-    createKubeApi({ server: SERVER, ca: credentials.ca(), token: credentials.tokenOf(identity) });
+  const accessOf = (identity: Identity): KubeApiOptions => ({ server: SERVER, ca: credentials.ca(), token: credentials.tokenOf(identity) });
+  const apiAs = (identity: Identity): KubeApi => createKubeApi(accessOf(identity));
   const api = apiAs("admin");
   await untilReady(api);
   const clients = await startClients(programs, credentials);
@@ -84,6 +85,7 @@ export async function startControlPlane(): Promise<ControlPlane> {
     api,
     home,
     apiAs,
+    accessOf,
     kubectl,
     helm: (args) => runClient(tools.helm, args, env, ""),
     async apply(...objects) {

@@ -21,6 +21,8 @@ import { restrictedNamespace } from "./restricted.ts";
 const ROOT = resolve(import.meta.dirname, "../../..");
 export const NAMESPACE = "nightshift";
 export const RELEASE = "shop";
+/** What the containers wrote stays, so that a story that failed can be read. */
+const LOGS = join(ROOT, ".cache/reports/kubernetes-story");
 const TOPICS = ["otlp_spans", "otlp_logs", "nightshift_dead_letter"];
 
 type Tree = Record<string, unknown>;
@@ -37,7 +39,7 @@ export interface ShopRelease {
 }
 
 /** @param agent Merged over the quickstart's agent. */
-export async function installShop(options: { shopUrl: string; seed: number; agent: Tree; logs?: string }): Promise<ShopRelease> {
+export async function installShop(options: { shopUrl: string; seed: number; agent: Tree }): Promise<ShopRelease> {
   const directory = mkdtempSync(join(tmpdir(), "nightshift-release-"));
   const cleanups: (() => Promise<unknown>)[] = [async () => rmSync(directory, { recursive: true, force: true })];
   const close = async (): Promise<void> => {
@@ -52,7 +54,7 @@ export async function installShop(options: { shopUrl: string; seed: number; agen
 }
 
 async function install(
-  { shopUrl, seed, agent, logs }: { shopUrl: string; seed: number; agent: Tree; logs?: string },
+  { shopUrl, seed, agent }: { shopUrl: string; seed: number; agent: Tree },
   directory: string,
   cleanups: (() => Promise<unknown>)[],
 ): Promise<Omit<ShopRelease, "close">> {
@@ -60,7 +62,8 @@ async function install(
   mkdirSync(commands);
   const images = { ...productImages(), "vllm-openai": vllmImage(commands) };
   // One GPU for vLLM, one for the trainer.
-  const cluster = await startCluster({ images, gpus: 2, ...(logs === undefined ? {} : { logs }) });
+  rmSync(LOGS, { recursive: true, force: true });
+  const cluster = await startCluster({ images, gpus: 2, logs: LOGS });
   cleanups.push(() => cluster.close());
   const outside = await startOutside(cluster, cleanups);
   await cluster.apply(restrictedNamespace(NAMESPACE), claim("models"), claim("shared"));
@@ -184,6 +187,8 @@ function valuesOf(
     nights: { schedule: "* * * * *", suspend: true },
     config: {
       capture: quickstart["capture"],
+      // Two cores for all of it: a connection may wait for its turn.
+      store: { driver: "postgres", connectTimeoutMs: 60_000, statementTimeoutMs: 120_000 },
       transport: { driver: "kafka", brokers, sessionTimeoutMs: 6_000 },
       artifacts: { driver: "file" },
       api: { tokens: Object.fromEntries(["operator", "gateway", "agent", "ingest"].map((role) => [role, hashes(role)])) },

@@ -40,7 +40,7 @@ test("a CronJob's night trains in a Job, and its adapter is promoted without a h
   const { control, cluster, agentUrl } = release;
   const outbox = createFeedbackOutbox(control);
   const served = await serveCrowd({
-    ...{ customers: day.customers, agentUrl, shopUrl: shop.url, concurrency: 96, name: "day", comeBack: true },
+    ...{ customers: day.customers, agentUrl, shopUrl: shop.url, concurrency: 64, name: "day", comeBack: true },
     onServed: (one) => outbox.add(one),
   });
   await outbox.flush();
