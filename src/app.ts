@@ -57,7 +57,9 @@ async function start(config: Config, { log, env }: AppDeps, started: Started): P
   const election = openElection(config.store, { name: `${hostname()}-${process.pid}` }, { database, log, env, ...clock });
   const control = await startControl(config, { gatewayGraceMs: 0 }, { database, artifacts, election, log, env, ...clock }, started);
   const gateway = await startLocalGateway(config, control, { database, collectorPort: capture.port, log, ...clock }, started);
-  const policyServers = Object.fromEntries(control.agents.map(({ agent, replicas }) => [agent, (replicas.source?.current() ?? replicas.current()).map(({ url }) => url)]));
+  const policyServers = Object.fromEntries(
+    control.agents.map(({ agent, replicas }) => [agent, (replicas.source?.current() ?? replicas.current()).map(({ url }) => url)]),
+  );
   const { port: collectorPort, grpcPort: collectorGrpcPort } = capture;
   return { collectorPort, collectorGrpcPort, gatewayPort: gateway.port, apiPort: control.apiPort, policyServers };
 }

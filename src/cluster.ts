@@ -1,4 +1,4 @@
-import type { KubeConfig } from "@kubernetes/client-node";
+import type * as KubernetesClient from "@kubernetes/client-node";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nightshiftError } from "./errors.ts";
 import type { Logger } from "./log.ts";
@@ -66,9 +66,13 @@ export async function openCluster(): Promise<Cluster> {
   return clusterOf(config, server, kubernetes);
 }
 
-type Client = typeof import("@kubernetes/client-node");
+type Client = typeof KubernetesClient;
 
-function clusterOf(config: KubeConfig, server: string, { createConfiguration, HttpMethod, RequestContext, Watch }: Client): Cluster {
+function clusterOf(
+  config: KubernetesClient.KubeConfig,
+  server: string,
+  { createConfiguration, HttpMethod, RequestContext, Watch }: Client,
+): Cluster {
   const { httpApi } = createConfiguration();
   let connections: { dispatcher: ReturnType<InstanceType<Client["RequestContext"]>["getDispatcher"]>; sinceMs: number } | null = null;
   return {
@@ -106,10 +110,21 @@ function clusterOf(config: KubeConfig, server: string, { createConfiguration, Ht
         if (error === null || error === undefined || isSilence(error)) over.resolve();
         else over.reject(error instanceof Error ? error : new Error("the watch failed"));
       };
-      const watching = await new Watch(config).watch(path, { timeoutSeconds: WATCH_SECONDS, ...query }, event, done);
-      const stop = (): void => watching.abort();
+      const open = async (): Promise<AbortController | null> => {
+        try {
+          return await new Watch(config).watch(path, { timeoutSeconds: WATCH_SECONDS, ...query }, event, done);
+        } catch (error) {
+          done(error);
+          return null;
+        }
+      };
+      const opening = open();
+      // One that is still being opened, by a server that does not answer, is not waited for.
+      const stop = (): void => {
+        over.resolve();
+        void opening.then((watch) => watch?.abort());
+      };
       signal.addEventListener("abort", stop, { once: true });
-      if (signal.aborted) stop();
       await over.promise.finally(() => signal.removeEventListener("abort", stop));
     },
   };
@@ -141,6 +156,8 @@ export async function watchList<T extends ClusterObject>(
       if (pauseMs > 0) deps.log.info({ what }, "kubernetes reached again");
       pauseMs = 0;
       await follow({ path, labelSelector, resourceVersion: list.metadata.resourceVersion, known }, deps, signal);
+      // Whatever closes watches as soon as they are open is not asked without a break.
+      await sleep(FIRST_PAUSE_MS, undefined, { signal }).catch(() => undefined);
     } catch (cause) {
       if (signal.aborted) return;
       if (pauseMs === 0) deps.log.warn({ what, err: cause }, "kubernetes not reached");

@@ -7,9 +7,12 @@ const objectFields = {
   namespace: kubernetesName.optional().describe("Its namespace. Unset: the one that the control service runs in."),
 };
 
+const WHAT =
+  "What splits live traffic. Only `gateway` draws per conversation: with the others a canary gives no quality decision and waits for an operator, and no lease ends it while the control service is dead.";
+
 export const routerSchema = z
   .discriminatedUnion("driver", [
-    z.strictObject({ driver: z.literal("gateway") }),
+    z.strictObject({ driver: z.literal("gateway").describe(WHAT) }),
     z.strictObject({
       driver: z.literal("llm-d"),
       ...objectFields,
@@ -47,8 +50,6 @@ export const routerSchema = z
     }),
   ])
   .prefault({ driver: "gateway" })
-  .describe(
-    "What splits live traffic. Only `gateway` draws per conversation: with the others a canary gives no quality decision and waits for an operator, and no lease ends it while the control service is dead.",
-  );
+  .describe(WHAT);
 
 export type RouterConfig = z.infer<typeof routerSchema>;

@@ -122,7 +122,9 @@ export const configSchema = z.strictObject({
         .int()
         .min(0)
         .default(25_000)
-        .describe("How long calls under way may take to end after SIGTERM; below what the platform gives (a pod's terminationGracePeriodSeconds)."),
+        .describe(
+          "How long calls under way may take to end after SIGTERM; below what the platform gives (a pod's terminationGracePeriodSeconds).",
+        ),
       controlUrl: z.url().optional().describe("The control service, for `nightshift gateway` as its own process."),
       collectorUrl: z.url().optional().describe("Where the gateway's own GenAI spans go, for `nightshift gateway` as its own process."),
       collectorTokenFile: z

@@ -124,8 +124,9 @@ function unique(rows: { path: string; node: JsonSchema }[]): { path: string; nod
   const merged = new Map<string, JsonSchema>();
   for (const { path, node } of rows) {
     const seen = merged.get(path);
-    const isVariantName = seen?.const !== undefined && node.const !== undefined;
-    merged.set(path, isVariantName ? { ...seen, enum: [seen.const, node.const] } : (seen ?? node));
+    const names = seen === undefined ? [] : (seen.enum ?? [seen.const]);
+    const isVariantName = node.const !== undefined && names.every((name) => name !== undefined) && names.length > 0;
+    merged.set(path, isVariantName && seen !== undefined ? { ...seen, enum: [...new Set([...names, node.const])] } : (seen ?? node));
   }
   return [...merged].map(([path, node]) => ({ path, node }));
 }

@@ -23,6 +23,16 @@ export interface AdapterAgentProcess {
   close(): Promise<void>;
 }
 
+interface AdapterAgentProcessDeps {
+  log: Logger;
+  token?: string | undefined;
+  /** The entry's environment: `POD_UID` is what this pod's replica is told apart by. */
+  env?: Record<string, string | undefined>;
+  /** Of a discovered replica: its Service, and where its server listens for this process. */
+  service?: string | undefined;
+  serverUrl?: string | undefined;
+}
+
 const CALL_TIMEOUT_MS = 120_000;
 const CONNECTIONS = 8;
 const POLL_EVERY_MS = 1_000;
@@ -36,23 +46,17 @@ const POLL_EVERY_MS = 1_000;
 export async function startAdapterAgentProcess(
   config: Config,
   replica: string,
-  deps: {
-    log: Logger;
-    token?: string | undefined;
-    /** The entry's environment: `POD_UID` is what this pod's replica is told apart by. */
-    env?: Record<string, string | undefined>;
-    /** Of a discovered replica: its Service, and where its server listens for this process. */
-    service?: string | undefined;
-    serverUrl?: string | undefined;
-  },
+  deps: AdapterAgentProcessDeps,
 ): Promise<AdapterAgentProcess> {
   const { log } = deps;
   const { controlUrl, publicKeyFile } = config.adapterAgent;
   if (controlUrl === undefined) throw missing("adapterAgent.controlUrl", "the adapter agent needs the control service's address");
   if (publicKeyFile === undefined)
     throw missing("adapterAgent.publicKeyFile", "the adapter agent needs the key that adapters are signed with");
-  const { url, agents } = serversOf(config, replica, deps);
+  const { url, agents, isDiscovered } = serversOf(config, replica, deps);
   const uid = deps.env?.["POD_UID"] ?? null;
+  if (isDiscovered && uid === null)
+    throw missing("POD_UID", "reports count for the pod that they come from: give it metadata.uid by the downward API");
   const directory = join(resolve(config.dataDir), `adapter-agent-${replica}`);
   makeDataDirectory(directory);
   const { baseDigest, model } = await oneBase(agents, directory);

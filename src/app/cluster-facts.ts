@@ -135,7 +135,11 @@ export function eventOf(fact: Fact, regarding: { name: string; namespace: string
 }
 
 /** An agent in one line, for an annotation. Pure. */
-export function lineOf(agent: { stable: RouteTarget | null; experiments: readonly Pick<Experiment, "state" | "step" | "weights" | "candidate">[]; run: { id: string } | null }): string {
+export function lineOf(agent: {
+  stable: RouteTarget | null;
+  experiments: readonly Pick<Experiment, "state" | "step" | "weights" | "candidate">[];
+  run: { id: string } | null;
+}): string {
   const { stable, experiments, run } = agent;
   const live = experiments.find(({ state }) => isLive(state));
   const last = experiments[0];

@@ -54,12 +54,19 @@ export function createClusterMirror(
     start(term) {
       const told = new Set<string>();
       const sinceMs = deps.now();
-      return startLoop({ name: "cluster", everyMs: EVERY_MS, longestPauseMs: LONGEST_PAUSE_MS, log: deps.log }, async () => {
-        const lease = await keepLease(options, { term, sinceMs }, deps);
+      return startLoop({ name: "cluster", everyMs: EVERY_MS, longestPauseMs: LONGEST_PAUSE_MS, log: deps.log }, async (stopping) => {
+        const signal = AbortSignal.any([stopping, term.signal]);
+        const lease = await keepLease(options, { epoch: term.epoch, sinceMs, signal }, deps);
         if (lease === null) return;
         const facts = (await recentFacts(options.agents, deps)).filter(({ id }) => !told.has(id));
         for (const fact of facts) {
-          await tell(fact, { name: options.lease, namespace: options.namespace, uid: lease.metadata.uid }, options.name, deps.cluster);
+          const regarding = { name: options.lease, namespace: options.namespace, uid: lease.metadata.uid };
+          await tell(
+            eventOf(fact, regarding, options.name),
+            { what: `event ${fact.reason}`, namespace: options.namespace },
+            deps.cluster,
+            signal,
+          );
           told.add(fact.id);
         }
       });
@@ -70,15 +77,14 @@ export function createClusterMirror(
 /** Null: a newer term's leader has written it, or another write came between. */
 async function keepLease(
   { lease: name, namespace, name: holder, agents }: { lease: string; namespace: string; name: string; agents: readonly string[] },
-  { term, sinceMs }: { term: Term; sinceMs: number },
+  { epoch, sinceMs, signal }: { epoch: number; sinceMs: number; signal: AbortSignal },
   deps: MirrorDeps & { cluster: Cluster },
 ): Promise<Lease | null> {
   const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   const what = `lease ${namespace}/${name}`;
-  const { signal } = term;
   const found = await deps.cluster.ask({ what, method: "GET", path: `${path}/${name}` }, { signal });
   const current = found.status === 404 ? null : acceptedOf<Lease>({ what }, found);
-  if ((current?.spec?.leaseTransitions ?? 0) > term.epoch) return null;
+  if ((current?.spec?.leaseTransitions ?? 0) > epoch) return null;
   const lines = await Promise.all(agents.map(async (agent) => [`nightshift.dev/agent.${agent}`, await lineFor(agent, deps)] as const));
   const body = {
     apiVersion: "coordination.k8s.io/v1",
@@ -97,7 +103,7 @@ async function keepLease(
       leaseDurationSeconds: LEASE_SECONDS,
       acquireTime: microTime(sinceMs),
       renewTime: microTime(deps.now()),
-      leaseTransitions: term.epoch,
+      leaseTransitions: epoch,
     },
   };
   const request =
@@ -133,7 +139,7 @@ async function recentMoves(fromMs: number, deps: MirrorDeps): Promise<Experiment
   const moves = await Promise.all(
     rows.map(async ({ id, at_ms: atMs, action, subject, body }) => {
       const experiment = await store.get(subject);
-      return experiment === null ? [] : [{ id, atMs, action, experiment, body: body as ExperimentMove["body"] }];
+      return experiment === null ? [] : [{ id, atMs, action, experiment, body }];
     }),
   );
   return moves.flat();
@@ -141,14 +147,12 @@ async function recentMoves(fromMs: number, deps: MirrorDeps): Promise<Experiment
 
 /** 409: it was told before, by this process or by the leader before it. */
 async function tell(
-  fact: Fact,
-  regarding: { name: string; namespace: string; uid: string | undefined },
-  instance: string,
+  event: object,
+  { what, namespace }: { what: string; namespace: string },
   cluster: Cluster,
+  signal: AbortSignal,
 ): Promise<void> {
-  const what = `event ${fact.reason}`;
-  const path = `/api/v1/namespaces/${regarding.namespace}/events`;
-  const answer = await cluster.ask({ what, method: "POST", path, body: eventOf(fact, regarding, instance) });
+  const answer = await cluster.ask({ what, method: "POST", path: `/api/v1/namespaces/${namespace}/events`, body: event }, { signal });
   if (answer.status !== 409) acceptedOf({ what }, answer);
 }
 

@@ -2,11 +2,11 @@ import { join } from "node:path";
 import type { AgentControl } from "../api/control.ts";
 import { createApi } from "../api/server.ts";
 import type { ArtifactStore } from "../artifact/artifact-store.ts";
-import { keyId, loadSigningKey, readSigningKey } from "../artifact/signing-key.ts";
+import { keyId, loadSigningKey, readSigningKey, type SigningKey } from "../artifact/signing-key.ts";
 import type { Config } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { createGatewayRouter } from "../promotion/gateway-router.ts";
+import { createGatewayRouter, type GatewayRouter } from "../promotion/gateway-router.ts";
 import { createRouteWatch, type RouteWatch } from "../promotion/route-watch.ts";
 import { createRecordingsCache } from "../rollout/recordings-cache.ts";
 import type { Database } from "../store/database.ts";
@@ -70,9 +70,7 @@ export async function startControl(
 ): Promise<Control> {
   const { database, artifacts, election, log, now, monotonicMs } = deps;
   const { dataDir } = config;
-  const { signingKeyFile } = config.artifacts;
-  const key = signingKeyFile === undefined ? loadSigningKey(join(dataDir, "keys")) : readSigningKey(signingKeyFile);
-  await requireSameSigningKey(database, keyId(key.publicKey));
+  const key = await signingKeyOf(config, database);
   const agents: AgentParts[] = [];
   const found = (slug: string): readonly { url: string }[] => agents.find(({ agent }) => agent === slug)?.replicas.source?.current() ?? [];
   const slots = createAdapterSlots(config, { ...deps, found });
@@ -94,32 +92,13 @@ export async function startControl(
 
   const router = createGatewayRouter(deps);
   const routers = await openRouters(config, router, deps);
-  const watch = createRouteWatch(deps);
-  await watch.look();
-  const everyMs = Math.min(LOOK_EVERY_MS, config.gateway.leaseMs / LOOKS_PER_LEASE);
-  const looking = startLoop({ name: "routes", everyMs, longestPauseMs: LONGEST_LOOK_PAUSE_MS, log }, () => watch.look());
-  started.add("routes", () => looking.stop());
-  // Where this process decides, its own gateways need not wait for the next look.
-  router.subscribe(() => looking.wake());
-
+  const watch = await startWatch(config, router, deps, started);
   const clusterMirror = await openClusterMirror(config, { name: election.name }, { database, runs, router: routers, log, now });
   const leader = createLeader(
     { config, agents, runsDirectory, ...options },
     {
-      database,
-      artifacts,
-      jobRunner,
-      runs,
-      queue,
-      slots,
-      runFiles,
-      key,
-      router: routers,
-      watch,
+      ...{ database, artifacts, jobRunner, runs, queue, slots, runFiles, key, router: routers, watch, log, now, monotonicMs },
       mirror: clusterMirror,
-      log,
-      now,
-      monotonicMs,
     },
   );
   election.campaign((term) => leader.lead(term));
@@ -140,10 +119,26 @@ export async function startControl(
   return { apiPort, agents, watch };
 }
 
+/** What the database says of routes and of who leads, looked at for as long as the process lives. */
+async function startWatch(config: Config, router: GatewayRouter, deps: ControlDeps, started: Started): Promise<RouteWatch> {
+  const watch = createRouteWatch(deps);
+  await watch.look();
+  const everyMs = Math.min(LOOK_EVERY_MS, config.gateway.leaseMs / LOOKS_PER_LEASE);
+  const pauses = { everyMs, longestPauseMs: LONGEST_LOOK_PAUSE_MS };
+  const looking = startLoop({ name: "routes", ...pauses, log: deps.log }, () => watch.look());
+  started.add("routes", () => looking.stop());
+  // Where this process decides, its own gateways need not wait for the next look.
+  router.subscribe(() => looking.wake());
+  return watch;
+}
+
 /** A replica with a key of its own would, as leader, refuse what another has signed, and so roll its canary back. */
-async function requireSameSigningKey(database: Database, id: string): Promise<void> {
+async function signingKeyOf({ artifacts: { signingKeyFile }, dataDir }: Config, database: Database): Promise<SigningKey> {
+  const key = signingKeyFile === undefined ? loadSigningKey(join(dataDir, "keys")) : readSigningKey(signingKeyFile);
+  const id = keyId(key.publicKey);
   const expected = await pinSetting(database.kysely, "signing_key", id);
   if (id !== expected) throw nightshiftError("signing_key_differs", { id, expected });
+  return key;
 }
 
 /** What nights have made under an agent's slug was learned from its tenant: under another one it would serve, and teach, somebody else. */

@@ -36,7 +36,9 @@ export function createAgentFleet(
   const attestations = createAttestationStore(deps.database);
   const stopping = new AbortController();
   const { agent, config, baseDigest } = options;
-  const { current, source } = "current" in options.replicas ? options.replicas : fixed(options.replicas);
+  const replicas = "current" in options.replicas ? options.replicas : fixed(options.replicas);
+  const { source } = replicas;
+  const current = (): readonly Replica[] => replicas.current();
   const shared = { agents: [agent], baseModel: config.model, baseDigest, publicKeys: [deps.key.publicKey] };
   const isElsewhere = ({ hasOwnAdapterAgent }: Replica): boolean => hasOwnAdapterAgent === true;
   // Those that are found while this process runs have adapter agents of their own.
@@ -44,6 +46,8 @@ export function createAgentFleet(
     .filter((replica) => !isElsewhere(replica))
     .map((replica) => createReplicaAdapters({ replica, ...shared }, { ...deps, publish: (report) => attestations.save(report) }));
   const running = agents.map((one) => one.run({ signal: stopping.signal }));
+  /** Without an error where none were found yet: calls are to be tried again then. */
+  const known = (): readonly Replica[] => (source !== null && source.current() === null ? [] : current());
   const standings = async (digest: string): Promise<ReplicaStanding[]> => standingsOf(current(), await attestations.list(digest));
   /** Replicas that had an adapter when it was last waited for, by its name. */
   const able = new Map<string, ReadonlySet<string>>();
@@ -59,7 +63,7 @@ export function createAgentFleet(
     return true;
   };
   return {
-    policyServer: spreadCalls((model) => ableOf(source === null ? current() : readyOf(current()), able.get(model ?? "")), config.replay),
+    policyServer: spreadCalls((model) => ableOf(source === null ? known() : readyOf(known()), able.get(model ?? "")), config.replay),
     attestations,
     standings,
     want(desired) {

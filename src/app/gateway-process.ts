@@ -68,7 +68,7 @@ export async function startGatewayProcess(
   const poll = { controlUrl, agents: agents.map(({ agent }) => agent), token: deps.token, waitMs };
   const polling = [
     pollRoutes(poll, { table, disturbances, log, monotonicMs }, { signal: stopping.signal }),
-    ...agents.map(({ replicas }) => replicas?.poll(stopping.signal)),
+    ...agents.flatMap(({ replicas }) => (replicas === undefined ? [] : [replicas.poll(stopping.signal)])),
   ];
   return {
     port,

@@ -19,14 +19,14 @@ export function serversOf(
   config: Pick<Config, "agents">,
   replica: string,
   { service, serverUrl }: { service?: string | undefined; serverUrl?: string | undefined },
-): { url: string; agents: readonly ServedAgent[] } {
+): { url: string; agents: readonly ServedAgent[]; isDiscovered: boolean } {
   const all = Object.entries(config.agents).flatMap(([agent, one]) =>
     listedServers(one).map((server, index) => ({ agent, config: one, url: server.url, name: replicaName(agent, server, index) })),
   );
   const named = service === undefined ? all.find(({ name }) => name === replica) : undefined;
   if (named !== undefined) {
     const sharing = all.filter(({ url }) => url === named.url);
-    return { url: serverUrl ?? named.url, agents: sharing.map(({ agent, config: one }) => ({ agent, config: one })) };
+    return { url: serverUrl ?? named.url, agents: sharing.map(({ agent, config: one }) => ({ agent, config: one })), isDiscovered: false };
   }
   const discovered = Object.entries(config.agents).flatMap(([agent, one]) => {
     const discovery = discoveryOf(one);
@@ -40,6 +40,7 @@ export function serversOf(
   return {
     url: serverUrl ?? localUrl(first.agent, first.discovery),
     agents: served.map(({ agent, config: one }) => ({ agent, config: one })),
+    isDiscovered: true,
   };
 }
 

@@ -46,7 +46,7 @@ export const NIGHTS = {
   signing_key_differs: {
     message: (a: { id: string; expected: string }) =>
       `the signing key of this process is ${a.id}, the adapters in the database were signed with ${a.expected}`,
-    fix: "Give every replica of the control service the same keys/adapter-signing.pem below dataDir. After a change of the key on purpose, delete the row signing_key of table settings.",
+    fix: "Give every replica of the control service the same key: artifacts.signingKeyFile, or keys/adapter-signing.pem below dataDir. After a change of the key on purpose, delete the row signing_key of table settings.",
     retryable: false,
   },
   // serving

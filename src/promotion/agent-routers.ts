@@ -10,14 +10,22 @@ export function routerOfAgents(gateway: TrafficRouter, others: ReadonlyMap<strin
   /** A gateway that assigns would split a second time: it hears of stable alone. */
   const copy = async (routes: Routes): Promise<void> => {
     const known = await gateway.routes(routes.agent);
-    if (known?.stable.digest === routes.stable.digest && known.model === routes.model) return;
+    if (known?.stable.digest === routes.stable.digest && known.model === routes.model && known.candidate === null) return;
     await gateway.setRoutes({ ...routes, candidate: null, experimentId: null, salt: null });
   };
   return {
     draws: (agent) => of(agent).draws(agent),
     async routes(agent) {
-      const found = await of(agent).routes(agent);
-      if (found !== null && others.has(agent)) await copy(found);
+      const own = others.get(agent);
+      const kept = await gateway.routes(agent);
+      if (own === undefined) return kept;
+      let found = await own.routes(agent);
+      if (found === null && kept !== null) {
+        // The agent's traffic was the gateways' until now: what was promoted stays.
+        await own.setRoutes(kept);
+        found = await own.routes(agent);
+      }
+      if (found !== null) await copy(found);
       return found;
     },
     async setRoutes(routes) {

@@ -1,4 +1,4 @@
-import { acceptedOf, type Cluster, type ClusterObject } from "../cluster.ts";
+import { acceptedOf, type Cluster, type ClusterObject, type ClusterRequest } from "../cluster.ts";
 import { nightshiftError } from "../errors.ts";
 import { routesSchema, type Routes, type RouteTarget } from "../serving/routes.ts";
 import type { TrafficRouter } from "./traffic-router.ts";
@@ -31,7 +31,7 @@ interface RouteObject extends ClusterObject {
   spec?: unknown;
 }
 
-export const SHARES = 1_000_000;
+const SHARES = 1_000_000;
 const MANAGER = "nightshift";
 const ANNOTATION = "nightshift.dev/routes";
 /** The controller asks four times a second; who writes always looks first. */
@@ -52,7 +52,6 @@ export function createObjectRouter(
   const what = `${kind.kind} ${namespace}/${name}`;
   const collection = `/apis/${kind.apiVersion}/namespaces/${namespace}/${kind.plural}`;
   const path = `${collection}/${name}`;
-
   let seen: { object: RouteObject | null; atMs: number } | null = null;
 
   async function read(): Promise<RouteObject | null> {
@@ -64,30 +63,14 @@ export function createObjectRouter(
   }
 
   async function write(current: RouteObject | null, routes: Routes): Promise<"written" | "conflict"> {
-    const spec = kind.spec(routes.model, sharesOf(routes));
-    const annotations = { [ANNOTATION]: JSON.stringify(routes) };
-    const head = { apiVersion: kind.apiVersion, kind: kind.kind };
     if (current === null && !kind.mayCreate) throw nightshiftError("route_object_missing", { what });
     // What was Nightshift's once stays so: a weight that somebody set by hand must not keep a rollback from happening.
     const other = current === null || routesIn(current) !== null ? null : otherManagerOf(current);
     if (other !== null) throw nightshiftError("route_object_foreign", { what, manager: other });
-    const { resourceVersion } = current?.metadata ?? {};
-    const answer =
-      current === null
-        ? await deps.cluster.ask({
-            ...{ what, method: "POST", path: collection, query: { fieldManager: MANAGER } },
-            body: { ...head, metadata: { name, namespace, annotations }, spec },
-          })
-        : await deps.cluster.ask({
-            ...{ what, method: "PATCH", path, contentType: "application/apply-patch+yaml" },
-            // Whose the rules are was looked at; even those of its own creation an apply has to be told to take.
-            query: { fieldManager: MANAGER, force: true },
-            body: { ...head, metadata: { name, namespace, annotations, resourceVersion }, spec },
-          });
+    const answer = await deps.cluster.ask({ what, ...writeOf(current, routes, { kind, name, namespace, collection }) });
     seen = null;
-    if (answer.status === 409) return "conflict";
-    acceptedOf({ what }, answer);
-    return "written";
+    if (answer.status !== 409) acceptedOf({ what }, answer);
+    return answer.status === 409 ? "conflict" : "written";
   }
 
   /** `change` sees the routes as they are, and returns those to write, or null to leave them. */
@@ -125,6 +108,26 @@ export function createObjectRouter(
         known?.candidate == null ? null : { ...known, version: known.version + 1, candidate: null, experimentId: null, salt: null },
       );
     },
+  };
+}
+
+/** Of a new object, or of what is there in exactly the state that was read. */
+function writeOf(
+  current: RouteObject | null,
+  routes: Routes,
+  { kind, name, namespace, collection }: { kind: RouteKind; name: string; namespace: string; collection: string },
+): Omit<ClusterRequest, "what"> {
+  const spec = kind.spec(routes.model, sharesOf(routes));
+  const metadata = { name, namespace, annotations: { [ANNOTATION]: JSON.stringify(routes) } };
+  const head = { apiVersion: kind.apiVersion, kind: kind.kind };
+  if (current === null) return { method: "POST", path: collection, query: { fieldManager: MANAGER }, body: { ...head, metadata, spec } };
+  return {
+    method: "PATCH",
+    path: `${collection}/${name}`,
+    contentType: "application/apply-patch+yaml",
+    // Whose the rules are was looked at; even those of its own creation an apply has to be told to take.
+    query: { fieldManager: MANAGER, force: true },
+    body: { ...head, metadata: { ...metadata, resourceVersion: current.metadata.resourceVersion }, spec },
   };
 }
 

@@ -31,8 +31,8 @@ export async function createPolledReplicas(
   }
 
   return {
-    current: held.current,
-    subscribe: held.subscribe,
+    current: () => held.current(),
+    subscribe: (listener) => held.subscribe(listener),
     async poll(signal) {
       let pauseMs = 0;
       while (!signal.aborted) {

@@ -26,7 +26,11 @@ const ask = (query: string) => world.get(`/v1/upstreams?agent=support${query}`);
 it("are answered with a version that says whether they are the same", async () => {
   world.found.set([replica("b"), replica("a")]);
   const first = await ask("");
-  expect(first).toMatchObject({ status: 200, body: { agent: "support", replicas: [replica("a"), replica("b")] }, headers: { connection: "close" } });
+  expect(first).toMatchObject({
+    status: 200,
+    body: { agent: "support", replicas: [replica("a"), replica("b")] },
+    headers: { connection: "close" },
+  });
   const { version } = first.body as { version: string };
   expect((await ask(`&known=${version}`)).status).toBe(204);
   world.found.set([replica("a")]);

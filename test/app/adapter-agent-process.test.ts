@@ -61,6 +61,25 @@ function start(publicKeyFile = join(world.dir, "keys", "adapter-signing.pub.pem"
   return startAdapterAgentProcess(config, "vllm-0", { log: silentLog() });
 }
 
+/** As beside a server that the control service discovers; nothing of the base model is read. */
+async function startInPod(name: string, uid?: string): Promise<AdapterAgentProcess> {
+  const config = parseConfig({
+    dataDir: world.dir,
+    adapterAgent: { port: 0, controlUrl: world.url, publicKeyFile: join(world.dir, "keys", "adapter-signing.pub.pem") },
+    agents: {
+      support: {
+        ...{ model: "base", baseModel: "/not/here", baseModelDigest: await baseDigest(model) },
+        policyServers: { discover: { service: "vllm", port: "http" } },
+      },
+    },
+  });
+  return startAdapterAgentProcess(config, name, {
+    log: silentLog(),
+    env: uid === undefined ? {} : { POD_UID: uid },
+    serverUrl: server.baseUrl,
+  });
+}
+
 async function readiness({ port }: AdapterAgentProcess): Promise<{ status: number; reason?: string }> {
   const answer = await fetch(`http://127.0.0.1:${port}/ready`);
   return { ...((await answer.json()) as { reason?: string }), status: answer.status };
@@ -84,6 +103,16 @@ test("loads what the control service wants, proves it, reports it, heals it, and
   await vi.waitFor(async () => expect(await served()).toBe(true), LIMIT);
   await vi.waitFor(async () => expect(await readiness(first)).toMatchObject({ status: 200 }), LIMIT);
   await first.close();
+
+  // In a pod that is found by its Service: reports bear its name, and count for its uid.
+  const inPod = await startInPod("vllm-6d5f-abcde", "uid-1");
+  await vi.waitFor(async () => expect(await readiness(inPod)).toMatchObject({ status: 200 }), LIMIT);
+  await vi.waitFor(async () => {
+    const reports = await createAttestationStore(database).list(adapter.digest);
+    expect(reports.find(({ replica }) => replica === "vllm-6d5f-abcde")).toMatchObject({ status: "attested", instance: "uid-1" });
+  }, LIMIT);
+  await inPod.close();
+  await expect(startInPod("vllm-6d5f-abcde")).rejects.toThrow("metadata.uid");
 
   await policy.unloadAdapter(adapter.name);
   await world.close();

@@ -8,14 +8,30 @@ const EXPERIMENT = {
   stable: { name: "shop-3-def", digest: "sha256:s" },
   weights: [0.05, 0.2, 0.5],
 };
-const move = (action: string, body: ExperimentMove["body"] = {}): ExperimentMove => ({ id: 7, action, atMs: 1_000, experiment: EXPERIMENT, body });
+const move = (action: string, body: ExperimentMove["body"] = {}): ExperimentMove => ({
+  id: 7,
+  action,
+  atMs: 1_000,
+  experiment: EXPERIMENT,
+  body,
+});
 
 test.each<[ExperimentMove, string, string, string]>([
   [move("experiment_submitted", { state: "gated" }), "GatePassed", "Normal", "shop: shop-4-abc passed the gate, or none is configured"],
   [move("experiment_submitted", { state: "refused" }), "GateRefused", "Warning", "shop: shop-4-abc was refused by the gate"],
-  [move("experiment_attested", { step: 0 }), "CanaryStarted", "Normal", "shop: shop-4-abc is proven active on every replica, its canary begins with 5.0 %"],
+  [
+    move("experiment_attested", { step: 0 }),
+    "CanaryStarted",
+    "Normal",
+    "shop: shop-4-abc is proven active on every replica, its canary begins with 5.0 %",
+  ],
   [move("experiment_ramped", { step: 1 }), "CanaryStep", "Normal", "shop: shop-4-abc goes on with 20.0 % of new conversations"],
-  [move("experiment_proven", { conclusion: { reason: "quality_proven", detail: "" } }), "Promoted", "Normal", "shop: shop-4-abc is promoted: quality_proven"],
+  [
+    move("experiment_proven", { conclusion: { reason: "quality_proven", detail: "" } }),
+    "Promoted",
+    "Normal",
+    "shop: shop-4-abc is promoted: quality_proven",
+  ],
   [
     move("experiment_attestation_lost", { conclusion: { reason: "attestation_lost", detail: "vllm-2" } }),
     "RolledBack",
@@ -37,14 +53,36 @@ test("a run: that it began, and what came of it", () => {
   expect(factsOfRun({ ...run, finishedAtMs: null, outcome: null })).toEqual([
     { id: "run-r1-started", reason: "RunStarted", type: "Normal", message: "shop: run r1 began", atMs: 1 },
   ]);
-  expect(ended({ kind: "candidate", adapterName: "shop-4" })).toMatchObject({ reason: "RunEnded", type: "Normal", message: "shop: run r1 made the candidate shop-4", atMs: 2 });
-  expect(ended({ kind: "nothing_to_learn", reason: "no signal" })).toMatchObject({ reason: "RunEnded", message: "shop: run r1 had nothing to learn: no signal" });
-  expect(ended({ kind: "no_capacity", reason: "no node has a GPU" })).toMatchObject({ reason: "NoCapacity", type: "Warning", message: "shop: run r1 ended: no node has a GPU" });
-  expect(ended({ kind: "failed", message: "the trainer ended" })).toMatchObject({ reason: "RunFailed", type: "Warning", message: "shop: run r1 ended: the trainer ended" });
+  expect(ended({ kind: "candidate", adapterName: "shop-4" })).toMatchObject({
+    reason: "RunEnded",
+    type: "Normal",
+    message: "shop: run r1 made the candidate shop-4",
+    atMs: 2,
+  });
+  expect(ended({ kind: "nothing_to_learn", reason: "no signal" })).toMatchObject({
+    reason: "RunEnded",
+    message: "shop: run r1 had nothing to learn: no signal",
+  });
+  expect(ended({ kind: "no_capacity", reason: "no node has a GPU" })).toMatchObject({
+    reason: "NoCapacity",
+    type: "Warning",
+    message: "shop: run r1 ended: no node has a GPU",
+  });
+  expect(ended({ kind: "failed", message: "the trainer ended" })).toMatchObject({
+    reason: "RunFailed",
+    type: "Warning",
+    message: "shop: run r1 ended: the trainer ended",
+  });
 });
 
 test("the same fact is the same event, with a name that the API server takes", () => {
-  const fact = { id: "run-r1-started", reason: "RunStarted", type: "Normal" as const, message: "m".repeat(2_000), atMs: Date.UTC(2026, 10, 22, 3, 4, 5, 678) };
+  const fact = {
+    id: "run-r1-started",
+    reason: "RunStarted",
+    type: "Normal" as const,
+    message: "m".repeat(2_000),
+    atMs: Date.UTC(2026, 10, 22, 3, 4, 5, 678),
+  };
   const regarding = { name: "r-nightshift-serve", namespace: "agents", uid: "uid-1" };
   const event = eventOf(fact, regarding, "serve-0") as { message: string; metadata: { name: string } };
   expect(event).toEqual(eventOf(fact, regarding, "serve-0"));
@@ -66,6 +104,8 @@ test("an agent in one line", () => {
   expect(lineOf({ stable: EXPERIMENT.stable, experiments: [live], run: { id: "r1" } })).toBe(
     "stable shop-3-def; canary shop-4-abc at 20.0 %, step 2 of 3; run r1",
   );
-  expect(lineOf({ stable: EXPERIMENT.stable, experiments: [ended], run: null })).toBe("stable shop-3-def; last canary shop-4-abc rolled_back; no run");
+  expect(lineOf({ stable: EXPERIMENT.stable, experiments: [ended], run: null })).toBe(
+    "stable shop-3-def; last canary shop-4-abc rolled_back; no run",
+  );
   expect(lineOf({ stable: null, experiments: [], run: null })).toBe("stable unknown; no canary yet; no run");
 });

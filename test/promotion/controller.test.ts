@@ -112,7 +112,10 @@ describe("attestation", () => {
     expect(await controller.reconcile(world.agent)).toMatchObject({ status: "live", state: "canary" });
     world.replicas.set("replica-3", false);
     expect(await controller.reconcile(world.agent)).toEqual({ status: "idle" });
-    expect(await world.store.get(id)).toMatchObject({ state: "rolled_back", conclusion: { reason: "attestation_lost", detail: "replica-3" } });
+    expect(await world.store.get(id)).toMatchObject({
+      state: "rolled_back",
+      conclusion: { reason: "attestation_lost", detail: "replica-3" },
+    });
   });
 
   test("lost mid-canary: rolled back at once", async () => {

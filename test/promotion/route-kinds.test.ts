@@ -43,13 +43,20 @@ test("llm-d: the public name becomes an adapter's", () => {
       },
     ],
   });
-  expect(kind.weights(spec)).toEqual(new Map([["shop-3", 800_000], ["shop-4", 200_000]]));
+  expect(kind.weights(spec)).toEqual(
+    new Map([
+      ["shop-3", 800_000],
+      ["shop-4", 200_000],
+    ]),
+  );
   expect(kind.weights({ rules: [] })).toBeNull();
   expect(kind.weights(undefined)).toBeNull();
 });
 
 test("HTTPRoute: one backend, and a header that names the adapter", () => {
-  const kind = httpRouteOf(routerOf({ driver: "http-route", name: "shop", backend: { name: "vllm" }, matchHeader: "x-gateway-model-name" }));
+  const kind = httpRouteOf(
+    routerOf({ driver: "http-route", name: "shop", backend: { name: "vllm" }, matchHeader: "x-gateway-model-name" }),
+  );
   const spec = kind.spec("shop", sharesOf(at(0.2)));
   const backend = (value: string, weight: number) => ({
     ...{ group: "inference.networking.k8s.io", kind: "InferencePool", name: "vllm", weight },
@@ -63,7 +70,12 @@ test("HTTPRoute: one backend, and a header that names the adapter", () => {
       },
     ],
   });
-  expect(kind.weights(spec)).toEqual(new Map([["shop-3", 800_000], ["shop-4", 200_000]]));
+  expect(kind.weights(spec)).toEqual(
+    new Map([
+      ["shop-3", 800_000],
+      ["shop-4", 200_000],
+    ]),
+  );
   // As the API server defaults a route without rules.
   expect(kind.weights({ rules: [{ matches: [{ path: { type: "PathPrefix", value: "/" } }] }] })).toEqual(new Map());
 });

@@ -30,8 +30,15 @@ test.each<[string, Endpoint["conditions"], boolean]>([
 });
 
 test("a port is found by its name, in each slice its own; a slice without it has no replica of ours", () => {
-  const slices = [slice([pod(1)]), slice([pod(2)], { ports: [{ name: "http", port: 9000 }] }), slice([pod(3)], { ports: [{ name: "metrics", port: 1 }] })];
-  expect(replicasOf(slices, { port: "http", agentPort: 4402 }).map(({ url }) => url)).toEqual(["http://10.0.0.1:8123", "http://10.0.0.2:9000"]);
+  const slices = [
+    slice([pod(1)]),
+    slice([pod(2)], { ports: [{ name: "http", port: 9000 }] }),
+    slice([pod(3)], { ports: [{ name: "metrics", port: 1 }] }),
+  ];
+  expect(replicasOf(slices, { port: "http", agentPort: 4402 }).map(({ url }) => url)).toEqual([
+    "http://10.0.0.1:8123",
+    "http://10.0.0.2:9000",
+  ]);
   expect(replicasOf([slice([pod(1)], { ports: null })], { port: "http", agentPort: 4402 })).toEqual([]);
 });
 
@@ -40,7 +47,9 @@ test("a pod in two slices is one replica, ready if either says so; a dual-stack 
   expect(replicasOf([slice([notReady]), slice([pod(1)])], PORT)).toMatchObject([{ name: "vllm-1", isReady: true }]);
   expect(replicasOf([slice([pod(1)]), slice([notReady])], PORT)).toMatchObject([{ name: "vllm-1", isReady: true }]);
   const sixth = { ...pod(1), addresses: ["fd00::1"] };
-  expect(replicasOf([slice([pod(1)]), slice([sixth], { addressType: "IPv6" })], PORT).map(({ url }) => url)).toEqual(["http://10.0.0.1:8000"]);
+  expect(replicasOf([slice([pod(1)]), slice([sixth], { addressType: "IPv6" })], PORT).map(({ url }) => url)).toEqual([
+    "http://10.0.0.1:8000",
+  ]);
   expect(replicasOf([slice([sixth], { addressType: "IPv6" })], PORT).map(({ url }) => url)).toEqual(["http://[fd00::1]:8000"]);
   expect(replicasOf([slice([{ addresses: ["vllm.example"] }], { addressType: "FQDN" })], PORT)).toEqual([]);
 });

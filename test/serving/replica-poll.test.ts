@@ -9,7 +9,13 @@ import type { ReplicaAddress, ToldReplicas } from "../../src/serving/replica-sou
 import { sendJson, startUpstream } from "./fake-upstream.ts";
 
 const LIMIT = { timeout: 10_000, interval: 20 };
-const replica = (name: string): ReplicaAddress => ({ name, url: `http://${name}:8000`, readinessUrl: null, uid: `uid-${name}`, isReady: true });
+const replica = (name: string): ReplicaAddress => ({
+  name,
+  url: `http://${name}:8000`,
+  readinessUrl: null,
+  uid: `uid-${name}`,
+  isReady: true,
+});
 const told = (version: string, ...names: string[]): ToldReplicas => ({ agent: "shop", version, replicas: names.map(replica) });
 
 let directory: string;

@@ -14,7 +14,9 @@ const SPARE_CPU_LORAS = 2;
 
 /** How the configured vLLM servers were started. Embedded ones are started by `up` itself, rightly. */
 export async function checkPolicyServers({ agents, training }: Pick<Config, "agents" | "training">): Promise<Finding[]> {
-  const servers = Object.entries(agents).flatMap(([agent, config]) => listedServers(config).map((server) => ({ agent, config, ...server })));
+  const servers = Object.entries(agents).flatMap(([agent, config]) =>
+    listedServers(config).map((server) => ({ agent, config, ...server })),
+  );
   const findings: Finding[] = Object.entries(agents).flatMap(([agent, config]) => {
     const discovery = discoveryOf(config);
     return discovery === null ? [] : [judgeDiscovery(agent, discovery)];
@@ -34,7 +36,11 @@ export async function checkPolicyServers({ agents, training }: Pick<Config, "age
 function judgeDiscovery(agent: string, discovery: Discovery): Finding {
   const check = `${agent}: replicas of service ${discovery.service}`;
   if (serviceUrlOf(discovery) === null)
-    return warn(check, "gateways have no address for when none of its pods is known", "Set policyServers.discover.serviceUrl, or give port as a number.");
+    return warn(
+      check,
+      "gateways have no address for when none of its pods is known",
+      "Set policyServers.discover.serviceUrl, or give port as a number.",
+    );
   return ok(check, "found by the control service while it runs");
 }
 

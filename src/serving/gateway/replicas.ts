@@ -117,32 +117,10 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
     }
   }
 
-  function join(upstream: Upstream): Member {
-    const member = createMember(upstream, config.timeoutMs);
-    const note = (standing: Standing): void => {
-      member.standing = standing;
-      wake();
-    };
-    if (upstream.readinessUrl !== undefined) member.check = startReadinessCheck(upstream.readinessUrl, { note, log: deps.log });
-    return member;
-  }
-
-  function update(upstreams: readonly Upstream[]): void {
-    const left = new Map(members.map((member) => [identityOf(member.upstream), member]));
-    const next = upstreams.map((upstream) => {
-      const member = left.get(identityOf(upstream)) ?? join(upstream);
-      left.delete(identityOf(upstream));
-      member.upstream = upstream;
-      return member;
-    });
-    members.splice(0, members.length, ...next);
-    for (const { check, pool } of left.values()) {
-      check?.close();
-      // Ends when the calls on it have; what hangs there is cut by its time limit.
-      pool.close().catch((cause: unknown) => deps.log.warn({ err: cause }, "connections of a replica not closed"));
-    }
+  const update = (upstreams: readonly Upstream[]): void => {
+    replaceMembers(members, upstreams, { timeoutMs: config.timeoutMs, wake, log: deps.log });
     wake();
-  }
+  };
   update(config.upstreams);
 
   return {
@@ -161,6 +139,28 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
       await Promise.all(members.map((member) => member.pool.destroy()));
     },
   };
+}
+
+/** Those that stay are the same members; of those that go, calls under way end as they may. */
+function replaceMembers(
+  members: Member[],
+  upstreams: readonly Upstream[],
+  { timeoutMs, wake, log }: { timeoutMs: number; wake: () => void; log: Logger },
+): void {
+  const left = new Map(members.map((member) => [identityOf(member.upstream), member]));
+  const next = upstreams.map((upstream) => {
+    const identity = identityOf(upstream);
+    const member = left.get(identity) ?? createMember(upstream, { timeoutMs, wake, log });
+    left.delete(identity);
+    member.upstream = upstream;
+    return member;
+  });
+  members.splice(0, members.length, ...next);
+  for (const { check, pool } of left.values()) {
+    check?.close();
+    // Ends when the calls on it have; what hangs there is cut by its time limit.
+    pool.close().catch((cause: unknown) => log.warn({ err: cause }, "connections of a replica not closed"));
+  }
 }
 
 /** After its ejection a replica gets one call as a probe (half-open) until that call's outcome is known. */
@@ -197,9 +197,9 @@ function createRoundRobin(
   };
 }
 
-function createMember(upstream: Upstream, timeoutMs: number): Member {
+function createMember(upstream: Upstream, { timeoutMs, wake, log }: { timeoutMs: number; wake: () => void; log: Logger }): Member {
   const url = new URL(upstream.url);
-  return {
+  const member: Member = {
     pool: new Pool(url.origin, { connect: { timeout: CONNECT_TIMEOUT_MS }, headersTimeout: timeoutMs, bodyTimeout: timeoutMs }),
     basePath: url.pathname.replace(/\/+$/, "").replace(/\/v1$/, ""),
     apiKey: upstream.apiKey,
@@ -211,6 +211,12 @@ function createMember(upstream: Upstream, timeoutMs: number): Member {
     upstream,
     check: null,
   };
+  const note = (standing: Standing): void => {
+    member.standing = standing;
+    wake();
+  };
+  if (upstream.readinessUrl !== undefined) member.check = startReadinessCheck(upstream.readinessUrl, { note, log });
+  return member;
 }
 
 /** Where one of these differs it is another server, or another is asked about it. */

@@ -5,7 +5,6 @@ import { createEndpointReplicas } from "../../../src/serving/endpoint-slices.ts"
 import type { ReplicaAddress } from "../../../src/serving/replica-source.ts";
 import { startControlPlane, type ControlPlane } from "./control-plane.ts";
 
-const SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 const LIMIT = { timeout: 30_000, interval: 50 };
 const DISCOVERY = { service: "vllm", port: 8000, agentPort: 4402 };
 
@@ -59,7 +58,8 @@ function slice(name: string, pods: readonly Pod[], service = "vllm"): object {
 }
 const pod = (name: string, change: Partial<Pod> = {}): Pod => ({ name, uid: `uid-${name}`, ready: true, ...change });
 const put = (name: string, pods: readonly Pod[]): Promise<void> => plane.apply(slice(name, pods));
-const shown = (): string[] => (source.current() ?? []).map(({ name, uid, isReady }: ReplicaAddress) => `${name} ${uid}${isReady ? "" : " not ready"}`);
+const shown = (): string[] =>
+  (source.current() ?? []).map(({ name, uid, isReady }: ReplicaAddress) => `${name} ${uid}${isReady ? "" : " not ready"}`);
 
 test("pods of the Service, and of no other, appear, become ready, are rescheduled and go, without a restart of anything", async () => {
   await vi.waitFor(() => expect(source.current()).toEqual([]), LIMIT);

@@ -46,7 +46,13 @@ afterAll(async () => {
 });
 
 const now = Date.now;
-const deps = () => ({ database, runs: createRunStore(database, now), router: createGatewayRouter({ database, log: silentLog() }), log: silentLog(), now });
+const deps = () => ({
+  database,
+  runs: createRunStore(database, now),
+  router: createGatewayRouter({ database, log: silentLog() }),
+  log: silentLog(),
+  now,
+});
 
 /** A leader of this term, which mirrors until the test ends or `end` aborts. */
 function lead(name: string, epoch: number): AbortController {
@@ -56,18 +62,41 @@ function lead(name: string, epoch: number): AbortController {
   return end;
 }
 const lease = () => plane.api.get<Lease>(`/apis/coordination.k8s.io/v1/namespaces/default/leases/${LEASE}`);
-const events = async () => (await plane.api.get<{ items: Event[] }>("/api/v1/namespaces/default/events")).items.filter(({ involvedObject }) => involvedObject.name === LEASE);
+const events = async () =>
+  (await plane.api.get<{ items: Event[] }>("/api/v1/namespaces/default/events")).items.filter(
+    ({ involvedObject }) => involvedObject.name === LEASE,
+  );
 const wake = (): void => running.forEach((loop) => loop.wake());
 
 const submission = (id: string): Submission => ({
-  ...{ id, tenant: "default", agent: "shop", model: "shop", runId: null, stable: STABLE, salt: id, horizonMs: 60_000, gate: null, automatic: true },
+  ...{
+    id,
+    tenant: "default",
+    agent: "shop",
+    model: "shop",
+    runId: null,
+    stable: STABLE,
+    salt: id,
+    horizonMs: 60_000,
+    gate: null,
+    automatic: true,
+  },
   candidate: { name: "shop-4-abc", digest: `sha256:${id}` },
   canary: QUICKSTART,
 });
 
 test("an operator sees who leads, what every agent serves and what happened, with kubectl alone", async () => {
   const { router, runs } = deps();
-  await router.setRoutes({ agent: "shop", model: "shop", version: 1, generation: 0, stable: STABLE, candidate: null, experimentId: null, salt: null });
+  await router.setRoutes({
+    agent: "shop",
+    model: "shop",
+    version: 1,
+    generation: 0,
+    stable: STABLE,
+    candidate: null,
+    experimentId: null,
+    salt: null,
+  });
   const runId = "6f1d2f8e-0000-4000-8000-00000000000a";
   await runs.create({ id: runId, tenant: "default", agent: "shop", plan: {}, nowMs: now() });
   lead("serve-0", 3);
@@ -92,7 +121,11 @@ test("an operator sees who leads, what every agent serves and what happened, wit
     expect((await events()).map(({ reason }) => reason).toSorted()).toEqual(reasons.toSorted());
   }, LIMIT);
   const rolledBack = (await events()).find(({ reason }) => reason === "RolledBack");
-  expect(rolledBack).toMatchObject({ type: "Warning", message: "shop: shop-4-abc is rolled back to shop-3-def", involvedObject: { kind: "Lease" } });
+  expect(rolledBack).toMatchObject({
+    type: "Warning",
+    message: "shop: shop-4-abc is rolled back to shop-3-def",
+    involvedObject: { kind: "Lease" },
+  });
   const told = await plane.kubectl(["describe", "lease", LEASE, "-n", "default"]);
   for (const reason of reasons) expect(told).toContain(reason);
 });
@@ -115,7 +148,7 @@ test("the next leader tells nothing twice, and one that was frozen writes nothin
   expect(await events()).toHaveLength(before);
 });
 
-test("without rights, or without an API server, nothing ends but the writing, which begins again", async () => {
+test("without an API server nothing ends but the writing, which begins again", async () => {
   lead("serve-2", 5);
   await vi.waitFor(async () => expect((await lease()).spec.holderIdentity).toBe("serve-2"), LIMIT);
   await plane.restartApiServer(2_000);

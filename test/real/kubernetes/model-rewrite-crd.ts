@@ -21,7 +21,12 @@ export const MODEL_REWRITE_CRD = {
         served: true,
         storage: true,
         subresources: { status: {} },
-        schema: { openAPIV3Schema: { type: "object", properties: { spec: spec(), status: { type: "object", "x-kubernetes-preserve-unknown-fields": true } } } },
+        schema: {
+          openAPIV3Schema: {
+            type: "object",
+            properties: { spec: spec(), status: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
+          },
+        },
       },
     ],
   },

@@ -49,7 +49,10 @@ afterAll(async () => {
 beforeEach(later);
 
 const llmd = (agent: string): TrafficRouter =>
-  createLlmdRouter({ agent, config: { driver: "llm-d", name: agent, namespace: NAMESPACE, pool: { name: "vllm" } } }, { cluster, monotonicMs });
+  createLlmdRouter(
+    { agent, config: { driver: "llm-d", name: agent, namespace: NAMESPACE, pool: { name: "vllm" } } },
+    { cluster, monotonicMs },
+  );
 const httpRoute = (agent: string): TrafficRouter => {
   const backend = { name: "vllm", kind: "InferencePool", group: "inference.networking.k8s.io" };
   const config = { driver: "http-route", name: agent, namespace: NAMESPACE, backend, header: "x-gateway-model-name-rewrite" } as const;
@@ -104,7 +107,8 @@ const KINDS = {
 
 function weightsIn({ spec }: Stored, list: "targets" | "backendRefs"): number[] {
   expect(spec.rules).toHaveLength(1);
-  return (spec.rules[0]?.[list] as { weight: number }[]).map(({ weight }) => weight);
+  const [rule = {}] = spec.rules;
+  return (rule[list] as { weight: number }[]).map(({ weight }) => weight);
 }
 
 describe.each(Object.entries(KINDS))("%s", (driver, { open, path, weightsOf }) => {
@@ -121,13 +125,15 @@ describe.each(Object.entries(KINDS))("%s", (driver, { open, path, weightsOf }) =
 
   test("every weight of a canary is one that the API takes, and who has none is not there", async () => {
     const { agent, router, stored } = await fresh();
-    for (const [index, [weight, expected]] of ([
-      [0, [1_000_000]],
-      [0.000_001, [999_999, 1]],
-      [0.05, [950_000, 50_000]],
-      [1 / 3, [666_667, 333_333]],
-      [1, [1_000_000]],
-    ] as const).entries()) {
+    for (const [index, [weight, expected]] of (
+      [
+        [0, [1_000_000]],
+        [0.000_001, [999_999, 1]],
+        [0.05, [950_000, 50_000]],
+        [1 / 3, [666_667, 333_333]],
+        [1, [1_000_000]],
+      ] as const
+    ).entries()) {
       expect(await router.setRoutes(routesOf(agent, weight, { generation: index + 1 }))).toEqual({ status: "set" });
       expect(weightsOf(await stored())).toEqual(expected);
       expect((await router.routes(agent))?.candidate?.weight).toBe(weight);
@@ -142,7 +148,14 @@ describe.each(Object.entries(KINDS))("%s", (driver, { open, path, weightsOf }) =
     await router.setRoutes(routesOf(agent, 0.1));
     const list = driver === "llm-d" ? "targets" : "backendRefs";
     const change = [{ op: "replace", path: `/spec/rules/0/${list}/1/weight`, value: 900_000 }];
-    await plane.kubectl(["patch", driver === "llm-d" ? "inferencemodelrewrite" : "httproute", agent, "--type=json", "-p", JSON.stringify(change)]);
+    await plane.kubectl([
+      "patch",
+      driver === "llm-d" ? "inferencemodelrewrite" : "httproute",
+      agent,
+      "--type=json",
+      "-p",
+      JSON.stringify(change),
+    ]);
     later();
     expect((await router.routes(agent))?.candidate?.weight).toBeCloseTo(0.5, 9);
     // It keeps nobody from rolling back, though kubectl is the manager of that field now.
@@ -162,7 +175,10 @@ describe.each(Object.entries(KINDS))("%s", (driver, { open, path, weightsOf }) =
       const after = await router.routes(agent);
       expect(after).toMatchObject({ generation: round * 10 + 3, candidate: { weight: 0.3 } });
       expect(weightsOf(await stored())).toEqual([700_000, 300_000]);
-      expect(await open(agent).setRoutes(routesOf(agent, 0.9, { generation: round * 10 + 2 }))).toEqual({ status: "fenced", generation: round * 10 + 3 });
+      expect(await open(agent).setRoutes(routesOf(agent, 0.9, { generation: round * 10 + 2 }))).toEqual({
+        status: "fenced",
+        generation: round * 10 + 3,
+      });
     }
   });
 

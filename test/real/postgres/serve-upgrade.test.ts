@@ -23,8 +23,8 @@ import { startBalancer } from "./balancer.ts";
 import { LIMITS } from "./limits.ts";
 import { controlOf, createReplicas, type Replica, type Replicas } from "./replicas.ts";
 
-/** Short: a leader whose successor took its time would cost the candidate its share. */
-const LEASE_MS = 5_000;
+/** The default: a leader whose successor took longer would cost the candidate its share. */
+const LEASE_MS = 15_000;
 const CANDIDATE = { name: `${AGENT}-1-aaaaaaaaaaaa`, digest: `sha256:${"a".repeat(64)}` };
 /** One that no evidence and no clock of this test decides. */
 const CANARY = { ...QUICKSTART, ramp: [{ weight: 0.5 }], dwellMs: 3_600_000, deadlineMs: 7_200_000, maxUnits: 100_000 };
@@ -127,7 +127,9 @@ async function replace(old: Replica): Promise<void> {
 }
 
 test("every replica of serve is replaced while the candidate has one half: no call fails, the canary goes on, no lease lapses", async () => {
-  await until("the canary has begun", 60_000, async () => ((await createExperimentStore({ database, now: Date.now }).get(ID))?.state === "canary" ? true : null));
+  await until("the canary has begun", 60_000, async () =>
+    (await createExperimentStore({ database, now: Date.now }).get(ID))?.state === "canary" ? true : null,
+  );
   const caller = startCalling();
   const bothArms = (): Promise<true> => {
     const fromMs = performance.now();
