@@ -57,11 +57,14 @@ export interface Control {
   lineage(reference: string): Promise<Record<string, unknown>>;
 }
 
-export function createControl(apiUrl: string, agent: string): Control {
+/** @param token An operator's, where the API asks for one. */
+export function createControl(apiUrl: string, agent: string, token: string | null = null): Control {
+  const authorization = token === null ? {} : { authorization: `Bearer ${token}` };
   const call = async (method: "GET" | "POST", path: string, body?: unknown): Promise<unknown> => {
     const response = await fetch(new URL(path, apiUrl), {
       method,
-      ...(body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
+      headers: { ...authorization, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text.slice(0, 500)}`);

@@ -1,4 +1,4 @@
-import { readlinkSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { PartError, runTool } from "../parts/part.ts";
 import { startPartProcess, type PartProcess } from "../parts/process.ts";
 
@@ -21,8 +21,12 @@ const FIX = "as root, with iproute2 and util-linux: unshare --net --mount vitest
 
 /** Makes the bridge that all pods are on, in the network namespace of this process. Resolves to what takes it away again. @throws PartError */
 export async function startBridge(): Promise<() => Promise<void>> {
-  if (networkOf("self") === networkOf("1"))
-    throw new PartError("the pods' network needs a network namespace: the machine's own is left as it is", FIX);
+  const others = interfaces().filter((name) => name !== "lo");
+  if (others.length > 0)
+    throw new PartError(
+      `the pods' network needs a network namespace of its own: this one has ${others.join(", ")} and is left as it is`,
+      FIX,
+    );
   const ip = (...args: string[]): Promise<string> => runTool("ip", args, { problem: "no network for pods", fix: FIX });
   await ip("link", "set", "lo", "up");
   await ip("link", "add", "name", BRIDGE, "type", "bridge");
@@ -36,12 +40,9 @@ export async function startBridge(): Promise<() => Promise<void>> {
   };
 }
 
-function networkOf(process: string): string {
-  try {
-    return readlinkSync(`/proc/${process}/ns/net`);
-  } catch {
-    return "unknown";
-  }
+/** Of this process' network namespace. */
+function interfaces(): string[] {
+  return [...readFileSync("/proc/self/net/dev", "utf8").matchAll(/^\s*([^\s:]+):/gm)].map(([, name = ""]) => name);
 }
 
 /** Runs in the pod's new namespaces: $1 its name, $2 its end of the cable on the node, $3 a process on the node, $4 its address. */

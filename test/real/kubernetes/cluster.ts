@@ -15,8 +15,8 @@ export interface Cluster extends ControlPlane {
   readonly logs: string;
   /** By the Eviction API, as a drain does: the pod gets the condition DisruptionTarget and its grace period. */
   evict(namespace: string, pod: string): Promise<void>;
-  /** A server on 127.0.0.1 of the tests becomes one that pods reach. Resolves to the address for them. */
-  expose(port: number): Promise<string>;
+  /** A server on 127.0.0.1 of the tests becomes one that pods reach, at `as` or the same port. Resolves to the address for them. */
+  expose(port: number, as?: number): Promise<string>;
 }
 
 /** Takes about ten seconds. `logs` is a folder that stays unless it is left out. */
@@ -45,9 +45,9 @@ export async function startCluster(
       volumes,
       logs,
       evict: (namespace, pod) => evict(plane, namespace, pod),
-      async expose(port) {
-        forwards.push(await startForward({ host: NETWORK.nodeIp, port }, () => ({ host: "127.0.0.1", port })));
-        return `${NETWORK.nodeIp}:${port}`;
+      async expose(port, as = port) {
+        forwards.push(await startForward({ host: NETWORK.nodeIp, port: as }, () => ({ host: "127.0.0.1", port })));
+        return `${NETWORK.nodeIp}:${as}`;
       },
       async close() {
         for (const forward of forwards) await forward.close();

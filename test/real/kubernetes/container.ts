@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { NETWORK } from "./bridge.ts";
@@ -58,13 +58,13 @@ export interface ContainerProcess {
 export async function startContainer(spec: ContainerSpec): Promise<ContainerProcess> {
   mkdirSync(spec.home, { recursive: true });
   const terminationLog = join(spec.home, "termination-log");
-  writeFileSync(terminationLog, "", { mode: 0o666 });
+  writeFileSync(terminationLog, "");
+  chmodSync(terminationLog, 0o666);
   const script = join(spec.home, "start.sh");
   writeFileSync(script, scriptOf(spec, terminationLog));
   const log = openSync(spec.logFile, "a");
   const before = statSync(spec.logFile).size;
-  const namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL"];
-  const command = ["--pdeathsig", "KILL", "nsenter", ...spec.enter, ...namespaces, "sh", script];
+  const command = ["--pdeathsig", "KILL", "nsenter", ...spec.enter, "unshare", "--mount", "--pid", "sh", "-c", FIRST, "container", script];
   const child = spawn("setpriv", command, { stdio: ["ignore", log, log], env: { PATH: process.env["PATH"] ?? "" } });
   await once(child, "spawn");
   closeSync(log);
@@ -99,6 +99,9 @@ export async function startContainer(spec: ContainerSpec): Promise<ContainerProc
     },
   };
 }
+
+/** The first child after unshare is number 1 of the new process namespace. unshare's own --fork does not tell by which signal that one ended. */
+const FIRST = 'setpriv --pdeathsig KILL sh "$1" & wait $!';
 
 const SIGNALS: Partial<Record<NodeJS.Signals, number>> = { SIGHUP: 1, SIGINT: 2, SIGABRT: 6, SIGKILL: 9, SIGSEGV: 11, SIGTERM: 15 };
 

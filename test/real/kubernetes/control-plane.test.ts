@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { V1Job, V1Pod, V1PodList } from "@kubernetes/client-node";
+import { request } from "undici";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { until } from "../../e2e/processes.ts";
 import { startCluster, type Cluster } from "./cluster.ts";
@@ -174,7 +175,11 @@ test("a Service leads to ready pods by name, and no more to one that is not", as
   const answers = async (): Promise<string[]> => {
     const { spec } = await cluster.api.get<{ spec: { clusterIP: string } }>("/api/v1/namespaces/default/services/web");
     const seen = new Set<string>();
-    for (let count = 0; count < 6; count++) seen.add(await (await fetch(`http://${spec.clusterIP}/`)).text());
+    for (let count = 0; count < 6; count++) {
+      // Each on a connection of its own: a kept one stays with the pod that it was made to.
+      const { body } = await request(`http://${spec.clusterIP}/`, { reset: true });
+      seen.add(await body.text());
+    }
     return [...seen].sort();
   };
   const untilAnswers = (wanted: readonly string[]): Promise<true> =>

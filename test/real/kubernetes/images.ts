@@ -1,7 +1,7 @@
+import { chmodSync, realpathSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { realpathSync } from "node:fs";
 import { partDirectory } from "../parts/part.ts";
-import { vllmPart } from "../parts/vllm.ts";
+import { VLLM, VLLM_ENVIRONMENT, vllmPart } from "../parts/vllm.ts";
 import type { Image } from "./container.ts";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
@@ -43,13 +43,19 @@ export function productImages(): Record<string, Image> {
   return { nightshift: node, "nightshift-serve": { ...node, env: { ...trainer.env, ...node.env } }, "nightshift-trainer": trainer };
 }
 
-/** vLLM on the CPU, under the command of its image. */
-export function vllmImage(environment: Readonly<Record<string, string>>): Image {
+/**
+ * vLLM on the CPU, under the command of its image, `vllm serve`.
+ * @param directory An empty one of the test's, for that command.
+ */
+export function vllmImage(directory: string): Image {
   const bin = join(partDirectory(vllmPart), "venv/bin");
+  const command = join(directory, "vllm");
+  writeFileSync(command, `#!/bin/sh\nexec ${join(bin, "python")} ${VLLM.join(" ")} "$@"\n`);
+  for (const path of [directory, command]) chmodSync(path, 0o755);
   return {
-    entrypoint: [join(bin, "vllm"), "serve"],
-    env: { ...environment, HF_HUB_OFFLINE: "1", HOME: "/tmp", PATH: `${bin}:/usr/local/bin:/usr/bin:/bin` },
+    entrypoint: ["vllm", "serve"],
+    env: { ...VLLM_ENVIRONMENT, HOME: "/tmp", PATH: `${directory}:${bin}:/usr/local/bin:/usr/bin:/bin` },
     user: USER,
-    folders: repository(),
+    folders: [...repository(), { source: directory, target: directory }],
   };
 }

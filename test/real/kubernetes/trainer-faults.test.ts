@@ -26,7 +26,11 @@ afterEach(async () => {
 afterAll(() => trainers?.close());
 
 /** A trainer that does as planned, by a runner with changes to its config. */
-async function begin(plan: string, changes: object = {}, log: Logger = silentLog()): Promise<{ job: TrainerJob; run: ScriptedRun; runner: JobRunner }> {
+async function begin(
+  plan: string,
+  changes: object = {},
+  log: Logger = silentLog(),
+): Promise<{ job: TrainerJob; run: ScriptedRun; runner: JobRunner }> {
   const runId = randomUUID();
   const run = trainers.run(runId, plan);
   const runner = await trainers.runner(changes, log);
@@ -37,7 +41,12 @@ async function begin(plan: string, changes: object = {}, log: Logger = silentLog
 }
 
 /** On the way there it is never anything of `not`. */
-async function reach(runner: JobRunner, runId: string, wanted: JobStatus["status"], not: readonly JobStatus["status"][] = []): Promise<JobStatus> {
+async function reach(
+  runner: JobRunner,
+  runId: string,
+  wanted: JobStatus["status"],
+  not: readonly JobStatus["status"][] = [],
+): Promise<JobStatus> {
   const seen: JobStatus[] = [];
   const reached = await until(`run ${runId} is ${wanted}`, LIMIT_MS, async () => {
     const status = await runner.status(runId);
@@ -53,11 +62,17 @@ function starts(run: ScriptedRun, count: number): Promise<true> {
 }
 
 async function podOf(runId: string, phase: string): Promise<string> {
-  return until(`a pod of ${runId} is ${phase}`, LIMIT_MS, async () => (await trainers.pods(runId)).find((pod) => pod.status?.phase === phase)?.metadata.name ?? null);
+  return until(
+    `a pod of ${runId} is ${phase}`,
+    LIMIT_MS,
+    async () => (await trainers.pods(runId)).find((pod) => pod.status?.phase === phase)?.metadata.name ?? null,
+  );
 }
 
 async function failuresOf(runId: string): Promise<number> {
-  const job = await trainers.cluster.api.get<{ status?: { failed?: number } }>(`/apis/batch/v1/namespaces/${NAMESPACE}/jobs/${jobName(runId)}`);
+  const job = await trainers.cluster.api.get<{ status?: { failed?: number } }>(
+    `/apis/batch/v1/namespaces/${NAMESPACE}/jobs/${jobName(runId)}`,
+  );
   return job.status?.failed ?? 0;
 }
 
@@ -88,10 +103,18 @@ test("a trainer that needs more memory than it may is named so", { timeout: 4 * 
 
 test("crashes end it after as many as it may have, and a bad batch at once", { timeout: 4 * LIMIT_MS }, async () => {
   const crashing = await begin("1", { backoffLimit: 1 });
-  expect(await reach(crashing.runner, crashing.job.runId, "failed")).toMatchObject({ exitCode: 1, retryable: false, detail: expect.stringContaining("BackoffLimitExceeded") });
+  expect(await reach(crashing.runner, crashing.job.runId, "failed")).toMatchObject({
+    exitCode: 1,
+    retryable: false,
+    detail: expect.stringContaining("BackoffLimitExceeded"),
+  });
   expect(crashing.run.log()).toEqual(["start", "end", "start", "end"]);
   const bad = await begin("65", { backoffLimit: 1 });
-  expect(await reach(bad.runner, bad.job.runId, "failed")).toMatchObject({ exitCode: 65, retryable: false, detail: expect.stringContaining("PodFailurePolicy") });
+  expect(await reach(bad.runner, bad.job.runId, "failed")).toMatchObject({
+    exitCode: 65,
+    retryable: false,
+    detail: expect.stringContaining("PodFailurePolicy"),
+  });
   expect(bad.run.log()).toEqual(["start", "end"]);
 });
 
@@ -104,7 +127,10 @@ test("a trainer for which there is no GPU waits, and then there was no capacity"
   expect(ended).toMatchObject({ detail: expect.stringContaining("Insufficient nvidia.com/gpu") });
   const options = { ...job, iteration: 1, heartbeatTimeoutMs: LIMIT_MS, signal: new AbortController().signal };
   const waited = awaitAdapter(options, { jobRunner: runner, log: silentLog(), monotonicMs: () => performance.now() });
-  await expect(waited).rejects.toMatchObject({ code: "trainer_no_capacity", message: expect.stringContaining("Insufficient nvidia.com/gpu") });
+  await expect(waited).rejects.toMatchObject({
+    code: "trainer_no_capacity",
+    message: expect.stringContaining("Insufficient nvidia.com/gpu"),
+  });
   await runner.cancel(job.runId);
   expect([await trainers.pods(job.runId), run.log()]).toEqual([[], []]);
 });
@@ -140,24 +166,28 @@ test("a stuck trainer is told of once and left alone", { timeout: 4 * LIMIT_MS }
   expect(run.log()).toEqual(["start", "term"]);
 });
 
-test("an API server that is restarted or hangs is not asked for a failure; its watches go on, after 410 too", { timeout: 6 * LIMIT_MS }, async () => {
-  const { job, run, runner } = await begin("wait");
-  await starts(run, 1);
-  await reach(runner, job.runId, "running");
-  const resume = trainers.cluster.pauseApiServer();
-  await reach(runner, job.runId, "unknown", ["failed", "waiting"]);
-  resume();
-  await reach(runner, job.runId, "running", ["failed", "waiting"]);
-  const restarted = trainers.cluster.restartApiServer(2_000);
-  await reach(runner, job.runId, "unknown", ["failed", "waiting"]);
-  await restarted;
-  await trainers.cluster.compactHistory();
-  await trainers.cluster.restartApiServer();
-  await reach(runner, job.runId, "running", ["failed", "waiting"]);
-  run.go();
-  await reach(runner, job.runId, "finished", ["failed"]);
-  expect(run.log()).toEqual(["start", "end"]);
-});
+test(
+  "an API server that is restarted or hangs is not asked for a failure; its watches go on, after 410 too",
+  { timeout: 6 * LIMIT_MS },
+  async () => {
+    const { job, run, runner } = await begin("wait");
+    await starts(run, 1);
+    await reach(runner, job.runId, "running");
+    const resume = trainers.cluster.pauseApiServer();
+    await reach(runner, job.runId, "unknown", ["failed", "waiting"]);
+    resume();
+    await reach(runner, job.runId, "running", ["failed", "waiting"]);
+    const restarted = trainers.cluster.restartApiServer(2_000);
+    await reach(runner, job.runId, "unknown", ["failed", "waiting"]);
+    await restarted;
+    await trainers.cluster.compactHistory();
+    await trainers.cluster.restartApiServer();
+    await reach(runner, job.runId, "running", ["failed", "waiting"]);
+    run.go();
+    await reach(runner, job.runId, "finished", ["failed"]);
+    expect(run.log()).toEqual(["start", "end"]);
+  },
+);
 
 test("a Job that somebody deleted is started again by whoever waits for it", { timeout: 4 * LIMIT_MS }, async () => {
   const { job, run, runner } = await begin("wait publish");
@@ -172,7 +202,10 @@ test("what the API server refuses is told with its reason", { timeout: LIMIT_MS 
   const elsewhere = begin("wait", { namespace: "kube-system" });
   await expect(elsewhere).rejects.toMatchObject({ code: "cluster_refused", message: expect.stringContaining("403") });
   const misspelt = begin("wait", { jobTemplate: { spec: { template: { spec: { nodeSelektor: { a: "b" } } } } } });
-  await expect(misspelt).rejects.toMatchObject({ code: "trainer_job_refused", message: expect.stringMatching(/400: .*unknown field "spec.template.spec.nodeSelektor"/) });
+  await expect(misspelt).rejects.toMatchObject({
+    code: "trainer_job_refused",
+    message: expect.stringMatching(/400: .*unknown field "spec.template.spec.nodeSelektor"/),
+  });
 });
 
 test("doctor's questions: rights, a Job on trial, the queue", { timeout: LIMIT_MS }, async () => {
@@ -180,7 +213,10 @@ test("doctor's questions: rights, a Job on trial, the queue", { timeout: LIMIT_M
   const trial = jobOf({ runId: "doctor", agent: "doctor" }, kubernetesConfig(LEAST));
   expect(await examineCluster({ namespace: NAMESPACE, trial, queue: "nights" }, cluster)).toMatchObject({ lacking: [], refusal: null });
   const { lacking } = await examineCluster({ namespace: "default", trial, queue: undefined }, cluster);
-  expect(lacking).toEqual([...["create", "get", "delete", "list", "watch"].map((verb) => `${verb} jobs`), ...["get", "list", "watch"].map((verb) => `${verb} pods`)]);
+  expect(lacking).toEqual([
+    ...["create", "get", "delete", "list", "watch"].map((verb) => `${verb} jobs`),
+    ...["get", "list", "watch"].map((verb) => `${verb} pods`),
+  ]);
   const bad = { ...trial, spec: { ...trial.spec, backoffLimit: -1 } } as typeof trial;
   const { refusal } = await examineCluster({ namespace: NAMESPACE, trial: bad, queue: undefined }, cluster);
   expect(refusal).toContain("spec.backoffLimit");

@@ -38,7 +38,13 @@ export async function startTrainers(): Promise<Trainers> {
   const entrypoint = ["python3", "-m", "nightshift_trainer"];
   // Not below /tmp, which is a volume of the pod's own.
   const folders = [{ source: trainer, target: "/opt/trainer" }];
-  const image = { entrypoint, workingDir: "/opt/trainer", user: 2000, folders, env: { PATH: process.env["PATH"] ?? "", PYTHONDONTWRITEBYTECODE: "1" } };
+  const image = {
+    entrypoint,
+    workingDir: "/opt/trainer",
+    user: 2000,
+    folders,
+    env: { PATH: process.env["PATH"] ?? "", PYTHONDONTWRITEBYTECODE: "1" },
+  };
   const cluster = await startCluster({ images: { "scripted-trainer": image }, gpus: 1 });
   await prepareNamespace(cluster);
   // The client's own rules find it there.
@@ -94,7 +100,11 @@ async function prepareNamespace(cluster: Cluster): Promise<void> {
     },
   );
   const path = `/api/v1/namespaces/${NAMESPACE}/persistentvolumeclaims/${CLAIM}`;
-  await until("the claim is bound", 30_000, async () => (await cluster.api.get<{ status?: { phase?: string } }>(path)).status?.phase === "Bound" || null);
+  await until(
+    "the claim is bound",
+    30_000,
+    async () => (await cluster.api.get<{ status?: { phase?: string } }>(path)).status?.phase === "Bound" || null,
+  );
 }
 
 /** A kubeconfig with a token of the account that `serve` has. */

@@ -14,7 +14,13 @@ const table: readonly MetricDefinition[] = Object.values(METRIC);
 const known = new Map(table.flatMap((metric) => prometheusNames(metric).map((name) => [name, metric] as const)));
 /** What each must tell whatever happens, by what it is. */
 const TELLS: Readonly<Record<ProcessName, readonly string[]>> = {
-  serve: ["nightshift_control_leader", "nightshift_store_size_bytes", "nightshift_promotion_state", "nightshift_run_open", "nightshift_disk_free_bytes"],
+  serve: [
+    "nightshift_control_leader",
+    "nightshift_store_size_bytes",
+    "nightshift_promotion_state",
+    "nightshift_run_open",
+    "nightshift_disk_free_bytes",
+  ],
   collector: ["nightshift_collector_in_flight_bytes", "nightshift_collector_records_total", "nightshift_redaction_texts_total"],
   "collector-alone": ["nightshift_collector_in_flight_bytes"],
   ingest: ["nightshift_ingest_stored_total", "nightshift_transport_lag", "nightshift_ingest_delay_seconds_bucket"],
@@ -37,7 +43,8 @@ afterAll(() => stand?.close());
 
 const series = async (match: string): Promise<Labels[]> => (await stand.prometheus.get("series", { "match[]": match })) as Labels[];
 const namesOf = (found: readonly Labels[]): string[] => [...new Set(found.map((labels) => labels["__name__"] ?? ""))].toSorted();
-const scraped = (name: ProcessName): Promise<Labels[]> => series(`{__name__=~"nightshift_.+", job="nightshift", instance="${stand.targets[name]}"}`);
+const scraped = (name: ProcessName): Promise<Labels[]> =>
+  series(`{__name__=~"nightshift_.+", job="nightshift", instance="${stand.targets[name]}"}`);
 
 test.each(PROCESSES)("%s is scraped, and tells only what the table has", async (name) => {
   await until(`${name} scraped with what it tells`, 60_000, async () => {
@@ -71,7 +78,8 @@ test("what Prometheus is sent by OTLP has the names and labels of what it scrape
       const sent = shape(await series(`{__name__=~"nightshift_.+", job="nightshift/nightshift-${service}"}`));
       const read = shape((await Promise.all(names.map(scraped))).flat());
       const [missing, more] = [read.filter((one) => !sent.includes(one)), sent.filter((one) => !read.includes(one))];
-      if (missing.length + more.length > 0) throw new Error(`not sent ${missing.slice(0, 3).join()}; not scraped ${more.slice(0, 3).join()}`);
+      if (missing.length + more.length > 0)
+        throw new Error(`not sent ${missing.slice(0, 3).join()}; not scraped ${more.slice(0, 3).join()}`);
       return read.length > 0 ? true : null;
     });
   }
@@ -79,17 +87,28 @@ test("what Prometheus is sent by OTLP has the names and labels of what it scrape
 
 test("the rules are evaluated without an error, and the dashboards' queries answered", async () => {
   const rules = await until("every rule evaluated", 60_000, async () => {
-    const { groups } = (await stand.prometheus.get("rules")) as { groups: { rules: { name: string; health: string; lastError?: string }[] }[] };
+    const { groups } = (await stand.prometheus.get("rules")) as {
+      groups: { rules: { name: string; health: string; lastError?: string }[] }[];
+    };
     const all = groups.flatMap((group) => group.rules);
     return all.length > 0 && all.every(({ health }) => health !== "unknown") ? all : null;
   });
-  expect(rules.map(({ name }) => name).toSorted()).toEqual(readAlerts().map(({ alert }) => alert).toSorted());
+  expect(rules.map(({ name }) => name).toSorted()).toEqual(
+    readAlerts()
+      .map(({ alert }) => alert)
+      .toSorted(),
+  );
   for (const { name, health, lastError } of rules) expect({ name, health, lastError }).toMatchObject({ health: "ok" });
-  for (const { expr } of readDashboards().flatMap(({ dashboard }) => queriesOf(dashboard))) await stand.prometheus.get("query", { query: expr });
+  for (const { expr } of readDashboards().flatMap(({ dashboard }) => queriesOf(dashboard)))
+    await stand.prometheus.get("query", { query: expr });
 });
 
 test("one leads, and the alerts say nothing while all is well but for the policy server", async () => {
-  expect(await stand.prometheus.get("query", { query: 'sum(nightshift_control_leader{job="nightshift", instance!="' + stand.targets.up + '"})' })).toMatchObject({
+  expect(
+    await stand.prometheus.get("query", {
+      query: 'sum(nightshift_control_leader{job="nightshift", instance!="' + stand.targets.up + '"})',
+    }),
+  ).toMatchObject({
     result: [{ value: [expect.any(Number), "1"] }],
   });
   const { alerts } = (await stand.prometheus.get("alerts")) as { alerts: { state: string; labels: Labels }[] };

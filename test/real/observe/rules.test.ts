@@ -47,7 +47,8 @@ test("every alert has its numbers", () => {
 
 /** Somebody leads, unless the case says who: all others would be told that nobody does. */
 function world(series: readonly Series[], { alert }: AlertCase): object[] {
-  const led: readonly Series[] = alert === "NightshiftNoLeader" ? series : [...series, ['nightshift_control_leader{instance="serve-0"}', "1x1000"]];
+  const led: readonly Series[] =
+    alert === "NightshiftNoLeader" ? series : [...series, ['nightshift_control_leader{instance="serve-0"}', "1x1000"]];
   return led.map(([name, values]) => ({ series: name, values }));
 }
 

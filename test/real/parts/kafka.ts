@@ -77,6 +77,8 @@ interface StartOptions {
   secure?: SecureListener;
   /** A further listener, advertised under this port: a client that came over the network would else be led past it. */
   networkPort?: number;
+  /** Where that one is, as its clients call it; 127.0.0.1 unless told. */
+  networkHost?: string;
 }
 
 /** Starts a broker on loopback; topics are not made by themselves. */
@@ -88,7 +90,7 @@ export async function startKafka(options: StartOptions = {}): Promise<KafkaServe
   mkdirSync(join(dir, "data"));
   const ports = { port, controllerPort: await freePort(), securePort: await freePort() };
   const networkTarget = options.networkPort === undefined ? 0 : await freePort();
-  const network = { target: networkTarget, advertised: options.networkPort ?? 0 };
+  const network = { target: networkTarget, host: options.networkHost ?? "127.0.0.1", port: options.networkPort ?? 0 };
   writeFileSync(properties, serverProperties({ ...ports, network, data: join(dir, "data"), secure: options.secure }));
   const clusterId = randomBytes(16).toString("base64url");
   const fix = "Delete .cache/parts/kafka-* and run again.";
@@ -152,7 +154,7 @@ interface Setup {
   port: number;
   controllerPort: number;
   securePort: number;
-  network: { target: number; advertised: number };
+  network: { target: number; host: string; port: number };
   data: string;
   secure: SecureListener | undefined;
 }
@@ -160,13 +162,13 @@ interface Setup {
 function serverProperties({ port, controllerPort, securePort, network, data, secure }: Setup): string {
   const one = ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"].map((topic) => `${topic}.replication.factor=1`);
   const clients = [`PLAINTEXT://127.0.0.1:${port}`, ...(secure === undefined ? [] : [`SECURE://localhost:${securePort}`])];
-  const onNetwork = (at: number): string[] => (network.target === 0 ? [] : [`NETWORK://127.0.0.1:${at}`]);
+  const onNetwork = (host: string, at: number): string[] => (network.target === 0 ? [] : [`NETWORK://${host}:${at}`]);
   return [
     "process.roles=broker,controller",
     "node.id=1",
     `controller.quorum.voters=1@127.0.0.1:${controllerPort}`,
-    `listeners=${[...clients, ...onNetwork(network.target), `CONTROLLER://127.0.0.1:${controllerPort}`].join(",")}`,
-    `advertised.listeners=${[...clients, ...onNetwork(network.advertised)].join(",")}`,
+    `listeners=${[...clients, ...onNetwork("127.0.0.1", network.target), `CONTROLLER://127.0.0.1:${controllerPort}`].join(",")}`,
+    `advertised.listeners=${[...clients, ...onNetwork(network.host, network.port)].join(",")}`,
     "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,NETWORK:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
     ...(secure === undefined ? [] : secureProperties(secure)),
     "controller.listener.names=CONTROLLER",

@@ -93,7 +93,7 @@ export async function startVllm(options: VllmOptions): Promise<VllmServer> {
       join(dir, "venv/bin/python"),
       [...VLLM, "serve", options.model, ...FLAGS, ...sizeFlags, "--served-model-name", options.name, "--port", `${port}`],
       {
-        env: { ...ENVIRONMENT, PATH: `${join(dir, "venv/bin")}:${process.env["PATH"] ?? ""}` },
+        env: { ...VLLM_ENVIRONMENT, PATH: `${join(dir, "venv/bin")}:${process.env["PATH"] ?? ""}` },
         readyLine: /Application startup complete/,
         limitMs: 240_000,
         killsGroup: true,
@@ -162,7 +162,8 @@ const FLAGS = [
   ...["--logprobs-mode", "processed_logprobs", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"],
 ];
 
-const ENVIRONMENT = {
+/** What every server of the tests is started with. */
+export const VLLM_ENVIRONMENT = {
   VLLM_CPU_KVCACHE_SPACE: "1",
   VLLM_ALLOW_RUNTIME_LORA_UPDATING: "True",
   VLLM_NO_USAGE_STATS: "1",
