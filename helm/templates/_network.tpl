@@ -38,6 +38,7 @@ spec:
       {{- include "nightshift.selector" . | nindent 6 }}
     {{- end }}
   policyTypes: {{ ternary "[Ingress]" "[Ingress, Egress]" (default false .ingressOnly) }}
+  {{- /* No rule lets nobody in. An empty list would say the same, and be a change at every upgrade: the API server does not keep it. */}}
   {{- $ingress := list }}
   {{- range $rule := .from }}{{ if $rule.peers }}{{ $ingress = append $ingress $rule }}{{ end }}{{ end }}
   {{- if $ingress }}
@@ -50,8 +51,6 @@ spec:
       from:
         {{- toYaml $rule.peers | nindent 8 }}
     {{- end }}
-  {{- else }}
-  ingress: []
   {{- end }}
   {{- if not (default false .ingressOnly) }}
   egress:

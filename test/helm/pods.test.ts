@@ -16,7 +16,7 @@ import {
 } from "./objects.ts";
 
 const SIDECARS = ["collector", "adapter-agent"];
-const sources: { source: string; manifests: Manifest[] }[] = [
+const sources: { source: string; manifests: readonly Manifest[] }[] = [
   ...examples.map((example) => ({ source: example, manifests: renderedOf(example) })),
   ...SIDECARS.map((name) => ({ source: `sidecars/${name}`, manifests: manifestsOf(readChart(`examples/sidecars/${name}.yaml`)) })),
 ];

@@ -3,7 +3,7 @@ import { isBounded, mayCall, placeOf, type Place } from "./network.ts";
 import { examples, podsOf, renderedOf, type Manifest } from "./objects.ts";
 
 /** The pods of an example by component, the trainer's as the control service labels them, and some that are not ours. */
-function placesOf(example: string): { manifests: Manifest[]; place: (name: string) => Place } {
+function placesOf(example: string): { manifests: readonly Manifest[]; place: (name: string) => Place } {
   const manifests = renderedOf(example);
   const own = podsOf(manifests).map((pod) => [pod.labels["app.kubernetes.io/component"] ?? "", placeOf(pod)] as const);
   const labels = {

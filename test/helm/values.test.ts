@@ -1,7 +1,9 @@
 import { Ajv } from "ajv";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
-import { examples, readChart } from "./objects.ts";
+import { chart, examples, readChart } from "./objects.ts";
 
 /** What Helm checks, by the schema that Helm reads. Helm lays the user's values over the chart's first. */
 const schema = JSON.parse(readChart("values.schema.json")) as Node;
@@ -65,6 +67,13 @@ describe("values.schema.json is generated from zod, additionalProperties false",
   test("no pattern looks ahead or behind, which Helm's expressions cannot", () => {
     expect(readChart("values.schema.json")).not.toMatch(/"pattern": ".*\(\?[=!<]/);
   });
+});
+
+test("the chart is of the product's version, and names its images by it", () => {
+  const { version } = JSON.parse(readFileSync(join(chart, "../package.json"), "utf8")) as { version: string };
+  expect(parse(readChart("Chart.yaml"))).toMatchObject({ version, appVersion: version });
+  for (const sidecar of ["collector", "adapter-agent"])
+    expect(readChart(`examples/sidecars/${sidecar}.yaml`)).toContain(`image: nightshift:${version}\n`);
 });
 
 describe("wrong values fail with the field's name", () => {

@@ -17,6 +17,8 @@ let cluster: Cluster;
 beforeAll(async () => {
   cluster = await startCluster({ images: productImages() });
   await installForeignKinds(cluster);
+  const classes = ["serving", "training"].map((name, index) => ({ metadata: { name }, value: 1_000 - index }));
+  await cluster.apply(...classes.map((one) => ({ apiVersion: "scheduling.k8s.io/v1", kind: "PriorityClass", ...one })));
 });
 afterAll(async () => {
   await cluster?.close();
@@ -238,7 +240,7 @@ describe("upgrade N-1 to N keeps a running canary, uninstall leaves traffic wher
 
     // Its control service answers nobody here (there is no Secret), so the canary cannot be ended, and uninstalling says so instead of leaving it behind.
     const uninstall = ["uninstall", "nightshift", "--namespace", name];
-    await expect(cluster.helm([...uninstall, "--timeout", "5s"])).rejects.toThrow(/pre-delete/);
+    await expect(cluster.helm([...uninstall, "--timeout", "5s"])).rejects.toThrow(/nightshift-uninstall not ready/);
     expect(uids(await objects(name))).toMatchObject({ "Deployment/nightshift-serve": uids(before)["Deployment/nightshift-serve"] });
     await cluster.helm([...uninstall, "--no-hooks"]);
     expect(await cluster.api.get(path)).toEqual(canary);
