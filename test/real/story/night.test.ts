@@ -5,7 +5,7 @@ import { generateDay, generateTraffic } from "../../../deploy/quickstart/custome
 import { createFeedbackOutbox, gateDecides, liveTraffic, nightFalls } from "../../../deploy/quickstart/night.ts";
 import { createProgress } from "../../../deploy/quickstart/report.ts";
 import { startShop, type RunningShop } from "../../../deploy/quickstart/shop-server.ts";
-import type { Cluster } from "./cluster.ts";
+import type { Cluster } from "../kubernetes/cluster.ts";
 import { installShop, NAMESPACE, RELEASE, type ShopRelease } from "./shop-release.ts";
 
 const SEED = 1;

@@ -13,10 +13,10 @@ import { killNow, until } from "../../e2e/processes.ts";
 import { startKafka } from "../parts/kafka.ts";
 import { startPostgres } from "../parts/postgres.ts";
 import { freePort } from "../parts/process.ts";
-import { NETWORK } from "./bridge.ts";
-import { startCluster, type Cluster } from "./cluster.ts";
-import { productImages, vllmImage } from "./images.ts";
-import { restrictedNamespace } from "./restricted.ts";
+import { NETWORK } from "../kubernetes/bridge.ts";
+import { startCluster, type Cluster } from "../kubernetes/cluster.ts";
+import { productImages, vllmImage } from "../kubernetes/images.ts";
+import { restrictedNamespace } from "../kubernetes/restricted.ts";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 export const NAMESPACE = "nightshift";
