@@ -33,6 +33,7 @@ test("there are commands to look at", () => {
     "run",
     "serve",
     "status",
+    "tools",
   ];
   expect(named).toEqual(new Set(expected));
 });
