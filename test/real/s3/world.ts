@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, type Dirent } from "node:fs";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -52,7 +52,18 @@ export function openStore(config: S3Config, cacheDir: string, key = ROOT_KEY): A
 
 /** All files below a directory, without those of the server's own making. */
 export async function filesBelow(directory: string): Promise<string[]> {
-  await mkdir(directory, { recursive: true });
-  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  const entries = await entriesBelow(directory);
   return entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name).slice(directory.length + 1));
+}
+
+/** Directories appear by renaming: one that was found under its other name may be gone when it is its turn. */
+async function entriesBelow(directory: string): Promise<Dirent[]> {
+  for (;;) {
+    try {
+      await mkdir(directory, { recursive: true });
+      return await readdir(directory, { recursive: true, withFileTypes: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
 }
