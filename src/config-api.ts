@@ -11,6 +11,17 @@ const hashes = (what: string) =>
     .default([])
     .describe(what);
 
+/** `api.host` for every address of the machine. */
+export const EVERY_ADDRESS = "*";
+
+/**
+ * What a listener of the API binds to. Of every address it names none: Node then takes those of both families, or of the one that there is, where `::` fails on a kernel
+ * without IPv6 and `0.0.0.0` is deaf to a cluster that has nothing else.
+ */
+export function bindingOf({ host, port }: { host: string; port: number }): { hostname?: string; port: number } {
+  return host === EVERY_ADDRESS ? { port } : { hostname: host, port };
+}
+
 /** SHA-256 (hex) of the tokens of each role. */
 export const tokensSchema = z
   .strictObject({

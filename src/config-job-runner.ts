@@ -30,7 +30,9 @@ const claimSchema = z
   .strictObject({
     kind: z.literal("claim"),
     claimName: dnsName.describe("PersistentVolumeClaim that `serve` and trainers share (ReadWriteMany, unless one node has them all)."),
-    subPath: relativePath.default("runs").describe("Where `dataDir/runs` lies in it. A trainer sees its own run only."),
+    subPath: relativePath
+      .default("runs")
+      .describe("Where `dataDir/runs` lies in it. A trainer sees its own run, and its agent's `.digests`, only."),
   })
   .describe("`serve` and the trainer have the run directory on one volume.");
 

@@ -181,6 +181,10 @@ export const configSchema = z.strictObject({
   api: z
     .strictObject({
       ...listener(4400),
+      host: z
+        .string()
+        .default("127.0.0.1")
+        .describe("Address to bind; `*`: every one of the machine, of both families. Loopback unless told otherwise."),
       tokens: tokensSchema,
     })
     .prefault({})

@@ -5,7 +5,8 @@
 {{- $own := dict "dataDir" "/var/lib/nightshift" "python" "/app/.venv/bin/python" -}}
 {{- $_ := set $own "collector" (dict "port" (int .Values.collector.port) "grpc" (dict "port" (int .Values.collector.grpcPort))) -}}
 {{- $_ := set $own "gateway" (dict "port" (int .Values.gateway.port)) -}}
-{{- $_ := set $own "api" (dict "port" (int .Values.serve.port)) -}}
+{{- /* On every address: kubectl port-forward and exec call it at localhost of its pod, Services and probes at the pod's own. */ -}}
+{{- $_ := set $own "api" (dict "host" "*" "port" (int .Values.serve.port)) -}}
 {{- if .Values.metrics.enabled -}}
 {{- $_ := set $own "telemetry" (dict "prometheus" (dict "port" (int .Values.metrics.port))) -}}
 {{- end -}}

@@ -94,7 +94,7 @@ securityContext:
   {{- include "nightshift.podSecurity" . | nindent 2 }}
 {{- end -}}
 
-{{/* dict root, listens (config paths of hosts), extraEnv: a listener binds to the pod's address, as probes and Services call it. */}}
+{{/* dict root, listens (config paths of hosts), extraEnv: a listener binds to the pod's address, as probes and Services call it. The API's is in the config. */}}
 {{- define "nightshift.env" -}}
 - name: POD_IP
   valueFrom: { fieldRef: { fieldPath: status.podIP } }

@@ -24,7 +24,7 @@ export function bootstrapRoutes(deps: ApiDeps): Hono {
     if (!dryRun) {
       const started = await control.bootstrap.start({ ...wish, force: forceJudge ? actor : null });
       control.wake();
-      return context.json(await startedRun(started, deps), 202);
+      return context.json(await startedRun({ ...started, isNew: true }, deps), 202);
     }
     return answerInLines(
       context,

@@ -12,6 +12,7 @@ import type { BootstrapDryRun } from "../training/bootstrap-plan.ts";
 import type { DryRun } from "../training/dry-run.ts";
 import type { RunFiles } from "../training/run-files.ts";
 import type { RunQueue } from "../training/run-queue.ts";
+import type { AskedRun } from "../training/begin-once.ts";
 import type { RunStore } from "../training/run-store.ts";
 
 /** What the API can ask of one running agent; everything else it reads from the store. */
@@ -23,10 +24,10 @@ export interface AgentControl {
   /** The judge of rewards; null where none is configured. */
   calibrator: Calibrator | null;
   /**
-   * @param options `force`: who wants it although the judge agrees too little with people
-   * @throws NightshiftError `run_in_progress`, `run_refused`, `judge_below_agreement`
+   * @param options `force`: who wants it although the judge agrees too little with people; `key`: of all that are asked for under it the first one begins
+   * @throws NightshiftError `run_in_progress`, `run_refused`, `judge_below_agreement`, `adapter_slots_exceeded`
    */
-  startRun(options: { force: string | null }): Promise<{ runId: string }>;
+  startRun(options: { force: string | null; key: string | null }): Promise<AskedRun>;
   /** Where the adapters of all agents do not fit on one of its policy servers; null where they do. */
   slots(): Promise<{ url: string; slots: number; wanted: number } | null>;
   /** Reads of the live world; null where none are configured. */
@@ -67,7 +68,10 @@ export interface ApiDeps {
   artifacts: ArtifactStore;
   runs: RunStore;
   queue: Pick<RunQueue, "before">;
+  /** What the database knows of traffic: nothing that is shown waits for another system. */
   router: TrafficRouter;
+  /** Where traffic is split. */
+  traffic: Pick<TrafficRouter, "routes" | "withhold">;
   /** What gateways are answered from. */
   watch: RouteWatch;
   /** This process among the replicas of the control service. */

@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import { z } from "zod";
 import { operatorActions } from "../promotion/evidence.ts";
-import { createExperimentStore } from "../promotion/experiment-store.ts";
+import { createExperimentStore, type ExperimentStore } from "../promotion/experiment-store.ts";
 import { recordDisturbance } from "../promotion/disturbed.ts";
 import type { WatchedRoutes } from "../promotion/route-watch.ts";
 import { disturbanceSchema } from "../serving/disturbance.ts";
@@ -49,8 +49,16 @@ export function promotionRoutes(deps: ApiDeps): Hono {
     const { action, actor } = await readBody(context, actSchema);
     const { id, agent } = await experimentOf(scopeOf(context, deps), context.req.param("id"), "experiment_unknown");
     await store.act(id, action, actor);
+    if (action === "rollback") await takeOut(id, agent, store, deps);
     deps.agents.get(agent)?.wake();
     return context.json({ status: "recorded" }, 202);
+  });
+  // Asks whatever splits the agent's traffic, which may be another system: what `/status` shows is what the database knows.
+  app.get("/traffic", async (context) => {
+    const { agent } = readQuery(context, z.strictObject({ agent: z.string() }));
+    const routes = await deps.traffic.routes(agentOf(scopeOf(context, deps), agent).agent);
+    const { stable = null, candidate = null } = routes ?? {};
+    return context.json({ agent, stable, candidate });
   });
   app.get("/routes", async (context) => {
     // The next poll may reach another replica: this one could be the only one that is cut off.
@@ -71,6 +79,19 @@ export function promotionRoutes(deps: ApiDeps): Hono {
     return context.json(recorded, 202);
   });
   return app;
+}
+
+/**
+ * Ends a candidate's traffic before the leader comes to it, and where none leads. What is recorded ends the experiment at the leader's next turn whatever happens here: a turn
+ * that has not read the record cannot set routes any more.
+ */
+async function takeOut(experimentId: string, agent: string, store: ExperimentStore, { traffic, log }: ApiDeps): Promise<void> {
+  try {
+    const experiment = await store.get(experimentId);
+    if (experiment !== null) await traffic.withhold(agent, { experimentId, generation: experiment.generation });
+  } catch (error) {
+    log.warn({ err: error, promotion_id: experimentId, agent }, "routes cannot be set now; the leader takes the candidate out");
+  }
 }
 
 /** Routes as this replica knows them, once they are newer than `version`, or after `waitMs` as they are then; null while there are none. */

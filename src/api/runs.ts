@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import { z } from "zod";
 import { nightshiftError } from "../errors.ts";
+import type { AskedRun } from "../training/begin-once.ts";
 import { cancelRun, type Run } from "../training/run-store.ts";
 import type { ApiDeps } from "./control.ts";
 import { agentOf, limitSchema, readBody, readQuery } from "./request.ts";
@@ -11,13 +12,14 @@ const startSchema = z.strictObject({
   agent: z.string(),
   dryRun: z.boolean().default(false),
   forceJudge: z.boolean().default(false),
+  /** Whoever asks again with the same one is told of the run that began for it. */
+  key: z.string().min(1).max(200).optional(),
   actor: z.string().min(1).max(200).default("operator"),
 });
 const cancelSchema = z.strictObject({ actor: z.string().min(1).max(200).default("operator") });
 const listSchema = z.strictObject({ agent: z.string().optional(), limit: limitSchema });
 
-export interface StartedRun {
-  runId: string;
+export interface StartedRun extends AskedRun {
   /** Runs, of whatever agent, that must end before it begins. */
   before: number;
 }
@@ -27,14 +29,15 @@ export interface ListedRun extends Run {
   before: number;
 }
 
-/** `POST /runs` starts a night (or says what one would do), `GET /runs`, `GET /runs/:id`; `POST /runs/:id/cancellation` ends one. */
+/** `POST /runs` starts a night (or says what one would do, or which began for its key), `GET /runs`, `GET /runs/:id`; `POST /runs/:id/cancellation` ends one. */
 export function runRoutes(deps: ApiDeps): Hono {
   const app = new Hono();
   app.post("/runs", async (context) => {
-    const { agent, dryRun, forceJudge, actor } = await readBody(context, startSchema);
+    const { agent, dryRun, forceJudge, key = null, actor } = await readBody(context, startSchema);
     const control = agentOf(scopeOf(context, deps), agent);
     if (dryRun) return context.json(await control.dryRun());
-    return context.json(await startedRun(await control.startRun({ force: forceJudge ? actor : null }), deps), 202);
+    const asked = await control.startRun({ force: forceJudge ? actor : null, key });
+    return context.json(await startedRun(asked, deps), asked.isNew ? 202 : 200);
   });
   app.get("/runs", async (context) => {
     const { agent, limit } = readQuery(context, listSchema);
@@ -62,8 +65,8 @@ export function runRoutes(deps: ApiDeps): Hono {
 }
 
 /** What whoever asked for a run is told of it. */
-export async function startedRun({ runId }: { runId: string }, { queue }: ApiDeps): Promise<StartedRun> {
-  return { runId, before: await queue.before(runId) };
+export async function startedRun(asked: AskedRun, { queue }: ApiDeps): Promise<StartedRun> {
+  return { ...asked, before: await queue.before(asked.runId) };
 }
 
 async function withQueue(run: Run, { queue }: ApiDeps): Promise<ListedRun> {

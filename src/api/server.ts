@@ -3,6 +3,7 @@ import { Hono, type Context } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type { AddressInfo } from "node:net";
 import type { Config } from "../config.ts";
+import { bindingOf } from "../config-api.ts";
 import { NightshiftError, nightshiftError } from "../errors.ts";
 import { adapterAgentRoutes } from "./adapter-agents.ts";
 import { alarmRoutes } from "./alarms.ts";
@@ -95,7 +96,7 @@ export function createApi(config: Pick<Config, "api" | "tenants">, deps: ApiDeps
     routes: () => app.routes.map(({ method, path }) => ({ method, path })),
     start: () =>
       new Promise((resolve, reject) => {
-        const listening = serve({ fetch: app.fetch, hostname: api.host, port: api.port }, () =>
+        const listening = serve({ fetch: app.fetch, ...bindingOf(api) }, () =>
           resolve({ port: (listening.address() as AddressInfo).port }),
         );
         listening.on("error", (cause: NodeJS.ErrnoException) => {

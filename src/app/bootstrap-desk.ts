@@ -8,6 +8,7 @@ import { scenarioPlace } from "../training/bootstrap.ts";
 import type { BootstrapPlan, Sandbox } from "../training/bootstrap-plan.ts";
 import { planJudge } from "../training/judge-trust.ts";
 import type { NightDeps } from "../training/night-context.ts";
+import { planNight } from "../training/planned-night.ts";
 import { writeTasks } from "../training/write-tasks.ts";
 import { requireJudges } from "./night-desk.ts";
 
@@ -28,8 +29,7 @@ export function createBootstrapDesk(
       requireJudges(agent, config);
       const runId = randomUUID();
       const judge = await planJudge(agent, config, { identity, force }, deps.database);
-      const { iterations, scenarios, seed } = night;
-      const plan = { iterations, scenarios, seed, judge, bootstrap: planOf(wish) };
+      const plan = { ...planNight(config), judge, bootstrap: planOf(wish) };
       await deps.runs.create({ id: runId, tenant: config.tenant, agent, plan, nowMs: deps.now() });
       return { runId };
     },

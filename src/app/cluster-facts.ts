@@ -1,7 +1,10 @@
 import { createHash } from "node:crypto";
 import type { Experiment } from "../promotion/experiment-store.ts";
+import type { GateDecision } from "../promotion/gate.ts";
 import { candidateWeight, isLive } from "../promotion/promotion.ts";
 import type { RouteTarget } from "../serving/routes.ts";
+import type { Alarm } from "../training/alarms.ts";
+import type { Silence } from "../training/silent-trainer.ts";
 
 /** Something that happened, as an operator of a cluster hears of it. */
 export interface Fact {
@@ -18,8 +21,8 @@ export interface ExperimentMove {
   id: number;
   action: string;
   atMs: number;
-  experiment: Pick<Experiment, "id" | "agent" | "candidate" | "stable" | "weights">;
-  body: { state?: string; step?: number; conclusion?: { reason: string; detail: string } | null };
+  experiment: Pick<Experiment, "id" | "agent" | "candidate" | "stable" | "weights" | "gate">;
+  body: { state?: string; from?: string; step?: number; conclusion?: { reason: string; detail: string } | null };
 }
 
 export interface RunFact {
@@ -27,7 +30,7 @@ export interface RunFact {
   agent: string;
   startedAtMs: number;
   finishedAtMs: number | null;
-  outcome: { kind: string; adapterName?: string; reason?: string; message?: string } | null;
+  outcome: { kind: string; adapterName?: string; reason?: string; message?: string; fix?: string } | null;
 }
 
 type Told = { reason: string; type: Fact["type"]; say: (move: ExperimentMove) => string };
@@ -47,6 +50,12 @@ const TOLD: Readonly<Record<string, Told>> = {
   experiment_ramped: { reason: "CanaryStep", type: "Normal", say: (move) => `goes on with ${share(move)} of new conversations` },
   experiment_paused: { reason: "CanaryPaused", type: "Normal", say: () => "is paused" },
   experiment_resumed: { reason: "CanaryResumed", type: "Normal", say: () => "goes on" },
+  experiment_awaits_operator: {
+    reason: "PromotionWaits",
+    type: "Warning",
+    say: () =>
+      "is proven and waits for an operator, since its judge is not calibrated, agrees too little with people or was forced: nightshift promote",
+  },
   experiment_proven: { reason: "Promoted", type: "Normal", say: (move) => `is promoted${why(move)}` },
   experiment_operator_promoted: { reason: "Promoted", type: "Normal", say: () => "is promoted by an operator" },
   experiment_harmed: {
@@ -67,10 +76,16 @@ const TOLD: Readonly<Record<string, Told>> = {
   experiment_timed_out: {
     reason: "CanaryExpired",
     type: "Warning",
-    say: (move) => `proved neither better nor worse in time, ${move.experiment.stable.name} stays`,
+    say: ({ experiment: { stable }, body: { from } }) =>
+      `${from === "attesting" ? "was not proven active on every replica in time" : "proved neither better nor worse in time"}, ${stable.name} stays`,
   },
   experiment_displaced: { reason: "Superseded", type: "Normal", say: () => "gave its place in the queue to a newer one" },
   experiment_operator_superseded: { reason: "Superseded", type: "Normal", say: () => "was taken out by an operator" },
+  experiment_rebased: {
+    reason: "Superseded",
+    type: "Warning",
+    say: () => "is out: the base model or its chat template is another one now",
+  },
 };
 
 /** Null for what nobody needs to hear of. Pure. */
@@ -79,18 +94,54 @@ export function factOfMove(move: ExperimentMove): Fact | null {
   const about = `${experiment.agent}: ${experiment.candidate.name}`;
   const id = `audit-${move.id}-${experiment.id}`;
   if (action === "experiment_submitted") {
-    const isRefused = body.state === "refused";
-    const said = isRefused ? "was refused by the gate" : "passed the gate, or none is configured";
-    return {
-      id,
-      atMs,
-      reason: isRefused ? "GateRefused" : "GatePassed",
-      type: isRefused ? "Warning" : "Normal",
-      message: `${about} ${said}`,
-    };
+    const { gate } = experiment;
+    if (body.state === "refused")
+      return {
+        id,
+        atMs,
+        reason: "GateRefused",
+        type: "Warning",
+        message: `${about} was refused by the gate${gate === null ? "" : refusal(gate)}`,
+      };
+    const passed = gate === null ? "goes on: no gate is configured" : `passed the gate: ${score(gate)}`;
+    return { id, atMs, reason: "GatePassed", type: "Normal", message: `${about} ${passed}` };
   }
   const told = TOLD[action];
   return told === undefined ? null : { id, atMs, reason: told.reason, type: told.type, message: `${about} ${told.say(move)}` };
+}
+
+function refusal(gate: GateDecision): string {
+  const { unitsNeeded } = gate;
+  const isKnown = unitsNeeded !== null && Number.isFinite(unitsNeeded) && unitsNeeded > 0;
+  const needed = isKnown ? `; about ${unitsNeeded} more units would be needed at this rate` : "";
+  return `: ${gate.reason}, ${score(gate)}${needed}`;
+}
+
+function score({ wins, losses, ties }: GateDecision): string {
+  return `${wins} pairs won, ${losses} lost, ${ties} equal`;
+}
+
+/** A candidate waits for a person. Pure. */
+export function factOfAlarm({ runId, id, agent, raisedAtMs: atMs }: Pick<Alarm, "runId" | "id" | "agent" | "raisedAtMs">): Fact {
+  const message = `${agent}: run ${runId} is rewarded for something beside the task (${id}); its candidate waits until somebody has looked: nightshift alarms list`;
+  return { id: `alarm-${runId}-${id}`, atMs, reason: "AlarmRaised", type: "Warning", message };
+}
+
+/** A pod runs and nothing comes of it: nobody but a person ends that. Pure. */
+export function factOfSilence({ id, runId, agent, silentMs, atMs }: Silence): Fact {
+  const message = `${agent}: the trainer of run ${runId} has given no heartbeat for ${Math.round(silentMs / 1_000)} s; nothing is started beside it, look at its pod: deleting it starts the next one from the checkpoint`;
+  return { id: `audit-${id}-${runId}`, atMs, reason: "TrainerSilent", type: "Warning", message };
+}
+
+/** Who leads from here on. Pure. */
+export function factOfTerm({ name, epoch, sinceMs: atMs }: { name: string; epoch: number; sinceMs: number }): Fact {
+  return {
+    id: `term-${epoch}`,
+    atMs,
+    reason: "LeaderElected",
+    type: "Normal",
+    message: `${name} leads: nights and promotions go on there`,
+  };
 }
 
 /** That a run began, and what came of it. Pure. */
@@ -111,7 +162,9 @@ export function factsOfRun({ id, agent, startedAtMs, finishedAtMs, outcome }: Ru
     return [begun, { ...ended, reason: "RunEnded", type: "Normal", message: `${about} had nothing to learn: ${outcome.reason ?? ""}` }];
   const isShort = outcome.kind === "no_capacity";
   const problem = outcome.message ?? outcome.reason ?? outcome.kind;
-  return [begun, { ...ended, reason: isShort ? "NoCapacity" : "RunFailed", type: "Warning", message: `${about} ended: ${problem}` }];
+  // What is too long for an event loses its end: of a long problem the beginning is worth more than the fix.
+  const fix = outcome.fix === undefined || outcome.fix === "" ? "" : `; fix: ${outcome.fix}`;
+  return [begun, { ...ended, reason: isShort ? "NoCapacity" : "RunFailed", type: "Warning", message: `${about} ended: ${problem}${fix}` }];
 }
 
 /** A core/v1 Event about `regarding`; its name is the fact's, so that telling it twice is one event. Pure. */

@@ -5,8 +5,20 @@ import { createExperimentStore } from "../promotion/experiment-store.ts";
 import type { TrafficRouter } from "../promotion/traffic-router.ts";
 import type { Database } from "../store/database.ts";
 import type { Term } from "../store/election.ts";
+import { listAlarms } from "../training/alarms.ts";
 import type { RunStore } from "../training/run-store.ts";
-import { eventOf, factOfMove, factsOfRun, lineOf, type ExperimentMove, type Fact } from "./cluster-facts.ts";
+import { silencesSince } from "../training/silent-trainer.ts";
+import {
+  eventOf,
+  factOfAlarm,
+  factOfMove,
+  factOfSilence,
+  factOfTerm,
+  factsOfRun,
+  lineOf,
+  type ExperimentMove,
+  type Fact,
+} from "./cluster-facts.ts";
 import { startLoop, type Loop } from "./loop.ts";
 
 /** What the leader shows of itself to those who look at the cluster with `kubectl`. Nothing reads it back: who leads and what runs is in the database. */
@@ -34,6 +46,7 @@ const LEASE_SECONDS = 15;
 /** Facts that are older were told by another leader, or nobody could hear of them for so long that they are in `nightshift status`. */
 const TOLD_FOR_MS = 600_000;
 const RUNS_LOOKED_AT = 20;
+const ALARMS_LOOKED_AT = 20;
 
 /** null where the config names no Lease. @throws NightshiftError `cluster_unknown` */
 export async function openClusterMirror(config: Config, { name }: { name: string }, deps: MirrorDeps): Promise<ClusterMirror | null> {
@@ -58,7 +71,8 @@ export function createClusterMirror(
         const signal = AbortSignal.any([stopping, term.signal]);
         const lease = await keepLease(options, { epoch: term.epoch, sinceMs, signal }, deps);
         if (lease === null) return;
-        const facts = (await recentFacts(options.agents, deps)).filter(({ id }) => !told.has(id));
+        const known = [factOfTerm({ name: options.name, epoch: term.epoch, sinceMs }), ...(await recentFacts(options.agents, deps))];
+        const facts = known.filter(({ id }) => !told.has(id));
         for (const fact of facts) {
           const regarding = { name: options.lease, namespace: options.namespace, uid: lease.metadata.uid };
           await tell(
@@ -122,8 +136,15 @@ async function lineFor(agent: string, deps: MirrorDeps): Promise<string> {
 async function recentFacts(agents: readonly string[], deps: MirrorDeps): Promise<Fact[]> {
   const fromMs = deps.now() - TOLD_FOR_MS;
   const runs = (await Promise.all(agents.map((agent) => deps.runs.list({ agent, limit: RUNS_LOOKED_AT })))).flat();
+  const alarms = (await Promise.all(agents.map((agent) => listAlarms(deps.database, { agent, limit: ALARMS_LOOKED_AT })))).flat();
+  const silences = (await silencesSince(fromMs, deps)).filter(({ agent }) => agents.includes(agent));
   const moves = await recentMoves(fromMs, deps);
-  const facts = [...runs.flatMap(factsOfRun), ...moves.flatMap((move) => factOfMove(move) ?? [])];
+  const facts = [
+    ...runs.flatMap(factsOfRun),
+    ...alarms.map(factOfAlarm),
+    ...silences.map(factOfSilence),
+    ...moves.flatMap((move) => factOfMove(move) ?? []),
+  ];
   return facts.filter(({ atMs }) => atMs >= fromMs).toSorted((a, b) => a.atMs - b.atMs);
 }
 

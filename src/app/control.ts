@@ -106,7 +106,7 @@ export async function startControl(
   const controls = new Map(agents.map((parts) => [parts.agent, controlOf(parts, { database, runs, slots, now, leader })]));
   const api = createApi(config, {
     ...{ database, artifacts, runs, queue, watch, runsDirectory, log, now, monotonicMs },
-    // What is shown must not wait for another system.
+    traffic: routers,
     router: { ...router, draws: (agent) => routers.draws(agent) },
     tenants: Object.keys(config.tenants),
     runFiles,
@@ -153,7 +153,11 @@ function controlOf(
 ): AgentControl {
   const seen = createRecordingsCache(deps.database, { agent, config }, deps);
   const recordings = () => seen.recordings({ maxAgeMs: PLAN_AGE_MS });
-  const desk = createNightDesk({ agent, config, identity: calibrator?.identity ?? null }, { ...deps, recordings });
+  const requireRoom = () => requireSlot(deps.slots, agent);
+  const desk = createNightDesk(
+    { agent, config, identity: calibrator?.identity ?? null },
+    { ...deps, recordings, requireSlot: requireRoom },
+  );
   const bootstrap = createBootstrapDesk({ agent, config, identity: calibrator?.identity ?? null, sandbox }, deps);
   const wake = (): void => deps.leader.wake(agent);
   return {
@@ -166,13 +170,12 @@ function controlOf(
     bootstrap: {
       ...bootstrap,
       async start(wish) {
-        await requireSlot(deps.slots, agent);
+        await requireRoom();
         return bootstrap.start(wish);
       },
     },
     wake,
     async startRun(options) {
-      await requireSlot(deps.slots, agent);
       const started = await desk.start(options);
       wake();
       return started;

@@ -1,8 +1,8 @@
-import { randomUUID } from "node:crypto";
 import type { AgentConfig } from "../config.ts";
 import { nightshiftError } from "../errors.ts";
 import { withModes } from "../scenario/mode.ts";
 import { selectScenarios } from "../scenario/select.ts";
+import { beginOnce, type AskedRun } from "../training/begin-once.ts";
 import { estimateNight, type DryRun } from "../training/dry-run.ts";
 import { modeInput } from "../training/mode-input.ts";
 import type { JudgeIdentity } from "../reward/calibration/identity.ts";
@@ -10,22 +10,28 @@ import { judgeStanding } from "../reward/calibration/standing.ts";
 import { planJudge } from "../training/judge-trust.ts";
 import type { NightDeps } from "../training/night-context.ts";
 import { wholeNight } from "../training/night-start.ts";
+import { planNight } from "../training/planned-night.ts";
 
 export interface StartOptions {
   /** Who wants it although the judge agrees too little with people; null where nobody does. */
   force: string | null;
+  /** Of several that are asked for under one key the first one begins; null: each does. */
+  key: string | null;
 }
 
 /** Where nights of one agent are asked for, on any replica of the control service: a run is a row, and the leader carries out rows. */
 export interface NightDesk {
-  /** Registers a run. @throws NightshiftError `run_in_progress`, `run_refused`, `judge_below_agreement` */
-  start(options: StartOptions): Promise<{ runId: string }>;
+  /** Registers a run. @throws NightshiftError `run_in_progress`, `run_refused`, `judge_below_agreement`, and what `requireSlot` throws */
+  start(options: StartOptions): Promise<AskedRun>;
   dryRun(): Promise<DryRun>;
 }
 
 export function createNightDesk(
   { agent, config, identity }: { agent: string; config: AgentConfig; identity: JudgeIdentity | null },
-  deps: Pick<NightDeps, "database" | "runs" | "recordings" | "now">,
+  deps: Pick<NightDeps, "database" | "runs" | "recordings" | "now"> & {
+    /** Looked at before a run begins. */
+    requireSlot: () => Promise<void>;
+  },
 ): NightDesk {
   const hasKnownNoise = async (): Promise<boolean> => {
     const minAgreement = config.judge?.minAgreement ?? 0;
@@ -33,13 +39,16 @@ export function createNightDesk(
     return standing.status !== "uncalibrated" && standing.calibration.report.repeatDeviation !== null;
   };
   return {
-    async start({ force }) {
-      requireJudges(agent, config);
-      const runId = randomUUID();
-      const judge = await planJudge(agent, config, { identity, force }, deps.database);
-      const plan = { iterations: config.night.iterations, scenarios: config.night.scenarios, seed: config.night.seed, judge };
-      await deps.runs.create({ id: runId, tenant: config.tenant, agent, plan, nowMs: deps.now() });
-      return { runId };
+    start({ force, key }) {
+      const { tenant } = config;
+      const begin = async (id: string): Promise<void> => {
+        await deps.requireSlot();
+        requireJudges(agent, config);
+        const judge = await planJudge(agent, config, { identity, force }, deps.database);
+        const plan = { ...planNight(config), judge };
+        await deps.runs.create({ id, tenant, agent, plan, nowMs: deps.now() });
+      };
+      return beginOnce({ tenant, agent, key }, begin, deps);
     },
 
     async dryRun() {

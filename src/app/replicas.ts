@@ -5,7 +5,7 @@ import { discoveryOf, listedServers, type Discovery } from "../config-policy-ser
 import { nightshiftError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { startEmbeddedServer } from "../serving/embedded.ts";
-import { createEndpointReplicas } from "../serving/endpoint-slices.ts";
+import { createEndpointReplicas, findReplicas } from "../serving/endpoint-slices.ts";
 import type { ReplicaAddress, ReplicaSource } from "../serving/replica-source.ts";
 import { createVllm } from "../serving/vllm.ts";
 import { replicaName, type Replica } from "./replica-adapters.ts";
@@ -42,6 +42,14 @@ export async function openReplicas(
       ? servers.map((server, index) => listed(agent, server, index, deps))
       : await embedded(agent, agentConfig, config, deps);
   return { current: () => replicas, source: null };
+}
+
+/**
+ * Those that are behind an agent's Service now, as the account of this process sees them.
+ * @throws NightshiftError `cluster_unknown`, `cluster_unavailable`, `cluster_refused`
+ */
+export async function discoveredNow(discovery: Discovery): ReturnType<typeof findReplicas> {
+  return findReplicas(discovery, await openCluster());
 }
 
 function connect(url: string): Connected {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
-import { nightshiftError } from "../errors.ts";
+import { NightshiftError, nightshiftError } from "../errors.ts";
 import type { OperatorAction } from "../promotion/evidence.ts";
 import { isEnded, isLive, type State } from "../promotion/promotion.ts";
 import type { RouteTarget } from "../serving/routes.ts";
@@ -25,6 +25,7 @@ interface ActOptions extends ClientOptions {
   agent?: string;
   actor: string;
   onlyRunning?: true;
+  andWaiting?: true;
   wait?: true;
 }
 
@@ -42,7 +43,8 @@ export function actCommands(program: Command, context: CliContext): void {
     if (action !== "rollback") continue;
     command
       .option("--only-running", "undo no promotion: without a running canary there is nothing to do, and that is well")
-      .option("--wait", "until all traffic is on stable");
+      .option("--and-waiting", "take out candidates that wait for their turn, too: no canary begins after this one")
+      .option("--wait", "until whatever splits the agent's traffic sends all of it to stable");
   }
 }
 
@@ -53,8 +55,12 @@ async function act(action: keyof typeof ACTIONS, options: ActOptions, context: C
   const experiment = options.onlyRunning ? experiments.find(({ state }) => isLive(state)) : targetOf(action, experiments);
   if (experiment === undefined && !options.onlyRunning)
     throw nightshiftError("not_found", { what: `experiment of agent ${agent} to ${action}` });
-  if (experiment !== undefined)
-    await client.post(`/v1/experiments/${encodeURIComponent(experiment.id)}/actions`, { action, actor: options.actor });
+  const post = ({ id }: ExperimentRow, wanted: OperatorAction): Promise<unknown> =>
+    client.post(`/v1/experiments/${encodeURIComponent(id)}/actions`, { action: wanted, actor: options.actor });
+  // First: the place that a running one leaves is theirs at once.
+  const waiting = options.andWaiting ? experiments.filter(({ state }) => !isLive(state) && !isEnded(state)) : [];
+  for (const one of waiting) await post(one, "supersede");
+  if (experiment !== undefined) await post(experiment, action);
   // Also where no canary runs any more: one that has just ended may still have its traffic.
   if (options.wait) await untilStable(client, agent, context);
   const done = { action, experiment: experiment?.id ?? null, candidate: experiment?.candidate.name ?? null };
@@ -62,14 +68,21 @@ async function act(action: keyof typeof ACTIONS, options: ActOptions, context: C
     experiment === undefined
       ? `no canary of ${agent} is running`
       : `${action} recorded for ${done.candidate} (experiment ${done.experiment})`;
-  context.out(options.json ? JSON.stringify(done) : text);
+  context.out(options.json ? JSON.stringify(done) : [text, ...waiting.map((one) => `${one.candidate.name} no longer waits`)].join("\n"));
 }
 
-/** What routes traffic has no candidate any more. The state of an experiment changes before its traffic does. */
+/** Asks whatever splits the traffic: an experiment's state changes before its traffic does, and what the database knows of another system's weights is not what those are. */
 async function untilStable(client: ApiClient, agent: string, context: CliContext): Promise<void> {
   for (;;) {
-    const { agents } = await client.get<{ agents: { agent: string; routes: { candidate: object | null } | null }[] }>("/v1/status");
-    if ((agents.find((one) => one.agent === agent)?.routes?.candidate ?? null) === null) return;
+    const candidate = await client.get<{ candidate: { weight: number } | null }>("/v1/traffic", { agent }).then(
+      (traffic) => traffic.candidate,
+      (error: unknown) => {
+        // Nothing is known of the weights while the cluster does not answer.
+        if (error instanceof NightshiftError && error.code === "cluster_unavailable") return undefined;
+        throw error;
+      },
+    );
+    if (candidate === null || candidate?.weight === 0) return;
     await sleep(POLL_MS, undefined, { signal: context.signal });
   }
 }

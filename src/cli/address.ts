@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
 import type { Config } from "../config.ts";
+import { EVERY_ADDRESS } from "../config-api.ts";
 import { nightshiftError } from "../errors.ts";
 
 /** The address to call of a listener: a wildcard is no destination. */
 export function urlOf(host: string, port: number, scheme: "http" | "https" = "http"): string {
-  const name = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+  const name = host === "0.0.0.0" || host === EVERY_ADDRESS ? "127.0.0.1" : host === "::" ? "::1" : host;
   return `${scheme}://${name.includes(":") ? `[${name}]` : name}:${port}`;
 }
 

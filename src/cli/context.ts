@@ -15,7 +15,7 @@ export interface CliContext {
   signal: AbortSignal;
 }
 
-/** A command's exit code. 0: done. 1: what was asked for failed. 2: bad config or bad usage. */
+/** What a command itself says of how it ended. 0: done. 1: what was asked for failed. 2: bad config or bad usage. What an error's code says is `runCli`'s. */
 export type ExitCode = 0 | 1 | 2;
 
 export type Style = Parameters<typeof styleText>[0];

@@ -49,7 +49,8 @@ export function doctorCommand(program: Command, context: CliContext, finish: (co
 type DoctorOptions = ClientOptions & { config?: string; askJudges?: true };
 
 async function examine(options: DoctorOptions, context: CliContext): Promise<Finding[]> {
-  const running = await checkRunning(createClient(options, context));
+  const client = createClient(options, context);
+  const running = await checkRunning(client);
   const config = readConfig(options.config, context);
   if (config instanceof NightshiftError) return [bad("config", config.message, config.fix), ...running.findings];
   return [
@@ -61,7 +62,7 @@ async function examine(options: DoctorOptions, context: CliContext): Promise<Fin
     ...checkRedaction(config),
     ...(await checkDetector(config)),
     ...checkAgents(config, context),
-    ...(await checkPolicyServers(config)),
+    ...(await checkPolicyServers(config, running.isRunning ? client : null)),
     ...(await checkTrainer(config)),
     ...(await checkJudgesAnswer(config, context, { isPaid: options.askJudges === true })),
     ...running.findings,

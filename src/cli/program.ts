@@ -74,6 +74,7 @@ Exit codes:
   0  done
   1  what was asked for failed
   2  bad config or bad usage
+  3  refused: no run begins before somebody has done what the fix says
 
 Examples:
   nightshift init                          a commented config to start from
@@ -87,6 +88,9 @@ const USAGE_CODES: ReadonlySet<string> = new Set([
   ...["config_invalid", "config_unreadable", "api_open", "collector_open", "usage_invalid"],
   ...["bootstrap_not_configured", "bootstrap_not_sandboxed", "bootstrap_no_writer"],
 ]);
+
+/** Answers that stay the same until somebody has done something: what repeats failed commands need not try again. */
+const REFUSED_CODES: ReadonlySet<string> = new Set(["run_refused", "judge_below_agreement", "adapter_slots_exceeded"]);
 
 /**
  * Runs one command line (without the program's own name) and resolves to its exit code. Errors become two lines on stderr: what failed, and the fix.
@@ -111,7 +115,7 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
     if (error instanceof NightshiftError) {
       context.err(error.message.split("\n")[0] ?? "");
       context.err(`  fix: ${error.fix}`);
-      return USAGE_CODES.has(error.code) ? 2 : 1;
+      return USAGE_CODES.has(error.code) ? 2 : REFUSED_CODES.has(error.code) ? 3 : 1;
     }
     if (context.signal.aborted) return 130;
     throw error;

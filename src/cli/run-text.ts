@@ -8,8 +8,8 @@ export function runState({ state, before }: Pick<RunView, "state" | "before">): 
 }
 
 /** After a run was asked for. */
-export function describeStart({ runId, before }: StartedRun): string {
-  const start = before > 0 ? runState({ state: "running", before }) : "started";
+export function describeStart({ runId, before, isNew }: StartedRun): string {
+  const start = before > 0 ? runState({ state: "running", before }) : isNew ? "started" : "was begun when it was first asked for";
   return `run ${runId} ${start}; \`nightshift runs show ${runId}\` follows it`;
 }
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import type { RunView } from "../api/views.ts";
 import type { StartedRun } from "../api/runs.ts";
+import { NightshiftError } from "../errors.ts";
 import type { DryRun } from "../training/dry-run.ts";
 import { chooseAgent } from "./agent.ts";
 import { clientOptions, createClient, type ApiClient, type ClientOptions } from "./client.ts";
@@ -17,13 +18,15 @@ Examples:
   nightshift run --dry-run        what a night would train on, without doing it
   nightshift run                  start one and return
   nightshift run --wait           follow it; exit code 1 when it failed
-  nightshift run --wait --json    the finished run as JSON; progress stays on stderr`;
+  nightshift run --wait --json    the finished run as JSON; progress stays on stderr
+  nightshift run --once $JOB_UID  for schedules: tried again it begins no second night, and one that is in progress is no failure`;
 
 interface Options extends ClientOptions {
   agent?: string;
   dryRun?: true;
   wait?: true;
   forceJudge?: true;
+  once?: string;
   actor: string;
 }
 
@@ -35,6 +38,7 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
     .option("--dry-run", "say what it would do, and do nothing")
     .option("--wait", "follow the run until it ends")
     .option("--force-judge", "run although the judge agrees with people less than judge.minAgreement; recorded with the run")
+    .option("--once <key>", "begin one run for this key, however often it is asked for; none, and exit code 0, while one is in progress")
     .option("--actor <name>", "who forces it, for the run's record", context.env["USER"] ?? "operator")
     .addHelpText("after", EXAMPLES)
     .action(async (options: Options) => {
@@ -45,16 +49,29 @@ export function runCommand(program: Command, context: CliContext, finish: (code:
         context.out(options.json ? JSON.stringify(plan) : describePlan(plan, context));
         return;
       }
-      const started = await client.post<StartedRun>("/v1/runs", {
-        agent,
-        ...(options.forceJudge ? { forceJudge: true, actor: options.actor } : {}),
-      });
+      const started = await start(client, agent, options);
+      if (started instanceof NightshiftError) {
+        context.err(`${started.message}: there is nothing to begin`);
+        if (options.json) context.out(JSON.stringify({ runId: null }));
+        return;
+      }
       if (!options.wait) {
         context.out(options.json ? JSON.stringify(started) : describeStart(started));
         return;
       }
       finish(await followToEnd(client, started.runId, { context, json: options.json === true }));
     });
+}
+
+/** An error is that of a run in progress, where a schedule asks: the agent has its night, so nothing is wrong. */
+async function start(client: ApiClient, agent: string, { forceJudge, once, actor }: Options): Promise<StartedRun | NightshiftError> {
+  const forced = forceJudge ? { forceJudge: true, actor } : {};
+  try {
+    return await client.post<StartedRun>("/v1/runs", { agent, ...forced, ...(once === undefined ? {} : { key: once }) });
+  } catch (error) {
+    if (once !== undefined && error instanceof NightshiftError && error.code === "run_in_progress") return error;
+    throw error;
+  }
 }
 
 /** Follows a run and prints what it came to. */

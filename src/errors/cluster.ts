@@ -25,7 +25,7 @@ export const CLUSTER = {
   },
   route_object_missing: {
     message: (a: { what: string }) => `there is no ${a.what}`,
-    fix: "Create it with its parentRefs and without spec.rules, which Nightshift writes; docs/production.md has one.",
+    fix: "Create it with its parentRefs and without spec.rules, which Nightshift writes; docs/fleets.md says more.",
     retryable: false,
   },
   route_object_foreign: {

@@ -108,6 +108,12 @@ export const NIGHTS = {
     fix: "Start another one with `nightshift run`; it leaves the subject out. What the ended run trained is not promoted.",
     retryable: false,
   },
+  run_plan_unknown: {
+    message: (a: { run: string; what: string }) =>
+      `run ${a.run} was started by another version, with settings that this one does not know: ${a.what}`,
+    fix: "Start another one with `nightshift run`; what the ended run trained stays in its directory.",
+    retryable: false,
+  },
   replay_agent_missing: {
     message: (a: { agent: string; scenario: string }) =>
       `scenario ${a.scenario} was chosen to be played by the agent itself, and agents.${a.agent}.replay.agent is not configured any more`,

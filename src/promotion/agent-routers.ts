@@ -35,6 +35,11 @@ export function routerOfAgents(gateway: TrafficRouter, others: ReadonlyMap<strin
       if (result.status === "set") await copy(routes);
       return result;
     },
+    async withhold(agent, by) {
+      await others.get(agent)?.withhold(agent, by);
+      // Of an agent with a router of its own the gateways hold a canary only until that has taken it over.
+      await gateway.withhold(agent, by);
+    },
     async reset(agent) {
       const own = others.get(agent);
       await own?.reset(agent);

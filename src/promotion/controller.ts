@@ -1,6 +1,7 @@
 import type { Logger } from "../log.ts";
 import type { Routes, RouteTarget } from "../serving/routes.ts";
 import type { Database } from "../store/database.ts";
+import { awaitsOperator, noteAwaited } from "./awaits-operator.ts";
 import { createCanaryMeters, type CanaryMeters } from "./canary-meters.ts";
 import { look, rampStep, type CanaryParameters } from "./canary.ts";
 import { applyEvidence, exclusionOf, newFold, type Evidence, type Fold } from "./evidence.ts";
@@ -44,7 +45,8 @@ interface Deps {
   now: () => number;
 }
 
-type Metered = Deps & { meters: CanaryMeters };
+/** `awaited`: experiments whose waiting for an operator is known to be written down. */
+type Metered = Deps & { meters: CanaryMeters; awaited: Set<string> };
 
 /** Older trajectories than this before the last processed unit are no longer looked for. */
 const LATE_WINDOW_MS = 3_600_000;
@@ -56,11 +58,12 @@ export function createPromotionController(deps: Deps): PromotionController {
   // Folds of live logs; dropped on any doubt and read again from the store.
   const folds = new Map<string, { length: number; fold: Fold }>();
   const meters = createCanaryMeters();
+  const awaited = new Set<string>();
   return {
     async reconcile(agent) {
       try {
         for (let step = 0; step < MAX_STEPS; step++) {
-          const result = await advance(agent, { ...deps, meters }, store, folds);
+          const result = await advance(agent, { ...deps, meters, awaited }, store, folds);
           if (result === "conflict") {
             folds.clear();
             return { status: "conflict" };
@@ -127,6 +130,10 @@ async function advanceLive(
   const wanted = wantedRoutes(experiment, routes);
   if (wanted !== null && !(await setIfChanged(wanted, routes, deps))) return "conflict";
   const { id: experimentId, state, step, parameters } = experiment;
+  if (awaitsOperator(observed.fold, parameters) && !deps.awaited.has(experimentId)) {
+    await noteAwaited(experimentId, deps);
+    deps.awaited.add(experimentId);
+  }
   return { status: "live", experimentId, state, step, parameters, fold: observed.fold };
 }
 
@@ -195,7 +202,7 @@ async function addUnits(experiment: Experiment, deps: Metered, fold: () => Fold,
   const nowMs = deps.now();
   const { id, tenant, agent, candidate, horizonMs, createdAtMs } = experiment;
   const sinceMs = Math.max(createdAtMs, (fold().last?.assignedAtMs ?? 0) - LATE_WINDOW_MS);
-  const query = { experimentId: id, tenant, agent, candidateDigest: candidate.digest, horizonMs, sinceMs, nowMs };
+  const query = { experimentId: id, tenant, agent, candidateDigest: candidate.digest, horizonMs, sinceMs, nowMs, known: fold().keys };
   const { units, settledBeforeMs } = await deps.units.load(query);
   for (const unit of units) {
     if (fold().keys.has(unit.key)) continue;

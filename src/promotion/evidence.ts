@@ -73,7 +73,7 @@ export interface Fold {
   /** Assignment order reached so far. */
   readonly last: { assignedAtMs: number; trajectoryId: string } | null;
   readonly lastDecision: CanaryDecision | null;
-  /** The first row that ended it; nothing after that row counts. */
+  /** The first row that ended it; nothing after that row counts, but an operator's rollback of a promotion that nobody has carried out yet. */
   readonly conclusion: Conclusion | null;
 }
 
@@ -99,7 +99,7 @@ export interface FoldParameters extends CanaryParameters {
 
 /** Applies one row. The same rows give the same conclusion, whenever and wherever they are replayed. */
 export function applyEvidence(fold: Fold, row: Evidence, parameters: FoldParameters): Fold {
-  if (fold.conclusion !== null) return fold;
+  if (fold.conclusion !== null && !takesBack(fold.conclusion, row)) return fold;
   switch (row.kind) {
     case "unit":
       return applyUnit(fold, row, parameters);
@@ -127,6 +127,11 @@ export function applyEvidence(fold: Fold, row: Evidence, parameters: FoldParamet
     default:
       return row satisfies never;
   }
+}
+
+/** Once a promotion was carried out no such row is written: rolling back is then undoing it. */
+function takesBack(conclusion: Conclusion, row: Evidence): boolean {
+  return conclusion.action === "promote" && row.kind === "operator" && row.action === "rollback";
 }
 
 /** Why a unit stays out of the analysis, or null. Units of both arms that were open at a boundary go, by this rule of time alone. */

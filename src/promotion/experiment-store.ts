@@ -68,7 +68,7 @@ export interface ExperimentStore {
   evidence(id: string, fromSeq: number): Promise<readonly Evidence[]>;
   /** Appends after exactly `length` rows. `conflict`: the log is longer by now. */
   append(id: string, length: number, rows: readonly Evidence[]): Promise<"appended" | "conflict">;
-  /** Records what an operator wants; the controller carries it out. @throws NightshiftError `experiment_unknown`, `action_refused` */
+  /** Records what an operator wants, and raises the generation; the controller carries it out. @throws NightshiftError `experiment_unknown`, `action_refused` */
   act(id: string, action: OperatorAction, actor: string): Promise<void>;
   /** Traffic was disturbed at `atMs`: whoever was in conversation at that instant leaves the analysis, in both arms. */
   disturbed(id: string, cause: Extract<BoundaryCause, "lease_lapse" | "gateway_restart">, atMs: number): Promise<void>;
@@ -184,25 +184,30 @@ const EVENT_OF_ACTION: Record<OperatorAction, Event> = {
 };
 
 async function act(transaction: Transaction<Tables>, id: string, action: OperatorAction, actor: string, nowMs: number): Promise<void> {
-  const row = await transaction.selectFrom("experiments").selectAll().where("id", "=", id).forUpdate().executeTakeFirst();
-  if (row === undefined) throw nightshiftError("experiment_unknown", { id });
-  const experiment = fromRow(row);
+  const row = await transaction.selectFrom("experiments").select("agent").where("id", "=", id).executeTakeFirst();
+  const siblings = row === undefined ? [] : await lockAgent(transaction, row.agent);
+  const experiment = siblings.find((one) => one.id === id);
+  if (experiment === undefined) throw nightshiftError("experiment_unknown", { id });
   const event = EVENT_OF_ACTION[action];
   const refuse = (why: string) => nightshiftError("action_refused", { action, id, state: experiment.state, why });
   if (TRANSITIONS[experiment.state][event] === null) throw refuse("this state does not allow it");
   await audit(transaction, { atMs: nowMs, actor, action: `operator_${action}`, subject: id, body: {} });
   if (!isLive(experiment.state)) {
     // No log is running: what was promoted is undone, what waits is taken out.
-    const siblings = await lockAgent(transaction, experiment.agent);
-    if (siblings.some(({ state }) => isLive(state)) && experiment.state === "promoted") {
+    const isPromoted = experiment.state === "promoted";
+    if (isPromoted && siblings.some(({ state }) => isLive(state)))
       throw refuse("another experiment of the agent is live; roll that back first");
-    }
-    if (siblings.some(({ state, endedAtMs }) => state === "promoted" && (endedAtMs ?? 0) > (experiment.endedAtMs ?? 0))) {
+    if (isPromoted && siblings.some(({ state, endedAtMs }) => state === "promoted" && (endedAtMs ?? 0) > (experiment.endedAtMs ?? 0)))
       throw refuse("a later promotion is in force; roll that back first");
-    }
     await move(transaction, experiment, event, { actor }, nowMs);
     return;
   }
+  // Whoever read the log before this row must not move the experiment, or set its routes, after it.
+  await transaction
+    .updateTable("experiments")
+    .set({ generation: nextGeneration(siblings) })
+    .where("id", "=", id)
+    .execute();
   const rows: Evidence[] = [{ kind: "operator", atMs: nowMs, action, actor }];
   if (action === "pause" || action === "resume") rows.push({ kind: "boundary", atMs: nowMs, cause: action, step: null });
   await insertEvidence(transaction, id, await logLength(transaction, id), rows);

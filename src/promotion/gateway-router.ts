@@ -1,6 +1,7 @@
 import type { Logger } from "../log.ts";
 import { routesSchema, type Routes } from "../serving/routes.ts";
 import type { Database } from "../store/database.ts";
+import { acceptedRoutes, resetRoutes, withheldRoutes } from "./promotion.ts";
 import type { TrafficRouter } from "./traffic-router.ts";
 
 export interface GatewayRouter extends TrafficRouter {
@@ -52,19 +53,17 @@ export function createGatewayRouter(deps: { database: Database; log: Logger }): 
       return row === undefined ? null : routesSchema.parse(row.body);
     },
     async setRoutes(routes) {
-      const { current, next } = await update(routes.agent, (stored) => {
-        if (stored === null) return routes;
-        if (stored.generation > routes.generation) return null;
-        return { ...routes, version: Math.max(routes.version, stored.version + 1) };
-      });
+      const { current, next } = await update(routes.agent, (stored) => acceptedRoutes(stored, routes));
       if (next === null) return { status: "fenced", generation: current?.generation ?? 0 };
       notify(next);
       return { status: "set" };
     },
+    async withhold(agent, by) {
+      const { next } = await update(agent, (stored) => withheldRoutes(stored, by));
+      if (next !== null) notify(next);
+    },
     async reset(agent) {
-      const { next } = await update(agent, (stored) =>
-        stored?.candidate == null ? null : { ...stored, version: stored.version + 1, candidate: null, experimentId: null, salt: null },
-      );
+      const { next } = await update(agent, resetRoutes);
       if (next !== null) notify(next);
     },
     subscribe(listener) {

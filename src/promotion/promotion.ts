@@ -204,6 +204,27 @@ export function wantedRoutes(
   return isNamed || isUndone ? { ...settled, stable } : null;
 }
 
+/** What a router has once `wanted` is set: always a higher version, whatever version the writer thought of. Null where a newer generation rules. */
+export function acceptedRoutes(current: Routes | null, wanted: Routes): Routes | null {
+  if (current === null) return wanted;
+  return current.generation > wanted.generation ? null : { ...wanted, version: Math.max(wanted.version, current.version + 1) };
+}
+
+/** Everybody on stable, and no experiment; null where it is so already. */
+export function resetRoutes(current: Routes | null): Routes | null {
+  if (current === null || current.candidate === null) return null;
+  return { ...current, version: current.version + 1, candidate: null, experimentId: null, salt: null };
+}
+
+/** Routes that a candidate gets nothing by any more; null where there is nothing to take from this experiment's. Still its routes: how it ended is for its log to say. */
+export function withheldRoutes(
+  current: Routes | null,
+  { experimentId, generation }: { experimentId: string; generation: number },
+): Routes | null {
+  if (current?.experimentId !== experimentId || current.candidate === null || current.generation > generation) return null;
+  return { ...current, version: current.version + 1, generation, candidate: { ...current.candidate, weight: 0 } };
+}
+
 /** The same traffic, whatever the counters say. */
 export function sameTraffic(a: Routes, b: Routes): boolean {
   const essence = ({ model, stable, candidate, experimentId, salt }: Routes) =>

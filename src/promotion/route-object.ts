@@ -1,6 +1,7 @@
 import { acceptedOf, type Cluster, type ClusterObject, type ClusterRequest } from "../cluster.ts";
 import { nightshiftError } from "../errors.ts";
 import { routesSchema, type Routes, type RouteTarget } from "../serving/routes.ts";
+import { acceptedRoutes, resetRoutes, withheldRoutes } from "./promotion.ts";
 import type { TrafficRouter } from "./traffic-router.ts";
 
 /** A share of traffic for one target. Shares are above 0 and add up to `SHARES`. */
@@ -95,18 +96,14 @@ export function createObjectRouter(
       return object === null || routes === null ? null : asServed(routes, kind.weights(object.spec));
     },
     async setRoutes(routes) {
-      const { current, isSet } = await update((known) => {
-        if (known === null) return routes;
-        if (known.generation > routes.generation) return null;
-        return { ...routes, version: Math.max(routes.version, known.version + 1) };
-      });
+      const { current, isSet } = await update((known) => acceptedRoutes(known, routes));
       return isSet ? { status: "set" } : { status: "fenced", generation: current?.generation ?? 0 };
     },
+    async withhold(agent, by) {
+      if (agent === owner) await update((known) => withheldRoutes(known, by));
+    },
     async reset(agent) {
-      if (agent !== owner) return;
-      await update((known) =>
-        known?.candidate == null ? null : { ...known, version: known.version + 1, candidate: null, experimentId: null, salt: null },
-      );
+      if (agent === owner) await update(resetRoutes);
     },
   };
 }

@@ -10,6 +10,11 @@ export interface TrafficRouter {
   routes(agent: string): Promise<Routes | null>;
   /** Takes effect on new assignment keys within seconds. Rejects an older generation with `fenced`. */
   setRoutes(routes: Routes): Promise<{ status: "set" } | { status: "fenced"; generation: number }>;
+  /**
+   * Ends the traffic of one experiment's candidate now, whatever the caller knows of the routes. Whoever sets routes after it must know `generation`: a turn that began before
+   * brings nothing back. Changes nothing where the routes are another experiment's, or a newer generation's.
+   */
+  withhold(agent: string, by: { experimentId: string; generation: number }): Promise<void>;
   /** All traffic to stable, now. */
   reset(agent: string): Promise<void>;
 }

@@ -1,16 +1,18 @@
-import { watchList, type Cluster, type ClusterObject } from "../cluster.ts";
+import { acceptedOf, watchList, type Cluster, type ClusterObject } from "../cluster.ts";
 import type { Discovery } from "../config-policy-servers.ts";
 import type { Logger } from "../log.ts";
 import { holdReplicas, type ReplicaAddress, type ReplicaSource } from "./replica-source.ts";
 
-/** The parts of a `discovery.k8s.io/v1` EndpointSlice that replicas are read from. */
+/** The parts of a `discovery.k8s.io/v1` EndpointSlice that replicas are read from. A list without entries comes as null: Go writes one that was never made so. */
 export interface EndpointSlice extends ClusterObject {
   addressType: string;
-  endpoints?: readonly {
-    addresses: readonly string[];
-    conditions?: { ready?: boolean; serving?: boolean; terminating?: boolean };
-    targetRef?: { kind?: string; name?: string; uid?: string };
-  }[];
+  endpoints?:
+    | readonly {
+        addresses: readonly string[];
+        conditions?: { ready?: boolean; serving?: boolean; terminating?: boolean };
+        targetRef?: { kind?: string; name?: string; uid?: string };
+      }[]
+    | null;
   ports?: readonly { name?: string; port?: number }[] | null;
 }
 
@@ -25,7 +27,6 @@ export function createEndpointReplicas(
 ): ReplicaSource & { over: Promise<void> } {
   const held = holdReplicas();
   const { cluster, log } = deps;
-  const namespace = discovery.namespace ?? cluster.namespace;
   const changed = (slices: readonly EndpointSlice[]): void => {
     const before = new Map((held.current() ?? []).map((replica) => [identityOf(replica), replica]));
     const replicas = replicasOf(slices, discovery);
@@ -38,12 +39,33 @@ export function createEndpointReplicas(
     }
     for (const { name, url } of before.values()) log.info({ replica: name, url }, "replica gone");
   };
-  const list = {
-    what: `endpointslices of ${namespace}/${discovery.service}`,
+  return { ...held, over: watchList<EndpointSlice>(slicesOf(discovery, cluster), { cluster, log, changed }, { signal }) };
+}
+
+/**
+ * The same, seen once.
+ * @returns `slices`: how many there are; a Service that is there has one, with or without endpoints
+ * @throws NightshiftError `cluster_unavailable`, `cluster_refused`
+ */
+export async function findReplicas(
+  discovery: Discovery,
+  cluster: Cluster,
+): Promise<{ namespace: string; slices: number; replicas: ReplicaAddress[] }> {
+  const { what, path, labelSelector, namespace } = slicesOf(discovery, cluster);
+  const answer = await cluster.ask({ what, method: "GET", path, query: { labelSelector } });
+  const { items } = acceptedOf<{ items: EndpointSlice[] }>({ what }, answer);
+  const replicas = replicasOf(items, discovery).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  return { namespace, slices: items.length, replicas };
+}
+
+function slicesOf({ service, namespace: named }: Discovery, cluster: Cluster) {
+  const namespace = named ?? cluster.namespace;
+  return {
+    namespace,
+    what: `endpointslices of ${namespace}/${service}`,
     path: `/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices`,
-    labelSelector: `${SERVICE_LABEL}=${discovery.service}`,
+    labelSelector: `${SERVICE_LABEL}=${service}`,
   };
-  return { ...held, over: watchList<EndpointSlice>(list, { cluster, log, changed }, { signal }) };
 }
 
 /**
@@ -52,10 +74,10 @@ export function createEndpointReplicas(
  */
 export function replicasOf(slices: readonly EndpointSlice[], { port, agentPort }: Pick<Discovery, "port" | "agentPort">): ReplicaAddress[] {
   const found = new Map<string, ReplicaAddress>();
-  for (const { addressType, endpoints = [], ports } of slices) {
+  for (const { addressType, endpoints, ports } of slices) {
     const number = typeof port === "number" ? port : (ports ?? []).find(({ name }) => name === port)?.port;
     if (number === undefined || (addressType !== "IPv4" && addressType !== "IPv6")) continue;
-    for (const { addresses, conditions = {}, targetRef } of endpoints) {
+    for (const { addresses, conditions = {}, targetRef } of endpoints ?? []) {
       const [address] = addresses;
       if (address === undefined) continue;
       const host = addressType === "IPv6" ? `[${address}]` : address;

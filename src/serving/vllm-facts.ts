@@ -90,6 +90,8 @@ const completionSchema = z.object({
 /** 404 at once where it is not open; where it is, the server first lists every package of its machine. */
 const INFO_TIMEOUT_MS = 120_000;
 const METRICS_TIMEOUT_MS = 2_000;
+/** Of a server that has just started: it compiles what it runs, on a busy CPU for more than 20 s. */
+const FIRST_COMPLETION_TIMEOUT_MS = 60_000;
 const TOP = 5;
 const EQUAL = 1e-3;
 
@@ -98,7 +100,8 @@ const EQUAL = 1e-3;
  * their numbers either differ or do not.
  */
 async function probeLogprobs(server: Server): Promise<boolean | null> {
-  const [cool, warm] = [await topLogprobs(server, 1), await topLogprobs(server, 2)];
+  const cool = await topLogprobs({ ...server, timeoutMs: FIRST_COMPLETION_TIMEOUT_MS }, 1);
+  const warm = cool === null ? null : await topLogprobs(server, 2);
   if (cool === null || warm === null) return null;
   const pairs = Object.entries(cool).flatMap(([token, logprob]) => (warm[token] === undefined ? [] : [[logprob, warm[token]] as const]));
   // Logits are not bounded by 0.

@@ -14,6 +14,7 @@ export type JobStatus =
 export interface TrainerJob {
   runId: string;
   agent: string;
+  /** Below the directory of all runs, in which a driver may keep what the agent's next trainer can use (`digestsPath`). */
   runDirectory: string;
 }
 

@@ -55,9 +55,10 @@ export interface PodEnd {
  * What a Job and its pods say of the run's trainer. Pure. A trainer that waits longer than `unschedulableAfterMs` for a node, for quota or for its turn in a queue has found no
  * capacity; one that waits for anything else, an image say, goes on waiting until its Job's deadline.
  * @param job Null where there is none.
+ * @param queue Why a queue has not admitted it, in the queue's words, where they are known.
  */
 export function jobStatus(
-  { job, pods }: { job: JobObject | null; pods: readonly PodObject[] },
+  { job, pods, queue = null }: { job: JobObject | null; pods: readonly PodObject[]; queue?: string | null },
   { nowMs, unschedulableAfterMs }: { nowMs: number; unschedulableAfterMs: number },
 ): JobStatus {
   if (job === null)
@@ -70,7 +71,10 @@ export function jobStatus(
   const place =
     suspended === undefined
       ? placeOf(job, pods)
-      : { ...placeless("Suspended", "its Job is suspended: a queue has not admitted it"), sinceMs: timeOf(suspended) };
+      : {
+          ...placeless("Suspended", `its Job is suspended: a queue has not admitted it${queue === null ? "" : ` (${queue})`}`),
+          sinceMs: timeOf(suspended),
+        };
   if (place === null) return { status: "running" };
   const { reason, detail, sinceMs } = place;
   if (sinceMs === null || nowMs - sinceMs < unschedulableAfterMs) return waiting(reason, detail);
@@ -134,6 +138,11 @@ function pendingOf(pod: PodObject): Waiting {
   const { reason, message } = held?.state?.waiting ?? {};
   const detail = `pod ${pod.metadata.name} is being started${held === undefined ? "" : `: container ${held.name} waits, ${reason}${message === undefined ? "" : ` (${message})`}`}`;
   return { reason: reason ?? "Starting", detail, sinceMs: null };
+}
+
+/** Whether a queue, or somebody, holds the Job back. */
+export function isSuspended({ status }: JobObject): boolean {
+  return conditionOf(status, "Suspended") !== undefined;
 }
 
 function failure(failed: Condition, pods: readonly PodObject[]): JobStatus {

@@ -1,8 +1,11 @@
 import type { V1Volume, V1VolumeMount } from "@kubernetes/client-node";
 import type { KubernetesJobConfig } from "../config-job-runner.ts";
+import { digestsPath } from "./run-files.ts";
 
 /** Where every container of a trainer's pod has the run directory. */
 export const RUN_DIRECTORY = "/run/nightshift";
+/** Where the trainer keeps digests from run to run, on a claim. */
+export const DIGESTS_DIRECTORY = "/var/cache/nightshift";
 /** Where `artifact-sync` finds its config. */
 export const SYNC_CONFIG_DIRECTORY = "/etc/nightshift";
 
@@ -14,7 +17,10 @@ export interface JobVolumes {
 }
 
 /** The volumes of a trainer's pod. The root of its containers is read-only: what is written goes to the run directory, /tmp or /dev/shm. */
-export function volumesOf({ runId }: { runId: string }, { runDirectory, modelCache, shmSize }: KubernetesJobConfig): JobVolumes {
+export function volumesOf(
+  { runId, agent }: { runId: string; agent: string },
+  { runDirectory, modelCache, shmSize }: KubernetesJobConfig,
+): JobVolumes {
   const run = { name: "run", mountPath: RUN_DIRECTORY };
   const scratch: V1Volume[] = [
     { name: "tmp", emptyDir: {} },
@@ -22,7 +28,7 @@ export function volumesOf({ runId }: { runId: string }, { runDirectory, modelCac
     { name: "shm", emptyDir: { medium: "Memory", sizeLimit: shmSize } },
   ];
   const trainerMounts: V1VolumeMount[] = [
-    runDirectory.kind === "claim" ? { ...run, subPath: joined(runDirectory.subPath, runId) } : run,
+    ...(runDirectory.kind === "claim" ? claimMounts(run, runDirectory.subPath, { runId, agent }) : [run]),
     { name: "tmp", mountPath: "/tmp" },
     { name: "shm", mountPath: "/dev/shm" },
   ];
@@ -46,6 +52,18 @@ export function volumesOf({ runId }: { runId: string }, { runDirectory, modelCac
   ];
   const config = { name: "config", configMap: { name: configMap } };
   return { volumes: [own, ...scratch, ...model, config, ...secrets.map(({ volume }) => volume)], trainerMounts, syncMounts };
+}
+
+/** The run's directory, and the agent's digests beside it: of other runs and other agents the trainer sees nothing. */
+function claimMounts(
+  run: { name: string; mountPath: string },
+  runs: string,
+  { runId, agent }: { runId: string; agent: string },
+): V1VolumeMount[] {
+  return [
+    { ...run, subPath: joined(runs, runId) },
+    { ...run, mountPath: DIGESTS_DIRECTORY, subPath: joined(runs, digestsPath(agent)) },
+  ];
 }
 
 /** One volume per directory: keys of several Secrets may lie in one. */

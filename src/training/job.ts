@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { V1Container, V1Job, V1PodSpec, V1Toleration } from "@kubernetes/client-node";
 import type { KubernetesJobConfig } from "../config-job-runner.ts";
 import { mergeJobTemplate, type JobTemplate } from "./job-template.ts";
-import { RUN_DIRECTORY, SYNC_CONFIG_DIRECTORY, volumesOf } from "./job-volumes.ts";
+import { DIGESTS_DIRECTORY, RUN_DIRECTORY, SYNC_CONFIG_DIRECTORY, volumesOf } from "./job-volumes.ts";
 
 /** The run that a trainer's Job is for. */
 export interface JobRun {
@@ -13,7 +13,7 @@ export interface JobRun {
 /** The Job's labels that tell whose it is. */
 export const RUN_LABEL = "nightshift.dev/run-id";
 const AGENT_LABEL = "nightshift.dev/agent";
-const QUEUE_LABEL = "kueue.x-k8s.io/queue-name";
+export const QUEUE_LABEL = "kueue.x-k8s.io/queue-name";
 /** The container that trains; the others bring and take its files. */
 export const TRAINER = "trainer";
 /** Exit codes of the trainer that no restart can mend: bad config, bad dataset. */
@@ -117,7 +117,8 @@ function podOf(run: JobRun, config: KubernetesJobConfig): V1PodSpec {
       {
         name: TRAINER,
         ...imageOf(config.image, config),
-        args: ["train", RUN_DIRECTORY],
+        // A pod's own directory ends with it: nothing outlives the run there that could be worth keeping.
+        args: ["train", RUN_DIRECTORY, ...(runDirectory.kind === "claim" ? ["--cache", DIGESTS_DIRECTORY] : [])],
         // Nothing is fetched, and what libraries cache goes where the root is not.
         env: [
           { name: "HOME", value: "/tmp" },

@@ -1,3 +1,5 @@
+import { mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { watchList, type Cluster } from "../cluster.ts";
 import type { KubernetesJobConfig } from "../config-job-runner.ts";
@@ -8,6 +10,7 @@ import { describeEnd, jobStatus, podEnds } from "./job-status.ts";
 import { job, RUN_LABEL } from "./job.ts";
 import type { JobTemplate } from "./job-template.ts";
 import { createJobCalls, pauseAfter, type JobCalls } from "./kubernetes/job-calls.ts";
+import { digestsPath } from "./run-files.ts";
 
 export interface KubernetesJobRunnerOptions {
   config: KubernetesJobConfig;
@@ -78,7 +81,10 @@ export function createKubernetesJobRunner({ config, template }: KubernetesJobRun
 
   return {
     traits: { restartsItself: true, giveBackAfterIdleMs: config.giveBackAfterIdleMs },
-    async start({ runId, agent }, { signal } = {}) {
+    async start({ runId, agent, runDirectory }, { signal } = {}) {
+      // The kubelet would make it as root's, which not every volume lets it. What cannot be made here is left to it.
+      if (config.runDirectory.kind === "claim")
+        await mkdir(join(dirname(runDirectory), digestsPath(agent)), { recursive: true }).catch(() => undefined);
       await create(job({ runId, agent }, config, template), { runId, signal }, { calls, log });
       seen.delete(runId);
       watch.begin();

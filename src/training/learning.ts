@@ -9,6 +9,7 @@ import type { NightDeps, NightOptions } from "./night-context.ts";
 import { pause } from "./night-rollouts.ts";
 import { prepareRun, type Policy } from "./night-start.ts";
 import { trainIteration } from "./night-train.ts";
+import { byPlan } from "./planned-night.ts";
 import type { RunOutcome } from "./run-store.ts";
 import { watchRun } from "./run-watch.ts";
 
@@ -34,7 +35,8 @@ export async function carryOut<Deps extends NightDeps>(
   const watch = watchRun(options, deps.runs);
   let isOver = true;
   try {
-    const outcome = await learn({ ...options, signal: watch.signal }, { ...deps, log });
+    const config = byPlan(await deps.runs.get(options.runId), options.config);
+    const outcome = await learn({ ...options, config, signal: watch.signal }, { ...deps, log });
     await deps.runs.finish(options.runId, "finished", outcome, deps.now());
     log.info({ outcome: outcome.kind }, "run finished");
     return outcome;

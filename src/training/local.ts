@@ -1,8 +1,10 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Logger } from "../log.ts";
-import type { JobRunner, JobStatus } from "./job-runner.ts";
+import type { JobRunner, JobStatus, TrainerJob } from "./job-runner.ts";
+import { digestsPath } from "./run-files.ts";
 
 /** Exit codes of the trainer that no restart can mend: bad config, bad dataset. */
 const PERMANENT = new Set([64, 65]);
@@ -38,10 +40,10 @@ export function createLocalJobRunner(config: LocalOptions, deps: { log: Logger }
 
   return {
     traits: { restartsItself: false, giveBackAfterIdleMs: null },
-    async start({ runId, runDirectory }) {
-      const existing = jobs.get(runId);
+    async start(job) {
+      const existing = jobs.get(job.runId);
       if (existing !== undefined && existing.exit === null) return;
-      jobs.set(runId, launch(config, deps.log, runId, runDirectory));
+      jobs.set(job.runId, launch(config, deps.log, job));
     },
 
     async status(runId): Promise<JobStatus> {
@@ -64,11 +66,10 @@ export function createLocalJobRunner(config: LocalOptions, deps: { log: Logger }
   };
 }
 
-function launch(config: LocalOptions, log: Logger, runId: string, runDirectory: string): Job {
-  const child = spawn(config.python, ["-m", "nightshift_trainer", "train", runDirectory, "--exit-with-stdin"], {
-    cwd: config.trainerDirectory,
-    stdio: ["pipe", "ignore", "pipe"],
-  });
+function launch(config: LocalOptions, log: Logger, { runId, agent, runDirectory }: TrainerJob): Job {
+  const cache = join(dirname(runDirectory), digestsPath(agent));
+  const args = ["-m", "nightshift_trainer", "train", runDirectory, "--cache", cache, "--exit-with-stdin"];
+  const child = spawn(config.python, args, { cwd: config.trainerDirectory, stdio: ["pipe", "ignore", "pipe"] });
   const job: Job = { child, exit: null, lastLine: "" };
   log.info({ run_id: runId, pid: child.pid }, "trainer started");
   if (child.stderr !== null) {

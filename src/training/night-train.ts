@@ -10,6 +10,7 @@ import { groupLine } from "./group-lines.ts";
 import { loadGroups, type StoredGroup } from "./iteration.ts";
 import type { NightDeps, NightOptions } from "./night-context.ts";
 import { objectiveOf } from "./run-config.ts";
+import { noteSilence } from "./silent-trainer.ts";
 import { awaitAdapter, isMoved } from "./trainer-output.ts";
 
 interface Training {
@@ -67,16 +68,17 @@ async function missing(group: StoredGroup, options: NightOptions, deps: NightDep
 }
 
 async function awaitAndRegister(options: NightOptions, deps: NightDeps, at: Training): Promise<RegisteredAdapter | null> {
-  const { runId, config, signal } = options;
+  const { runId, agent, config, signal } = options;
   const { iteration, runDirectory } = at;
   const { heartbeatTimeoutMs, lora } = config.night;
-  const directory = await awaitAdapter({ runId, agent: options.agent, runDirectory, iteration, heartbeatTimeoutMs, signal }, deps);
+  const silent = (silentMs: number): Promise<void> => noteSilence({ runId, agent, silentMs }, deps);
+  const directory = await awaitAdapter({ runId, agent, runDirectory, iteration, heartbeatTimeoutMs, signal }, { ...deps, silent });
   if (!(await isMoved(directory))) return null;
   return registerAdapter(
     {
       directory,
       tenant: config.tenant,
-      agent: options.agent,
+      agent,
       runId,
       iteration,
       rank: lora.rank,

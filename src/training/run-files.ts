@@ -14,6 +14,14 @@ export interface RunFiles {
 
 const RUN_ID = /^[0-9a-zA-Z-]{1,64}$/;
 
+/**
+ * Where trainers of an agent keep the digests of base models' files from run to run: below the directory of all runs, under a name that no run has. One directory per agent, which has one
+ * run at a time: two never write it at once, and no agent's trainer is told anything by another's.
+ */
+export function digestsPath(agent: string): string {
+  return join(".digests", agent);
+}
+
 export function createRunFiles({ runsDirectory }: { runsDirectory: string }, { mirror }: { mirror: Objects | null }): RunFiles {
   const removeMirrored = async (prefix: string): Promise<void> => {
     for (const key of (await mirror?.list(prefix)) ?? []) await mirror?.remove(key);

@@ -51,6 +51,8 @@ interface AwaitDeps {
   jobRunner: JobRunner;
   log: Logger;
   monotonicMs: () => number;
+  /** Told once of a trainer that is silent and left alone. Unset: the log is told only. */
+  silent?: (silentMs: number) => Promise<void>;
 }
 
 /**
@@ -118,7 +120,7 @@ function createHeartbeat({ runDirectory }: AwaitOptions, { monotonicMs }: AwaitD
 }
 
 /** Starts the trainer again after a growing pause, a few times. */
-function createRestarter(options: AwaitOptions, { jobRunner, log }: AwaitDeps, heartbeat: Heartbeat) {
+function createRestarter(options: AwaitOptions, { jobRunner, log, silent }: AwaitDeps, heartbeat: Heartbeat) {
   const counted = createCounter(METRIC.trainerRestarts);
   const { runId, runDirectory, agent, signal } = options;
   let restarts = 0;
@@ -136,8 +138,10 @@ function createRestarter(options: AwaitOptions, { jobRunner, log }: AwaitDeps, h
     /** A silent trainer is stopped and started again, where nobody else would. */
     async rouse(silentMs: number): Promise<void> {
       if (jobRunner.traits.restartsItself) {
-        if (!isTold) log.error({ run_id: runId, silentMs }, "trainer silent: nothing is done about it, look at its pod");
+        if (isTold) return;
         isTold = true;
+        log.error({ run_id: runId, silentMs }, "trainer silent: nothing is done about it, look at its pod");
+        await silent?.(silentMs);
         return;
       }
       if (restarts >= MAX_RESTARTS) throw nightshiftError("trainer_silent", { run: runId, silentMs });

@@ -77,6 +77,20 @@ describe("runs", () => {
     expect(second.body.error).toMatchObject({ code: "run_in_progress", message: expect.stringContaining(first.body.runId) });
   });
 
+  it("begin once for a key, whoever asks again and when", async () => {
+    const ask = (key: string) => world.post("/v1/runs", { agent: "support", key });
+    const first = await ask("job-1");
+    expect(first).toMatchObject({ status: 202, body: { isNew: true, before: 0 } });
+    const { runId } = first.body as { runId: string };
+    expect(await ask("job-1")).toMatchObject({ status: 200, body: { runId, isNew: false } });
+    expect((await ask("job-2")).body.error).toMatchObject({ code: "run_in_progress" });
+    await world.runs.finish(runId, "finished", { kind: "nothing_to_learn", reason: "no signal" }, 2_000);
+    expect(await ask("job-1")).toMatchObject({ status: 200, body: { runId, isNew: false } });
+    const next = await ask("job-2");
+    expect(next).toMatchObject({ status: 202, body: { isNew: true } });
+    expect(next.body.runId).not.toBe(runId);
+  });
+
   it("are shown with their steps, their iterations and the gate's pairs counted", async () => {
     const { runId } = (await world.post("/v1/runs", { agent: "support" })).body as { runId: string };
     await world.runs.step(runId, "select", () => Promise.resolve({ trajectories: [1, 2, 3], trainScenarios: 2 }));
@@ -276,24 +290,5 @@ describe("status", () => {
     await submit("second");
     const { agents } = (await world.get("/v1/status")).body;
     expect(agents[0].experiment).toMatchObject({ id: "first", state: "attesting", weight: 0, numbers: null });
-  });
-});
-
-describe("an operator's action", () => {
-  it("is recorded under the actor's name and wakes the controller; what the state does not allow is a 409", async () => {
-    const store = createExperimentStore({ database, now: () => NOW_MS });
-    await store.submit({
-      ...{ id: "e1", tenant: "default", agent: "support", model: "support", runId: null, salt: "s", canary: QUICKSTART, horizonMs: 1_000 },
-      ...{ candidate: { name: "c", digest: "sha256:c" }, stable: { name: "support", digest: "sha256:base" }, gate: null, automatic: true },
-    });
-    const refused = await world.post("/v1/experiments/e1/actions", { action: "pause", actor: "kim" });
-    expect(refused).toMatchObject({ status: 409, body: { error: { code: "action_refused" } } });
-    const before = world.woken();
-    expect((await world.post("/v1/experiments/e1/actions", { action: "supersede", actor: "kim" })).status).toBe(202);
-    expect(world.woken()).toBe(before + 1);
-    expect((await world.get("/v1/experiments/e1")).body.state).toBe("superseded");
-    const audited = await database.kysely.selectFrom("audit").select(["actor", "action"]).where("subject", "=", "e1").execute();
-    expect(audited).toContainEqual({ actor: "kim", action: "operator_supersede" });
-    expect((await world.post("/v1/experiments/nope/actions", { action: "pause" })).status).toBe(404);
   });
 });

@@ -49,9 +49,9 @@ describe("without a token, only this machine and this site", () => {
     expect((await open.get("/v1/runs")).body.runs).toHaveLength(before);
   });
 
-  it("refuses to listen for everybody", () => {
-    const config = parseConfig({ api: { host: "0.0.0.0" } });
-    expect(() => createApi(config, {} as Parameters<typeof createApi>[1])).toThrow("the API would listen on 0.0.0.0 without a credential");
+  it.each(["0.0.0.0", "*"])("refuses to listen for everybody: %s", (host) => {
+    const config = parseConfig({ api: { host } });
+    expect(() => createApi(config, {} as Parameters<typeof createApi>[1])).toThrow(`the API would listen on ${host} without a credential`);
   });
 });
 
@@ -73,6 +73,15 @@ describe("with a token", () => {
     expect((await closed.get("/health")).body).toEqual({ status: "ok" });
     expect((await closed.get("/ready")).status).toBe(200);
     expect((await closed.get("/")).status).toBe(200);
+  });
+
+  it("listens where it is told: on one address, or on every one", async () => {
+    const statusAt = (host: string, { url }: ApiWorld): Promise<number> =>
+      fetch(`http://${host}:${new URL(url).port}/health`).then(({ status }) => status);
+    await expect(statusAt("127.0.0.2", closed)).rejects.toThrow("fetch failed");
+    const everywhere = await apiWorld(database, { host: "*", tokens: { operator: [hashOf("s3cret")] } });
+    expect(await Promise.all(["127.0.0.1", "127.0.0.2"].map((host) => statusAt(host, everywhere)))).toEqual([200, 200]);
+    await everywhere.close();
   });
 
   it("tells nothing about the credential", async () => {
@@ -113,6 +122,7 @@ const MAY: Record<string, readonly Role[]> = {
   "GET /v1/experiments/:id/evidence": ["operator", "viewer"],
   "POST /v1/experiments/:id/actions": ["operator"],
   "POST /v1/feedback": ["operator", "ingest"],
+  "GET /v1/traffic": ["operator", "viewer"],
   "GET /v1/routes": ["operator", "viewer", "gateway"],
   "GET /v1/upstreams": ["operator", "viewer", "gateway"],
   "POST /v1/disturbances": ["gateway"],

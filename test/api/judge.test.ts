@@ -157,7 +157,7 @@ describe("a judge below its agreement", () => {
     likes = guesses;
     expect(await calibrate(labels(40))).toMatchObject(done);
     const refused = await cli(["run", "--url", world.url]);
-    expect(refused).toMatchObject({ code: 1, out: "" });
+    expect(refused).toMatchObject({ code: 3, out: "" });
     expect(refused.err).toMatch(/its judge agrees with people on 0\.50 of pairs, below judge\.minAgreement 0\.7\n {2}fix: .*--force-judge/);
     expect((await cli(["status", "--url", world.url])).out).toContain("JUDGE BELOW ITS MINIMAL AGREEMENT");
 

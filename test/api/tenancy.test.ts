@@ -58,6 +58,7 @@ const ASKS: Record<string, (rows: TenantRows) => Ask[]> = {
   "POST /v1/experiments/:id/actions": ({ experiment }) => [
     { path: `/v1/experiments/${experiment}/actions`, body: { action: "supersede" }, own: 202 },
   ],
+  "GET /v1/traffic": asAgent("/v1/traffic"),
   "GET /v1/routes": asAgent("/v1/routes"),
   "GET /v1/upstreams": asAgent("/v1/upstreams"),
   "POST /v1/disturbances": ({ agent }) => [{ path: "/v1/disturbances", body: { agent, cause: "lease_lapse", agoMs: 1 }, own: 202 }],

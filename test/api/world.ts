@@ -11,10 +11,12 @@ import { parseConfig, type AgentConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import { createGatewayRouter, type GatewayRouter } from "../../src/promotion/gateway-router.ts";
 import { createRouteWatch } from "../../src/promotion/route-watch.ts";
+import type { TrafficRouter } from "../../src/promotion/traffic-router.ts";
 import type { LiveReads } from "../../src/rollout/live-reads.ts";
 import type { Recordings } from "../../src/rollout/recordings.ts";
 import type { Calibrator } from "../../src/reward/calibration/calibrate.ts";
 import type { Database } from "../../src/store/database.ts";
+import { beginOnce } from "../../src/training/begin-once.ts";
 import { planJudge } from "../../src/training/judge-trust.ts";
 import { createRunFiles } from "../../src/training/run-files.ts";
 import { createRunQueue } from "../../src/training/run-queue.ts";
@@ -56,6 +58,7 @@ export async function apiWorld(
   database: Database,
   options: {
     tokens?: Partial<Record<Role, string[]>>;
+    host?: string;
     agent?: Record<string, unknown>;
     /** Instead of the tenant `default` with its agent `support`. */
     config?: { tenants: Record<string, object>; agents: Record<string, object> };
@@ -63,6 +66,8 @@ export async function apiWorld(
     liveReads?: LiveReads;
     /** Of artifacts and runs. Unset: a new one. */
     dir?: string;
+    /** What splits traffic, where that is not only the gateways. */
+    traffic?: (gateway: TrafficRouter) => TrafficRouter;
     /** Where adapters do not fit. */
     slots?: { url: string; slots: number; wanted: number };
     /** What every policy server lists. */
@@ -87,9 +92,13 @@ export async function apiWorld(
       await watch.look();
       return result;
     },
+    async withhold(agent, by) {
+      await stored.withhold(agent, by);
+      await watch.look();
+    },
   };
   const config = parseConfig({
-    api: { port: 0, tokens: options.tokens ?? {} },
+    api: { port: 0, host: options.host ?? "127.0.0.1", tokens: options.tokens ?? {} },
     ...(options.config ?? { agents: { support: { model: "support", baseModel: "base", ...options.agent } } }),
   });
   const found = holdReplicas();
@@ -103,11 +112,13 @@ export async function apiWorld(
       calibrator: options.calibrator?.(database) ?? null,
       liveReads: options.liveReads ?? null,
       slots: () => Promise.resolve(options.slots ?? null),
-      async startRun({ force }) {
-        const runId = crypto.randomUUID();
-        const judge = await planJudge(slug, agent, { identity: control.calibrator?.identity ?? null, force }, database);
-        await runs.create({ id: runId, tenant: agent.tenant, agent: slug, plan: { judge }, nowMs: NOW_MS });
-        return { runId };
+      startRun({ force, key }) {
+        const { tenant } = agent;
+        const begin = async (id: string): Promise<void> => {
+          const judge = await planJudge(slug, agent, { identity: control.calibrator?.identity ?? null, force }, database);
+          await runs.create({ id, tenant, agent: slug, plan: { judge }, nowMs: NOW_MS });
+        };
+        return beginOnce({ tenant, agent: slug, key }, begin, { runs });
       },
       dryRun: () => Promise.reject(new Error("not asked here")),
       bootstrap: options.bootstrap?.({ database, runs, now }) ?? {
@@ -129,6 +140,7 @@ export async function apiWorld(
     runs,
     queue: createRunQueue({ runsAtOnce: 1, agents: Object.keys(config.agents) }, { database, log }),
     router,
+    traffic: options.traffic?.(router) ?? router,
     watch,
     replica: { name: "this-one", isLeader: () => true },
     monotonicMs: () => monotonicMs,

@@ -1,24 +1,64 @@
 import { expect, test } from "vitest";
-import { eventOf, factOfMove, factsOfRun, lineOf, type ExperimentMove } from "../../src/app/cluster-facts.ts";
+import { nightshiftError, type NightshiftError } from "../../src/errors.ts";
+import { jobStatus } from "../../src/training/job-status.ts";
+import {
+  eventOf,
+  factOfAlarm,
+  factOfMove,
+  factOfSilence,
+  factOfTerm,
+  factsOfRun,
+  lineOf,
+  type ExperimentMove,
+} from "../../src/app/cluster-facts.ts";
+import type { GateDecision } from "../../src/promotion/gate.ts";
 
+const GATE: GateDecision = {
+  ...{ decision: "pass", reason: "proven", kPromote: 41, kHarm: 1, threshold: 20, units: 40, pairs: 44, wins: 28, losses: 6, ties: 10 },
+  ...{ meanX: 0.7, maskedShare: 0, unjudgedShare: 0, firstSlotShare: 0.5, disagreementShare: 0, unitsNeeded: 0 },
+};
 const EXPERIMENT = {
+  gate: null,
   id: "run-1",
   agent: "shop",
   candidate: { name: "shop-4-abc", digest: "sha256:c" },
   stable: { name: "shop-3-def", digest: "sha256:s" },
   weights: [0.05, 0.2, 0.5],
 };
-const move = (action: string, body: ExperimentMove["body"] = {}): ExperimentMove => ({
+const move = (action: string, body: ExperimentMove["body"] = {}, gate: GateDecision | null = null): ExperimentMove => ({
   id: 7,
   action,
   atMs: 1_000,
-  experiment: EXPERIMENT,
+  experiment: { ...EXPERIMENT, gate },
   body,
 });
 
 test.each<[ExperimentMove, string, string, string]>([
-  [move("experiment_submitted", { state: "gated" }), "GatePassed", "Normal", "shop: shop-4-abc passed the gate, or none is configured"],
-  [move("experiment_submitted", { state: "refused" }), "GateRefused", "Warning", "shop: shop-4-abc was refused by the gate"],
+  [move("experiment_submitted", { state: "gated" }), "GatePassed", "Normal", "shop: shop-4-abc goes on: no gate is configured"],
+  [
+    move("experiment_submitted", { state: "gated" }, GATE),
+    "GatePassed",
+    "Normal",
+    "shop: shop-4-abc passed the gate: 28 pairs won, 6 lost, 10 equal",
+  ],
+  [
+    move("experiment_submitted", { state: "refused" }, { ...GATE, decision: "insufficient", reason: "not_proven", unitsNeeded: 65 }),
+    "GateRefused",
+    "Warning",
+    "shop: shop-4-abc was refused by the gate: not_proven, 28 pairs won, 6 lost, 10 equal; about 65 more units would be needed at this rate",
+  ],
+  [
+    move("experiment_submitted", { state: "refused" }, { ...GATE, decision: "refuse", reason: "harm", unitsNeeded: null }),
+    "GateRefused",
+    "Warning",
+    "shop: shop-4-abc was refused by the gate: harm, 28 pairs won, 6 lost, 10 equal",
+  ],
+  [
+    move("experiment_submitted", { state: "refused" }, { ...GATE, decision: "insufficient", reason: "not_proven", unitsNeeded: Infinity }),
+    "GateRefused",
+    "Warning",
+    "shop: shop-4-abc was refused by the gate: not_proven, 28 pairs won, 6 lost, 10 equal",
+  ],
   [
     move("experiment_attested", { step: 0 }),
     "CanaryStarted",
@@ -26,6 +66,12 @@ test.each<[ExperimentMove, string, string, string]>([
     "shop: shop-4-abc is proven active on every replica, its canary begins with 5.0 %",
   ],
   [move("experiment_ramped", { step: 1 }), "CanaryStep", "Normal", "shop: shop-4-abc goes on with 20.0 % of new conversations"],
+  [
+    move("experiment_awaits_operator"),
+    "PromotionWaits",
+    "Warning",
+    "shop: shop-4-abc is proven and waits for an operator, since its judge is not calibrated, agrees too little with people or was forced: nightshift promote",
+  ],
   [
     move("experiment_proven", { conclusion: { reason: "quality_proven", detail: "" } }),
     "Promoted",
@@ -38,7 +84,25 @@ test.each<[ExperimentMove, string, string, string]>([
     "Warning",
     "shop: shop-4-abc is rolled back to shop-3-def: attestation_lost, vllm-2",
   ],
-  [move("experiment_timed_out"), "CanaryExpired", "Warning", "shop: shop-4-abc proved neither better nor worse in time, shop-3-def stays"],
+  [
+    move("experiment_harmed", { conclusion: { reason: "harm", detail: "success rate" } }),
+    "RolledBack",
+    "Warning",
+    "shop: shop-4-abc is rolled back to shop-3-def: harm, success rate",
+  ],
+  [
+    move("experiment_timed_out", { from: "canary" }),
+    "CanaryExpired",
+    "Warning",
+    "shop: shop-4-abc proved neither better nor worse in time, shop-3-def stays",
+  ],
+  [
+    move("experiment_timed_out", { from: "attesting" }),
+    "CanaryExpired",
+    "Warning",
+    "shop: shop-4-abc was not proven active on every replica in time, shop-3-def stays",
+  ],
+  [move("experiment_rebased"), "Superseded", "Warning", "shop: shop-4-abc is out: the base model or its chat template is another one now"],
 ])("%#: what happened to a candidate", (moved, reason, type, message) => {
   expect(factOfMove(moved)).toEqual({ id: "audit-7-run-1", atMs: 1_000, reason, type, message });
 });
@@ -72,6 +136,60 @@ test("a run: that it began, and what came of it", () => {
     reason: "RunFailed",
     type: "Warning",
     message: "shop: run r1 ended: the trainer ended",
+  });
+});
+
+test("a trainer that was killed for its memory, and a night without a node: the event has the reason and the fix", () => {
+  const pods = {
+    metadata: { name: "nightshift-r1-x", creationTimestamp: "2026-11-22T01:00:00Z" },
+    status: {
+      phase: "Failed",
+      containerStatuses: [
+        { name: "trainer", state: { terminated: { exitCode: 137, reason: "OOMKilled", finishedAt: "2026-11-22T02:00:00Z" } } },
+      ],
+    },
+  };
+  const failed = { type: "Failed", status: "True", reason: "BackoffLimitExceeded", message: "Job has reached the specified backoff limit" };
+  const job = {
+    metadata: { name: "nightshift-r1", uid: "u", creationTimestamp: "2026-11-22T01:00:00Z" },
+    status: { startTime: "2026-11-22T01:00:00Z", conditions: [failed] },
+  };
+  const status = jobStatus({ job, pods: [pods] }, { nowMs: Date.UTC(2026, 10, 22, 3), unschedulableAfterMs: 60_000 });
+  if (status.status !== "failed") throw new Error(status.status);
+  const run = { id: "r1", agent: "shop", startedAtMs: 1, finishedAtMs: 2 };
+  const told = (error: NightshiftError, kind: "failed" | "no_capacity"): string | undefined => {
+    const { message, fix } = error;
+    return factsOfRun({ ...run, outcome: kind === "failed" ? { kind, message, fix } : { kind, reason: message, fix } })[1]?.message;
+  };
+  const killed = told(nightshiftError("trainer_failed", { run: "r1", exitCode: status.exitCode, detail: status.detail }), "failed");
+  expect(killed).toMatch(
+    /^shop: run r1 ended: the trainer of run r1 ended with exit code 137: .*OOMKilled\): raise resources\.limits\.memory/,
+  );
+  expect(killed).toMatch(/; fix: 64 is a bad config/);
+  const detail = "no node takes pod nightshift-r1-x: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu";
+  expect(told(nightshiftError("trainer_no_capacity", { run: "r1", waitedMs: 14_400_000, detail }), "no_capacity")).toMatch(
+    /found no place to run for 240 minutes: no node takes pod .*Insufficient nvidia\.com\/gpu; fix: .*Free or add a node/,
+  );
+});
+
+test("what waits for a person: an alarm about rewards, a trainer that is silent; and that a term begins", () => {
+  expect(factOfAlarm({ runId: "r1", id: "length", agent: "shop", raisedAtMs: 5 })).toEqual({
+    ...{ id: "alarm-r1-length", atMs: 5, reason: "AlarmRaised", type: "Warning" },
+    message:
+      "shop: run r1 is rewarded for something beside the task (length); its candidate waits until somebody has looked: nightshift alarms list",
+  });
+  expect(factOfSilence({ id: 3, runId: "r1", agent: "shop", silentMs: 121_000, atMs: 7 })).toEqual({
+    ...{ id: "audit-3-r1", atMs: 7, reason: "TrainerSilent", type: "Warning" },
+    message:
+      "shop: the trainer of run r1 has given no heartbeat for 121 s; nothing is started beside it, look at its pod: deleting it starts the next one from the checkpoint",
+  });
+  const lead = factOfTerm({ name: "serve-1", epoch: 4, sinceMs: 9 });
+  expect(lead).toEqual({
+    id: "term-4",
+    atMs: 9,
+    reason: "LeaderElected",
+    type: "Normal",
+    message: expect.stringMatching(/^serve-1 leads/),
   });
 });
 

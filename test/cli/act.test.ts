@@ -9,21 +9,16 @@ afterEach(async () => {
 
 const experiment = (id: string, state: string): object => ({ id, state, candidate: { name: `support-${id}` } });
 
-/** An API with these experiments of the agent `support`, whose routes name a candidate for the first `looks` times that they are asked for. */
-async function withExperiments(experiments: object[], looks = 0): Promise<StubApi> {
+/** An API with these experiments of the agent `support`, whose candidate has traffic for the first `looks` times that it is asked for, and none, or a weight of 0, after that. */
+async function withExperiments(experiments: object[], looks = 0, after: object | null = null): Promise<StubApi> {
   let left = looks;
   const answers: Record<string, unknown> = {
     "GET /v1/experiments": { experiments },
     "POST /v1/experiments/2/actions": { httpStatus: 202, body: { status: "recorded" } },
     "POST /v1/experiments/1/actions": { httpStatus: 202, body: { status: "recorded" } },
-    get "GET /v1/status"() {
-      const routes = { candidate: left-- > 0 ? { name: "support-2", weight: 0.1 } : null };
-      return {
-        agents: [
-          { agent: "another", routes: { candidate: {} } },
-          { agent: "support", routes },
-        ],
-      };
+    "POST /v1/experiments/3/actions": { httpStatus: 202, body: { status: "recorded" } },
+    get "GET /v1/traffic"() {
+      return { agent: "support", candidate: left-- > 0 ? { name: "support-2", weight: 0.1 } : after };
     },
   };
   api = await stubApi(answers);
@@ -53,16 +48,33 @@ describe("rollback", () => {
     expect(requests.map(({ line }) => line)).toEqual([
       "GET /v1/experiments?agent=support",
       "POST /v1/experiments/2/actions",
-      "GET /v1/status",
-      "GET /v1/status",
-      "GET /v1/status",
+      "GET /v1/traffic?agent=support",
+      "GET /v1/traffic?agent=support",
+      "GET /v1/traffic?agent=support",
     ]);
   });
 
   test("--wait waits also for a canary that has ended and whose traffic has not", async () => {
     const { url, requests } = await withExperiments([experiment("2", "rolled_back")], 1);
     expect(await rollback(url, "--only-running", "--wait")).toMatchObject({ code: 0 });
-    expect(requests.filter(({ line }) => line === "GET /v1/status")).toHaveLength(2);
+    expect(requests.filter(({ line }) => line === "GET /v1/traffic?agent=support")).toHaveLength(2);
+  });
+
+  test("--wait is over with a weight of 0: nobody need lead to name no candidate any more", async () => {
+    const { url, requests } = await withExperiments([experiment("2", "canary")], 1, { name: "support-2", weight: 0 });
+    expect(await rollback(url, "--only-running", "--wait")).toMatchObject({ code: 0 });
+    expect(requests.filter(({ line }) => line === "GET /v1/traffic?agent=support")).toHaveLength(2);
+  });
+
+  test("--and-waiting takes those out that wait, before the running one makes place for them", async () => {
+    const { url, requests } = await withExperiments([experiment("3", "queued"), experiment("2", "canary"), experiment("1", "promoted")]);
+    expect(await rollback(url, "--only-running", "--and-waiting")).toMatchObject({
+      out: "rollback recorded for support-2 (experiment 2)\nsupport-3 no longer waits",
+    });
+    expect(requests.slice(1).map(({ line, body }) => [line, (body as { action: string }).action])).toEqual([
+      ["POST /v1/experiments/3/actions", "supersede"],
+      ["POST /v1/experiments/2/actions", "rollback"],
+    ]);
   });
 });
 

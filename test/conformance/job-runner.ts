@@ -28,10 +28,10 @@ export function testJobRunner(name: string, open: () => Promise<JobRunnerWorld>,
     });
     afterAll(() => world?.close());
 
-    const begin = (plan: string): { job: TrainerJob; run: ScriptedRun } => {
+    const begin = (plan: string, agent = "support"): { job: TrainerJob; run: ScriptedRun } => {
       const runId = randomUUID();
       const run = world.run(runId, plan);
-      return { run, job: { runId, agent: "support", runDirectory: run.runDirectory } };
+      return { run, job: { runId, agent, runDirectory: run.runDirectory } };
     };
     const reach = (runId: string, wanted: JobStatus["status"], runner = world.runner): Promise<JobStatus> =>
       until(`run ${runId} is ${wanted}`, limitMs, async () => {
@@ -92,6 +92,17 @@ export function testJobRunner(name: string, open: () => Promise<JobRunnerWorld>,
       run.go();
       await reach(job.runId, "finished");
       expect(run.log()).toEqual(["start", "term", "end", "start", "end"]);
+    });
+
+    test("what a trainer keeps for the next one the same agent's finds, and no other's", { timeout: 8 * limitMs }, async () => {
+      const found: string[][] = [];
+      for (const agent of ["support", "support", "billing"]) {
+        const { job, run } = begin("keep", agent);
+        await world.runner.start(job);
+        await reach(job.runId, "finished");
+        found.push(run.log());
+      }
+      expect(found).toEqual([0, 1, 0].map((files) => ["start", `found ${files}`, "end"]));
     });
 
     test("a run that nobody started has no trainer, and cancelling it is done at once", { timeout: 2 * limitMs }, async () => {

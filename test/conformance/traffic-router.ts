@@ -50,6 +50,37 @@ export function describeTrafficRouter(name: string, open: () => Promise<TrafficR
       expect(await router.routes(agent)).toEqual(before);
     });
 
+    test("a candidate is withheld at once, and a turn that began before gives it nothing back", async () => {
+      const { router, agent } = await fresh();
+      await router.setRoutes({ agent, ...ROUTES, ...CANARY, generation: 3 });
+      const read = await router.routes(agent);
+      await router.withhold(agent, { experimentId: "experiment", generation: 4 });
+      const withheld = { agent, ...ROUTES, ...CANARY, version: 2, generation: 4, candidate: { ...CANARY.candidate, weight: 0 } };
+      expect(await router.routes(agent)).toEqual(withheld);
+      expect(await router.setRoutes({ ...read, agent, ...ROUTES, ...CANARY, generation: 3, version: 99 })).toEqual({
+        status: "fenced",
+        generation: 4,
+      });
+      expect(await router.routes(agent)).toEqual(withheld);
+      await router.withhold(agent, { experimentId: "experiment", generation: 4 });
+      expect(await router.routes(agent)).toMatchObject({ generation: 4, candidate: { weight: 0 } });
+    });
+
+    test("nothing is withheld of another experiment's, of a newer generation's, or where there is no candidate", async () => {
+      const { router, agent } = await fresh();
+      await router.withhold(agent, { experimentId: "experiment", generation: 9 });
+      expect(await router.routes(agent)).toBeNull();
+      const canary = { agent, ...ROUTES, ...CANARY, generation: 5 };
+      await router.setRoutes(canary);
+      await router.withhold(agent, { experimentId: "another", generation: 9 });
+      await router.withhold(agent, { experimentId: "experiment", generation: 4 });
+      await router.withhold(`${agent}-other`, { experimentId: "experiment", generation: 9 });
+      expect(await router.routes(agent)).toEqual(canary);
+      await router.setRoutes({ agent, ...ROUTES, generation: 6, version: 2 });
+      await router.withhold(agent, { experimentId: "experiment", generation: 9 });
+      expect(await router.routes(agent)).toMatchObject({ candidate: null, version: 2, generation: 6 });
+    });
+
     test("reset sends everyone to stable, twice as well as once", async () => {
       const { router, agent } = await fresh();
       await router.setRoutes({ agent, ...ROUTES, ...CANARY });

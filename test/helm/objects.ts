@@ -35,6 +35,7 @@ export interface Container {
   restartPolicy?: string;
   resources?: { requests?: Record<string, string | number>; limits?: Record<string, string | number> };
   securityContext?: Record<string, unknown>;
+  terminationMessagePolicy?: string;
   volumeMounts?: { name: string; mountPath: string; readOnly?: boolean; subPath?: string }[];
   startupProbe?: Probe;
   livenessProbe?: Probe;

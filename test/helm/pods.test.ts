@@ -181,8 +181,9 @@ describe("the config in the ConfigMap", () => {
     });
     expect(new URL(gateway.controlUrl ?? "").port).toBe(String(api.port));
     expect(new URL(gateway.collectorUrl ?? "").port).toBe(String(collector.port));
+    // kubectl port-forward and exec call it at its pod's localhost.
+    expect(api.host).toBe("*");
     const bound: Record<string, string> = {
-      serve: "API",
       ingest: "INGEST",
       gateway: "GATEWAY",
       collector: "COLLECTOR",
@@ -220,6 +221,26 @@ describe("command lines", () => {
   function expanded({ args = [] }: Container): string[] {
     return args.map((word) => word.replace("$(POD_NAME)", "vllm-0"));
   }
+});
+
+describe("a night's pod asks under its Job's own key, and fails the Job at once for what a person must mend", () => {
+  const nights = pods.filter(({ pod }) => pod.of.kind === "CronJob");
+
+  test.each(nights)("$name", ({ pod }) => {
+    const { backoffLimit, podFailurePolicy } = (pod.of.spec as { jobTemplate: { spec: Record<string, unknown> } }).jobTemplate.spec;
+    expect(backoffLimit).toBeGreaterThan(0);
+    expect(podFailurePolicy).toEqual({
+      rules: [
+        { action: "Ignore", onPodConditions: [{ type: "DisruptionTarget" }] },
+        { action: "FailJob", onExitCodes: { containerName: "run", operator: "In", values: [2, 3] } },
+      ],
+    });
+    const [container] = pod.spec.containers;
+    expect(container?.args?.slice(3, 5)).toEqual(["--once", "$(JOB_UID)"]);
+    const fieldPath = "metadata.labels['batch.kubernetes.io/controller-uid']";
+    expect(container?.env).toContainEqual({ name: "JOB_UID", valueFrom: { fieldRef: { fieldPath } } });
+    expect(container?.terminationMessagePolicy).toBe("FallbackToLogsOnError");
+  });
 });
 
 describe("nobody but the control service has a token of the API server", () => {

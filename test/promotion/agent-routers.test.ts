@@ -20,6 +20,7 @@ beforeAll(async () => {
     new Map([
       ["moved", own],
       ["fresh", own],
+      ["untaken", own],
     ]),
   );
 });
@@ -35,6 +36,7 @@ function elsewhere(store: TrafficRouter): TrafficRouter {
       return found === null ? null : { ...found, agent };
     },
     setRoutes: (routes) => store.setRoutes({ ...routes, agent: nameOf(routes.agent) }),
+    withhold: (agent, by) => store.withhold(nameOf(agent), by),
     reset: (agent) => store.reset(nameOf(agent)),
   };
 }
@@ -64,6 +66,18 @@ test("another router's routes are its own; gateways hear of stable alone, or the
   expect((await gateway.routes("fresh"))?.stable.name).toBe("s-4");
   await router.reset("fresh");
   expect((await own.routes("fresh"))?.candidate).toBeNull();
+});
+
+test("a candidate is withheld where it has its traffic, which is with the gateways until another router has taken it over", async () => {
+  const by = { experimentId: "e", generation: 8 };
+  const canary = (agent: string): Routes => routesOf(agent, { generation: 7 });
+  await router.setRoutes(canary("plain"));
+  await router.setRoutes(canary("fresh"));
+  await gateway.setRoutes(canary("untaken"));
+  for (const agent of ["plain", "fresh", "untaken"]) await router.withhold(agent, by);
+  expect((await gateway.routes("plain"))?.candidate).toMatchObject({ weight: 0 });
+  expect((await own.routes("fresh"))?.candidate).toMatchObject({ weight: 0 });
+  expect((await router.routes("untaken"))?.candidate).toMatchObject({ weight: 0 });
 });
 
 test("an agent whose traffic another router takes over keeps what was promoted, and its canary", async () => {

@@ -203,9 +203,16 @@ describe("operators", () => {
     await world.run(controller, 40);
     // Proven, but an uncalibrated judge promotes nothing on its own.
     expect(await world.store.get(id)).toMatchObject({ state: "canary" });
+    // Which is written down once, whoever looks: the next leader knows nothing of what this one has told.
+    await world.controller().reconcile(world.agent);
+    const awaited = (await auditOf(id)).filter((line) => line.startsWith("experiment_awaits"));
+    expect(awaited).toEqual(["experiment_awaits_operator controller"]);
     await world.store.act(id, "promote", "rosa");
     expect(await controller.reconcile(world.agent)).toEqual({ status: "idle" });
     expect(await world.router.routes(world.agent)).toMatchObject({ stable: { digest: `sha256:${id}` } });
+    // One that waits is taken out whatever was promoted before it.
+    await world.store.act((await world.submit(idOf(world, "b"))).id, "supersede", "rosa");
+    expect(await world.store.get(idOf(world, "b"))).toMatchObject({ state: "superseded" });
     await world.store.act(id, "rollback", "rosa");
     await controller.reconcile(world.agent);
     expect(await world.router.routes(world.agent)).toMatchObject({ stable: BASE, candidate: null });

@@ -1,5 +1,6 @@
+import type { KyselyPlugin } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createUnitSource } from "../../src/promotion/units.ts";
+import { createUnitSource, UNITS_AT_ONCE } from "../../src/promotion/units.ts";
 import type { Database } from "../../src/store/database.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 
@@ -17,6 +18,7 @@ const QUERY = {
   horizonMs: 1000,
   sinceMs: 0,
   nowMs: 10_000,
+  known: new Set<string>(),
 };
 
 interface Row {
@@ -158,4 +160,29 @@ test("an open conversation holds back what was assigned after it, but no longer 
   // What was assigned before the open conversation may have been heard of up to `settleMs` later than it.
   const slow = createUnitSource({ feedback: "ok", settleMs: 300 }, { database });
   expect((await slow.load(QUERY)).settledBeforeMs).toBe(9200);
+});
+
+test("a trajectory is read once, and again when it was written again; what the log knows is not asked for", async () => {
+  const asked: string[] = [];
+  const listening: KyselyPlugin = {
+    transformQuery: ({ node }) => (asked.push(JSON.stringify(node)), node),
+    transformResult: ({ result }) => Promise.resolve(result),
+  };
+  const watched = { ...database, kysely: database.kysely.withPlugin(listening) };
+  const ids = Array.from({ length: UNITS_AT_ONCE + 3 }, (_, index) => `t-${String(index).padStart(4, "0")}`);
+  for (const id of ids) await trajectory(id, { startedAtMs: 30_000 });
+  const source = createUnitSource({ feedback: "ok", settleMs: 0 }, { database: watched });
+  const query = { ...QUERY, sinceMs: 20_000, nowMs: 40_000 };
+  const first = await source.load(query);
+  expect(first.units.map(({ trajectoryId }) => trajectoryId)).toEqual(ids.slice(0, UNITS_AT_ONCE));
+  const known = new Set(first.units.map(({ key }) => key));
+  const rest = async () => (await source.load({ ...query, known })).units.map(({ trajectoryId, endedAtMs }) => [trajectoryId, endedAtMs]);
+  asked.length = 0;
+  expect(await rest()).toEqual(ids.slice(UNITS_AT_ONCE).map((id) => [id, 30_050]));
+  expect(asked.filter((node) => node.includes("toolTimings"))).toEqual([]);
+  const last = ids.at(-1) as string;
+  await database.kysely.updateTable("trajectories").set({ ended_at_ms: 39_000 }).where("id", "=", last).execute();
+  expect((await rest()).at(-1)).toEqual([last, 39_000]);
+  await database.kysely.updateTable("trajectories").set({ superseded: true }).where("id", "=", last).execute();
+  expect(await rest()).toHaveLength(2);
 });

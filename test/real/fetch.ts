@@ -1,5 +1,6 @@
 import { removeGoCache } from "./parts/go.ts";
 import { helmPart } from "./parts/helm.ts";
+import { inferenceExtensionPart } from "./parts/inference-extension.ts";
 import { kafkaPart } from "./parts/kafka.ts";
 import { kubernetesPart } from "./parts/kubernetes.ts";
 import { otelcolPart } from "./parts/otelcol.ts";
@@ -10,7 +11,10 @@ import { s3Part } from "./parts/s3.ts";
 import { vllmPart } from "./parts/vllm.ts";
 
 /** What `npm run test:real` fetches, in this order. `node test/real/fetch.ts [NAME…]`: only these; exit code 1 when one cannot be had. */
-const PARTS: readonly Part[] = [kafkaPart, postgresPart, helmPart, otelcolPart, s3Part, prometheusPart, vllmPart, kubernetesPart];
+const PARTS: readonly Part[] = [
+  ...[kafkaPart, postgresPart, helmPart, inferenceExtensionPart],
+  ...[otelcolPart, s3Part, prometheusPart, vllmPart, kubernetesPart],
+];
 
 const say = (line: string): void => {
   process.stdout.write(`${line}\n`);

@@ -195,6 +195,17 @@ describe("made up", () => {
     ]);
   });
 
+  it("believes what was made of another tape's answer no further than that", () => {
+    const early = conversation("early", [lookup("A1"), lookup("D1", "packed")], { startMs: 7 * DAY });
+    const derived = (status: string) => {
+      const own = conversation("own", [lookup("D1", status)], { startMs: 8 * DAY, says: "my order A1" });
+      return play(cascadeFor([early, own, ...refunds, ...failures]), own, [refund("A1"), lookup("A1")])[1];
+    };
+    expect(derived("packed")).toMatchObject({ rung: "R4", madeFrom: ["early@1"], confidence: 0.85 });
+    // Somebody unrecorded wrote to D1 in between: 1 − (0.3 + 1) / (2 + 1).
+    expect(derived("sent")).toMatchObject({ rung: "R4", madeFrom: ["early@1"], confidence: expect.closeTo(1 - 1.3 / 3, 12) as number });
+  });
+
   it("stops deriving a read from a write once a tape contradicts the rule", () => {
     const contradicting = conversation("c", [lookup("E1"), refund("E1"), lookup("E1", "returned", true)], { startMs: 7 * DAY });
     const answers = play(cascadeFor([mine, ...refunds, ...failures, contradicting]), mine, [lookup("A1"), refund("A1"), lookup("A1")]);
@@ -226,6 +237,23 @@ describe("the agent's own mistakes", () => {
     const asked = (each: readonly Step[][]) => play(cascadeFor([...others(each), mine]), mine, [refund("Q7")])[0]?.rung;
     expect(asked([[wrong("X1"), wrong("X2"), wrong("X3")]])).not.toBe("agent_error");
     expect(asked([[wrong("X1")], [wrong("X2")], [wrong("X3")]])).toBe("agent_error");
+  });
+
+  it("is surer of an invention the more conversations show that made-up keys fail, and less where one was right", () => {
+    const guesses = (count: number, isRight: (index: number) => boolean) =>
+      Array.from({ length: count }, (_, index) =>
+        conversation(`g${index}`, [isRight(index) ? lookup(`G${index}`) : notFound(`G${index}`)], { says: "where is it" }),
+      );
+    const confidence = (count: number, isRight: (index: number) => boolean = () => false): number | undefined => {
+      const own = conversation("own", [lookup("A1")], { startMs: 9 * DAY });
+      const [answer] = play(cascadeFor([own, ...guesses(count, isRight)]), own, [lookup("Q7")]);
+      expect(answer?.rung).toBe("agent_error");
+      return answer?.confidence;
+    };
+    // Where none was seen to fail, it may be one that few tapes do not show.
+    expect([0, 1, 4, 5].map((count) => confidence(count))).toEqual([0.4, 0.85, 0.85, 0.97]);
+    // One of twenty was right: 1 − (0.3 + 1) / (2 + 20).
+    expect(confidence(20, (index) => index === 0)).toBeCloseTo(1 - 1.3 / 22, 12);
   });
 
   it("does not call a key that the conversation mentions an invention", () => {

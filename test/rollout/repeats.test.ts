@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { emptyOverlay } from "../../src/rollout/cascade/overlay.ts";
 import type { PooledEntry, TapePool } from "../../src/rollout/cascade/tape-pool.ts";
 import { startOfTrajectory } from "../../src/rollout/start.ts";
@@ -72,6 +72,37 @@ it("counts two conversations once, however often they looked", () => {
   expect(play(cascadeFor([...others, ...between, mine], { configs }), mine, [look("A", 0)])[0]).toMatchObject({
     rung: "R3",
     confidence: 0.85,
+  });
+});
+
+describe("an answer of another tape where somebody whom nobody recorded has written", () => {
+  const guestTools = [...tools, define("get_guest", { guest_id: { type: "string" } })];
+  const guest = { argumentRoles: { guest_id: "key" as const }, entityPaths: ["guest:{guest_id}"] };
+  const guestConfigs = { ...configs, get_guest: toolConfig({ class: "read", ...guest }) };
+  const greet = (name: string): Step => ({ tool: "get_guest", args: { guest_id: "G" }, result: { guest_id: "G", name } });
+  /** How far the last conversation believes what another said of room A. */
+  const believed = (...each: readonly Step[][]): number | undefined => {
+    const all = each.map((steps, index) => conversation(`t${index}`, steps, { tools: guestTools, startMs: index * 1e6 }));
+    const mine = all.at(-1) as Trajectory;
+    const [answer] = play(cascadeFor(all, { configs: guestConfigs }), mine, [look("A", 0)]);
+    expect(answer?.rung).toBe("R3");
+    return answer?.confidence;
+  };
+
+  it("counts less where the same read was otherwise, though nobody is known to have written: 1 − (0.3 + 1) / (2 + 1)", () => {
+    expect(believed([look("A", 5)], [look("A", 4)], [look("Z", 9)])).toBeCloseTo(1 - 1.3 / 3, 12);
+    // Five that were the same though others wrote, and one more: 1 − (0.3 + 1) / (2 + 6).
+    const steady = Array.from({ length: 6 }, (_, index) => [[look("A", 5)], [book(`B${index}`)]]).flat();
+    expect(believed(...steady, [look("Z", 9)])).toBe(0.97);
+    expect(believed(...steady, [look("C", 5)], [look("C", 4)], [look("Z", 9)])).toBeCloseTo(0.8375, 12);
+  });
+
+  it("counts less where that tape and the own one contradict each other in anything else", () => {
+    expect(believed([greet("Ann"), look("A", 5)], [greet("Ann")])).toBe(0.85);
+    expect(believed([greet("Ann"), look("A", 5)], [greet("Bo")])).toBeCloseTo(1 - 1.3 / 3, 12);
+    // What a recorded write explains contradicts nothing.
+    const booked: Step = { tool: "book_room", args: { room_id: "G" }, result: { room_id: "G", guest_id: "G", name: "Bo" } };
+    expect(believed([greet("Ann"), look("A", 5)], [booked], [greet("Bo")])).toBe(0.85);
   });
 });
 

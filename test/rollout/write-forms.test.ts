@@ -74,6 +74,25 @@ describe("a write whose refusals are on tapes that may not answer", () => {
   });
 });
 
+describe("a write that was never refused", () => {
+  const at = (id: string, state: string): Step => ({ ...look(id), result: { booking_id: id, state } });
+  /** What a change of A is answered where bookings in these states were changed, and A is in `state`. */
+  const changed = (states: readonly string[], state: string) => {
+    const others = states.map((other, index) =>
+      told(`t${index}`, [at(`Y${index}`, other), change(`Y${index}`, { guest: "Bo" })], index * 1e6),
+    );
+    const mine = told("mine", [at("A", state)], 3e8);
+    return play(cascadeFor([...others, mine], { configs }), mine, [at("A", state), change("A", { guest: "Bo" })])[1];
+  };
+
+  it("is granted to what is as it was before, and no more than drawn where something known is otherwise than ever", () => {
+    const booked = ["booked", "booked", "booked"];
+    expect(changed(booked, "booked")).toMatchObject({ rung: "R4", isError: false, confidence: 0.85 });
+    expect(changed(booked, "checked_in")).toMatchObject({ rung: "R5", isError: false, confidence: 0.6 });
+    expect(changed(["booked", "booked", "checked_in"], "checked_in")).toMatchObject({ rung: "R4", confidence: 0.85 });
+  });
+});
+
 describe("a write that says back what it was given", () => {
   /** What is answered to `call` of mine, whose tape has looked at A; all other tapes are behind the wall. */
   const answered = (others: readonly Step[], call: Step) => {

@@ -19,6 +19,10 @@ test("a replica per pod: its name, its uid, its server and its adapter agent", (
   ]);
 });
 
+test.each([{ endpoints: null, ports: null }, { endpoints: [] }])("a Service that no pod fits has no replicas: %j", (change) => {
+  expect(replicasOf([slice([], change), slice([pod(2)])], PORT).map(({ name }) => name)).toEqual(["vllm-2"]);
+});
+
 test.each<[string, Endpoint["conditions"], boolean]>([
   ["nothing is said", {}, true],
   ["the pod is not ready", { ready: false, serving: false, terminating: false }, false],

@@ -64,6 +64,7 @@ test("a conversation of another tenant, or another agent, that names an experime
     horizonMs: 1,
     sinceMs: 0,
     nowMs: 1e9,
+    known: new Set<string>(),
   };
   const { units } = await createUnitSource({ feedback: "ok", settleMs: 0 }, { database }).load(query);
   expect(units.map(({ trajectoryId }) => trajectoryId)).toEqual(["honest"]);

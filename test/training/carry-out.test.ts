@@ -1,10 +1,11 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseConfig } from "../../src/config.ts";
 import { nightshiftError } from "../../src/errors.ts";
 import { silentLog } from "../../src/log.ts";
 import type { Database } from "../../src/store/database.ts";
 import { carryOut } from "../../src/training/learning.ts";
 import type { NightDeps } from "../../src/training/night-context.ts";
+import { planNight } from "../../src/training/planned-night.ts";
 import { createRunStore } from "../../src/training/run-store.ts";
 import { memoryDatabase } from "../store/memory-database.ts";
 
@@ -14,7 +15,8 @@ beforeAll(async () => {
 });
 afterAll(() => database.close());
 
-const config = parseConfig({ agents: { shop: { model: "m", baseModel: "b" } } }).agents["shop"];
+const configOf = (night: object) => parseConfig({ agents: { shop: { model: "m", baseModel: "b", night } } }).agents["shop"];
+const config = configOf({});
 
 /** Carries a run out whose `learn` rejects; what became of the run and of its trainer. */
 async function carriedOut(runId: string, learn: (abort: () => void) => Promise<never>, cancel = (): Promise<void> => Promise.resolve()) {
@@ -65,4 +67,41 @@ test("that a trainer could not be stopped changes nothing of what the run came t
     () => Promise.reject(new Error("no right to delete")),
   );
   expect([outcome, run?.state]).toEqual([expect.objectContaining({ kind: "failed", code: "trainer_failed" }), "failed"]);
+});
+
+describe("a run that another config goes on with", () => {
+  async function goneOnWith(runId: string, plan: Record<string, unknown>) {
+    const today = configOf({ iterations: 2, learningRate: 5e-3, sabotage: "invert_rewards" });
+    if (today === undefined) throw new Error("no such agent");
+    const runs = createRunStore(database, () => 5);
+    await runs.create({ id: runId, tenant: "default", agent: runId, plan, nowMs: 1 });
+    const jobRunner = { cancel: () => Promise.resolve(), release: () => Promise.resolve() };
+    const deps = { database, runs, jobRunner, log: silentLog(), now: () => 5 } as unknown as NightDeps;
+    const options = { runId, agent: runId, config: today, runsDirectory: "/nowhere", signal: new AbortController().signal };
+    const nights: unknown[] = [];
+    const outcome = await carryOut(options, deps, ({ config: { night, ...rest } }) => {
+      nights.push(night);
+      expect(rest).toEqual({ ...today, night: undefined });
+      return Promise.resolve({ kind: "nothing_to_learn" as const, reason: "a test" });
+    });
+    return { outcome, nights, today };
+  }
+
+  test("is the night that it was started as, and everything else is today's", async () => {
+    const started = configOf({ iterations: 8, learningRate: 6e-4 });
+    if (started === undefined) throw new Error("no such agent");
+    const { nights } = await goneOnWith("upgraded", planNight(started));
+    expect(nights).toEqual([started.night]);
+  });
+
+  test("whose row says nothing of it goes by today's", async () => {
+    const { nights, today } = await goneOnWith("old", { iterations: 8 });
+    expect(nights).toEqual([today.night]);
+  });
+
+  test("with settings that are known no more fails, and says which", async () => {
+    const { outcome, nights } = await goneOnWith("downgraded", { night: { ...config?.night, dreams: 3 } });
+    expect(nights).toEqual([]);
+    expect(outcome).toMatchObject({ kind: "failed", code: "run_plan_unknown", message: expect.stringMatching(/dreams/) as unknown });
+  });
 });

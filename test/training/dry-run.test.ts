@@ -95,7 +95,8 @@ describe("nightshift run --dry-run", () => {
     const config = { ...configOf(), scenario: { ...openScenarios, heldOutShare: 0 } };
     const recordings = createRecordings({ trajectories, feedback: [], config, nowMs: NOW });
     const deps = { database, runs: createRunStore(database, () => NOW), recordings: () => Promise.resolve(recordings), now: () => NOW };
-    const plan: DryRun = await createNightDesk({ agent: "shop", config, identity: null }, deps).dryRun();
+    const desk = createNightDesk({ agent: "shop", config, identity: null }, { ...deps, requireSlot: () => Promise.resolve() });
+    const plan: DryRun = await desk.dryRun();
     // One tape alone is predicted to answer 0.51 of what is not constant: the one with calls is played step by step.
     expect(plan).toMatchObject({ trainScenarios: 2, modes: { "step (low_coverage)": 1, "loop (covered)": 1 }, pivots: 2, groups: 3 });
     const api = await stubApi({ "GET /v1/status": { agents: [{ agent: "shop" }] }, "POST /v1/runs": plan });

@@ -46,6 +46,13 @@ describe("waiting, and no capacity after two hours of it", () => {
     expect(told(job, pods, 2)).toEqual({ status: "no_capacity", waitedMs: 2 * HOUR_MS, detail: expect.stringContaining(detail) });
   });
 
+  test("what the queue says of it is told", () => {
+    const job = jobOf({ conditions: [condition("Suspended")] });
+    const queue = "WaitingForQuota: 1 more nvidia.com/gpu needed";
+    const status = jobStatus({ job, pods: [], queue }, { nowMs: CREATED_MS, unschedulableAfterMs: HOUR_MS });
+    expect(status).toMatchObject({ detail: `its Job is suspended: a queue has not admitted it (${queue})` });
+  });
+
   test.each([
     [
       "an image that does not come",

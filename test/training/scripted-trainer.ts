@@ -3,7 +3,8 @@ import { join } from "node:path";
 
 /**
  * A trainer that does what the run's file `plan` says for this start, a word each: an exit code; `publish`: adapter-1, then 0; `wait`: beats until SIGTERM (143), or
- * until there is a file `go` (0); `stuck`: one beat, then nothing, SIGTERM included; `oom`: takes memory until it is killed. Whoever starts while another works says so.
+ * until there is a file `go` (0); `stuck`: one beat, then nothing, SIGTERM included; `oom`: takes memory until it is killed; `keep`: says how many files `--cache` holds and leaves one more, then 0.
+ * Whoever starts while another works says so.
  */
 const TRAINER = `
 import fcntl, hashlib, json, os, pathlib, signal, sys, time
@@ -38,6 +39,11 @@ if plan == "publish":
     (run / "adapter-1" / "weights").write_text("w")
     digest = "sha256:" + hashlib.sha256(b"w").hexdigest()
     (run / "adapter-1" / "manifest.json").write_text(json.dumps({"files": {"weights": {"sha256": digest, "bytes": 1}}}))
+elif plan == "keep":
+    cache = pathlib.Path(sys.argv[sys.argv.index("--cache") + 1])
+    cache.mkdir(parents=True, exist_ok=True)
+    log.write(f"found {len(list(cache.iterdir()))}\\n")
+    (cache / str(time.time_ns())).write_text("kept")
 elif plan == "oom":
     held = []
     while True:
@@ -65,7 +71,7 @@ export function writeScriptedTrainer(directory: string): void {
 /** A run directory of such a trainer. */
 export interface ScriptedRun {
   runDirectory: string;
-  /** `start`, `term`, `end` and `clash`, in order. */
+  /** `start`, `term`, `end`, `clash` and `found <number>`, in order. */
   log(): string[];
   /** Lets a trainer that waits end. */
   go(): void;

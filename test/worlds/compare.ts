@@ -90,8 +90,16 @@ function play(kind: WorldKind, { one, run, seed }: Attempt, cascade: Cascade, mo
       const answer = cascade.answer({ pool: cascade.pool, start, overlay }, ready, { seed: [1, seed], turn });
       const judgement = judge(kind, one, possible, call, answer);
       const isWrong = !judgement.right && answer.result !== null;
-      const found = { conversation: one.trajectory.id, seed, rung: answer.rung, call, served: answer.result, truth: judgement.truth };
-      countAnswer(tally, { rung: answer.rung, tool: call.tool }, isWrong ? { ...found, isFirst: clean } : null);
+      const found = {
+        conversation: one.trajectory.id,
+        seed,
+        rung: answer.rung,
+        confidence: answer.confidence,
+        call,
+        served: answer.result,
+        truth: judgement.truth,
+      };
+      countAnswer(tally, { ...answer, tool: call.tool }, isWrong ? { ...found, isFirst: clean } : null);
       clean &&= !isWrong;
       countBound(tally, answer.rung, boundOf(cascade, ready, kind.writes.has(call.tool), followTruth(judgement, call, possible).text));
       if ((answer.rung === "R4" || answer.rung === "R5") && kind.writes.has(call.tool)) {

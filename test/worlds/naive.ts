@@ -43,6 +43,7 @@ export function naiveReplay(
         conversation: one.trajectory.id,
         seed: 0,
         rung,
+        confidence: 1,
         call,
         served: result,
         truth: judgement.truth,

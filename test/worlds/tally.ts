@@ -1,4 +1,5 @@
 import type { Rung } from "../../src/rollout/group.ts";
+import { upperBound } from "../../src/rollout/measure/binomial.ts";
 import type { WorldCall } from "./world.ts";
 
 export interface RungCount {
@@ -6,6 +7,8 @@ export interface RungCount {
   wrong: number;
   /** Of `wrong`: the first of their attempt, so that no earlier wrong answer can be the reason. */
   first: number;
+  /** How many of them would be wrong by their own confidence: the sum of what each is short of 1. */
+  doubted: number;
 }
 
 /** What made-up writes (R4, R5) said of outcomes that the world decided. */
@@ -20,6 +23,7 @@ export interface Wrong {
   conversation: string;
   seed: number;
   rung: Rung;
+  confidence: number;
   call: WorldCall;
   served: string | null;
   truth: string;
@@ -46,17 +50,26 @@ export function emptyTally(): Tally {
   return { attempts: 0, calls: 0, byRung: {}, byTool: {}, writes: {}, wrong: [], ended: 0, held: 0, renderable: 0 };
 }
 
-export function countAnswer(tally: Tally, { rung, tool }: { rung: Rung; tool: string }, wrong: Wrong | null): void {
+export function countAnswer(
+  tally: Tally,
+  { rung, tool, confidence }: { rung: Rung; tool: string; confidence: number },
+  wrong: Wrong | null,
+): void {
   tally.calls += 1;
-  addTo((tally.byRung[rung] ??= { served: 0, wrong: 0, first: 0 }), wrong);
-  if (rung === "R3" || rung === "R4") addTo((tally.byTool[`${rung} ${tool}`] ??= { served: 0, wrong: 0, first: 0 }), wrong);
+  addTo((tally.byRung[rung] ??= noneServed()), confidence, wrong);
+  if (rung === "R3" || rung === "R4") addTo((tally.byTool[`${rung} ${tool}`] ??= noneServed()), confidence, wrong);
   if (wrong !== null) tally.wrong.push(wrong);
 }
 
-function addTo(counts: RungCount, wrong: Wrong | null): void {
+function noneServed(): RungCount {
+  return { served: 0, wrong: 0, first: 0, doubted: 0 };
+}
+
+function addTo(counts: RungCount, confidence: number, wrong: Wrong | null): void {
   counts.served += 1;
   counts.wrong += wrong === null ? 0 : 1;
   counts.first += wrong?.isFirst === true ? 1 : 0;
+  counts.doubted += 1 - confidence;
 }
 
 export function countWrite(tally: Tally, tool: string, failed: { world: boolean; served: boolean }): void {
@@ -99,8 +112,10 @@ export function falseSuccesses({ writes }: Tally, share: number): readonly strin
 /** Printed with every run: the figures that no bar can promise for somebody else's tools. */
 export function report(name: string, tally: Tally): void {
   const rungs = Object.entries(tally.byRung).sort(([a], [b]) => (a < b ? -1 : 1));
-  const shown = rungs.map(([rung, { served, wrong, first }]) =>
-    rung === "R7" ? `R7 ${served}` : `${rung} ${served} (wrong ${wrong}, first ${first}, ≤ ${percent(upperBound(wrong, served))})`,
+  const shown = rungs.map(([rung, { served, wrong, first, doubted }]) =>
+    rung === "R7"
+      ? `R7 ${served}`
+      : `${rung} ${served} (wrong ${wrong}, first ${first}, ≤ ${percent(upperBound(wrong, served))}, by their own word ${doubted.toFixed(1)})`,
   );
   process.stdout.write(
     `${name}: ${tally.attempts} attempts, ${tally.calls} calls, coverage ${percent(coverageOf(tally))} (held by tapes ${percent(tally.held / tally.calls)}, with every write ${percent(tally.renderable / tally.calls)}), ended by a miss ${tally.ended}; ${shown.join(", ")}\n`,
@@ -116,29 +131,6 @@ export function report(name: string, tally: Tally): void {
   if (writes.length > 0) process.stdout.write(`  made-up writes: ${writes.join("; ")}\n`);
 }
 
-/** Upper end of the one-sided 95 % Clopper–Pearson interval for `wrong` of `served`. */
-function upperBound(wrong: number, served: number): number {
-  if (wrong >= served) return 1;
-  let [low, high] = [wrong / served, 1];
-  for (let step = 0; step < 60; step += 1) {
-    const middle = (low + high) / 2;
-    if (binomialAtMost(wrong, served, middle) > 0.05) low = middle;
-    else high = middle;
-  }
-  return high;
-}
-
 function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
-}
-
-/** In logarithms: the first term of thousands of trials is no number that a double holds. */
-function binomialAtMost(wrong: number, served: number, probability: number): number {
-  let logTerm = served * Math.log1p(-probability);
-  let sum = Math.exp(logTerm);
-  for (let count = 1; count <= wrong; count += 1) {
-    logTerm += Math.log((served - count + 1) / count) + Math.log(probability) - Math.log1p(-probability);
-    sum += Math.exp(logTerm);
-  }
-  return sum;
 }

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from nightshift_trainer import __version__
+from nightshift_trainer.allocator import prefer_jemalloc
 from nightshift_trainer.errors import EXIT_CONFIG
 
 COMMANDS = {
@@ -54,4 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["train"]:
+        prefer_jemalloc()
     sys.exit(main())

@@ -7,6 +7,7 @@ runs one call under a mask, faster where everything is short; `flex` is FlexAtte
 """
 
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
 from nightshift_trainer.packing import Tree
+from nightshift_trainer.segment_attention import fits, segment_attention
 
 NAME = "nightshift_tree"
 FLEX_BLOCK = 128
@@ -32,6 +34,11 @@ class TreeLayout:
         self.path = path or _fastest(tree, device)
         self.sizes = [len(segment.token_ids) for segment in tree.segments]
         self.ancestors = [tree.ancestors(i) for i in range(len(tree.segments))]
+        slices = [
+            slice(end - size, end) for end, size in zip(accumulate(self.sizes), self.sizes, strict=True)
+        ]
+        self.lines = [[slices[i] for i in [*line, own]] for own, line in enumerate(self.ancestors)]
+        """Where each segment's line lies in S, root first."""
         self.ids_1S = torch.tensor([[t for s in tree.segments for t in s.token_ids]], device=device)
         self.positions_1S = torch.tensor(
             [[s.position + i for s in tree.segments for i in range(len(s.token_ids))]], device=device
@@ -104,6 +111,8 @@ def tree_attention(
     groups: int = getattr(module, "num_key_value_groups", 1)
     if tree.path == "flex":
         return _flex(query, key, value, scaling, tree).transpose(1, 2), None
+    if tree.path == "segments" and fits(query, value, dropout):
+        return segment_attention(query, key, value, scaling, tree.lines).transpose(1, 2), None
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if tree.path == "dense":
         out = scaled_dot_product_attention(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nightshift_trainer import tree_attention as module
 from nightshift_trainer.packing import Tree, build_tree
 from nightshift_trainer.tree_attention import TreeLayout, tree_attention
 
@@ -39,7 +40,10 @@ def test_each_token_attends_to_its_own_row_only(path: str, scaling: float | None
             assert torch.allclose(packed[:, at], alone, atol=1e-5)
 
 
-def test_segments_give_the_gradients_of_a_dense_mask() -> None:
+@pytest.mark.parametrize("kernel", ["the CPU's own", "whatever torch chooses"])
+def test_segments_give_the_gradients_of_a_dense_mask(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
+    if kernel != "the CPU's own":
+        monkeypatch.setattr(module, "fits", lambda *_: False)
     tree = build_tree(ROWS)
     gradients = []
     for path in ("segments", "dense"):

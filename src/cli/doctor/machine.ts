@@ -2,6 +2,7 @@ import { accessSync, constants, existsSync, statfsSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, resolve } from "node:path";
 import type { Config } from "../../config.ts";
+import { bindingOf } from "../../config-api.ts";
 import { probePython } from "../python.ts";
 import { bad, ok, warn, type Finding } from "./finding.ts";
 
@@ -69,6 +70,7 @@ function tryToListen(host: string, port: number): Promise<string | null> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "EADDRINUSE" ? "the port is taken" : error.message));
-    server.listen(port, host, () => server.close(() => resolve(null)));
+    const { hostname } = bindingOf({ host, port });
+    server.listen(hostname === undefined ? { port } : { port, host: hostname }, () => server.close(() => resolve(null)));
   });
 }

@@ -1,47 +1,77 @@
 import type { AgentConfig, Config } from "../../config.ts";
 import { discoveryOf, listedServers, serviceUrlOf, type Discovery } from "../../config-policy-servers.ts";
+import { createLimiter } from "../../limiter.ts";
 import { examineVllm, type VllmFacts } from "../../serving/vllm-facts.ts";
+import type { ApiClient } from "../client.ts";
 import { clockAheadMs, judgeClock } from "./clock.ts";
+import { checkDiscovery } from "./discovered.ts";
 import { bad, ok, warn, type Finding } from "./finding.ts";
 import { checkReadiness } from "./readiness.ts";
 
 const ASK_TIMEOUT_MS = 20_000;
+/** A fleet that does not answer from here costs its time limit for each. */
+const AT_ONCE = 8;
 /** The first with return_token_ids and processed_logprobs. */
 const OLDEST = [0, 10, 2] as const;
 /** Stable, candidate and last known good of every agent that shares a server, and one adapter of every run under way; with less, vLLM serves the arms in turns. */
 const LORAS_PER_AGENT = 3;
 const SPARE_CPU_LORAS = 2;
 
-/** How the configured vLLM servers were started. Embedded ones are started by `up` itself, rightly. */
-export async function checkPolicyServers({ agents, training }: Pick<Config, "agents" | "training">): Promise<Finding[]> {
-  const servers = Object.entries(agents).flatMap(([agent, config]) =>
-    listedServers(config).map((server) => ({ agent, config, ...server })),
-  );
-  const findings: Finding[] = Object.entries(agents).flatMap(([agent, config]) => {
-    const discovery = discoveryOf(config);
-    return discovery === null ? [] : [judgeDiscovery(agent, discovery)];
-  });
-  for (const { agent, config, url, readinessUrl } of servers) {
-    const askedAtMs = Date.now();
-    const facts = await examineVllm({ url, model: config.model, timeoutMs: ASK_TIMEOUT_MS });
-    const sharing = new Set(servers.filter((server) => server.url === url).map((server) => server.agent)).size;
-    const loras = LORAS_PER_AGENT * sharing + Math.min(sharing, training.runsAtOnce);
-    findings.push(...judge(`${agent}: ${url}`, { ...config, sharing, loras }, facts, { askedAtMs, answeredAtMs: Date.now() }));
-    if (readinessUrl !== undefined) findings.push(await checkReadiness(`${agent}: ${url}: readiness`, readinessUrl));
-  }
-  return findings;
+/** One server of one agent. */
+interface Server {
+  agent: string;
+  config: AgentConfig;
+  url: string;
+  /** What findings call it. */
+  check: string;
+  readinessUrl: string | null;
 }
 
-/** They come and go: the running control service says which there are, and how each was started stands in its pod. */
-function judgeDiscovery(agent: string, discovery: Discovery): Finding {
-  const check = `${agent}: replicas of service ${discovery.service}`;
-  if (serviceUrlOf(discovery) === null)
-    return warn(
-      check,
-      "gateways have no address for when none of its pods is known",
-      "Set policyServers.discover.serviceUrl, or give port as a number.",
+/**
+ * How the vLLM servers were started: those that the config names, and those behind a Service that there are now. Embedded ones are started by `up` itself, rightly.
+ * @param control The running Nightshift; null where none answers.
+ */
+export async function checkPolicyServers(
+  { agents, training }: Pick<Config, "agents" | "training">,
+  control: ApiClient | null = null,
+): Promise<Finding[]> {
+  const servers: Server[] = Object.entries(agents).flatMap(([agent, config]) =>
+    listedServers(config).map(({ url, readinessUrl = null }) => ({ agent, config, url, check: `${agent}: ${url}`, readinessUrl })),
+  );
+  const findings: Finding[] = [];
+  for (const [agent, config] of Object.entries(agents)) {
+    const discovery = discoveryOf(config);
+    if (discovery === null) continue;
+    const found = await checkDiscovery(agent, discovery, control);
+    findings.push(...found.findings, ...judgeLastResort(agent, discovery));
+    servers.push(
+      ...found.replicas.map(({ name, ...server }) => ({ agent, config, check: `${agent}: ${name} (${server.url})`, ...server })),
     );
-  return ok(check, "found by the control service while it runs");
+  }
+  const limited = createLimiter(AT_ONCE);
+  const examined = servers.map((server) => limited(() => examine(server, { servers, runsAtOnce: training.runsAtOnce })));
+  return [...findings, ...(await Promise.all(examined)).flat()];
+}
+
+async function examine(
+  { config, url, check, readinessUrl }: Server,
+  { servers, runsAtOnce }: { servers: readonly Server[]; runsAtOnce: number },
+): Promise<Finding[]> {
+  const askedAtMs = Date.now();
+  const facts = await examineVllm({ url, model: config.model, timeoutMs: ASK_TIMEOUT_MS });
+  const answeredAtMs = Date.now();
+  const sharing = new Set(servers.filter((server) => server.url === url).map((server) => server.agent)).size;
+  const loras = LORAS_PER_AGENT * sharing + Math.min(sharing, runsAtOnce);
+  return [
+    ...judge(check, { ...config, sharing, loras }, facts, { askedAtMs, answeredAtMs }),
+    ...(readinessUrl === null ? [] : [await checkReadiness(`${check}: readiness`, readinessUrl)]),
+  ];
+}
+
+function judgeLastResort(agent: string, discovery: Discovery): Finding[] {
+  if (serviceUrlOf(discovery) !== null) return [];
+  const problem = "gateways have no address for when none of its pods is known";
+  return [warn(`${agent}: service ${discovery.service}`, problem, "Set policyServers.discover.serviceUrl, or give port as a number.")];
 }
 
 /** `loras`: adapters that the server must hold at once, for the `sharing` agents that use it. */

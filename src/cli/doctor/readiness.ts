@@ -10,7 +10,11 @@ export async function checkReadiness(check: string, url: string): Promise<Findin
     told = await askReadiness(url, ASK_TIMEOUT_MS);
   } catch (error) {
     const problem = `its adapter agent gives no answer at readinessUrl ${url} (${error instanceof Error ? error.message : String(error)})`;
-    return warn(check, `${problem}: gateways send it calls whatever it has`, "Start nightshift adapter-agent, or correct readinessUrl.");
+    return warn(
+      check,
+      `${problem}: gateways send it calls whatever it has`,
+      "Start nightshift adapter-agent, or correct readinessUrl (of discovered replicas: policyServers.discover.agentPort).",
+    );
   }
   const { isReady, reason, base } = told;
   if (base === "another")

@@ -27,13 +27,10 @@ export async function checkRunning(client: ApiClient): Promise<{ findings: Findi
     return { findings: [isDown ? warn("api", error.message, error.fix) : bad("api", error.message, error.fix)], isRunning: !isDown };
   }
   const findings = await Promise.all(
-    agents.map(async (view) => {
-      const { replicas } = await client.get<{ replicas: Replica[] }>("/v1/replicas", { agent: view.agent });
-      return [
-        ...replicas.map((replica) => checkReplica(view, replica)),
-        ...checkWire(view.agent, await client.get<Report>("/v1/report", { agent: view.agent })),
-      ];
-    }),
+    agents.map(async (view) => [
+      ...(await checkReplicas(client, view)),
+      ...checkWire(view.agent, await client.get<Report>("/v1/report", { agent: view.agent })),
+    ]),
   );
   return {
     findings: [ok("api", client.url), checkLeader(control), checkRetention(control, Date.now()), ...findings.flat()],
@@ -56,6 +53,17 @@ function checkRetention({ retention }: ControlView, nowMs: number): Finding {
   if (retention == null) return warn("retention", "it has not run yet", fix);
   const told = `last ${when(retention.atMs)}, removed ${counts(retention.removed) || "nothing"}`;
   return nowMs - retention.atMs > RETENTION_LATE_MS ? warn("retention", told, fix) : ok("retention", told);
+}
+
+/** Where replicas are discovered, the control service may not have found them yet: that is what is wrong then, and no reason to look at nothing else. */
+async function checkReplicas(client: ApiClient, view: AgentView): Promise<Finding[]> {
+  try {
+    const { replicas } = await client.get<{ replicas: Replica[] }>("/v1/replicas", { agent: view.agent });
+    return replicas.map((replica) => checkReplica(view, replica));
+  } catch (error) {
+    if (!(error instanceof NightshiftError) || error.code !== "fleet_unknown") throw error;
+    return [bad(`${view.agent}: policy servers`, error.message, error.fix)];
+  }
 }
 
 function checkReplica({ agent, routes }: AgentView, { name, url, models }: Replica): Finding {

@@ -13,7 +13,7 @@ import { agreesWithOwn, inThisEra, sameVersions, sameWorld, stillTrue, type Repl
 import { checkScopes, isApart, isUndisturbed, type ScopeRecord } from "./scope-record.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 import { checkProjections, projectRead, type ProjectionRecord } from "./project.ts";
-import { checkRepeats, isCoupled, isSteady, isUnmoved, type RepeatRecord } from "./repeats.ts";
+import { beliefIn, checkRepeats, isCoupled, isUnmoved, type RepeatRecord } from "./repeats.ts";
 import { answerOf, type ToolFunctions } from "./tool-functions.ts";
 import { createToolSchemas } from "./tool-schemas.ts";
 import { UNMEASURED, type Trust } from "./trust.ts";
@@ -210,7 +210,7 @@ function fromOtherTapes(situation: Situation, call: PreparedCall, { trust, repea
   const isTrue = (other: PooledEntry): boolean =>
     sameWorld(situation, other) && isUnmoved(situation, other, repeats) && isUndisturbed(situation, other, scopes) && agrees(other);
   const seen = inThisEra(situation, call).find((other) => sameTool(call, other.entry) && isTrue(other));
-  return seen === undefined ? null : served(seen, "R3", isSteady(call.tool, repeats) ? 0.97 : 0.85);
+  return seen === undefined ? null : served(seen, "R3", beliefIn(situation, seen, repeats));
 }
 
 function madeUp(situation: Situation, call: PreparedCall, learned: Learned): Answer {
@@ -241,7 +241,13 @@ function drawnFrom(seed: readonly (string | number)[], { start, overlay }: Situa
 }
 
 function answeredMistake(situation: Situation, call: PreparedCall, mistake: Mistake): Answer {
-  return { ...miss, rung: "agent_error", ...mistakeAnswer(situation, call, mistake), isError: true, confidence: 0.97 };
+  return {
+    ...miss,
+    rung: "agent_error",
+    ...mistakeAnswer(situation, call, mistake),
+    isError: true,
+    confidence: mistake.kind === "unknown_key" ? mistake.belief : 0.97,
+  };
 }
 
 function served(seen: PooledEntry, rung: Rung, confidence: number): Answer {

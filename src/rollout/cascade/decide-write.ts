@@ -40,10 +40,28 @@ export function decideWrite(situation: Situation, call: PreparedCall, model: Wri
   if (judged.refusedFor !== null) return { ...known, isError: true, reasons: judged.refusedFor };
   if (isUnheardOf(model, features)) return null;
   const undecided = judged.undecided + model.unseenRate;
-  if ((undecided === 0 && model.refusals.length > 0) || isGranted(call, model, features)) return { ...known, isError: false };
   const recorded = call.profile.errors === 0 ? model.forms.conversations : model.conversations;
-  if (undecided === 0 && recorded >= MIN_CONVERSATIONS) return { rung: "R4", isError: false, confidence: 0.85 };
+  const believed = Math.max(CONFIDENCE.simulated, 1 - unheardOfRefusals(model.rareRefusals, recorded));
+  if (isGranted(call, model, features)) return { ...known, isError: false };
+  if (undecided === 0 && model.refusals.length > 0) return { ...known, isError: false, confidence: Math.min(known.confidence, believed) };
+  if (undecided === 0 && recorded >= MIN_CONVERSATIONS) {
+    // Of a tool that never refused nobody knows when it would: what no success was like, is not known to be one.
+    return isUnlike(features, model.forms.shared) ? drawnLike(false) : { rung: "R4", isError: false, confidence: Math.min(0.85, believed) };
+  }
   return hardlyFails(undecided) ?? (isHopeless(call, model) ? drawnLike(true) : null);
+}
+
+/**
+ * How likely an attempt is refused in a way that no tape shows yet: as often as conversations brought a way that no other one did (Good and Turing's estimate), with
+ * half a conversation more (Jeffreys' prior).
+ */
+function unheardOfRefusals(rare: number, conversations: number): number {
+  return (rare + 0.5) / (conversations + 1);
+}
+
+/** Whether something is known of the call, or of what it names, that was otherwise whenever it succeeded. */
+function isUnlike(features: Features, shared: Features): boolean {
+  return [...features].some(([name, value]) => shared.has(name) && shared.get(name) !== value);
 }
 
 /** About something that was found, without an argument that every refusal of the tool had. */

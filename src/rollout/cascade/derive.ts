@@ -6,7 +6,7 @@ import { extendPrefix } from "../../trajectory/write-state.ts";
 import { addEvidence, isRefuted, type Evidence } from "./evidence.ts";
 import type { OverlayWrite } from "./overlay.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
-import { isCoupled, isUnmoved, type RepeatRecord } from "./repeats.ts";
+import { beliefIn, isCoupled, isUnmoved, type RepeatRecord } from "./repeats.ts";
 import { formatLike } from "./render.ts";
 import { madeHere } from "./relations.ts";
 import { isElsewhere, isUndisturbed, leavesAlone, type ScopeRecord } from "./scope-record.ts";
@@ -69,7 +69,15 @@ export function deriveRead(situation: Situation, call: PreparedCall, records: Re
           agreed.every((count) => count >= MIN_UNCHANGED),
         );
   if (result === null) return null;
-  return { result, madeFrom: base === null ? [] : [base.tape.id], confidence: agreed.every((count) => count > 0) ? 0.95 : 0.85 };
+  const confidence = agreed.every((count) => count > 0) ? 0.95 : 0.85;
+  if (base === null) return { result, madeFrom: [], confidence };
+  // No further than what it was made of.
+  const isOwn = base.tape.id === situation.start.tapeId;
+  return {
+    result,
+    madeFrom: [base.tape.id],
+    confidence: isOwn ? confidence : Math.min(confidence, beliefIn(situation, base, records.repeats)),
+  };
 }
 
 /** Whether a read depends on what it names alone. */

@@ -3,7 +3,7 @@ import { onlyEntity, type Derived } from "./derive.ts";
 import { addEvidence, isShown, type Evidence } from "./evidence.ts";
 import { sameTool, type PreparedCall } from "./prepare.ts";
 import { formatLike } from "./render.ts";
-import { isCoupled, isUntouchedSince, type RepeatRecord } from "./repeats.ts";
+import { beliefIn, isCoupled, isUntouchedSince, type RepeatRecord } from "./repeats.ts";
 import { isUndisturbed, type ScopeRecord } from "./scope-record.ts";
 import { sameWorld, stillTrue, type Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
@@ -47,7 +47,8 @@ export function projectRead(situation: Situation, call: PreparedCall, learned: P
   if (source === undefined) return null;
   const view = source.views.get(entity);
   const result = formatLike(example.entry.result, example.parsed, Object.fromEntries(names.map((name) => [name, view?.get(name)])));
-  return { result, madeFrom: [...new Set([source.tape.id, example.tape.id])], confidence: 0.95 };
+  const confidence = source.tape.id === start.tapeId ? 0.95 : Math.min(0.95, beliefIn(situation, source, repeats));
+  return { result, madeFrom: [...new Set([source.tape.id, example.tape.id])], confidence };
 }
 
 /** Compares every recorded read of an entity with what other tools of the same tape had shown of it in the same state. */

@@ -1,16 +1,19 @@
 import { EVERYTHING } from "../../trajectory/entities.ts";
 import { UNKNOWN_ERA } from "../../trajectory/era.ts";
 import { isStateless, mayWrite, profileOf } from "../../trajectory/tool-profile.ts";
+import { beliefAfter, type Observed } from "../confidence.ts";
 import { lowerBound } from "../measure/binomial.ts";
 import type { Situation } from "./situation.ts";
 import type { PooledEntry, TapePool } from "./tape-pool.ts";
 
-/** By read tool, where one conversation's read was compared with another's though others had written elsewhere in between. */
+/** By read tool: one conversation's reads compared with another's. */
 export type RepeatRecord = ReadonlyMap<string, Repeats>;
 
 interface Repeats {
-  /** Pairs of conversations between which all of them were the same. */
-  same: number;
+  /** Pairs of conversations between which somebody is known to have written something else: all of them the same, or not. */
+  moved: Observed;
+  /** The same where nobody is known to have written anything. */
+  still: Observed;
   /** Writes to what the read does not name change it. */
   isCoupled: boolean;
 }
@@ -23,8 +26,8 @@ const MIN_CHANGED = 2;
 const MIN_SAME = 5;
 
 /**
- * Compares every read with the last like it in another conversation for which all that it names was in the same version and era, where anybody is known to have
- * written anything in between. A look that failed says nothing, and what two conversations tell of a tool is told once, however often they looked.
+ * Compares every read with the last like it in another conversation for which all that it names was in the same version and era. Only where anybody is known to have
+ * written anything in between does it tell of what others write elsewhere; a change where nobody did tells of somebody whom nobody recorded. A look that failed says nothing, and what two conversations tell of a tool is told once, however often they looked.
  */
 export function checkRepeats(pool: TapePool, tapeIds: readonly string[]): RepeatRecord {
   const reads = tapeIds.flatMap((tapeId) => pool.counted(tapeId)).filter((seen) => isWholeRead(pool, seen));
@@ -34,31 +37,37 @@ export function checkRepeats(pool: TapePool, tapeIds: readonly string[]): Repeat
 
 function repeatsOf(pool: TapePool, reads: readonly PooledEntry[]): Repeats {
   const pairs = pairsOf(pool, reads);
-  const changed = pairs.filter(({ isSame }) => !isSame);
-  const isCoupled = areMany(changed.length, pairs.length) && !isOneOdd(pool, reads, changed);
-  return { same: pairs.length - changed.length, isCoupled };
+  const moved = pairs.filter(({ isMoved }) => isMoved);
+  const changed = moved.filter(({ isSame }) => !isSame);
+  const isCoupled = areMany(changed.length, moved.length) && !isOneOdd(pool, reads, changed);
+  return { moved: counted(moved), still: counted(pairs.filter(({ isMoved }) => !isMoved)), isCoupled };
+}
+
+function counted(pairs: readonly ConversationPair[]): Observed {
+  const same = pairs.filter(({ isSame }) => isSame).length;
+  return { same, changed: pairs.length - same };
 }
 
 interface ConversationPair {
   conversations: readonly string[];
   isSame: boolean;
+  /** Somebody is known to have written something in between. */
+  isMoved: boolean;
 }
 
 function pairsOf(pool: TapePool, reads: readonly PooledEntry[]): readonly ConversationPair[] {
-  const alike = Map.groupBy(reads, ({ entry }) =>
-    JSON.stringify([entry.callKey, entry.schemaHash, Object.entries(entry.entityVersion), Object.entries(entry.entityEra)]),
-  );
+  const alike = Map.groupBy(reads, questionOf);
   const pairs = new Map<string, ConversationPair>();
   for (const group of alike.values()) {
     const inTime = group.toSorted((one, other) => one.entry.startedAtMs - other.entry.startedAtMs);
     for (const [index, later] of inTime.entries()) {
       const earlier = inTime[index - 1];
       if (earlier === undefined || earlier.tape.conversationId === later.tape.conversationId) continue;
-      if (writesBefore(pool, earlier) === writesBefore(pool, later)) continue;
+      const isMoved = writesBefore(pool, earlier) !== writesBefore(pool, later);
       const conversations = [earlier.tape.conversationId, later.tape.conversationId].sort();
-      const key = JSON.stringify(conversations);
+      const key = JSON.stringify([...conversations, isMoved]);
       const isSame = (pairs.get(key)?.isSame ?? true) && pool.said(earlier) === pool.said(later);
-      pairs.set(key, { conversations, isSame });
+      pairs.set(key, { conversations, isSame, isMoved });
     }
   }
   return [...pairs.values()];
@@ -72,8 +81,13 @@ function isOneOdd(pool: TapePool, reads: readonly PooledEntry[], changed: readon
     pairsOf(
       pool,
       reads.filter(({ tape }) => tape.conversationId !== odd),
-    ).every(({ isSame }) => isSame),
+    ).every(({ isSame, isMoved }) => isSame || !isMoved),
   );
+}
+
+/** Equal for reads that ask the same of the same versions and eras. */
+function questionOf({ entry }: PooledEntry): string {
+  return JSON.stringify([entry.callKey, entry.schemaHash, Object.entries(entry.entityVersion), Object.entries(entry.entityEra)]);
 }
 
 function areMany(changed: number, all: number): boolean {
@@ -90,9 +104,33 @@ export function isUnmoved(situation: Situation, other: PooledEntry, record: Repe
   return !isCoupled(other.entry.tool, record) || isUntouchedSince(situation, other);
 }
 
-/** Whether repeats showed that what others wrote elsewhere leaves the read alone. */
-export function isSteady(tool: string, record: RepeatRecord): boolean {
-  return (record.get(tool)?.same ?? 0) >= MIN_SAME;
+/**
+ * How far another tape's answer is believed, or what is made of it: as far as such reads were seen to last, and that tape and the own one to tell of one world. Where the
+ * two answered the same question otherwise, somebody whom nobody recorded wrote in between, and what else changed nobody knows.
+ */
+export function beliefIn(situation: Situation, other: PooledEntry, record: RepeatRecord): number {
+  const { moved, still, isCoupled: isMoving } = record.get(other.entry.tool) ?? NOTHING;
+  const ofTool = isMoving ? [still] : [moved, still];
+  const all = [...ofTool, betweenTapes(situation, other, record)];
+  const sum = (of: keyof Observed): number => all.reduce((count, one) => count + one[of], 0);
+  return beliefAfter({ same: sum("same"), changed: sum("changed") }, (isMoving ? still : moved).same >= MIN_SAME);
+}
+
+const NOTHING: Repeats = { moved: { same: 0, changed: 0 }, still: { same: 0, changed: 0 }, isCoupled: false };
+
+/** Other tools by which the own and the other tape can be compared: all that both asked them in the same state answered alike, or not. */
+function betweenTapes({ pool, start }: Situation, other: PooledEntry, record: RepeatRecord): Observed {
+  const agreed = new Map<string, boolean>();
+  for (const own of pool.ofTape(start.tapeId)) {
+    const { tool, callKey } = own.entry;
+    if (tool === other.entry.tool || agreed.get(tool) === false || isCoupled(tool, record) || !isWholeRead(pool, own)) continue;
+    for (const seen of pool.ofTapeCall(other.tape.id, callKey)) {
+      if (!isWholeRead(pool, seen) || questionOf(seen) !== questionOf(own)) continue;
+      agreed.set(tool, (agreed.get(tool) ?? true) && pool.said(seen) === pool.said(own));
+    }
+  }
+  const same = [...agreed.values()].filter(Boolean).length;
+  return { same, changed: agreed.size - same };
 }
 
 /** Whether nobody is known to have written anything between the other tape's answer and now, but for the same writes of both conversations. */

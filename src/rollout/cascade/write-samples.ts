@@ -1,5 +1,5 @@
 import { valueAtPath } from "../../trajectory/canonical-arguments.ts";
-import { EVERYTHING, entitiesOfCall, entityByPath, type EntityView } from "../../trajectory/entities.ts";
+import { EVERYTHING, entitiesOfCall, entityByPath, type EntityView, type Scalar } from "../../trajectory/entities.ts";
 import { mayWrite, profileOf, type ToolProfile } from "../../trajectory/tool-profile.ts";
 import { prefixOf } from "../../trajectory/write-state.ts";
 import { errorKind } from "./agent-error.ts";
@@ -27,6 +27,8 @@ export interface WriteModel {
   examples: { succeeded: readonly Sample[]; failed: readonly Sample[] };
   byCall: ReadonlyMap<string, readonly Sample[]>;
   errorRate: number;
+  /** Ways of refusing that a single conversation shows: as likely is one that none shows yet. */
+  rareRefusals: number;
   /** Where most of the tool's calls are on tapes that do not answer here: the share of errors that these alone had, for reasons unknown. */
   unseenRate: number;
   refusals: readonly Refusal[];
@@ -53,6 +55,8 @@ export interface Forms {
   blamed: ReadonlySet<string>;
   /** Successes, newest first: whether they say the same. */
   examples: readonly Sample[];
+  /** Facts that all successes share, of those that two conversations know. */
+  shared: Features;
 }
 
 const MAX_EXAMPLES = 50;
@@ -85,6 +89,7 @@ export function learnWrites(pool: TapePool, call: Pick<PreparedCall, "tool" | "s
     examples: { succeeded: succeeded.slice(0, MAX_EXAMPLES), failed: failed.slice(0, MAX_EXAMPLES) },
     byCall: Map.groupBy(samples, (sample) => sample.seen.entry.callKey),
     errorRate: samples.length === 0 ? 0 : failed.length / samples.length,
+    rareRefusals: [...Map.groupBy(failed, ({ kind }) => kind).values()].filter((alike) => conversationsOf(alike) === 1).length,
     unseenRate,
     refusals: learnRefusals(independent, names.flatMap(argumentFeatures)),
     forms: formsOf(profile, withoutRepeats(counted)),
@@ -132,12 +137,31 @@ function formsOf(profile: ToolProfile, samples: readonly Sample[]): Forms {
     profile,
     refused.slice(0, 1).map(({ seen }) => seen.args),
   );
-  const conversations = conversationsOf(samples);
+  const succeeded = samples.filter(({ kind }) => kind === null);
   return {
-    conversations,
+    conversations: conversationsOf(samples),
     blamed: new Set(names.filter(isBlamed)),
-    examples: samples.filter(({ kind }) => kind === null).slice(0, MAX_EXAMPLES),
+    examples: succeeded.slice(0, MAX_EXAMPLES),
+    shared: sharedBy(succeeded),
   };
+}
+
+/** Conversations that must know a fact before it is one that successes share. */
+const MIN_SHARING = 2;
+
+function sharedBy(successes: readonly Sample[]): Features {
+  const facts = new Map<string, { value: Scalar; conversations: Set<string> } | null>();
+  for (const { seen, features } of successes) {
+    for (const [name, value] of features) {
+      const known = facts.get(name);
+      if (known === undefined) facts.set(name, { value, conversations: new Set([seen.tape.conversationId]) });
+      else if (known?.value === value) known.conversations.add(seen.tape.conversationId);
+      else facts.set(name, null);
+    }
+  }
+  return new Map(
+    [...facts].flatMap(([name, fact]) => (fact !== null && fact.conversations.size >= MIN_SHARING ? [[name, fact.value]] : [])),
+  );
 }
 
 /** What is known of a call's entities in this situation, in the tool's order. */

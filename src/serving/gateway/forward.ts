@@ -33,6 +33,8 @@ export type Forwarded =
       fallback: string | null;
       /** Milliseconds that policy servers took, over all attempts. */
       upstreamMs: number;
+      /** Told of every part of the body that comes. */
+      noteLife: () => void;
       release: (outcome: "ok" | "failed" | "unknown") => void;
     }
   | { status: "refused"; refusal: Refusal; fallback: string | null }
@@ -68,14 +70,14 @@ export async function forward(fleet: Fleet, call: UpstreamCall): Promise<Forward
     const sentMs = performance.now();
     const sent = await send(slot.replica, call, target);
     upstreamMs += performance.now() - sentMs;
-    if (sent.status === "answered") slot.noteAnswer();
+    if (sent.status === "answered") slot.noteLife();
     if (sent.status === "aborted") {
       slot.release("unknown");
       return { status: "aborted" };
     }
     const next = decide(sent, call, { targetIndex, attempt, replicas: fleet.size, isSilent: slot.isSilent() });
     if (next === "relay" && sent.status === "answered") {
-      return { status: "answered", answer: sent.answer, target, fallback, upstreamMs, release: slot.release };
+      return { status: "answered", answer: sent.answer, target, fallback, upstreamMs, noteLife: slot.noteLife, release: slot.release };
     }
     discard(slot, sent);
     (isMissing(sent) ? lacking : tried).add(slot.replica);
@@ -107,7 +109,7 @@ function decide(
   }
   // Who took no connection never saw the candidate. Any other failure may be the candidate's doing, and is not tried on a second replica.
   if (isCandidate && hasNextTarget) return sent.kind === "connect" && at.attempt < at.replicas ? "same_target" : "next_target";
-  // A replica that hangs is left for another one. Where it has answered others meanwhile the fleet is busy, and repeating would make it busier.
+  // A replica that hangs is left for another one. Where it still answers others the fleet is busy, and repeating would make it busier.
   if (sent.kind === "timeout") return at.isSilent && call.idempotent && at.attempt < Math.min(2, at.replicas) ? "same_target" : "refuse";
   const mayRepeat = sent.kind === "connect" || (sent.kind === "broken" && call.idempotent);
   return mayRepeat && at.attempt < Math.max(2, at.replicas) ? "same_target" : "refuse";

@@ -88,6 +88,7 @@ async function answerCall(
       headers: { "x-request-id": call.requestId, [HEADER.adapter]: target.digest, [HEADER.arm]: call.arm },
       seen: (chunk) => {
         firstByteMs ??= nowMs();
+        forwarded.noteLife();
         copy?.add(chunk);
       },
     });

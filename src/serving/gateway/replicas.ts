@@ -25,9 +25,9 @@ export type Acquired =
       replica: Replica;
       /** Must be called exactly once; "failed" counts towards ejection, "unknown" says nothing about the replica's health. */
       release: (outcome: "ok" | "failed" | "unknown") => void;
-      /** The head of an answer has come; a stream may go on for minutes after it. */
-      noteAnswer: () => void;
-      /** The replica has begun no answer since this call got its slot: it hangs, where a busy one still answers others. */
+      /** The head of an answer has come, or a part of its body. */
+      noteLife: () => void;
+      /** The replica has sent nothing to anybody for half a time limit: it hangs, where a busy one still answers others. */
       isSilent: () => boolean;
     }
   /** As many calls wait as may. */
@@ -63,7 +63,8 @@ interface Member extends Replica {
   inFlight: number;
   failures: number;
   ejectedUntilMs: number;
-  answeredMs: number;
+  /** When it last sent anything. */
+  aliveMs: number;
   standing: Standing;
   /** What it was made of, as it stands in the list. */
   upstream: Upstream;
@@ -84,12 +85,11 @@ export function createFleet(config: FleetConfig, deps: { monotonicMs: () => numb
   function take(member: Member): Acquired {
     member.inFlight++;
     let isReleased = false;
-    const acquiredMs = deps.monotonicMs();
     return {
       status: "acquired",
       replica: member,
-      noteAnswer: () => void (member.answeredMs = deps.monotonicMs()),
-      isSilent: () => member.answeredMs < acquiredMs,
+      noteLife: () => void (member.aliveMs = deps.monotonicMs()),
+      isSilent: () => deps.monotonicMs() - member.aliveMs > config.timeoutMs / 2,
       release(outcome) {
         if (isReleased) return;
         isReleased = true;
@@ -206,7 +206,7 @@ function createMember(upstream: Upstream, { timeoutMs, wake, log }: { timeoutMs:
     inFlight: 0,
     failures: 0,
     ejectedUntilMs: -Infinity,
-    answeredMs: -Infinity,
+    aliveMs: -Infinity,
     standing: "fit",
     upstream,
     check: null,

@@ -1,5 +1,6 @@
 import type { V1Job } from "@kubernetes/client-node";
 import type { Cluster } from "../../cluster.ts";
+import { isQueueThere } from "./queue.ts";
 
 /** What a Kubernetes API says of making trainers' Jobs there. */
 export interface ClusterFacts {
@@ -16,7 +17,6 @@ const RIGHTS = [
   ...["create", "get", "delete", "list", "watch"].map((verb) => ({ verb, group: "batch", resource: "jobs" })),
   ...["get", "list", "watch"].map((verb) => ({ verb, group: "", resource: "pods" })),
 ];
-const QUEUES = "/apis/kueue.x-k8s.io/v1beta1";
 
 /** Asks for every right that the Kubernetes job runner needs, and has the API server check a Job without keeping it. @throws NightshiftError `cluster_unavailable` */
 export async function examineCluster(
@@ -32,7 +32,7 @@ export async function examineCluster(
     namespace,
     lacking,
     refusal,
-    hasQueue: queue === undefined ? null : await isThere(`${QUEUES}/namespaces/${namespace}/localqueues/${queue}`, cluster),
+    hasQueue: queue === undefined ? null : await isQueueThere({ namespace, queue }, cluster),
   };
 }
 
@@ -57,10 +57,4 @@ async function refusalOf(namespace: string, trial: V1Job, cluster: Cluster): Pro
   // A Job of that name proves the same.
   if (status < 300 || status === 409) return null;
   return `${status}: ${(body as { message?: string } | null)?.message ?? "no reason given"}`;
-}
-
-async function isThere(path: string, cluster: Cluster): Promise<boolean | null> {
-  const { status } = await cluster.ask({ what: "the queue", method: "GET", path });
-  if (status < 300) return true;
-  return status === 404 ? false : null;
 }

@@ -1,8 +1,9 @@
 import type { V1Job } from "@kubernetes/client-node";
 import type { Cluster, ClusterAnswer, ClusterRequest } from "../../cluster.ts";
 import { nightshiftError } from "../../errors.ts";
-import type { JobObject, PodObject } from "../job-status.ts";
-import { jobName, RUN_LABEL, runLabel } from "../job.ts";
+import { isSuspended, type JobObject, type PodObject } from "../job-status.ts";
+import { jobName, QUEUE_LABEL, RUN_LABEL, runLabel } from "../job.ts";
+import { readQueueWord } from "./queue.ts";
 
 /** The few requests that a run's Job takes. All of them reject with `cluster_unavailable` while the API server cannot be asked, `cluster_refused` where it says no. */
 export interface JobCalls {
@@ -11,7 +12,8 @@ export interface JobCalls {
   readonly podsPath: string;
   /** `leaving`: one of that name is being deleted, or a pod of it is still ending. @throws NightshiftError `trainer_job_refused` */
   create(runId: string, manifest: V1Job, signal: AbortSignal | undefined): Promise<"created" | "exists" | "leaving">;
-  read(runId: string, options: { signal?: AbortSignal }): Promise<{ job: JobObject | null; pods: PodObject[] }>;
+  /** `queue`: why Kueue has not admitted a Job that it holds back; null where it says nothing. */
+  read(runId: string, options: { signal?: AbortSignal }): Promise<{ job: JobObject | null; pods: PodObject[]; queue: string | null }>;
   /** Asks for its end. Foreground: the Job, and so its name, is there until its last pod has ended. */
   remove(runId: string): Promise<"asked">;
   /** Neither the Job nor a pod that may still run is there. */
@@ -64,7 +66,10 @@ export function createJobCalls({ namespace }: { namespace: string }, { cluster }
     },
     async read(runId, options) {
       const found = await readJob(runId, options);
-      return { job: found, pods: found === null ? [] : await readPods(runId, options) };
+      if (found === null) return { job: null, pods: [], queue: null };
+      const isQueued = isSuspended(found) && found.metadata.labels?.[QUEUE_LABEL] !== undefined;
+      const queue = isQueued ? await readQueueWord({ namespace, jobUid: found.metadata.uid }, cluster, options) : null;
+      return { job: found, pods: await readPods(runId, options), queue };
     },
     async remove(runId) {
       const what = `job ${namespace}/${jobName(runId)}`;

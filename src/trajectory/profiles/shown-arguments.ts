@@ -1,7 +1,7 @@
 import { mayWrite, profileOf, type ToolProfiles } from "../tool-profile.ts";
 import type { Samples } from "./samples.ts";
 
-/** Shorter words occur in answers by chance. */
+/** Shorter words occur in answers by chance, unless an answer says them and nothing else. */
 const MIN_LENGTH = 3;
 
 /**
@@ -17,10 +17,11 @@ export function learnShownArguments(profiles: ToolProfiles, samples: Samples): R
     const paths = [...all.values()].filter(({ path, given }) => {
       if (profile.argumentRoles[path] !== "freeText") return false;
       return given.some(({ value, seen }) => {
-        if (typeof value !== "string" || value.length < MIN_LENGTH) return false;
-        const quoted = JSON.stringify(value).slice(1, -1);
+        if (typeof value !== "string" || value === "") return false;
+        const text = JSON.stringify(value);
+        const quoted = value.length < MIN_LENGTH ? text : text.slice(1, -1);
         const later = conversations.get(seen.tape.id)?.slice(seen.index + 1) ?? [];
-        return later.some(({ entry }) => entry.result.includes(quoted) || entry.result.includes(value));
+        return later.some(({ entry }) => entry.result.includes(quoted) || (value.length >= MIN_LENGTH && entry.result.includes(value)));
       });
     });
     if (paths.length > 0) shown.set(tool, paths.map(({ path }) => path).sort());

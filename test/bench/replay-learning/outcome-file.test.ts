@@ -1,10 +1,14 @@
+import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { expect, it } from "vitest";
+import { afterAll, expect, it } from "vitest";
 import { scratchDirectory } from "../machine.ts";
 import { openOutcomes } from "./outcome-file.ts";
 
+const directory = scratchDirectory();
+afterAll(() => rmSync(directory, { recursive: true }));
+
 it("finds what an earlier run measured, under the same settings alone", () => {
-  const file = join(scratchDirectory(), "outcomes.jsonl");
+  const file = join(directory, "outcomes.jsonl");
   const key = { world: "shop", settings: "one", seed: 3, arm: "replay" };
   const first = openOutcomes(file);
   expect(first.find(key)).toBeNull();

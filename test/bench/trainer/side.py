@@ -1,17 +1,23 @@
 """Steps one side through one workload in a process of its own; prints `{"seconds": [...], "peak_bytes": n, ...}`.
 
 `python side.py nightshift|padded|trl WORKLOAD_JSON WARMUP STEPS THREADS GRADIENTS_FILE`. `padded` is our own step
-without packing. The gradients of the first step go to the file.
+without packing. The gradients of the first step go to the file. Our sides run on the allocator that `train` runs on.
 """
 
 import importlib
 import json
+import os
 import resource
 import sys
 
 import torch
 from safetensors.torch import save_file
 from workload import Workload
+
+from nightshift_trainer.allocator import prefer_jemalloc
+
+if sys.argv[1] != "trl":
+    prefer_jemalloc()
 
 side, work, warmup, steps, threads, gradients = sys.argv[1:7]
 torch.set_num_threads(int(threads))
@@ -23,4 +29,5 @@ peak = (
     if torch.cuda.is_available()
     else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 )
-print(json.dumps({"seconds": seconds[int(warmup) :], "peak_bytes": peak, **extra}))
+preloaded = os.environ.get("LD_PRELOAD")
+print(json.dumps({"seconds": seconds[int(warmup) :], "peak_bytes": peak, "preloaded": preloaded, **extra}))

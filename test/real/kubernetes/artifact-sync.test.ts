@@ -1,13 +1,16 @@
+import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import type { V1Pod } from "@kubernetes/client-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stringify } from "yaml";
 import type { S3Config } from "../../../src/config-artifacts.ts";
 import { silentLog } from "../../../src/log.ts";
 import type { JobRunner } from "../../../src/training/job-runner.ts";
 import { createMirroredJobRunner } from "../../../src/training/mirrored-job-runner.ts";
+import { digestsPath } from "../../../src/training/run-files.ts";
 import { createRunMirror } from "../../../src/training/run-mirror.ts";
 import { awaitAdapter, readTrainerStatus } from "../../../src/training/trainer-output.ts";
 import { until } from "../../e2e/processes.ts";
@@ -64,10 +67,10 @@ afterAll(async () => {
   rmSync(home, { recursive: true, force: true });
 });
 
-/** The trainer's example with another iteration, as the control service leaves it: batch-2 is still to come. */
-function exampleRun(runId: string): string {
-  const runDirectory = join(home, runId);
-  mkdirSync(runDirectory);
+/** The trainer's example as the control service leaves it: of two iterations batch-2 is still to come. */
+function exampleRun(runId: string, { below, iterations }: { below: string; iterations: number }): string {
+  const runDirectory = join(below, runId);
+  mkdirSync(runDirectory, { recursive: true });
   cpSync(join(ROOT, "trainer/example/batch-1"), join(runDirectory, "batch-1"), { recursive: true });
   const run = JSON.parse(readFileSync(join(ROOT, "trainer/example/run.json"), "utf8")) as { base_model: object };
   const base = { ...run.base_model, path: join(ROOT, "deploy/quickstart/model") };
@@ -77,7 +80,7 @@ function exampleRun(runId: string): string {
       ...run,
       run_id: runId,
       base_model: base,
-      iterations: 2,
+      iterations,
       // Batch 2 will be batch 1 again, which the run's policy has moved on from.
       logprob_gate: { max_mean_abs_delta: 1 },
       heartbeat_interval_s: 0.5,
@@ -92,7 +95,7 @@ test(
   { timeout: 4 * LIMIT_MS },
   async () => {
     const runId = randomUUID();
-    const runDirectory = exampleRun(runId);
+    const runDirectory = exampleRun(runId, { below: home, iterations: 2 });
     const job = { runId, agent: "support", runDirectory };
     await runner.start(job);
     const options = { ...job, heartbeatTimeoutMs: LIMIT_MS, signal: new AbortController().signal };
@@ -121,5 +124,53 @@ test(
     expect(finished).toEqual({ status: "finished" });
     expect(await readTrainerStatus(runDirectory)).toMatchObject({ phase: "ended", outcome: { status: "completed" } });
     expect(mostTrainersOfOneRun(trainers.cluster.audit())).toBe(1);
+  },
+);
+
+test(
+  "a volume that is full: the trainer ends and says so, and its Job's next pod trains once there is room",
+  { timeout: 2 * LIMIT_MS },
+  async () => {
+    const { cluster } = trainers;
+    const claim = { accessModes: ["ReadWriteMany"], storageClassName: "limited", resources: { requests: { storage: "32Mi" } } };
+    const path = `/api/v1/namespaces/${NAMESPACE}/persistentvolumeclaims/small`;
+    await cluster.apply({
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      metadata: { name: "small", namespace: NAMESPACE },
+      spec: claim,
+    });
+    await until("the claim is bound", 30_000, async () =>
+      (await cluster.api.get<{ status?: { phase?: string } }>(path)).status?.phase === "Bound" ? true : null,
+    );
+    const volume = cluster.volumes.directoryOf(NAMESPACE, "small");
+    const runId = randomUUID();
+    const runDirectory = exampleRun(runId, { below: join(volume, "runs"), iterations: 1 });
+    mkdirSync(join(volume, "runs", digestsPath("support")), { recursive: true });
+    execFileSync("chown", ["-R", "2000:2000", volume]);
+    const { bavail, bsize } = statfsSync(volume);
+    const ballast = join(volume, "ballast");
+    // Enough for what is said of the run, and not for an adapter.
+    writeFileSync(ballast, Buffer.alloc(bavail * bsize - 64 * 1_024));
+
+    const image = "registry.test/nightshift-trainer:1";
+    const full = await trainers.runner({ image, runDirectory: { kind: "claim", claimName: "small" }, backoffLimit: 1 });
+    const job = { runId, agent: "support", runDirectory };
+    await full.start(job);
+    const ended = await until("its first pod has ended", LIMIT_MS, async () => {
+      const pods: V1Pod[] = await trainers.pods(runId);
+      const containers = pods.flatMap(({ status }) => status?.containerStatuses ?? []);
+      return containers.find(({ name, state }) => name === "trainer" && state?.terminated !== undefined)?.state?.terminated ?? null;
+    });
+    expect(ended).toMatchObject({ exitCode: 75, message: expect.stringContaining("No space left on device") as unknown });
+    expect((await full.status(runId)).status).not.toBe("failed");
+    rmSync(ballast);
+    const options = { ...job, iteration: 1, heartbeatTimeoutMs: LIMIT_MS, signal: new AbortController().signal };
+    expect(await awaitAdapter(options, { jobRunner: full, log: silentLog(), monotonicMs: () => performance.now() })).toBe(
+      join(runDirectory, "adapter-1"),
+    );
+    await until("its Job is over", LIMIT_MS, async () => ((await full.status(runId)).status === "finished" ? true : null));
+    expect(mostTrainersOfOneRun(cluster.audit())).toBe(1);
+    await full.close();
   },
 );

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { until } from "../../e2e/processes.ts";
 import { PartError, runTool } from "../parts/part.ts";
 import { startPartProcess, type PartProcess } from "../parts/process.ts";
 
@@ -21,23 +22,45 @@ const FIX = "as root, with iproute2 and util-linux: unshare --net --mount vitest
 
 /** Makes the bridge that all pods are on, in the network namespace of this process. Resolves to what takes it away again. @throws PartError */
 export async function startBridge(): Promise<() => Promise<void>> {
-  const others = interfaces().filter((name) => name !== "lo");
+  const others = interfaces().filter((name) => name !== "lo" && !isOurs(name));
   if (others.length > 0)
     throw new PartError(
       `the pods' network needs a network namespace of its own: this one has ${others.join(", ")} and is left as it is`,
       FIX,
     );
-  const ip = (...args: string[]): Promise<string> => runTool("ip", args, { problem: "no network for pods", fix: FIX });
+  // What a file of tests that ended badly has left.
+  await removeOurs();
   await ip("link", "set", "lo", "up");
   await ip("link", "add", "name", BRIDGE, "type", "bridge");
   await ip("address", "add", `${NETWORK.nodeIp}/${NETWORK.bits}`, "dev", BRIDGE);
   await ip("link", "set", BRIDGE, "up");
   // All of a range is this machine's: whoever listens on one of its addresses is what a service leads to.
-  await ip("route", "add", "local", NETWORK.services, "dev", "lo");
+  await ip("route", "replace", "local", NETWORK.services, "dev", "lo");
   return async () => {
     await ip("route", "delete", "local", NETWORK.services, "dev", "lo");
-    await ip("link", "delete", BRIDGE);
+    await removeOurs();
   };
+}
+
+function ip(...args: string[]): Promise<string> {
+  return runTool("ip", args, { problem: "no network for pods", fix: FIX });
+}
+
+function isOurs(name: string): boolean {
+  return name === BRIDGE || /^pod\d+$/.test(name);
+}
+
+/**
+ * A pod's network outlives its processes for as long as the kernel still tries to send what a killed one had left in a socket: seconds, and its cable stays on the
+ * node with it. A cable that is deleted at one end is gone at both.
+ */
+async function removeOurs(): Promise<void> {
+  await until("the network of earlier pods is gone", 20_000, async () => {
+    const left = interfaces().filter(isOurs);
+    // It may go by itself in between.
+    for (const name of left) await ip("link", "delete", name).catch(() => {});
+    return left.length === 0 ? true : null;
+  });
 }
 
 /** Of this process' network namespace. */

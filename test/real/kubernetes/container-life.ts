@@ -14,8 +14,14 @@ export interface ContainerLife {
   readonly finished: Promise<void>;
   /** preStop, SIGTERM and after `graceSeconds` SIGKILL. Resolves when it is gone. */
   stop(graceSeconds: number): Promise<void>;
+  /** What a command is an argument of to run inside; null while nothing runs there. */
+  inside(): readonly string[] | null;
   /** As the kernel ends a container that takes more memory than it may. */
   killForMemory(): void;
+  /** kill -9 of its command, by nobody's order: what its policy says of an end follows. */
+  killNow(): void;
+  /** SIGSTOP of its command: connections stay open and nothing is answered until what this returns is called. */
+  freeze(): () => void;
 }
 
 export interface ContainerLifeOptions {
@@ -156,6 +162,7 @@ export function startContainerLife(options: ContainerLifeOptions): ContainerLife
     view,
     started: started.promise,
     finished,
+    inside: () => current?.inside() ?? null,
     async stop(graceSeconds) {
       stopping.abort();
       if (graceSeconds === 0) current?.signal("SIGKILL");
@@ -163,6 +170,12 @@ export function startContainerLife(options: ContainerLifeOptions): ContainerLife
       else if (current !== null) stopped ??= terminate(current, graceSeconds);
       await stopped;
       await finished;
+    },
+    killNow: () => current?.signal("SIGKILL"),
+    freeze() {
+      const frozen = current;
+      frozen?.signal("SIGSTOP");
+      return () => frozen?.signal("SIGCONT");
     },
     killForMemory() {
       isOverMemory = current !== null;

@@ -49,6 +49,8 @@ export interface ContainerSpec {
 export interface ContainerProcess {
   readonly exited: Promise<{ exitCode: number }>;
   signal(signal: NodeJS.Signals): void;
+  /** What a command is an argument of to run inside, as the container's user with its variables. Leads nowhere once the process has ended. */
+  inside(): readonly string[];
   /** Runs a command inside. Resolves to whether it ended with 0 within `limitMs`. */
   execute(argv: readonly string[], limitMs: number): Promise<boolean>;
   /** What it wrote to its termination message's file; what its log ends with where it wrote nothing. */
@@ -76,16 +78,21 @@ export async function startContainer(spec: ContainerSpec): Promise<ContainerProc
     const file = `/proc/${child.pid}/task/${child.pid}/children`;
     return existsSync(file) ? readFileSync(file, "utf8").trim().split(" ")[0] : undefined;
   };
+  const inside = (): string[] => {
+    const enter = ["--target", first() ?? "", "--mount", "--pid", "--net", "--uts", "--root", "--wd"];
+    return ["nsenter", ...enter, ...credentials(spec), "env", "-i", ...variables(spec)];
+  };
   return {
     exited,
+    inside,
     signal(signal) {
       const pid = Number(first());
       if (pid > 0) process.kill(pid, signal);
       else if (signal === "SIGKILL") child.kill(signal);
     },
     async execute(argv, limitMs) {
-      const inside = ["--target", first() ?? "", "--mount", "--pid", "--net", "--uts", "--root", "--wd"];
-      const run = spawn("nsenter", [...inside, ...credentials(spec), "env", "-i", ...variables(spec), ...argv], { stdio: "ignore" });
+      const [command = "", ...args] = [...inside(), ...argv];
+      const run = spawn(command, args, { stdio: "ignore" });
       const ended = once(run, "close").then(([code]) => code === 0);
       const late = sleep(limitMs, false, { ref: false });
       const isOk = await Promise.race([ended.catch(() => false), late]);

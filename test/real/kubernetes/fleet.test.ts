@@ -1,8 +1,14 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { checkPolicyServers } from "../../../src/cli/doctor/policy-servers.ts";
 import { openCluster, type Cluster } from "../../../src/cluster.ts";
+import { parseConfig } from "../../../src/config.ts";
 import { silentLog } from "../../../src/log.ts";
 import { createEndpointReplicas } from "../../../src/serving/endpoint-slices.ts";
 import type { ReplicaAddress } from "../../../src/serving/replica-source.ts";
+import { NETWORK } from "./bridge.ts";
 import { startControlPlane, type ControlPlane } from "./control-plane.ts";
 
 const LIMIT = { timeout: 30_000, interval: 50 };
@@ -42,7 +48,7 @@ interface Pod {
 }
 
 /** A slice as the controller writes one; without pods of its own these are written by hand. */
-function slice(name: string, pods: readonly Pod[], service = "vllm"): object {
+function slice(name: string, pods: readonly Pod[], service = "vllm", address?: string): object {
   return {
     apiVersion: "discovery.k8s.io/v1",
     kind: "EndpointSlice",
@@ -50,7 +56,7 @@ function slice(name: string, pods: readonly Pod[], service = "vllm"): object {
     addressType: "IPv4",
     ports: [{ name: "http", port: 8000, protocol: "TCP" }],
     endpoints: pods.map(({ name: pod, uid, ready }, index) => ({
-      addresses: [`10.77.1.${index + 1}`],
+      addresses: [address ?? `10.77.1.${index + 1}`],
       conditions: { ready, serving: ready, terminating: false },
       targetRef: { kind: "Pod", namespace: "default", name: pod, uid },
     })),
@@ -75,6 +81,31 @@ test("pods of the Service, and of no other, appear, become ready, are reschedule
   await plane.kubectl(["delete", "endpointslice", "vllm-1", "-n", "default"]);
   await vi.waitFor(() => expect(shown()).toEqual(["vllm-2 uid-vllm-2"]), LIMIT);
   expect(changes.flat().some((line) => line.startsWith("postgres"))).toBe(false);
+});
+
+test("doctor looks at each of them, and says so where there are none", async () => {
+  const server = createServer((_, response) => {
+    response.writeHead(200, { "content-type": "application/json" }).end('{"data":[{"id":"other"}]}');
+  });
+  server.listen(0, NETWORK.nodeIp);
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const doctor = async (): Promise<string[]> => {
+    const policyServers = { discover: { service: "vllm", port } };
+    const findings = await checkPolicyServers(parseConfig({ agents: { a: { model: "m", baseModel: "b", policyServers } } }));
+    return findings.map(({ status, check, message }) => `${status} ${check}: ${message}`);
+  };
+  const none = "bad a: replicas of service vllm: the cluster finds none";
+  const resort = "calls have nowhere to go but the Service's own address";
+  expect(await doctor()).toEqual([`${none}: namespace default has no such Service; ${resort}`]);
+  await put("vllm-1", []);
+  expect(await doctor()).toEqual([`${none}: its selector fits no pod; ${resort}`]);
+  await plane.apply(slice("vllm-1", [pod("vllm-0")], "vllm", NETWORK.nodeIp));
+  const lines = await doctor();
+  expect(lines[0]).toBe("ok a: replicas of service vllm: the cluster finds vllm-0");
+  expect(lines).toContain(`bad a: vllm-0 (http://${NETWORK.nodeIp}:${port}): serves other, not m`);
+  server.close();
+  server.closeAllConnections();
 });
 
 test("the API server is killed and its history compacted: replicas stay as they were, and what happened meanwhile is seen after it", async () => {

@@ -22,8 +22,14 @@ export interface NodeOptions {
 /** A Node object that is kept Ready, and the kubelet of its pods. */
 export interface TestNode {
   readonly name: string;
+  /** What a command is an argument of to run in a container, as `kubectl exec` would run it; null while nothing runs there. */
+  inside(namespace: string, pod: string, container: string): readonly string[] | null;
   /** As the kernel ends a container that takes more memory than it may. */
   killForMemory(namespace: string, pod: string, container: string): void;
+  /** kill -9 of a container's command. */
+  killNow(namespace: string, pod: string, container: string): void;
+  /** SIGSTOP of a container's command; SIGCONT when what this returns is called. */
+  freeze(namespace: string, pod: string, container: string): () => void;
   /** Says that more or fewer GPUs are there. */
   setGpus(count: number): Promise<void>;
   /** Ends every container without grace. */
@@ -42,6 +48,8 @@ export async function startNode(api: KubeApi, options: NodeOptions): Promise<Tes
     ...{ "nvidia.com/gpu": String(options.gpus ?? 1) },
   };
   const runs = new Map<string, { uid: string; run: PodRun }>();
+  /** Of pods whose objects are gone already. */
+  const ending = new Set<Promise<void>>();
   mkdirSync(options.logs, { recursive: true });
   await register(api, name, capacity, options);
   const renew = (): void => void renewLease(api, name).catch(() => {});
@@ -56,11 +64,19 @@ export async function startNode(api: KubeApi, options: NodeOptions): Promise<Tes
     runs.set(key, { uid, run });
   }
 
+  function runOf(namespace: string, pod: string): PodRun {
+    const known = runs.get(`${namespace}/${pod}`);
+    if (known === undefined) throw new Error(`no pod ${namespace}/${pod} on ${name}`);
+    return known.run;
+  }
+
   const bound = api.follow<V1Pod>("/api/v1/pods", (key, pod) => {
     const known = runs.get(key);
     if (known !== undefined && known.uid !== pod?.metadata?.uid) {
       runs.delete(key);
-      void known.run.kill();
+      const killed = known.run.kill();
+      ending.add(killed);
+      void killed.finally(() => ending.delete(killed));
     }
     if (pod === null || pod.spec?.nodeName !== name) return;
     const { deletionTimestamp, deletionGracePeriodSeconds = 30 } = pod.metadata ?? {};
@@ -71,11 +87,10 @@ export async function startNode(api: KubeApi, options: NodeOptions): Promise<Tes
   await bound.isListed;
   return {
     name,
-    killForMemory(namespace, pod, container) {
-      const known = runs.get(`${namespace}/${pod}`);
-      if (known === undefined) throw new Error(`no pod ${namespace}/${pod} on ${name}`);
-      known.run.killForMemory(container);
-    },
+    inside: (namespace, pod, container) => runs.get(`${namespace}/${pod}`)?.run.inside(container) ?? null,
+    killForMemory: (namespace, pod, container) => runOf(namespace, pod).killForMemory(container),
+    killNow: (namespace, pod, container) => runOf(namespace, pod).killNow(container),
+    freeze: (namespace, pod, container) => runOf(namespace, pod).freeze(container),
     async setGpus(count) {
       const resources = { "nvidia.com/gpu": String(count) };
       await api.patch(`/api/v1/nodes/${name}/status`, { status: { capacity: resources, allocatable: resources } });
@@ -83,7 +98,7 @@ export async function startNode(api: KubeApi, options: NodeOptions): Promise<Tes
     async close() {
       bound.close();
       clearInterval(heartbeat);
-      await Promise.all([...runs.values()].map(({ run }) => run.kill()));
+      await Promise.all([...ending, ...[...runs.values()].map(({ run }) => run.kill())]);
     },
   };
 }

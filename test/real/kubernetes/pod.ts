@@ -27,11 +27,14 @@ export interface PodOptions {
 /** A pod that was bound to this node, from its network to its last status. */
 export interface PodRun {
   readonly views: readonly Readonly<ContainerView>[];
+  inside(container: string): readonly string[] | null;
   /** The object was marked for deletion: everything is stopped, then the object removed. */
   terminate(graceSeconds: number): void;
   /** The object is gone, or the node goes: no grace. Resolves when nothing of it is left. */
   kill(): Promise<void>;
   killForMemory(container: string): void;
+  killNow(container: string): void;
+  freeze(container: string): () => void;
 }
 
 const RETRY_MS = 300;
@@ -183,6 +186,7 @@ export function startPod(pod: V1Pod, options: PodOptions): PodRun {
     get views() {
       return views();
     },
+    inside: (container) => lives.find(({ view }) => view.name === container)?.inside() ?? null,
     terminate(seconds) {
       if (stopping.signal.aborted) return;
       graceSeconds = seconds;
@@ -199,7 +203,13 @@ export function startPod(pod: V1Pod, options: PodOptions): PodRun {
       await stopAll(() => 0);
       await ended;
     },
+    killNow: (container) => lives.find(({ view }) => view.name === container)?.killNow(),
     killForMemory: (container) => lives.find(({ view }) => view.name === container)?.killForMemory(),
+    freeze(container) {
+      const life = lives.find(({ view }) => view.name === container);
+      if (life === undefined) throw new Error(`no container ${container} runs in ${path}`);
+      return life.freeze();
+    },
   };
 }
 

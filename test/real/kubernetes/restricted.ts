@@ -1,15 +1,15 @@
 import { kubernetesPrograms } from "../parts/kubernetes.ts";
 import type { ControlPlane } from "./control-plane.ts";
+import { modelRewriteCrd } from "./model-rewrite-crd.ts";
 
 /** Kinds of other projects that the chart makes objects of, as definitions that take any spec: what such a project's own controller would say is not what is tested. */
 const FOREIGN = [
   { group: "keda.sh", version: "v1alpha1", kind: "ScaledObject", plural: "scaledobjects" },
-  { group: "llm-d.ai", version: "v1alpha2", kind: "InferenceModelRewrite", plural: "inferencemodelrewrites" },
   { group: "monitoring.coreos.com", version: "v1", kind: "PrometheusRule", plural: "prometheusrules" },
   { group: "monitoring.coreos.com", version: "v1", kind: "ServiceMonitor", plural: "servicemonitors" },
 ];
 
-/** These, and the Gateway API's own. Resolves once the API server serves them all. */
+/** These, and those of the Gateway API and of llm-d as they are published. Resolves once the API server serves them all. */
 export async function installForeignKinds(plane: Pick<ControlPlane, "apply" | "kubectl">): Promise<void> {
   const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };
   const definitions = FOREIGN.map(({ group, version, kind, plural }) => ({
@@ -23,7 +23,7 @@ export async function installForeignKinds(plane: Pick<ControlPlane, "apply" | "k
       versions: [{ name: version, served: true, storage: true, schema }],
     },
   }));
-  await plane.apply(...definitions);
+  await plane.apply(...definitions, modelRewriteCrd());
   await plane.kubectl(["apply", "--server-side", "-f", kubernetesPrograms().gatewayCrds]);
   await plane.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
 }

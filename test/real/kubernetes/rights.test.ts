@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { parse, stringify } from "yaml";
 import { createClusterMirror } from "../../../src/app/cluster-mirror.ts";
+import { checkPolicyServers } from "../../../src/cli/doctor/policy-servers.ts";
 import { openCluster, type Cluster } from "../../../src/cluster.ts";
+import { parseConfig } from "../../../src/config.ts";
 import { silentLog } from "../../../src/log.ts";
 import { createGatewayRouter } from "../../../src/promotion/gateway-router.ts";
 import { createLlmdRouter } from "../../../src/promotion/llmd-router.ts";
@@ -12,7 +14,7 @@ import type { Database } from "../../../src/store/database.ts";
 import { createRunStore } from "../../../src/training/run-store.ts";
 import { memoryDatabase } from "../../store/memory-database.ts";
 import { startControlPlane, type ControlPlane } from "./control-plane.ts";
-import { MODEL_REWRITE_CRD } from "./model-rewrite-crd.ts";
+import { modelRewriteCrd } from "./model-rewrite-crd.ts";
 
 const LIMIT = { timeout: 30_000, interval: 200 };
 const monotonicMs = (): number => performance.now();
@@ -29,7 +31,7 @@ let plane: ControlPlane;
 let database: Database;
 beforeAll(async () => {
   plane = await startControlPlane();
-  await plane.apply(MODEL_REWRITE_CRD);
+  await plane.apply(modelRewriteCrd());
   await plane.kubectl(["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"]);
   database = await memoryDatabase();
 }, 120_000);
@@ -118,5 +120,13 @@ test("without them nothing is pretended: no replicas are not known, no weight is
   });
   expect(source.current()).toBeNull();
   expect(await isThere("refused")).toBe(false);
+  const policyServers = { discover: { service: "vllm" } };
+  const findings = await checkPolicyServers(parseConfig({ agents: { a: { model: "m", baseModel: "b", policyServers } } }));
+  expect(findings).toMatchObject([
+    {
+      status: "bad",
+      message: expect.stringMatching(/answered 403 for endpointslices of default\/vllm: .*cannot list resource/) as unknown,
+    },
+  ]);
   await stop();
 });

@@ -3,14 +3,19 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { parse } from "yaml";
 import { openCluster, type Cluster } from "../../../src/cluster.ts";
+import { routerOfAgents } from "../../../src/promotion/agent-routers.ts";
+import { createExperimentStore } from "../../../src/promotion/experiment-store.ts";
 import { createHttpRouteRouter } from "../../../src/promotion/httproute-router.ts";
 import { createLlmdRouter } from "../../../src/promotion/llmd-router.ts";
 import type { TrafficRouter } from "../../../src/promotion/traffic-router.ts";
 import type { Routes } from "../../../src/serving/routes.ts";
+import { apiWorld, NOW_MS } from "../../api/world.ts";
+import { QUICKSTART } from "../../bench/canary/simulate.ts";
 import { describeTrafficRouter } from "../../conformance/traffic-router.ts";
+import { memoryDatabase } from "../../store/memory-database.ts";
 import { kubernetesPrograms } from "../parts/kubernetes.ts";
 import { startControlPlane, type ControlPlane } from "./control-plane.ts";
-import { MODEL_REWRITE_CRD } from "./model-rewrite-crd.ts";
+import { modelRewriteCrd } from "./model-rewrite-crd.ts";
 
 const NAMESPACE = "default";
 const REWRITES = `/apis/llm-d.ai/v1alpha2/namespaces/${NAMESPACE}/inferencemodelrewrites`;
@@ -37,7 +42,7 @@ beforeAll(async () => {
     .filter((name) => name.endsWith("_httproutes.yaml"))
     .map((name) => parse(readFileSync(join(crds, name), "utf8")) as object);
   expect(documents).toHaveLength(1);
-  await plane.apply(...documents, MODEL_REWRITE_CRD);
+  await plane.apply(...documents, modelRewriteCrd());
   await plane.kubectl(["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"]);
   vi.stubEnv("KUBECONFIG", plane.kubeconfig);
   cluster = await openCluster();
@@ -81,6 +86,7 @@ function ofAgents(router: (agent: string) => TrafficRouter): TrafficRouter {
     draws: (agent) => of(agent).draws(agent),
     routes: (agent) => of(agent).routes(agent),
     setRoutes: (routes) => of(routes.agent).setRoutes(routes),
+    withhold: (agent, by) => of(agent).withhold(agent, by),
     reset: (agent) => of(agent).reset(agent),
   };
 }
@@ -180,6 +186,41 @@ describe.each(Object.entries(KINDS))("%s", (driver, { open, path, weightsOf }) =
         generation: round * 10 + 3,
       });
     }
+  });
+
+  test("an operator's rollback takes the candidate out of the object though nobody leads; what a leader had read before changes nothing", async () => {
+    const { agent, router, stored } = await fresh();
+    const traffic = (gateway: TrafficRouter): TrafficRouter => routerOfAgents(gateway, new Map([[agent, router]]));
+    const config = { tenants: { default: {} }, agents: { [agent]: { model: "shop", baseModel: "base" } } };
+    const database = await memoryDatabase();
+    const world = await apiWorld(database, { config, traffic });
+    const store = createExperimentStore({ database, now: () => NOW_MS });
+    const submitted = await store.submit({
+      ...{ id: agent, tenant: "default", agent, model: "shop", runId: null, salt: "salt", canary: QUICKSTART, horizonMs: 1_000 },
+      ...{ candidate: { name: "shop-4", digest: "sha256:4" }, stable: { name: "shop-3", digest: "sha256:3" }, gate: null, automatic: true },
+    });
+    let experiment = submitted;
+    for (const event of ["enqueued", "slot_free", "attested"] as const) {
+      const moved = await store.move(experiment, event, { actor: "controller" });
+      if (moved.status !== "moved") throw new Error(event);
+      experiment = moved.experiment;
+    }
+    const canary = routesOf(agent, 0.25, { generation: experiment.generation, experimentId: agent });
+    await router.setRoutes(canary);
+    expect(weightsOf(await stored())).toEqual([750_000, 250_000]);
+    const asked = await world.get(`/v1/traffic?agent=${agent}`);
+    expect(asked).toMatchObject({ status: 200, body: { candidate: { name: "shop-4", weight: 0.25 } } });
+
+    expect(await world.post(`/v1/experiments/${agent}/actions`, { action: "rollback", actor: "kim" })).toMatchObject({ status: 202 });
+    expect(weightsOf(await stored())).toEqual([1_000_000]);
+    expect(JSON.stringify((await stored()).spec)).not.toContain("shop-4");
+    expect(await world.get(`/v1/traffic?agent=${agent}`)).toMatchObject({ body: { candidate: { weight: 0 } } });
+    // Another replica's turn that began before: neither its move nor its routes come through.
+    expect(await store.move(experiment, "ramped", { actor: "controller" })).toEqual({ status: "conflict" });
+    expect(await open(agent).setRoutes({ ...canary, version: 99 })).toMatchObject({ status: "fenced" });
+    expect(weightsOf(await stored())).toEqual([1_000_000]);
+    await world.close();
+    await database.close();
   });
 
   test("objects that are nobody's here are as they were", async () => {

@@ -11,11 +11,14 @@ export interface ServiceNetwork {
 
 export async function startServices(api: KubeApi): Promise<ServiceNetwork> {
   const listeners = new Map<string, Promise<Forward | null>>();
+  let isClosed = false;
   const services = api.follow<V1Service>("/api/v1/services", reconcile);
   const slices = api.follow<V1EndpointSlice>("/apis/discovery.k8s.io/v1/endpointslices", reconcile);
 
   /** A service listens as long as somebody would answer: connections to one without endpoints are refused. */
   function reconcile(): void {
+    // A last change, or a port that is tried again, would open what nobody closes any more.
+    if (isClosed) return;
     const wanted = new Map<string, Address & { target: () => Address | null }>();
     for (const service of services.objects.values()) {
       for (const { port, host, name } of portsOf(service)) {
@@ -65,6 +68,7 @@ export async function startServices(api: KubeApi): Promise<ServiceNetwork> {
   const dns = await startDns(NETWORK.dnsIp, resolve);
   return {
     async close() {
+      isClosed = true;
       services.close();
       slices.close();
       await dns.close();

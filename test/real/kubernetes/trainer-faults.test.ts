@@ -152,14 +152,16 @@ test("a stuck trainer is told of once and left alone", { timeout: 4 * LIMIT_MS }
   await starts(run, 1);
   const stop = new AbortController();
   const options = { ...job, iteration: 1, heartbeatTimeoutMs: 1_000, signal: stop.signal };
-  const waited = awaitAdapter(options, { jobRunner: runner, log, monotonicMs: () => performance.now() }).catch((error: unknown) => error);
+  const silent = (silentMs: number): Promise<void> => Promise.resolve(void told.push(silentMs > 1_000));
+  const deps = { jobRunner: runner, log, monotonicMs: () => performance.now(), silent };
+  const waited = awaitAdapter(options, deps).catch((error: unknown) => error);
   await until("it is told of", LIMIT_MS, () => (told.length > 0 ? true : null));
   // Twice the time after which it was told of.
   const beganMs = performance.now();
   await until("time has passed", LIMIT_MS, () => (performance.now() - beganMs > 2_000 ? true : null));
   stop.abort();
   await waited;
-  expect(told).toEqual(["trainer silent: nothing is done about it, look at its pod"]);
+  expect(told).toEqual(["trainer silent: nothing is done about it, look at its pod", true]);
   expect([run.log(), (await trainers.pods(job.runId)).length]).toEqual([["start"], 1]);
   // It does not hear SIGTERM either.
   await runner.cancel(job.runId);

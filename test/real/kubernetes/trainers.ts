@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
@@ -7,6 +7,7 @@ import { silentLog, type Logger } from "../../../src/log.ts";
 import type { JobRunner } from "../../../src/training/job-runner.ts";
 import { RUN_LABEL } from "../../../src/training/job.ts";
 import { createKubernetesJobRunner } from "../../../src/training/kubernetes.ts";
+import { digestsPath } from "../../../src/training/run-files.ts";
 import { until } from "../../e2e/processes.ts";
 import { kubernetesConfig } from "../../training/job-golden.ts";
 import { scriptedRun, writeScriptedTrainer, type ScriptedRun } from "../../training/scripted-trainer.ts";
@@ -30,6 +31,8 @@ const CLAIM = "nightshift-data";
 const RULES = [
   { apiGroups: ["batch"], resources: ["jobs"], verbs: ["create", "get", "delete", "list", "watch"] },
   { apiGroups: [""], resources: ["pods"], verbs: ["get", "list", "watch"] },
+  { apiGroups: ["kueue.x-k8s.io"], resources: ["localqueues"], verbs: ["get"] },
+  { apiGroups: ["kueue.x-k8s.io"], resources: ["workloads"], verbs: ["list"] },
 ];
 
 /** @param images Further ones, by name. */
@@ -59,7 +62,16 @@ export async function startTrainers(images: Readonly<Record<string, Image>> = {}
       const written = { ...LEAST_CONFIG, ...changes };
       return createKubernetesJobRunner({ config: kubernetesConfig(written), template: undefined }, { cluster: api, log, now: Date.now });
     },
-    run: (runId, plan) => scriptedRun(join(claimed(), "runs", runId), plan),
+    run(runId, plan) {
+      const runs = join(claimed(), "runs");
+      // `serve` and trainers are one user in a cluster; here the test is root.
+      for (const agent of ["support", "billing"]) {
+        const digests = join(runs, digestsPath(agent));
+        mkdirSync(digests, { recursive: true });
+        chmodSync(digests, 0o777);
+      }
+      return scriptedRun(join(runs, runId), plan);
+    },
     async pods(runId) {
       const path = `/api/v1/namespaces/${NAMESPACE}/pods?labelSelector=${encodeURIComponent(`${RUN_LABEL}=${runId}`)}`;
       return (await cluster.api.get<{ items: { metadata: { name: string } }[] }>(path)).items;

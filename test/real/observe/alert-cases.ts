@@ -43,6 +43,7 @@ const dead = (values: string): Series => [
   'nightshift_transport_dead_letters_total{nightshift_signal="traces",error_type="tenant_unknown"}',
   values,
 ];
+const ofUnknown = { nightshift_signal: "traces", error_type: "tenant_unknown" };
 const judged = (outcome: string, values: string): Series => [
   `nightshift_judge_call_duration_seconds_count{gen_ai_request_model="judge",nightshift_outcome="${outcome}"}`,
   values,
@@ -193,11 +194,7 @@ const CAPTURE: readonly AlertCase[] = [
     alert: "NightshiftDeadLetters",
     of: "the first of a process",
     series: [dead("_x90 1x100")],
-    fires: {
-      atMinute: 92,
-      labels: { nightshift_signal: "traces", error_type: "tenant_unknown" },
-      summary: "Records were put aside: tenant_unknown",
-    },
+    fires: { atMinute: 92, labels: ofUnknown, summary: "Records were put aside: tenant_unknown" },
     silentAtMinute: 170,
     well: [dead("0x100")],
   },
@@ -205,11 +202,7 @@ const CAPTURE: readonly AlertCase[] = [
     alert: "NightshiftDeadLetters",
     of: "one more",
     series: [dead("1x90 2x100")],
-    fires: {
-      atMinute: 95,
-      labels: { nightshift_signal: "traces", error_type: "tenant_unknown" },
-      summary: "Records were put aside: tenant_unknown",
-    },
+    fires: { atMinute: 95, labels: ofUnknown, summary: "Records were put aside: tenant_unknown" },
     silentAtMinute: 170,
     well: [dead("1x190")],
   },
@@ -238,6 +231,16 @@ const NIGHT: readonly AlertCase[] = [
     fires: { atMinute: 5, labels: shop, summary: "The trainer of shop has been silent for 2m 30s" },
     silentAtMinute: 4,
     well: [[`nightshift_trainer_heartbeat_age_seconds{${SHOP}}`, "45x10"]],
+  },
+  {
+    alert: "NightshiftTrainerWaits",
+    of: "without a place from the start",
+    // 1,860 seconds at minute 31 are the first above 1,800; five minutes later it fires.
+    series: [[`nightshift_trainer_waiting_seconds{${SHOP}}`, "0+60x40"]],
+    fires: { atMinute: 36, labels: shop, summary: "The trainer of shop has waited 36m 0s for a place" },
+    silentAtMinute: 35,
+    // A pool that grew within twenty minutes.
+    well: [[`nightshift_trainer_waiting_seconds{${SHOP}}`, "0+60x20 0x20"]],
   },
   {
     alert: "NightshiftJudgeFails",

@@ -1,40 +1,56 @@
-import { randomBytes } from "node:crypto";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import type { V1Service } from "@kubernetes/client-node";
-import { stringify } from "yaml";
+import type { V1Pod, V1Service } from "@kubernetes/client-node";
 import { createControl, type Control } from "../../../deploy/quickstart/control.ts";
 import { startProgram } from "../../../deploy/quickstart/processes.ts";
-import { AGENT, PRODUCTION_TEMPERATURE, quickstartConfig, TELEMETRY_DELAY_MS } from "../../../deploy/quickstart/settings.ts";
-import { writeSigningKey } from "../../../src/artifact/signing-key.ts";
-import { makeToken } from "../../../src/bearer-token.ts";
+import { PRODUCTION_TEMPERATURE, TELEMETRY_DELAY_MS } from "../../../deploy/quickstart/settings.ts";
+import { silentLog } from "../../../src/log.ts";
+import type { Database } from "../../../src/store/database.ts";
+import { createPostgres } from "../../../src/store/postgres.ts";
 import { killNow, until } from "../../e2e/processes.ts";
 import { startKafka } from "../parts/kafka.ts";
 import { startPostgres } from "../parts/postgres.ts";
 import { freePort } from "../parts/process.ts";
 import { NETWORK } from "../kubernetes/bridge.ts";
 import { startCluster, type Cluster } from "../kubernetes/cluster.ts";
+import type { Image } from "../kubernetes/container.ts";
 import { productImages, vllmImage } from "../kubernetes/images.ts";
-import { restrictedNamespace } from "../kubernetes/restricted.ts";
+import { LIMITS } from "../postgres/limits.ts";
+import { patient } from "./patience.ts";
+import { openReader, type Reader, type Surroundings, type Tree } from "./reader.ts";
+import { shopValues } from "./shop-values.ts";
+import { startWitness, type Witness } from "./witness.ts";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
+/** As the guide calls them. */
 export const NAMESPACE = "nightshift";
-export const RELEASE = "shop";
+export const RELEASE = "nightshift";
+const AGENT = "support";
 /** What the containers wrote stays, so that a story that failed can be read. */
 const LOGS = join(ROOT, ".cache/reports/kubernetes-story");
-const TOPICS = ["otlp_spans", "otlp_logs", "nightshift_dead_letter"];
 
-type Tree = Record<string, unknown>;
-
-/** The quickstart's shop with its agent beside an installed chart: Kafka and PostgreSQL are outside the cluster, all of Nightshift and vLLM are its pods. */
+/** The quickstart's shop with its agent beside a chart that docs/kubernetes.md has installed: Kafka and PostgreSQL are outside the cluster, all of Nightshift and vLLM are its pods. */
 export interface ShopRelease {
   cluster: Cluster;
+  /** Who follows the guide. */
+  reader: Reader;
+  /** Its runs begin by the CronJob's schedule. */
   control: Control;
   /** Where the shop's agent answers. */
   agentUrl: string;
-  /** What the release was installed with, for an upgrade: `agent` is merged over the agent's part of the config. */
-  values(agent: Tree): string;
+  /** Sees every call of the agent to the gateway. */
+  witness: Witness;
+  /** The release's own, read beside it. */
+  database: Database;
+  /** By digest: what policy servers call the models that have been stable or a candidate so far. */
+  names: ReadonlyMap<string, string>;
+  /** What the guide's install has said. */
+  installed: string;
+  /** By the guide's own Job of the CronJob. Resolves to the run's id. */
+  firstNight(): Promise<string>;
+  /** The same chart, with this merged over the agent's part of the config. */
+  upgrade(agent: Tree): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -58,164 +74,154 @@ async function install(
   directory: string,
   cleanups: (() => Promise<unknown>)[],
 ): Promise<Omit<ShopRelease, "close">> {
-  const commands = join(directory, "vllm");
-  mkdirSync(commands);
-  const images = { ...productImages(), "vllm-openai": vllmImage(commands) };
-  // One GPU for vLLM, one for the trainer.
   rmSync(LOGS, { recursive: true, force: true });
-  const cluster = await startCluster({ images, gpus: 2, logs: LOGS });
+  // One GPU for vLLM, one for the trainer, on the node that the guide's values want for it.
+  const cluster = await startCluster({ images: imagesIn(directory), gpus: 2, labels: { pool: "gpu-training" }, logs: LOGS });
   cleanups.push(() => cluster.close());
-  const outside = await startOutside(cluster, cleanups);
-  await cluster.apply(restrictedNamespace(NAMESPACE), claim("models"), claim("shared"));
-  await until("the claim of the models is bound", 30_000, () => bound(cluster, "models"));
-  cpSync(join(ROOT, "deploy/quickstart/model"), join(cluster.volumes.directoryOf(NAMESPACE, "models"), "shop"), { recursive: true });
-  const tokens = Object.fromEntries(["operator", "gateway", "agent", "ingest", "collector"].map((role) => [role, makeToken(role)]));
-  await cluster.apply(secretOf(directory, outside.postgresUrl, tokens));
-  const values = (over: Tree): string => {
-    const file = join(directory, `values-${randomBytes(4).toString("hex")}.yaml`);
-    writeFileSync(file, stringify(valuesOf({ seed, brokers: outside.brokers, tokens }, { ...agent, ...over })));
-    return file;
+  const { ownUrl, ...outside } = await startOutside(cluster, cleanups);
+  const reader = await openReader(cluster, { ...outside, home: directory });
+  cleanups.push(() => reader.close());
+  const { installed, writeValues } = await follow(reader, { seed, agent });
+  const { witness, agentUrl } = await startAgent({ cluster, reader, shopUrl }, cleanups);
+  const database = createPostgres({ ...LIMITS, url: ownUrl }, { log: silentLog() });
+  cleanups.push(() => database.close());
+  const names = new Map<string, string>();
+  const serve = await addressOf(cluster, `${RELEASE}-serve`, NAMESPACE);
+  const control = noting(names, patient(createControl(`http://${serve}:4400`, AGENT, reader.token("operator"))));
+  const next = async (begin: () => Promise<unknown>): Promise<string> => {
+    const before = (await control.status()).run?.id ?? null;
+    await begin();
+    return until("there is a run", 150_000, async () => {
+      const run = (await control.status()).run;
+      return run === null || run.id === before ? null : run.id;
+    });
   };
-  const place = ["--namespace", NAMESPACE, "--wait", "--timeout", "300s"];
-  await cluster.helm(["install", RELEASE, join(ROOT, "helm"), ...place, "--values", values({})]);
-  const addresses = await Promise.all(["gateway", "collector", "serve"].map((name) => addressOf(cluster, name)));
-  const [gateway = "", collector = "", serve = ""] = addresses;
-  const shopAgent = await startProgram<{ url: string }>({
-    name: "agent",
-    args: [join(ROOT, "deploy/quickstart/agent.ts")],
-    env: agentEnvironment({
-      gateway: `${gateway}:8080/v1`,
-      collector: `${collector}:4318`,
-      token: tokens["collector"]?.token ?? "",
-      shopUrl,
-    }),
-    logFile: join(cluster.logs, "agent.log"),
-  });
-  cleanups.push(() => killNow(shopAgent.child));
-  const control = createControl(`${serve}:4400`, AGENT, tokens["operator"]?.token ?? "");
-  return { cluster, control: { ...control, startRun: () => cronJobFires(cluster, control) }, agentUrl: shopAgent.ready.url, values };
+  return {
+    ...{ cluster, reader, witness, database, names, agentUrl, installed },
+    control: { ...control, startRun: () => cronJobFires(cluster, next) },
+    firstNight: () => next(() => reader.follow("The first night 1")),
+    async upgrade(over) {
+      writeValues({ ...agent, ...over });
+      await reader.follow("Upgrade 1");
+      // A night of the new values is begun by a new leader: the old one leads until it has ended.
+      await until("the pods of before are gone", 120_000, async () => ((await leaving(cluster)).length === 0 ? true : null));
+    },
+  };
 }
 
-/** Kafka and PostgreSQL on the node, as pods reach them. */
-async function startOutside(cluster: Cluster, cleanups: (() => Promise<unknown>)[]): Promise<{ brokers: string[]; postgresUrl: string }> {
+/** The guide from its beginning to pods that are ready. */
+async function follow(
+  reader: Reader,
+  { seed, agent }: { seed: number; agent: Tree },
+): Promise<{ installed: string; writeValues: (agent: Tree) => void }> {
+  await reader.follow("What must be there 2");
+  await reader.follow("Secrets 1");
+  await reader.follow("The base model 1");
+  await reader.follow("Without a bucket 1");
+  const guide = [reader.understand("Values 1"), reader.understand("Without a bucket 2")];
+  const writeValues = (agent: Tree): void => reader.writeValues(...guide, shopValues({ seed, name: AGENT, agent }));
+  writeValues(agent);
+  return { installed: await reader.follow("Install 1"), writeValues };
+}
+
+/** Those of deploy/Dockerfile have the command line where the guide calls it. */
+function imagesIn(directory: string): Record<string, Image> {
+  const commands = join(directory, "vllm");
+  mkdirSync(commands);
+  const main = join(directory, "main.js");
+  writeFileSync(main, `import(${JSON.stringify(join(ROOT, "src/cli/main.ts"))});\n`);
+  const { nightshift, ...images } = productImages();
+  if (nightshift === undefined) throw new Error("no image nightshift");
+  const folders = [...(nightshift.folders ?? []), { source: main, target: "/app/dist/src/cli/main.js" }];
+  return { ...images, nightshift: { ...nightshift, folders }, "vllm-openai": vllmImage(commands) };
+}
+
+/** With the variables of the guide. Names of Services are addresses here: the shop is no pod. */
+async function startAgent(
+  { cluster, reader, shopUrl }: { cluster: Cluster; reader: Reader; shopUrl: string },
+  cleanups: (() => Promise<unknown>)[],
+): Promise<{ witness: Witness; agentUrl: string }> {
+  const { env } = reader.understand("The agent 1") as { env: { name: string; value: string }[] };
+  const variables = Object.fromEntries(env.map(({ name, value }) => [name, value]));
+  const resolved = async (name: string): Promise<URL> => {
+    const url = new URL(variables[name] ?? "");
+    const [service = "", namespace = ""] = url.hostname.split(".");
+    url.hostname = await addressOf(cluster, service, namespace);
+    return url;
+  };
+  const gateway = await resolved("OPENAI_BASE_URL");
+  const witness = await startWitness(gateway.origin);
+  cleanups.push(() => witness.close());
+  const agent = await startProgram<{ url: string }>({
+    name: "agent",
+    args: [join(ROOT, "deploy/quickstart/agent.ts")],
+    env: {
+      ...variables,
+      PORT: "0",
+      MODEL: "support-bot",
+      SHOP_URL: shopUrl,
+      TEMPERATURE: String(PRODUCTION_TEMPERATURE),
+      OPENAI_BASE_URL: `${witness.url}${gateway.pathname}`,
+      OPENAI_API_KEY: "not-needed-here",
+      OTEL_BSP_SCHEDULE_DELAY: String(TELEMETRY_DELAY_MS),
+      OTEL_BLRP_SCHEDULE_DELAY: String(TELEMETRY_DELAY_MS),
+      OTEL_EXPORTER_OTLP_ENDPOINT: (await resolved("OTEL_EXPORTER_OTLP_ENDPOINT")).origin,
+      OTEL_EXPORTER_OTLP_HEADERS: `authorization=Bearer ${reader.token("collector")}`,
+    },
+    logFile: join(cluster.logs, "agent.log"),
+  });
+  cleanups.push(() => killNow(agent.child));
+  return { witness, agentUrl: agent.ready.url };
+}
+
+/** Pods of `serve` that are ending. */
+async function leaving({ api }: Cluster): Promise<V1Pod[]> {
+  const selector = encodeURIComponent("app.kubernetes.io/component=serve");
+  const { items } = await api.get<{ items: V1Pod[] }>(`/api/v1/namespaces/${NAMESPACE}/pods?labelSelector=${selector}`);
+  return items.filter(({ metadata }) => metadata?.deletionTimestamp !== undefined);
+}
+
+/** Every look at the status tells names of models. */
+function noting(names: Map<string, string>, control: Control): Control {
+  return {
+    ...control,
+    async status() {
+      const status = await control.status();
+      for (const { digest, name } of [status.stable, status.experiment?.candidate, status.experiment?.stable].filter(
+        (one) => one !== undefined,
+      )) {
+        names.set(digest, name);
+      }
+      return status;
+    },
+  };
+}
+
+/** Kafka and PostgreSQL on the node, as pods reach them; and the database's URL for this process. */
+async function startOutside(cluster: Cluster, cleanups: (() => Promise<unknown>)[]): Promise<Surroundings & { ownUrl: string }> {
   const networkPort = await freePort();
   const kafka = await startKafka({ networkPort, networkHost: NETWORK.nodeIp });
   cleanups.push(() => kafka.close());
   const postgres = await startPostgres();
   cleanups.push(() => postgres.remove());
-  for (const topic of TOPICS) await kafka.createTopic(topic, { partitions: 3 });
   const brokers = [await cluster.expose(kafka.networkTarget, networkPort)];
   await cluster.expose(postgres.port);
-  return { brokers, postgresUrl: postgres.url.replace("127.0.0.1", NETWORK.nodeIp) };
+  const postgresUrl = postgres.url.replace("127.0.0.1", NETWORK.nodeIp);
+  return { brokers, postgresUrl, ownUrl: postgres.url, createTopic: (name, options) => kafka.createTopic(name, options) };
 }
 
 /** The CronJob's own schedule, not a Job made by hand: it fires within a minute. Resolves to the run's id. */
-async function cronJobFires(cluster: Cluster, control: Control): Promise<string> {
-  const before = (await control.status()).run?.id ?? null;
-  const suspend = (isSuspended: boolean): Promise<string> =>
-    cluster.kubectl([
-      "patch",
-      "cronjob",
-      `${RELEASE}-nightshift-run-${AGENT}`,
-      "--namespace",
-      NAMESPACE,
-      "--type=merge",
-      "--patch",
-      `{"spec":{"suspend":${isSuspended}}}`,
-    ]);
-  await suspend(false);
-  const id = await until("the CronJob has asked for a run", 150_000, async () => {
-    const run = (await control.status()).run;
-    return run === null || run.id === before ? null : run.id;
-  });
+async function cronJobFires(cluster: Cluster, next: (begin: () => Promise<unknown>) => Promise<string>): Promise<string> {
+  const suspend = (isSuspended: boolean): Promise<string> => {
+    const patch = ["--type=merge", "--patch", `{"spec":{"suspend":${isSuspended}}}`];
+    return cluster.kubectl(["patch", "cronjob", `${RELEASE}-run-${AGENT}`, "--namespace", NAMESPACE, ...patch]);
+  };
+  const id = await next(() => suspend(false));
   await suspend(true);
   return id;
 }
 
-function claim(name: string): object {
-  const spec = { accessModes: ["ReadWriteMany"], resources: { requests: { storage: "10Gi" } } };
-  return { apiVersion: "v1", kind: "PersistentVolumeClaim", metadata: { name, namespace: NAMESPACE }, spec };
-}
-
-async function bound(cluster: Cluster, name: string): Promise<true | null> {
-  const { status } = await cluster.api.get<{ status: { phase: string } }>(`/api/v1/namespaces/${NAMESPACE}/persistentvolumeclaims/${name}`);
-  return status.phase === "Bound" ? true : null;
-}
-
-async function addressOf(cluster: Cluster, component: string): Promise<string> {
-  const { spec } = await cluster.api.get<V1Service>(`/api/v1/namespaces/${NAMESPACE}/services/${RELEASE}-nightshift-${component}`);
-  return `http://${spec?.clusterIP}`;
-}
-
-function secretOf(directory: string, postgresUrl: string, tokens: Record<string, { token: string }>): object {
-  const { publicFile } = writeSigningKey(join(directory, "adapter-signing.pem"));
-  const data: Record<string, Buffer | string> = {
-    "postgres-url": postgresUrl,
-    "redaction-key": randomBytes(32),
-    "adapter-signing.pem": readFileSync(join(directory, "adapter-signing.pem")),
-    "adapter-signing.pub.pem": readFileSync(publicFile),
-    ...Object.fromEntries(Object.entries(tokens).map(([role, { token }]) => [`${role}-token`, token])),
-  };
-  const encoded = Object.fromEntries(Object.entries(data).map(([key, value]) => [key, Buffer.from(value).toString("base64")]));
-  return { apiVersion: "v1", kind: "Secret", metadata: { name: "nightshift", namespace: NAMESPACE }, data: encoded };
-}
-
-/** vLLM's flags on the CPU, as test/real/parts/vllm.ts has them. */
-const VLLM_ARGS = [
-  ...["--dtype=float32", "--enforce-eager", "--max-model-len=1024", "--max-num-seqs=64"],
-  ...["--no-enable-chunked-prefill", "--max-num-batched-tokens=4096", "--enable-auto-tool-choice", "--tool-call-parser=hermes"],
-  ...["--lora-target-modules", "qkv_proj", "q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "gate_proj", "up_proj", "down_proj"],
-];
-
-function valuesOf(
-  { seed, brokers, tokens }: { seed: number; brokers: readonly string[]; tokens: Record<string, { hash: string }> },
-  agent: Tree,
-): Tree {
-  const quickstart = quickstartConfig({ root: ROOT, dataDir: "", seed, sabotage: null });
-  const { embeddedReplicas: _, ...shop } = (quickstart["agents"] as Record<string, Tree>)[AGENT] ?? {};
-  const hashes = (role: string): string[] => [tokens[role]?.hash ?? ""];
-  const one = { replicas: 1 };
-  return {
-    baseModel: { volume: { persistentVolumeClaim: { claimName: "models", readOnly: true } } },
-    storage: { existingClaim: "shared" },
-    ...{ serve: one, ingest: one, gateway: one, collector: one },
-    vllm: {
-      ...{ enabled: true, replicas: 1, maxLoraRank: 8, maxLoras: 64, maxCpuLoras: 64, shmSize: "1Gi", extraArgs: VLLM_ARGS },
-      resources: { requests: { cpu: "1", memory: "2Gi" }, limits: { memory: "8Gi" } },
-    },
-    // Every minute, once it is let go.
-    nights: { schedule: "* * * * *", suspend: true },
-    config: {
-      capture: quickstart["capture"],
-      // Two cores for all of it: a connection may wait for its turn.
-      store: { driver: "postgres", connectTimeoutMs: 60_000, statementTimeoutMs: 120_000 },
-      transport: { driver: "kafka", brokers, sessionTimeoutMs: 6_000 },
-      artifacts: { driver: "file" },
-      api: { tokens: Object.fromEntries(["operator", "gateway", "agent", "ingest"].map((role) => [role, hashes(role)])) },
-      tenants: { default: { collectorTokenHashes: hashes("collector") } },
-      agents: { [AGENT]: { ...shop, baseModel: "/models/shop", ...agent } },
-    },
-  };
-}
-
-function agentEnvironment({
-  gateway,
-  collector,
-  token,
-  shopUrl,
-}: Record<"gateway" | "collector" | "token" | "shopUrl", string>): Record<string, string> {
-  return {
-    PORT: "0",
-    MODEL: AGENT,
-    SHOP_URL: shopUrl,
-    TEMPERATURE: String(PRODUCTION_TEMPERATURE),
-    OPENAI_BASE_URL: gateway,
-    OPENAI_API_KEY: "not-needed-here",
-    OTEL_SERVICE_NAME: AGENT,
-    OTEL_BSP_SCHEDULE_DELAY: String(TELEMETRY_DELAY_MS),
-    OTEL_BLRP_SCHEDULE_DELAY: String(TELEMETRY_DELAY_MS),
-    OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: "true",
-    OTEL_EXPORTER_OTLP_ENDPOINT: collector,
-    OTEL_EXPORTER_OTLP_HEADERS: `authorization=Bearer ${token}`,
-  };
+async function addressOf(cluster: Cluster, service: string, namespace: string): Promise<string> {
+  const { spec } = await cluster.api.get<V1Service>(`/api/v1/namespaces/${namespace}/services/${service}`);
+  return spec?.clusterIP ?? "";
 }

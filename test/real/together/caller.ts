@@ -10,6 +10,8 @@ export interface Call {
   digest: string | null;
   /** Name of the model that the policy server says answered. */
   model: string | null;
+  /** Code of the refusal, or what kept an answer from coming; null: it was answered. */
+  problem: string | null;
 }
 
 /** Calls a gateway all the time, each call a conversation of its own. */
@@ -47,11 +49,11 @@ async function call(gateway: string, model: string, session: string): Promise<Ca
       headers: { "content-type": "application/json", "x-session-id": session },
       body: JSON.stringify({ model, messages: [{ role: "user", content: "where is A1234" }], max_tokens: 4 }),
     });
-    const body = (await answer.body.json()) as { model?: string };
+    const body = (await answer.body.json()) as { model?: string; error?: { code?: string } };
     const digest = answer.headers["x-nightshift-adapter"];
-    const seen = { digest: typeof digest === "string" ? digest : null, model: body.model ?? null };
+    const seen = { digest: typeof digest === "string" ? digest : null, model: body.model ?? null, problem: body.error?.code ?? null };
     return { startedMs, endedMs: performance.now(), status: answer.statusCode, ...seen };
-  } catch {
-    return { startedMs, endedMs: performance.now(), status: null, digest: null, model: null };
+  } catch (cause) {
+    return { startedMs, endedMs: performance.now(), status: null, digest: null, model: null, problem: String(cause) };
   }
 }

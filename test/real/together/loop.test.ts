@@ -20,10 +20,11 @@ const NIGHT = {
 /**
  * A good night, of the quickstart's length, and one that teaches the opposite, fast. The day is the quickstart's too: with a quarter fewer recordings a good candidate leaves the tapes so often (9 % of
  * its pairs, each counted against it) that 29 wins and no loss did not prove it.
+ * After one inverted iteration an adapter lost 41 and 49 % of the gate's pairs, after two 82 and 87 %.
  */
 const CONTACTS = 300;
 const GOOD = { night: { ...NIGHT, iterations: 8, learningRate: 6e-4 }, gate: { maxScenarios: 200 } };
-const BAD = { ...GOOD, night: { ...NIGHT, iterations: 1, learningRate: 5e-3, sabotage: "invert_rewards" } };
+const BAD = { ...GOOD, night: { ...NIGHT, iterations: 2, learningRate: 5e-3, sabotage: "invert_rewards" } };
 
 let production: Production;
 beforeAll(async () => {
