@@ -8,5 +8,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     maxWorkers: 1,
     fileParallelism: false,
+    // Runs of minutes are not made again to see what a list had in it.
+    chaiConfig: { truncateThreshold: 400 },
   },
 });

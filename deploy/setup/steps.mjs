@@ -2,11 +2,14 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { ROOT, SetupError, ensureSetup, nodeEnvironment } from "./setup.mjs";
 
 const PYTHON = join(ROOT, ".venv", "bin");
 const REPORTS = join(ROOT, ".cache", "reports");
+const NAMED_FAILURES = 12;
+/** Of one failure's message: vitest's goes on with the differing lines, which say most. */
+const FAILURE_CHARS = 600;
 
 /** All of these keep one core busy; the unit tests, which wait a good deal, run beside them. A step without a report counts as one test. */
 const ONE_CORE = [
@@ -63,15 +66,17 @@ export async function runSteps(...stages) {
   rmSync(REPORTS, { recursive: true, force: true });
   mkdirSync(REPORTS, { recursive: true });
   const total = { passed: 0, failed: 0 };
+  const failures = [];
   let isOver = false;
   for (const lanes of stages) {
     if (isOver) break;
     await Promise.all(
       lanes.map(async (steps) => {
         for (const step of steps) {
-          const { passed, failed } = await runStep(step);
+          const { passed, failed, failures: named } = await runStep(step);
           total.passed += passed;
           total.failed += failed;
+          failures.push(...named);
           if (failed === 0 || !step.isNeededByNext) continue;
           isOver = true;
           break;
@@ -79,6 +84,8 @@ export async function runSteps(...stages) {
       }),
     );
   }
+  // Again at the end, where whoever sees only the last lines finds them.
+  for (const line of failures.slice(0, NAMED_FAILURES)) process.stdout.write(`${line}\n`);
   process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
   process.exitCode = total.failed === 0 ? 0 : 1;
 }
@@ -116,21 +123,39 @@ function execute(step, report) {
   });
 }
 
-/** A runner that failed without a failed test (a crash, no test found) counts as one failure. */
+/** A runner that failed without a failed test (a crash, no test found) counts as one failure. `failures`: one text for each that has a name. */
 function countsOf(step, report, code) {
   const counts = readReport(step.report, report);
-  if (counts === null) return code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
-  return code !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
+  const itself = [`FAIL ${step.name}`];
+  if (counts === null) return code === 0 ? { passed: 1, failed: 0, failures: [] } : { passed: 0, failed: 1, failures: itself };
+  return code !== 0 && counts.failed === 0 ? { ...counts, failed: 1, failures: itself } : counts;
 }
 
 function readReport(kind, file) {
   if (kind === undefined || !existsSync(file)) return null;
   const text = readFileSync(file, "utf8");
   if (kind === "vitest") {
-    const { numPassedTests, numFailedTests } = JSON.parse(text);
-    return { passed: numPassedTests, failed: numFailedTests };
+    const { numPassedTests, numFailedTests, testResults } = JSON.parse(text);
+    return { passed: numPassedTests, failed: numFailedTests, failures: testResults.flatMap(failuresOf) };
   }
   const attribute = (name) => Number(new RegExp(`<testsuite [^>]*\\b${name}="(\\d+)"`).exec(text)?.[1] ?? 0);
   const failed = attribute("failures") + attribute("errors");
-  return { passed: attribute("tests") - failed - attribute("skipped"), failed };
+  const names = [...text.matchAll(/<testcase [^>]*\bname="([^"]*)"[^>]*><(?:failure|error) message="([^"]*)"/g)];
+  const failures = names.map(([, name, message]) => `FAIL ${name}: ${message.slice(0, FAILURE_CHARS)}`);
+  return { passed: attribute("tests") - failed - attribute("skipped"), failed, failures };
+}
+
+/** Of one file's tests, as vitest reports them; of the file itself, where it ended before them. */
+function failuresOf({ name, message, assertionResults }) {
+  const file = relative(ROOT, name);
+  const failed = assertionResults.filter(({ status }) => status === "failed");
+  if (failed.length === 0 && message !== "") return [`FAIL ${file}: ${shortened(message)}`];
+  return failed.map(({ fullName, failureMessages }) => `FAIL ${file} > ${fullName}: ${failureMessages.map(shortened).join("; ")}`);
+}
+
+/** Without the stack, and where it points to only. */
+function shortened(message) {
+  const [text = "", ...stack] = message.split(/\n\s+at /);
+  const place = stack.map((line) => /\/(test\/[^)]*:\d+):\d+\)?$/.exec(line)?.[1]).find((line) => line !== undefined);
+  return `${text.slice(0, FAILURE_CHARS)}${place === undefined ? "" : ` (${place})`}`;
 }
