@@ -53,6 +53,8 @@ export function startContainerLife(options: ContainerLifeOptions): ContainerLife
   const started = Promise.withResolvers<void>();
   const stopping = new AbortController();
   let [current, isOverMemory]: [ContainerProcess | null, boolean] = [null, false];
+  /** As it was last told to stop. */
+  let stopSeconds = options.graceSeconds;
   const target: ProbeTarget = {
     container,
     ip: options.ip,
@@ -125,7 +127,7 @@ export function startContainerLife(options: ContainerLifeOptions): ContainerLife
     say("Normal", "Started", `Started container ${container.name}`);
     const endWatch = watch(current);
     // It may have been told to stop while it was being started.
-    if (stopping.signal.aborted) void terminate(current, options.graceSeconds);
+    if (stopping.signal.aborted) void terminate(current, stopSeconds);
     const { exitCode } = await current.exited;
     endWatch();
     const reason = isOverMemory ? "OOMKilled" : exitCode === 0 ? "Completed" : "Error";
@@ -164,6 +166,7 @@ export function startContainerLife(options: ContainerLifeOptions): ContainerLife
     finished,
     inside: () => current?.inside() ?? null,
     async stop(graceSeconds) {
+      stopSeconds = graceSeconds;
       stopping.abort();
       if (graceSeconds === 0) current?.signal("SIGKILL");
       // Told twice, it ends as it was told first.

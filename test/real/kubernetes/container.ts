@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { NETWORK } from "./bridge.ts";
 
@@ -57,6 +58,7 @@ export interface ContainerProcess {
   message(fallsBackToLog: boolean): string;
 }
 
+/** Resolves when its mounts are made and its command takes over, so that the next container finds what this one has made in a shared volume; or when it ended before. */
 export async function startContainer(spec: ContainerSpec): Promise<ContainerProcess> {
   mkdirSync(spec.home, { recursive: true });
   const terminationLog = join(spec.home, "termination-log");
@@ -67,13 +69,15 @@ export async function startContainer(spec: ContainerSpec): Promise<ContainerProc
   const log = openSync(spec.logFile, "a");
   const before = statSync(spec.logFile).size;
   const command = ["--pdeathsig", "KILL", "nsenter", ...spec.enter, "unshare", "--mount", "--pid", "sh", "-c", FIRST, "container", script];
-  const child = spawn("setpriv", command, { stdio: ["ignore", log, log], env: { PATH: process.env["PATH"] ?? "" } });
+  const child = spawn("setpriv", command, { stdio: ["ignore", log, log, "pipe"], env: { PATH: process.env["PATH"] ?? "" } });
   await once(child, "spawn");
   closeSync(log);
   const exited = once(child, "close").then((values) => {
     const [code, signal] = values as [number | null, NodeJS.Signals | null];
     return { exitCode: code ?? 128 + (SIGNALS[signal ?? "SIGKILL"] ?? 9) };
   });
+  const isMade = child.stdio[3];
+  if (isMade instanceof Readable) await Promise.race([once(isMade, "data"), exited]);
   const first = (): string | undefined => {
     const file = `/proc/${child.pid}/task/${child.pid}/children`;
     return existsSync(file) ? readFileSync(file, "utf8").trim().split(" ")[0] : undefined;
@@ -119,18 +123,26 @@ function scriptOf(spec: ContainerSpec, terminationLog: string): string {
   const outside = [
     "set -e",
     // Another file system than the one that lies below it, as an overlay asks for.
-    `mkdir -p ${quote(top)} && mount -t tmpfs -o mode=755 tmpfs ${quote(top)}`,
-    `cd ${quote(top)} && mkdir upper work merged upper/etc upper/.sources`,
+    `mkdir -p ${quote(top)}`,
+    `mount -t tmpfs -o mode=755 tmpfs ${quote(top)}`,
+    `cd ${quote(top)}`,
+    "mkdir upper work merged upper/etc upper/.sources",
     `printf '127.0.0.1 localhost\\n%s %s\\n' ${quote(spec.ip)} ${quote(spec.hostname)} > upper/etc/hosts`,
     `printf '%s\\n' ${quote(`nameserver ${NETWORK.dnsIp}`)} ${quote(searchOf(spec.namespace))} 'options ndots:5 timeout:2' > upper/etc/resolv.conf`,
     "mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work merged",
     `cd ${quote(join(top, "merged"))}`,
-    "mount -t proc proc proc && mount --rbind /sys sys",
+    "mount -t proc proc proc",
+    "mount --rbind /sys sys",
     // Not the machine's own devices: files are laid over some of them.
-    "mount -t tmpfs -o mode=755 tmpfs dev && mkdir dev/shm dev/pts && chmod 1777 dev/shm",
-    "for name in null zero full random urandom tty; do touch dev/$name && mount --bind /dev/$name dev/$name; done",
-    "ln -s /proc/self/fd dev/fd && ln -s /proc/self/fd/1 dev/stdout && ln -s /proc/self/fd/2 dev/stderr && ln -s /proc/self/fd/0 dev/stdin",
-    ...mounts.map(({ source }, index) => `${makeLike(source, `.sources/${index}`)} && mount --rbind ${quote(source)} .sources/${index}`),
+    "mount -t tmpfs -o mode=755 tmpfs dev",
+    "mkdir dev/shm dev/pts",
+    "chmod 1777 dev/shm",
+    "for name in null zero full random urandom tty; do touch dev/$name; mount --bind /dev/$name dev/$name; done",
+    "ln -s /proc/self/fd dev/fd",
+    "ln -s /proc/self/fd/1 dev/stdout",
+    "ln -s /proc/self/fd/2 dev/stderr",
+    "ln -s /proc/self/fd/0 dev/stdin",
+    ...mounts.map(({ source }, index) => `${makeLike(source, `.sources/${index}`)}\nmount --rbind ${quote(source)} .sources/${index}`),
   ];
   // Where a path leads is decided inside: a link such as /var/run would lead out to the machine's own folders.
   const inside = [
@@ -139,6 +151,9 @@ function scriptOf(spec: ContainerSpec, terminationLog: string): string {
     "chmod a+rx /root",
     ...mounts.map(mountLine),
     ...(spec.isRootReadOnly ? ["mount -o remount,ro /"] : []),
+    // To whoever started it.
+    "echo made >&3",
+    "exec 3>&-",
     ["exec", ...credentials(spec), "env -i -C", quote(spec.workingDir), ...variables(spec).map(quote), ...spec.argv.map(quote)].join(" "),
   ];
   return `${[...outside, `exec chroot . sh -c ${quote(inside.join("\n"))}`].join("\n")}\n`;
@@ -146,12 +161,12 @@ function scriptOf(spec: ContainerSpec, terminationLog: string): string {
 
 function mountLine({ source, target, isReadOnly }: Mount, index: number): string {
   const lines = [makeLike(source, quote(target)), `mount --rbind /.sources/${index} ${quote(target)}`, `umount --lazy /.sources/${index}`];
-  return [...lines, ...(isReadOnly ? [`mount -o remount,bind,ro ${quote(target)}`] : [])].join(" && ");
+  return [...lines, ...(isReadOnly ? [`mount -o remount,bind,ro ${quote(target)}`] : [])].join("\n");
 }
 
-/** A place for a mount: a folder for a folder, a file for a file. */
+/** A place for a mount: a folder for a folder, a file for a file. One line for each step: of an AND list the shell's `set -e` minds the last part only. */
 function makeLike(source: string, target: string): string {
-  return statSync(source).isDirectory() ? `mkdir -p ${target}` : `mkdir -p "$(dirname ${target})" && touch ${target}`;
+  return statSync(source).isDirectory() ? `mkdir -p ${target}` : `mkdir -p "$(dirname ${target})"\ntouch ${target}`;
 }
 
 function credentials({ user, group, groups, isRestricted }: ContainerSpec): string[] {
