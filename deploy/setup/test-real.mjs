@@ -20,8 +20,6 @@ const STAGES = [[["kafka"], ["postgres"], ["s3", "collector", "observe"]], [["vl
 const COMPILED = ["otelcol", "s3", "prometheus", "kubernetes"];
 /** What starts the tests of a folder: pods have a network of their own, which none of the machine's addresses is in and nothing leads out of. */
 const ENTER = { kubernetes: ["unshare", "--net", "--mount"], story: ["unshare", "--net", "--mount"] };
-/** Two nights on Kubernetes, whose parts the other folders test: they run where `--only` names them. */
-const ON_REQUEST = ["story"];
 
 const { values } = parseArgs({ options: { only: { type: "string", multiple: true, default: [] } } });
 const only = values.only.flatMap((names) => names.split(",")).filter((name) => name !== "");
@@ -31,11 +29,11 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
-const closed = only.length > 0 ? [] : Object.keys(ENTER).filter((folder) => !ON_REQUEST.includes(folder) && !mayEnter(ENTER[folder]));
+const closed = only.length > 0 ? [] : Object.keys(ENTER).filter((folder) => !mayEnter(ENTER[folder]));
 for (const folder of closed) {
   process.stdout.write(`left out: ${folder} (no bridge, or no overlay, may be made here; \`--only ${folder}\` shows what refuses)\n`);
 }
-const isWanted = (folder) => (only.length === 0 ? !ON_REQUEST.includes(folder) && !closed.includes(folder) : only.includes(folder));
+const isWanted = (folder) => (only.length === 0 ? !closed.includes(folder) : only.includes(folder));
 const partsOf = (folders) => [...new Set(folders.flatMap((folder) => PARTS[folder]))];
 
 /** Whether this machine lets us make what pods are made of: a bridge between networks, and an overlay over the machine's own files. */
