@@ -60,12 +60,17 @@ export interface Lease {
   bytes: number;
 }
 
-/** Reads a body as it comes. @throws Refusal 413 or 503 */
-export async function readWire({ chunks, declaredBytes }: Incoming, limits: Limits, lease: Lease): Promise<Uint8Array> {
+/** Reads a body as it comes. `isCopy`: the memory is the caller's own, and not the connection's. @throws Refusal 413 or 503 */
+export async function readWire(
+  { chunks, declaredBytes }: Incoming,
+  limits: Limits,
+  lease: Lease,
+): Promise<{ wire: Uint8Array; isCopy: boolean }> {
   if (declaredBytes > limits.maxBytes) throw tooLarge(limits.maxBytes);
   const collector = collectInto(limits, lease);
   for await (const chunk of chunks) collector.add(chunk);
-  return collector.finish();
+  const { bytes, isCopy } = collector.finish();
+  return { wire: bytes, isCopy };
 }
 
 /** Decompresses a body. @throws Refusal 413, 400 or 503 */
@@ -91,7 +96,7 @@ async function inflate(wire: Uint8Array, encoding: "gzip" | "zstd", limits: Limi
     if (cause instanceof Refusal) throw cause;
     throw new Refusal(400, `the body is not valid ${encoding}`);
   }
-  return collector.finish();
+  return collector.finish().bytes;
 }
 
 const AT_ONCE_BYTES = 8 * 1024 * 1024;
@@ -129,8 +134,9 @@ function collectInto(limits: Limits, lease: Lease) {
       lease.bytes += chunk.length;
       chunks.push(chunk);
     },
-    finish(): Uint8Array {
-      return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+    finish(): { bytes: Uint8Array; isCopy: boolean } {
+      const [first] = chunks;
+      return chunks.length === 1 && first !== undefined ? { bytes: first, isCopy: false } : { bytes: Buffer.concat(chunks), isCopy: true };
     },
   };
 }

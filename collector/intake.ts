@@ -8,7 +8,7 @@ import { encodeJsonRequest } from "../src/trace/otlp-json.ts";
 import type { Redactor } from "../src/trace/redact-request.ts";
 import type { Signal } from "../src/trace/wire.ts";
 import type { Transport } from "../src/transport/transport.ts";
-import { createBudget, openBody, readWire, SPARE_BYTES, type Budget, type Incoming, type Lease } from "./body.ts";
+import { createBudget, openBody, readWire, SPARE_BYTES, type Body, type Budget, type Incoming, type Lease } from "./body.ts";
 import { publishRequest, refuseMalformed, type Accepted } from "./publish.ts";
 import { Refusal, unavailable } from "./reply.ts";
 import type { TenantOf } from "./tenant.ts";
@@ -61,7 +61,10 @@ export function createIntake(config: Config["collector"], deps: IntakeDeps): Int
   const meters = createMeters(budget);
   let isDraining = false;
 
-  async function publish(bytes: Uint8Array, wire: Parameters<typeof publishRequest>[0]["wire"], tenant: string, signal: Signal) {
+  async function publish(body: Body, format: "protobuf" | "json", tenant: string, signal: Signal) {
+    const isJson = format === "json";
+    const bytes = isJson ? refuseMalformed(() => encodeJsonRequest(body.bytes, signal)) : body.bytes;
+    const wire = isJson ? null : body;
     const outcome = await publishRequest({ bytes, wire }, { tenant, signal, receivedAtMs: now() }, deps);
     meters.published(signal, outcome);
     if (outcome.rejected > 0) log.warn({ tenant, signal, rejected: outcome.rejected }, "records rejected");
@@ -80,19 +83,16 @@ export function createIntake(config: Config["collector"], deps: IntakeDeps): Int
       let endTurn = (): void => {};
       let inflated: Uint8Array | null = null;
       try {
-        const wire = await readWire(incoming, limits, lease);
+        const { wire, isCopy } = await readWire(incoming, limits, lease);
         if (signal === "metrics") return NOTHING;
         endTurn = await turns.take(wire.length * (incoming.encoding === "identity" ? 1 : USUAL_RATIO));
         const body = await openBody(wire, incoming.encoding, limits, lease);
         // No transport ever has these: what is published are the bytes as they came, or copies.
         if (body.bytes !== wire) inflated = body.bytes;
-        if (format === "protobuf") return await publish(body.bytes, body, tenant, signal);
-        return await publish(
-          refuseMalformed(() => encodeJsonRequest(body.bytes, signal)),
-          null,
-          tenant,
-          signal,
-        );
+        const accepted = await publish(body, format, tenant, signal);
+        // It is stored. What could not be may still be on its way.
+        if (isCopy) giveBack(wire);
+        return accepted;
       } finally {
         if (inflated !== null) giveBack(inflated, { spare: SPARE_BYTES });
         endTurn();

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { parseArgs } from "node:util";
 import { startCollectorProcess } from "../src/app/collector-process.ts";
+import { keepHeapSmall } from "../src/app/small-heap.ts";
 import { readTokenFile } from "../src/app/token-file.ts";
 import { loadConfig } from "../src/config.ts";
 import { NightshiftError } from "../src/errors.ts";
@@ -12,6 +13,7 @@ import { startTelemetry } from "../src/telemetry/export.ts";
  * {"event":"ready",…} on stdout; SIGINT or SIGTERM ends it.
  */
 async function main(signal: AbortSignal): Promise<void> {
+  keepHeapSmall();
   const { values } = parseArgs({ options: { config: { type: "string", short: "c" } } });
   const config = loadConfig({ file: values.config, env: process.env });
   const log = createLog({ level: config.logLevel, process: "collector" });

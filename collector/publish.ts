@@ -1,5 +1,6 @@
 import type { ArtifactStore } from "../src/artifact/artifact-store.ts";
 import { NightshiftError } from "../src/errors.ts";
+import { giveBack } from "../src/give-back.ts";
 import type { Logger } from "../src/log.ts";
 import type { Redactor } from "../src/trace/redact-request.ts";
 import { scanRequest } from "../src/trace/scan.ts";
@@ -50,6 +51,8 @@ export async function publishRequest(
     ...(deps.redactor === null ? {} : { redactionKeyId: deps.redactor.keyId(about.tenant) }),
   };
   await publishWhole(record, redacted, key, deps);
+  // A copy of our own, which is stored now, whole or in parts. After a failure it may still be on its way.
+  if (redacted !== body.bytes) giveBack(redacted);
   return scan;
 }
 

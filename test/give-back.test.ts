@@ -30,7 +30,7 @@ describe("bytes that are given back", () => {
       yield* pieces;
     }
     const limits = { maxBytes: 1e6, budget: createBudget(1e6) };
-    const whole = await readWire({ chunks: chunks(), declaredBytes: 0, encoding: "identity" }, limits, { bytes: 0 });
+    const { wire: whole } = await readWire({ chunks: chunks(), declaredBytes: 0, encoding: "identity" }, limits, { bytes: 0 });
     expect(whole.length).toBe(20 * 8_192);
     expect(new Set(neighbours.map(({ length }) => length))).toEqual(new Set([5]));
   });

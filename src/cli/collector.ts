@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import type { Command } from "commander";
 import { startCollectorProcess } from "../app/collector-process.ts";
+import { keepHeapSmall } from "../app/small-heap.ts";
 import { loadConfig } from "../config.ts";
 import { createLog } from "../log.ts";
 import { collectorUrls } from "./address.ts";
@@ -23,6 +24,7 @@ export function collectorCommand(program: Command, context: CliContext, finish: 
     .option("--json", "print one JSON line when ready, for programs")
     .addHelpText("after", EXAMPLES)
     .action(async (options: { config?: string; json?: true }) => {
+      keepHeapSmall();
       const config = loadConfig({ file: options.config, env: context.env });
       const log = createLog({ level: config.logLevel, process: "collector" });
       const telemetry = await startOwnTelemetry("collector", config, { log, env: context.env });

@@ -3,7 +3,7 @@ import { createCounter } from "../telemetry/instruments.ts";
 import { METRIC } from "../telemetry/metrics.ts";
 import { redactionKeyId } from "./redaction-key.ts";
 import { mayNeedRedaction, redactText, Unredactable } from "./redact.ts";
-import { concatBytes, eachField, lengthDelimited, SHAPE, type MessageShape, type Signal } from "./wire.ts";
+import { concatBytes, delimited, eachField, lengthDelimited, SHAPE, type MessageShape, type Signal } from "./wire.ts";
 
 /** Takes secrets and personal data out of whole requests, with the key of the tenant that sent them. */
 export interface Redactor {
@@ -38,14 +38,26 @@ export async function redactRequest(
   key: Uint8Array,
   changed: (outcome: "replaced" | "dropped") => void = () => undefined,
 ): Promise<Uint8Array> {
-  // One look over all bytes finds the clean majority; latin1 makes a string of the same length without decoding.
-  if (!mayNeedRedaction(latin1(bytes, 0, bytes.length))) return bytes;
+  if (!mayNeedRedactionAnywhere(bytes)) return bytes;
   const rewrite = async (text: string): Promise<string | null> => {
     const redacted = await redactOrDrop(text, key);
     if (redacted !== text) changed(redacted === null ? "dropped" : "replaced");
     return redacted;
   };
   return rewriteTexts(bytes, signal, { looksAt: mayNeedRedaction, rewrite });
+}
+
+/** A string of a whole request would be as large as the request, and of those the process would be full. */
+const WINDOW_BYTES = 64 * 1024;
+/** More than `mayNeedRedaction` looks at in one place. */
+const OVERLAP_BYTES = 1024;
+
+/** One look over all bytes finds the clean majority; latin1 makes a string of the same length without decoding. */
+function mayNeedRedactionAnywhere(bytes: Uint8Array): boolean {
+  for (let start = 0; start < bytes.length; start += WINDOW_BYTES) {
+    if (mayNeedRedaction(latin1(bytes, start, Math.min(bytes.length, start + WINDOW_BYTES + OVERLAP_BYTES)))) return true;
+  }
+  return false;
 }
 
 /** What is done to the texts of a request. */
@@ -73,7 +85,7 @@ export async function rewriteTexts(bytes: Uint8Array, signal: Signal, { looksAt,
   }
   if (edits.length === 0) return bytes;
   edits.sort((a, b) => a.start - b.start || a.end - b.end);
-  return splice(bytes, { start: 0, end: bytes.length }, shape, edits);
+  return concatBytes(splice(bytes, { start: 0, end: bytes.length }, shape, edits));
 }
 
 async function redactOrDrop(text: string, key: Uint8Array): Promise<string | null> {
@@ -125,8 +137,11 @@ interface Edit {
   bytes: readonly Uint8Array[];
 }
 
-/** The message content with `edits` (ordered, within it, each on field boundaries) applied and the lengths of nested messages made right. */
-function splice(bytes: Uint8Array, range: { start: number; end: number }, shape: MessageShape, edits: readonly Edit[]): Uint8Array {
+/**
+ * The message content with `edits` (ordered, within it, each on field boundaries) applied and the lengths of nested messages made right, in pieces: each level that put them together would
+ * copy the whole request once more.
+ */
+function splice(bytes: Uint8Array, range: { start: number; end: number }, shape: MessageShape, edits: readonly Edit[]): Uint8Array[] {
   const parts: Uint8Array[] = [];
   let kept = range.start;
   let next = 0;
@@ -142,11 +157,13 @@ function splice(bytes: Uint8Array, range: { start: number; end: number }, shape:
     for (let edit = edits[next]; edit !== undefined && edit.start < field.end; edit = edits[++next]) inside.push(edit);
     if (inside.length === 0 || field.shape?.message === undefined) return;
     const content = splice(bytes, { start: field.valueStart, end: field.end }, field.shape.message, inside);
-    parts.push(bytes.subarray(kept, field.start), lengthDelimited(field.number, [content]));
+    parts.push(bytes.subarray(kept, field.start));
+    // One by one: a request may have more pieces than a call may have arguments.
+    for (const piece of delimited(field.number, content)) parts.push(piece);
     kept = field.end;
   });
   parts.push(bytes.subarray(kept, range.end));
-  return concatBytes(parts);
+  return parts;
 }
 
 /** KeyValue{key=1: nightshift.pii_unredacted, value=2: AnyValue{bool=2: true}} as field `number` of its owner. */

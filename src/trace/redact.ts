@@ -37,13 +37,15 @@ async function redactAt(text: string, key: Uint8Array, depth: number): Promise<s
   if (!mayNeedRedaction(text)) return text;
   if (/^\s*[[{"]/.test(text)) {
     if (isJson(text)) return redactJson(text, key, depth);
-    // Cut off in the middle by an SDK's length limit: the escapes hide what they spell, so it cannot be searched.
+    // Cut off in the middle by an SDK's length limit: characters that escapes spell out may lie on either side of the cut, so it cannot be searched.
     if (/^\s*[[{]\s*["{[]/.test(text) && /\\u00[2-7]/.test(text)) throw new Unredactable("truncated JSON with escaped characters");
+    if (text.includes("\\")) return redactPlain(await redactLiterals(text, key, depth), key);
   }
   return redactPlain(text, key);
 }
 
 async function redactPlain(text: string, key: Uint8Array): Promise<string> {
+  if (!mayNeedRedaction(text)) return text;
   let current = text;
   const rounds = Math.max(MAX_ROUNDS, Math.min(MAX_GLUED_ROUNDS, Math.floor(MAX_GLUED_WORK / text.length)));
   for (let round = 0; round < rounds; round++) {
@@ -96,6 +98,41 @@ async function redactJson(text: string, key: Uint8Array, depth: number): Promise
   return parts.length === 1 ? text : parts.join("");
 }
 
+/**
+ * Redacts what is quoted in a text that begins like JSON and is none, mostly because it was cut off, with its escapes undone: the letter of an escaped line end would be glued to what stands
+ * behind it. What cannot be read stays as it is.
+ */
+async function redactLiterals(text: string, key: Uint8Array, depth: number): Promise<string> {
+  if (depth >= MAX_JSON_DEPTH) throw new Unredactable("JSON strings are nested too deeply");
+  const parts: string[] = [];
+  let end = 0;
+  for (let start = text.indexOf('"'); start !== -1; start = text.indexOf('"', end)) {
+    parts.push(await redactBetweenEscapes(text.slice(end, start), key));
+    end = literalEnd(text, start);
+    const literal = text.slice(start, end);
+    parts.push(isJson(literal) ? await redactLiteral(literal, key, depth) : await redactCutLiteral(literal, key, depth));
+  }
+  parts.push(await redactBetweenEscapes(text.slice(end), key));
+  return parts.join("");
+}
+
+/** Of what is not quoted, or only seems not to be, because a quote too many stands before it. */
+async function redactBetweenEscapes(text: string, key: Uint8Array): Promise<string> {
+  if (!text.includes("\\") || !mayNeedRedaction(text)) return text;
+  const parts: string[] = [];
+  for (const part of text.split(/(\\[bfnrt])/)) parts.push(await redactPlain(part, key));
+  return parts.join("");
+}
+
+/** One without its end, maybe in the midst of an escape. */
+async function redactCutLiteral(literal: string, key: Uint8Array, depth: number): Promise<string> {
+  // An even number of backslashes spell themselves.
+  const [, backslashes = "", hex = ""] = /(?<!\\)(\\+)(u[0-9a-fA-F]{0,3})?$/.exec(literal) ?? [];
+  const end = literal.length - (backslashes.length % 2 === 0 ? 0 : 1 + hex.length);
+  const closed = `${literal.slice(0, end)}"`;
+  return isJson(closed) ? `${(await redactLiteral(closed, key, depth)).slice(0, -1)}${literal.slice(end)}` : literal;
+}
+
 async function redactLiteral(literal: string, key: Uint8Array, depth: number): Promise<string> {
   const value = JSON.parse(literal) as string;
   const redacted = await redactAt(value, key, depth + 1);
@@ -117,10 +154,11 @@ function* jsonTokens(text: string): Generator<{ start: number; end: number }> {
   }
 }
 
+/** Behind the closing quote, or the end of a text that was cut off before it. */
 function literalEnd(text: string, start: number): number {
   let position = start + 1;
-  while (text[position] !== '"') position += text[position] === "\\" ? 2 : 1;
-  return position + 1;
+  while (position < text.length && text[position] !== '"') position += text[position] === "\\" ? 2 : 1;
+  return Math.min(position + 1, text.length);
 }
 
 function isJson(text: string): boolean {

@@ -4,6 +4,7 @@ import type { ArtifactStore, Digest } from "../../src/artifact/artifact-store.ts
 import { digestOf } from "../../src/artifact/digest.ts";
 import { silentLog } from "../../src/log.ts";
 import { decodeSpans } from "../../src/trace/decode.ts";
+import type { Redactor } from "../../src/trace/redact-request.ts";
 import { redeem } from "../../src/transport/claim.ts";
 import type { PublishResult, Transport, TransportRecord } from "../../src/transport/transport.ts";
 import { protobuf, spanJson, traceRequest } from "../fixtures/otlp/build.ts";
@@ -128,4 +129,26 @@ test("a request of one trace has that trace as its key, another has none", async
   // The span without an id is rejected, so it does not count.
   await publish(of([other, "0".repeat(32)]), transport);
   expect(taken.map(({ key }) => key)).toEqual([one, null, other]);
+});
+
+test("a redacted copy is given back once it is stored; one that is not may still be on its way", async () => {
+  const answers: PublishResult[] = [{ status: "retryable", retryAfterMs: 1_000 }, { status: "stored" }];
+  const [tried, lengths]: [Uint8Array[], number[]] = [[], []];
+  const transport: Transport = {
+    ...smallTransport(1e6).transport,
+    publish(record) {
+      tried.push(record.body);
+      lengths.push(record.body.length);
+      return Promise.resolve(answers[tried.length - 1] ?? { status: "stored" });
+    },
+  };
+  const bytes = request(20);
+  const redactor: Redactor = { redactRequest: (whole) => Promise.resolve(Buffer.from(whole.slice().buffer)), keyId: () => "key" };
+  const deps = { transport, artifacts: memoryArtifacts().artifacts, redactor, log: silentLog() };
+  const publishAgain = () => publishRequest({ bytes, wire: { wire: bytes, encoding: "identity" } }, about, deps);
+  await expect(publishAgain()).rejects.toMatchObject({ status: 503 });
+  await publishAgain();
+  expect(lengths).toEqual([bytes.length, bytes.length]);
+  expect(tried.map(({ length }) => length)).toEqual([bytes.length, 0]);
+  expect(bytes.length).toBeGreaterThan(4_096);
 });

@@ -47,6 +47,22 @@ test("names, statuses, events, resources, nested values and keys are read", asyn
   });
 });
 
+test.each([-100, -60, -20, -1, 0, 1, 20])("what lies %i bytes from where one look at the bytes ends is seen", async (offset) => {
+  const secret = `postgres://user:${"p4ssw0rd".repeat(8)}@db.example.com/x`;
+  const text = (filler: number): Uint8Array =>
+    protobuf(traceRequest([spanJson({ attributes: { text: `${"x".repeat(filler)} ${secret}` } })]));
+  const at = Buffer.from(text(0)).indexOf("postgres");
+  const redacted = Buffer.from(await redact(text(64 * 1024 - at + offset)));
+  expect(redacted.includes("p4ssw0rd")).toBe(false);
+});
+
+test("a request of forty thousand edits is put together", async () => {
+  const attributes = Object.fromEntries(Array.from({ length: 40_000 }, (_, index) => [`k${index}`, "a@b.co"]));
+  const redacted = Buffer.from(await redact(protobuf(traceRequest([spanJson({ attributes })]))));
+  expect(redacted.includes("a@b.co")).toBe(false);
+  expect(Object.keys(decodeSpans(redacted)[0]!.value.attributes)).toHaveLength(40_000);
+});
+
 test("log bodies, plain and structured", async () => {
   const body = protobuf(logRequest([logJson("gen_ai.tool.message", { id: "call_1", content: '{"to":"bob@example.com"}' })]), "logs");
   const log = decodeLogs(await redact(body, "logs"))[0]!.value;

@@ -4,6 +4,9 @@ import { PSEUDONYM } from "../../src/trace/pseudonym.ts";
 import { redactText, Unredactable } from "../../src/trace/redact.ts";
 import { REDACTION_KEY } from "../collector/capture.ts";
 
+/** Of OpenAI's form; no word's letter may stand before it. */
+const SK = ["sk-a1B2c3D4e5F6g7H8i9J0", "T3BlbkFJ", "k1L2m3N4o5P6q7R8s9T0"].join("");
+
 const redact = (text: string) => redactText(text, REDACTION_KEY);
 /** Pseudonyms by kind only, for tables that a person reads. */
 const shape = async (text: string) => (await redact(text)).replaceAll(/<(\w+)_[a-z2-7]{8}>/g, "<$1>");
@@ -68,6 +71,18 @@ describe("inside JSON", () => {
     ['{"bob@example.com": [1, 2]}', '{"<email>": [1, 2]}'],
     ['[{"arguments":"{\\"mail\\":\\"bob@example.com\\"}"}]', '[{"arguments":"{\\"mail\\":\\"<email>\\"}"}]'],
     ['{"cut": "bob@example.com, an', '{"cut": "<email>, an'],
+    // Escapes end in letters, which are no part of what stands behind them.
+    [`{"key":"\\n${SK}"}`, '{"key":"\\n<secret>"}'],
+    [`[{"arguments":"{\\"key\\":\\"a\\\\n${SK}\\"}"}]`, '[{"arguments":"{\\"key\\":\\"a\\\\n<secret>\\"}"}]'],
+    [`{"a":"x","cut": "one\\n${SK}, an`, '{"a":"x","cut": "one\\n<secret>, an'],
+    [
+      '{"cut": "one\\nbob@example.com\\t4111 1111 1111 1111\\rDE89370400440532013000\\n203.0.113.7\\n555-123-4567, an',
+      '{"cut": "one\\n<email>\\t<card>\\r<iban>\\n<ip>\\n<phone>, an',
+    ],
+    ['[{"arguments":"{\\"mail\\":\\"to\\\\nbob@example.com\\\\n', '[{"arguments":"{\\"mail\\":\\"to\\\\n<email>\\\\n'],
+    ['{"whole":"a\\nbob@example.com","cut": "b\\\\', '{"whole":"a\\n<email>","cut": "b\\\\'],
+    ['{"cut": "b\\nbob@example.com \\u21', '{"cut": "b\\n<email> \\u21'],
+    ['["note] said "hi\\nbob@example.com" to bob@example.com', '["note] said "hi\\n<email>" to <email>'],
   ])("%s", async (text, expected) => {
     expect(await shape(text)).toBe(expected);
   });
@@ -110,6 +125,33 @@ property.prop([fc.oneof(dirty, dirtyJson)], { numRuns: 300 })("redacting twice i
   const once = await redact(text);
   expect(await redact(once)).toBe(once);
 });
+
+property.prop([dirtyJson, fc.nat(400)], { numRuns: 300 })("so it is of JSON that was cut off anywhere", async (text, length) => {
+  const once = await redact(text.slice(0, length)).catch((error: unknown) => {
+    expect(error).toBeInstanceOf(Unredactable);
+    return null;
+  });
+  if (once !== null) expect(await redact(once)).toBe(once);
+});
+
+const VALUES = [
+  ...["bob@example.com", "+49 151 23456789", "4111 1111 1111 1111", "DE89370400440532013000", "203.0.113.7", "555-123-4567"],
+  ...["ghp_16C7e42F292c6912E7710c838347Ae178B4a", SK],
+];
+property.prop([
+  fc.shuffledSubarray(VALUES, { minLength: 1 }),
+  fc.constantFrom("\n", "\t", "\r", "\f", "\b"),
+  fc.integer({ min: 1, max: 3 }),
+  fc.nat(5),
+])(
+  "whatever escape stands before it and however often JSON is quoted in JSON, nothing survives a cut",
+  async (values, before, quotes, cut) => {
+    let text = `${before}${values.join(before)}${before}, and so on`;
+    for (let quote = 0; quote < quotes; quote++) text = JSON.stringify({ text });
+    const redacted = await redact(text.slice(0, -1 - cut));
+    for (const value of values) expect(redacted).not.toContain(value);
+  },
+);
 
 test("what stands glued to something redacted is found, however many there are", async () => {
   const glued = "bob@example.com203.0.113.7+49 151 23456789+49 151 23456789+49 151 23456789";

@@ -9,6 +9,7 @@ import { registerCodecs } from "./codecs.ts";
 import { mendEncoder } from "./encoder.ts";
 import { createKafkaLog } from "./log.ts";
 import { mendMembership } from "./membership.ts";
+import { mendProduceCopies } from "./produce-copies.ts";
 import { mendRequestQueue } from "./request-queue.ts";
 
 /** How to reach the brokers. */
@@ -28,6 +29,7 @@ export function createKafkaClient(access: KafkaAccess, deps: { log: Logger; requ
   registerCodecs();
   mendChecksum();
   mendEncoder();
+  mendProduceCopies();
   mendRequestQueue();
   mendConnection();
   mendMembership();

@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 
-interface Encoder {
+/** kafkajs': each call writes behind what is there. */
+export interface Encoder {
   /** What is open for writing, behind all `pieces`. */
   buf: Buffer;
   /** Bytes written to `buf`; no more than these ever leave the encoder. */
@@ -10,7 +11,13 @@ interface Encoder {
   readonly buffer: Buffer;
   size: (this: Encoder) => number;
   ensureAvailable: (this: Encoder, length: number) => void;
+  writeInt8(value: number): Encoder;
+  writeInt16(value: number): Encoder;
   writeInt32(value: number): Encoder;
+  writeUInt32(value: number): Encoder;
+  /** A number, or kafkajs' own Long. */
+  writeInt64(value: unknown): Encoder;
+  writeArray(values: readonly Encoder[], type: "object"): Encoder;
   writeBufferInternal: (this: Encoder, bytes: Buffer) => void;
   writeBytes: (this: Encoder, value: Buffer | string | null | undefined) => Encoder;
   writeEncoder: (this: Encoder, other: Encoder) => Encoder;
@@ -68,11 +75,33 @@ function refer(encoder: Encoder, bytes: readonly Buffer[]): void {
   encoder.offset = 0;
 }
 
+/** What was written, as it lies there. */
+export function piecesOf({ pieces = [], buf, offset }: Encoder): readonly Buffer[] {
+  return [...pieces, buf.subarray(0, offset)];
+}
+
+let watch: { asked: Buffer | null } | null = null;
+
+/** Does `work`, and returns the bytes of the encoder that it asked for them last; null where it asked none. */
+export function bytesAskedFor(work: () => void): Buffer | null {
+  const mine: { asked: Buffer | null } = { asked: null };
+  watch = mine;
+  try {
+    work();
+  } finally {
+    watch = null;
+  }
+  return mine.asked;
+}
+
 /** The getter of `buffer`: once asked for, the bytes stay in one piece. */
 function wholeOf(this: Encoder): Buffer {
-  if (this.pieces === undefined) return this.buf.subarray(0, this.offset);
-  this.buf = Buffer.concat([...this.pieces, this.buf.subarray(0, this.offset)]);
-  this.offset = this.buf.length;
-  delete this.pieces;
-  return this.buf;
+  if (this.pieces !== undefined) {
+    this.buf = Buffer.concat(piecesOf(this));
+    this.offset = this.buf.length;
+    delete this.pieces;
+  }
+  const whole = this.buf.subarray(0, this.offset);
+  if (watch !== null) watch.asked = whole;
+  return whole;
 }
