@@ -24,8 +24,12 @@ const llm: Omit<PayloadSpec, "gzip"> = { spans: 64, contentBytes: 7_400, persona
 interface Load extends Pick<LoadOptions, "payload" | "connections" | "rate"> {
   name: string;
   redacts: readonly boolean[];
+  /** Where it is not what was asked for. */
+  seconds?: number;
 }
 const closed = { connections: 64, rate: null };
+/** Of forty requests the 99th percentile is the one that a machine happened to hold up. */
+const SLOW_SECONDS = 60;
 const LOADS: readonly Load[] = [
   // The bars' own load comes first: what a process is at its largest counts from its start.
   { name: "64 LLM spans of 8 KB, gzip", payload: { ...llm, gzip: true }, ...closed, redacts: [false, true] },
@@ -33,7 +37,14 @@ const LOADS: readonly Load[] = [
   { name: "512 small spans, gzip", payload: { ...small, gzip: true }, ...closed, redacts: [false] },
   { name: "64 LLM spans of 8 KB, plain", payload: { ...llm, gzip: false }, ...closed, redacts: [false] },
   // What either can bear with redaction on, one core each.
-  { name: "64 LLM spans of 8 KB, gzip, 5 requests/s", payload: { ...llm, gzip: true }, connections: 64, rate: 5, redacts: [false, true] },
+  {
+    name: "64 LLM spans of 8 KB, gzip, 5 requests/s",
+    payload: { ...llm, gzip: true },
+    connections: 64,
+    rate: 5,
+    seconds: SLOW_SECONDS,
+    redacts: [false, true],
+  },
 ];
 
 /** Small, so that the bench fills no disk; records of both sides fit. */
@@ -85,10 +96,10 @@ try {
   rmSync(dir, { recursive: true, force: true });
 }
 
-async function measure(subject: Subject, { payload, connections, rate }: Load): Promise<Measured> {
+async function measure(subject: Subject, { payload, connections, rate, seconds: own }: Load): Promise<Measured> {
   const before = cpuSecondsOf(subject.process.pid);
   const stored = await kafka.written(subject.topic);
-  const result = await load({ url: subject.url, payload, connections, rate, seconds });
+  const result = await load({ url: subject.url, payload, connections, rate, seconds: own ?? seconds });
   const used = cpuSecondsOf(subject.process.pid) - before;
   return {
     ...result,
