@@ -28,7 +28,10 @@ export interface PublishOptions {
   key?: string | null;
 }
 
-/** Called once per record, again after a failure: must be idempotent. It resolves when the record's effect is durable. */
+/**
+ * Called once per record, again after a failure: must be idempotent. It resolves when the record's effect is durable, and keeps nothing of its body then: whoever published it may give that memory
+ * back.
+ */
 export type RecordHandler = (record: TransportRecord, options: { signal: AbortSignal }) => Promise<void>;
 
 /**

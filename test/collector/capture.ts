@@ -33,7 +33,8 @@ export async function startCapture(
   const transport = createInlineTransport({ log });
   const records: TransportRecord[] = [];
   await transport.subscribe(async (record, about) => {
-    records.push(record);
+    // What is stored is the publisher's again.
+    records.push({ ...record, body: Uint8Array.from(record.body) });
     await options.handler?.(record, about);
   });
   const redactor = options.redact === false ? null : createRedactor(() => REDACTION_KEY);

@@ -41,7 +41,10 @@ beforeAll(async () => {
   const database = await createPglite({ dir: join(directory, "store"), log });
   await database.migrate();
   const inline = createInlineTransport({ log });
-  const transport: Transport = { ...inline, publish: (record, options) => (published.push(record), inline.publish(record, options)) };
+  const transport: Transport = {
+    ...inline,
+    publish: (record, options) => (published.push({ ...record, body: Uint8Array.from(record.body) }), inline.publish(record, options)),
+  };
   const artifacts = createFileArtifactStore({ dir: join(directory, "artifacts") });
   let aheadMs = 0;
   const now = (): number => Date.now() + aheadMs;
