@@ -39,25 +39,30 @@ async function redactAt(text: string, key: Uint8Array, depth: number): Promise<s
     if (isJson(text)) return redactJson(text, key, depth);
     // Cut off in the middle by an SDK's length limit: characters that escapes spell out may lie on either side of the cut, so it cannot be searched.
     if (/^\s*[[{]\s*["{[]/.test(text) && /\\u00[2-7]/.test(text)) throw new Unredactable("truncated JSON with escaped characters");
-    if (text.includes("\\")) return redactPlain(await redactLiterals(text, key, depth), key);
   }
-  return redactPlain(text, key);
+  // JSON may stand behind a fence, the name of an event or a sentence, and lack its beginning as well as its end.
+  return redactPlain(text.includes("\\") ? await redactEscaped(text, key, depth) : text, key);
 }
 
-async function redactPlain(text: string, key: Uint8Array): Promise<string> {
+/** What is searched in place of a text: of the same length, so that what is found lies at the same place. */
+type Reading = (text: string) => string;
+
+const asWritten: Reading = (text) => text;
+
+async function redactPlain(text: string, key: Uint8Array, reading: Reading = asWritten): Promise<string> {
   if (!mayNeedRedaction(text)) return text;
   let current = text;
   const rounds = Math.max(MAX_ROUNDS, Math.min(MAX_GLUED_ROUNDS, Math.floor(MAX_GLUED_WORK / text.length)));
   for (let round = 0; round < rounds; round++) {
-    const next = redactPii(await redactSecrets(current, key), key);
+    const next = redactPii(await redactSecrets(current, key, reading), key, reading);
     if (next === current) return current;
     current = next;
   }
   throw new Unredactable("replacements do not settle");
 }
 
-async function redactSecrets(text: string, key: Uint8Array): Promise<string> {
-  const hits = await findSecrets(text);
+async function redactSecrets(text: string, key: Uint8Array, reading: Reading): Promise<string> {
+  const hits = await findSecrets(reading(text));
   const fresh = hits.filter((hit) => !PSEUDONYM.test(text.slice(hit.start, hit.end)));
   return replace(
     text,
@@ -66,8 +71,8 @@ async function redactSecrets(text: string, key: Uint8Array): Promise<string> {
   );
 }
 
-function redactPii(text: string, key: Uint8Array): string {
-  return replace(text, findPii(text), key);
+function redactPii(text: string, key: Uint8Array, reading: Reading): string {
+  return replace(text, findPii(reading(text)), key);
 }
 
 function replace(text: string, hits: readonly { start: number; end: number; kind: PiiKind; value: string }[], key: Uint8Array): string {
@@ -98,30 +103,29 @@ async function redactJson(text: string, key: Uint8Array, depth: number): Promise
   return parts.length === 1 ? text : parts.join("");
 }
 
+/** How JSON spells a character that is not itself; its last letter or digit would be glued to what stands behind it. */
+const ESCAPE = /\\(?:[bfnrt]|u[0-9a-fA-F]{4})/g;
+
+/** In one go: each run of the secrets' rules costs more than a kilobyte of text. */
+const betweenEscapes: Reading = (text) => text.replaceAll(ESCAPE, (escape) => "\n".repeat(escape.length));
+
 /**
- * Redacts what is quoted in a text that begins like JSON and is none, mostly because it was cut off, with its escapes undone: the letter of an escaped line end would be glued to what stands
- * behind it. What cannot be read stays as it is.
+ * Redacts a text that is not JSON but may hold some, whole or cut off: what is quoted with its escapes undone, then, because a quote too many may stand before it or an escape be none of JSON's, what
+ * stands between escapes. What lies across them is left to whoever reads the text as it is written.
  */
-async function redactLiterals(text: string, key: Uint8Array, depth: number): Promise<string> {
+async function redactEscaped(text: string, key: Uint8Array, depth: number): Promise<string> {
   if (depth >= MAX_JSON_DEPTH) throw new Unredactable("JSON strings are nested too deeply");
   const parts: string[] = [];
   let end = 0;
   for (let start = text.indexOf('"'); start !== -1; start = text.indexOf('"', end)) {
-    parts.push(await redactBetweenEscapes(text.slice(end, start), key));
+    parts.push(text.slice(end, start));
     end = literalEnd(text, start);
     const literal = text.slice(start, end);
-    parts.push(isJson(literal) ? await redactLiteral(literal, key, depth) : await redactCutLiteral(literal, key, depth));
+    if (!literal.includes("\\")) parts.push(literal);
+    else parts.push(isJson(literal) ? await redactLiteral(literal, key, depth) : await redactCutLiteral(literal, key, depth));
   }
-  parts.push(await redactBetweenEscapes(text.slice(end), key));
-  return parts.join("");
-}
-
-/** Of what is not quoted, or only seems not to be, because a quote too many stands before it. */
-async function redactBetweenEscapes(text: string, key: Uint8Array): Promise<string> {
-  if (!text.includes("\\") || !mayNeedRedaction(text)) return text;
-  const parts: string[] = [];
-  for (const part of text.split(/(\\[bfnrt])/)) parts.push(await redactPlain(part, key));
-  return parts.join("");
+  parts.push(text.slice(end));
+  return redactPlain(parts.join(""), key, betweenEscapes);
 }
 
 /** One without its end, maybe in the midst of an escape. */

@@ -83,6 +83,21 @@ describe("inside JSON", () => {
     ['{"whole":"a\\nbob@example.com","cut": "b\\\\', '{"whole":"a\\n<email>","cut": "b\\\\'],
     ['{"cut": "b\\nbob@example.com \\u21', '{"cut": "b\\n<email> \\u21'],
     ['["note] said "hi\\nbob@example.com" to bob@example.com', '["note] said "hi\\n<email>" to <email>'],
+    // As a serializer writes it that keeps to ASCII: the last digit of the quotation mark's code is no part of the key.
+    [`{"key":"\\u201c${SK}\\u201d"}`, '{"key":"“<secret>”"}'],
+    [`[{"arguments":"{\\"key\\":\\"\\\\u20ac${SK}\\"}"}]`, '[{"arguments":"{\\"key\\":\\"€<secret>\\"}"}]'],
+    [`["note] said "hi\\ud83d\\ude00${SK}\\u000a4111 1111 1111 1111`, '["note] said "hi\\ud83d\\ude00<secret>\\u000a<card>'],
+  ])("%s", async (text, expected) => {
+    expect(await shape(text)).toBe(expected);
+  });
+
+  test.each([
+    ['```json\n{"card":"pay\\n4111 1111 1111 1111"}\n```', '```json\n{"card":"pay\\n<card>"}\n```'],
+    ['data: {"ip":"from\\n203.0.113.7"}\n\n', 'data: {"ip":"from\\n<ip>"}\n\n'],
+    ['It said {"mail":"bob\\u0040example.com"}', 'It said {"mail":"<email>"}'],
+    [`ent":"\\nDE89370400440532013000","key":"\\n${SK}"}`, 'ent":"\\n<iban>","key":"\\n<secret>"}'],
+    ['It said {"a":"{\\"b\\":\\"\\\\n555-123-4567\\"}"}', 'It said {"a":"{\\"b\\":\\"\\\\n<phone>\\"}"}'],
+    ["line one\\n555-123-4567\\tend", "line one\\n<phone>\\tend"],
   ])("%s", async (text, expected) => {
     expect(await shape(text)).toBe(expected);
   });
@@ -152,6 +167,22 @@ property.prop([
     for (const value of values) expect(redacted).not.toContain(value);
   },
 );
+
+property.prop([
+  fc.shuffledSubarray(VALUES, { minLength: 1 }),
+  fc.constantFrom("\\n", "\\t", "\\r", "\\f", "\\b", "\\u000a", "\\u201c", "\\u20AC", "\\u2028", "\\ud83d\\ude00"),
+  fc.constantFrom("", "```json\n", "data: ", "It said: ", 'he said "so" and ', 'odd " quote '),
+  fc.constantFrom('{"text":"one', '[{"role":"user","content":"one', 'ent":"one', '["note] said "one'),
+  fc.constantFrom("", " an", ' end"}', ' end", "n": 1}\n', ' \\x"}'),
+])("however an escape is spelled and whatever JSON stands behind, nothing survives", async (values, escape, before, start, end) => {
+  const text = `${before}${start}${escape}${values.join(escape)}${escape}${end}`;
+  const redacted = await redact(text).catch((error: unknown) => {
+    expect(error).toBeInstanceOf(Unredactable);
+    return "";
+  });
+  for (const value of values) expect(redacted).not.toContain(value);
+  expect(await redact(redacted)).toBe(redacted);
+});
 
 test("what stands glued to something redacted is found, however many there are", async () => {
   const glued = "bob@example.com203.0.113.7+49 151 23456789+49 151 23456789+49 151 23456789";
