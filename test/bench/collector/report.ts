@@ -21,7 +21,8 @@ const STOCK = "otelcol";
 const BAR = 1.4;
 const RSS_BAR_MB = 200;
 const BAR_LOAD = "64 LLM spans of 8 KB, gzip";
-const TIME_LOAD = "64 LLM spans of 8 KB, gzip, 5 requests/s";
+/** By whether both redact. */
+const TIME_LOADS = { off: "64 LLM spans of 8 KB, gzip, 40 requests/s", on: "64 LLM spans of 8 KB, gzip, 5 requests/s" };
 const QUIET_SHARE = 0.05;
 
 /** Prints a table, what became of each bar, and as the last line all of it as JSON. */
@@ -72,7 +73,7 @@ function barsOf(results: Results): Bar[] {
   };
   const atLeast = (what: string, value: number, bar: number): Bar => ({ what, bar: `>= ${bar} x`, value, holds: value >= bar });
   const [oursOn, stockOn] = [`${OURS}, redacting`, `${STOCK}, redacting`];
-  const p99 = (subject: string) => median((results[TIME_LOAD]?.[subject] ?? []).map(({ totalMs }) => totalMs.p99));
+  const p99 = (load: string, subject: string) => median((results[load]?.[subject] ?? []).map(({ totalMs }) => totalMs.p99));
   const all = Object.values(results).flatMap((bySubject) =>
     Object.entries(bySubject).flatMap(([name, each]) => each.map((one) => ({ name, ...one }))),
   );
@@ -81,8 +82,8 @@ function barsOf(results: Results): Bar[] {
   // Of the first round, before any other load had its turn.
   const rss = largest([OURS, oursOn].flatMap((subject) => (results[BAR_LOAD]?.[subject] ?? []).slice(0, 1)));
   const lost = ours.reduce((sum, { failed, missing }) => sum + failed + missing, 0);
-  const noWorse = (what: string, our: string, their: string): Bar => {
-    const value = p99(our) / p99(their);
+  const noWorse = (what: string, load: string, our: string, their: string): Bar => {
+    const value = p99(load, our) / p99(load, their);
     return { what, bar: "<= 1 x", value, holds: value <= 1 };
   };
   return [
@@ -94,8 +95,8 @@ function barsOf(results: Results): Bar[] {
     atLeast("the same, the stock Collector's records not compressed", ratio(BAR_LOAD, OURS, STOCK), BAR),
     atLeast("the same, redaction on on both, the stock Collector's records not compressed", ratio(BAR_LOAD, oursOn, stockOn), BAR),
     { what: "ours redacting against the stock Collector that does not", bar: "no bar", value: ratio(BAR_LOAD, oursOn, STOCK), holds: null },
-    noWorse("p99 against the stock Collector, redaction off on both", OURS, STOCK),
-    noWorse("p99 against the stock Collector, redaction on on both", oursOn, stockOn),
+    noWorse("p99 against the stock Collector, redaction off on both, 40 requests/s", TIME_LOADS.off, OURS, STOCK),
+    noWorse("p99 against the stock Collector, redaction on on both, 5 requests/s", TIME_LOADS.on, oursOn, stockOn),
     { what: "largest resident size of ours, gzip LLM spans, MiB", bar: `< ${RSS_BAR_MB}`, value: rss, holds: rss < RSS_BAR_MB },
     { what: "the same, after all loads", bar: "no bar", value: largest(ours), holds: null },
     { what: "requests of ours failed, or acknowledged and not in the topic", bar: "< 1", value: lost, holds: lost < 1 },
