@@ -20,11 +20,13 @@ const demonstrationSchema = z
     error: "a demonstration ends with the assistant's message",
   });
 
+const VALUE = 'a boolean, a number, a text or {"demonstration": [{"role": …, "parts": [{"type": "text", "content": …}]}, …]}';
+
 const itemSchema = z.strictObject({
   target: z.strictObject({ kind: z.enum(FEEDBACK_TARGETS), id: z.string().min(1).max(500) }),
   name: z.string().min(1).max(100),
   source: z.string().min(1).max(100).default("api"),
-  value: z.union([z.boolean(), z.number(), z.string().max(16_384), demonstrationSchema]),
+  value: z.union([z.boolean(), z.number(), z.string().max(16_384), demonstrationSchema], { error: `not ${VALUE}` }),
   explanation: z.string().max(16_384).optional(),
   atMs: z.number().min(0).max(8_640_000_000_000_000).optional(),
 });

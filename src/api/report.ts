@@ -39,6 +39,10 @@ async function keysOf(db: Kysely<Tables>, { tenant, agent }: { tenant: string; a
     .select(["key_kind as kind", (eb) => eb.fn.countAll<number>().as("conversations")])
     .where("tenant", "=", tenant)
     .where("agent", "=", agent)
+    // A trace whose first spans came before the one that names the conversation began as its own: moved since, it left an empty row.
+    .where((eb) =>
+      eb.exists(eb.selectFrom("conversation_traces as t").select("t.trace_id").whereRef("t.conversation_id", "=", "conversations.id")),
+    )
     .groupBy("key_kind")
     .execute();
   return rows.toSorted((a, b) => b.conversations - a.conversations);

@@ -41,7 +41,7 @@ const POLL_EVERY_MS = 1_000;
  * Keeps the adapters of one policy server as the control service wants them, and says so there. The desired set is kept on disk: with the control service
  * down a server that restarts still gets its adapters back.
  * @param replica Name of the policy server in `agents.*.policyServers`, or of the pod that this process is in, where policy servers are discovered.
- * @throws NightshiftError `config_invalid` for what only matters here, `signing_key_invalid`, `port_taken`
+ * @throws NightshiftError `config_invalid` for what only matters here, `public_key_invalid`, `port_taken`
  */
 export async function startAdapterAgentProcess(
   config: Config,

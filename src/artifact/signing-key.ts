@@ -23,7 +23,7 @@ export function loadSigningKey(dir: string): SigningKey {
 
 /** A private key that somebody else made; nothing is written. @throws NightshiftError `signing_key_invalid` */
 export function readSigningKey(file: string): SigningKey {
-  return pairOf(parse(file, createPrivateKey));
+  return pairOf(parse(file, "signing_key_invalid", createPrivateKey));
 }
 
 /**
@@ -44,9 +44,9 @@ export function writeSigningKey(file: string): { publicFile: string; id: string 
   return { publicFile, id: keyId(key.publicKey) };
 }
 
-/** Public keys of a file: one or several PEM blocks (two while a key is rotated). @throws NightshiftError `signing_key_invalid` */
+/** Public keys of a file: one or several PEM blocks (two while a key is rotated). @throws NightshiftError `public_key_invalid` */
 export function loadPublicKeys(file: string): KeyObject[] {
-  return parse(file, (pem) => {
+  return parse(file, "public_key_invalid", (pem) => {
     const blocks = pem.match(/-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/g);
     if (blocks === null) throw new Error("no public key in PEM form");
     return blocks.map((block) => createPublicKey(block));
@@ -103,7 +103,11 @@ function exists(file: string): boolean {
   }
 }
 
-function parse<T extends KeyObject | KeyObject[]>(file: string, read: (pem: string) => T): T {
+function parse<T extends KeyObject | KeyObject[]>(
+  file: string,
+  code: "signing_key_invalid" | "public_key_invalid",
+  read: (pem: string) => T,
+): T {
   try {
     const keys = read(readFileSync(file, "utf8"));
     for (const key of [keys].flat())
@@ -112,6 +116,6 @@ function parse<T extends KeyObject | KeyObject[]>(file: string, read: (pem: stri
   } catch (cause) {
     // OpenSSL's own message can quote key material; only what we said ourselves goes into the error.
     const problem = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "there is no such file" : "not an ed25519 key in PEM form";
-    throw nightshiftError("signing_key_invalid", { file, problem }, { cause });
+    throw nightshiftError(code, { file, problem }, { cause });
   }
 }

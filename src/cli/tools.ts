@@ -43,7 +43,7 @@ function describeAll(tools: readonly ToolView[], context: CliContext): string {
   const rows = tools.map((view) => [
     view.tool,
     `${view.cls} (${view.evidence})`,
-    view.scope,
+    dependsOn(view),
     Object.entries(view.argumentRoles)
       .map(([path, role]) => `${path} ${role}`)
       .join(", "),
@@ -65,7 +65,7 @@ function describe(view: ToolDetailView, context: CliContext): string {
       {
         tool: view.tool,
         class: `${view.cls} (${view.evidence})`,
-        "depends on": view.scope,
+        "depends on": dependsOn(view),
         "error path": view.errorPath,
         calls: view.calls,
         errors: `${view.errors} (${percent(view.errorRate)})`,
@@ -113,6 +113,11 @@ function fenced(text: string): string {
     .slice(0, 20)
     .map((line) => `  | ${line}`)
     .join("\n");
+}
+
+/** Of a tool whose answers no state changes, the scope says nothing. */
+function dependsOn({ cls, scope }: ToolView): string {
+  return cls === "pure" || cls === "constant" ? "nothing" : scope;
 }
 
 function latency({ latencyMs }: ToolView): string {

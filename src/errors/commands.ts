@@ -35,7 +35,7 @@ export const COMMANDS = {
   },
   api_unreachable: {
     message: (a: { url: string; problem: string }) => `Nightshift's API at ${a.url} does not answer: ${a.problem}`,
-    fix: "Start it with `nightshift up --config FILE`, or name its address with --url or NIGHTSHIFT_URL.",
+    fix: "Start it with `nightshift serve --config FILE` (`nightshift up` with embedded parts), or name its address with --url or NIGHTSHIFT_URL.",
     retryable: true,
   },
   api_answer_invalid: {

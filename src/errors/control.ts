@@ -27,7 +27,7 @@ export const CONTROL = {
   },
   request_invalid: {
     message: (a: { problem: string }) => `the request is not valid: ${a.problem}`,
-    fix: "Correct the named part of the request; README.md shows the API's requests.",
+    fix: "Correct the named part of the request; docs/production.md shows feedback and erasing, and for all else there is a command (`nightshift --help`).",
     retryable: false,
   },
   not_authorised: {

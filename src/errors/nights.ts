@@ -43,6 +43,12 @@ export const NIGHTS = {
     fix: "Restore the ed25519 key (PEM, readable by this process only); a new key makes the agents refuse older adapters.",
     retryable: false,
   },
+  public_key_invalid: {
+    message: (a: { file: string; problem: string }) =>
+      `the public key ${a.file} that adapters are checked with cannot be used: ${a.problem}`,
+    fix: "Copy keys/adapter-signing.pub.pem from the dataDir of `nightshift serve`, whose first start makes it (the public half of artifacts.signingKeyFile, where that is set), to where adapterAgent.publicKeyFile says.",
+    retryable: false,
+  },
   signing_key_differs: {
     message: (a: { id: string; expected: string }) =>
       `the signing key of this process is ${a.id}, the adapters in the database were signed with ${a.expected}`,

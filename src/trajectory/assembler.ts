@@ -92,7 +92,7 @@ export function createAssembler({ database, config, log, ...given }: AssemblerDe
         const act = { assembleBatch: (batch: readonly Conversation[], nowMs: number) => assembleBatch(batch, nowMs, signal), setAside };
         try {
           for (const batch of batches(taken)) {
-            const assembled = await assembleApart(batch, nowMs, act);
+            const assembled = await assembleApart(batch, nowMs, act, signal);
             countVerdicts(assembled);
             created.push(...assembled);
           }
@@ -121,18 +121,20 @@ async function assembleApart(
     assembleBatch: (batch: readonly Conversation[], nowMs: number) => Promise<Trajectory[]>;
     setAside: (conversation: Conversation, nowMs: number, error: unknown) => Promise<void>;
   },
+  signal: AbortSignal | undefined,
 ): Promise<Trajectory[]> {
   try {
     return await act.assembleBatch(batch, nowMs);
   } catch (error) {
-    if (error instanceof NightshiftError && error.retryable) throw error;
+    // A worker that is told to stop has found nothing wrong with its conversations: they are the next one's.
+    if (signal?.aborted === true || (error instanceof NightshiftError && error.retryable)) throw error;
     const [only, ...others] = batch;
     if (only !== undefined && others.length === 0) {
       await act.setAside(only, nowMs, error);
       return [];
     }
     const each: Trajectory[] = [];
-    for (const conversation of batch) each.push(...(await assembleApart([conversation], nowMs, act)));
+    for (const conversation of batch) each.push(...(await assembleApart([conversation], nowMs, act, signal)));
     return each;
   }
 }

@@ -155,6 +155,12 @@ describe("feedback", () => {
     ];
     const refused = await world.post("/v1/feedback", { agent: "support", items });
     expect(refused.status).toBe(400);
+    expect(refused.body.error.message).toContain("items.2.value: a demonstration ends with the assistant's message");
+    const otherForm = { ...items[1], value: { demonstration: [{ role: "assistant", content: "Hello" }] } };
+    const misread = await world.post("/v1/feedback", { agent: "support", items: [otherForm] });
+    expect(misread.body.error.message).toContain(
+      'items.0.value: not a boolean, a number, a text or {"demonstration": [{"role": …, "parts"',
+    );
     expect((await world.post("/v1/feedback", { agent: "support", items: items.slice(0, 2) })).status).toBe(202);
     const rows = await database.kysely.selectFrom("feedback").selectAll().orderBy("name").execute();
     const address = await redactText("anna@example.com", REDACTION_KEY);

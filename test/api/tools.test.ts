@@ -8,7 +8,13 @@ import { memoryDatabase } from "../store/memory-database.ts";
 import { apiWorld, NOW_MS, type ApiWorld } from "./world.ts";
 
 const config = parseConfig({
-  agents: { support: { model: "support", baseModel: "base", tools: { lookup_order: { class: "read", freshnessMs: 60_000 } } } },
+  agents: {
+    support: {
+      model: "support",
+      baseModel: "base",
+      tools: { lookup_order: { class: "read", freshnessMs: 60_000 }, policy: { class: "constant" } },
+    },
+  },
 }).agents["support"];
 const touch: Step = { tool: "touch", args: { order_id: "A1" }, result: { ok: true } };
 const hostile: Step = { tool: "lookup_order", args: { order_id: "\u001b[31mA9" }, result: "Error: \u001b[2J\u0007gone\r\nname: evil" };
@@ -47,6 +53,7 @@ test("tools are listed with class, evidence, counts and the last call", async ()
       freshnessMs: 60_000,
       lastCallAtMs: 2_004_000,
     },
+    { tool: "policy", cls: "constant" },
     { tool: "touch", cls: "write", evidence: "demoted", calls: 3, errors: 0 },
   ]);
   expect(body.tools[0]).not.toHaveProperty("errorExamples");
@@ -79,7 +86,9 @@ test("nightshift tools prints them, and --json is the API's", async () => {
   expect(out.split("\n")[0]).toMatch(
     /^ *tool +class +depends on +roles +entities +volatile +calls +errors +p50 \/ p95 +fresh for +last call$/,
   );
-  expect(out).toMatch(/touch +write \(demoted\)/);
+  expect(out).toMatch(/touch +write \(demoted\) +everything/);
+  // No state changes what a constant answers.
+  expect(out).toMatch(/policy +constant \(config\) +nothing/);
   const json = await cli(["tools", "--agent", "support", "--url", world.url, "--json"]);
   expect(JSON.parse(json.out)).toEqual((await world.get("/v1/tools?agent=support")).body);
 });

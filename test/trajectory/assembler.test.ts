@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { parseConfig } from "../../src/config.ts";
 import { silentLog } from "../../src/log.ts";
 import type { Database } from "../../src/store/database.ts";
+import { reportOf } from "../../src/api/report.ts";
 import { type Assembler, createAssembler } from "../../src/trajectory/assembler.ts";
 import { ASSIGNMENT_SPAN } from "../../src/telemetry.ts";
 import { funnelOf } from "../../src/trajectory/funnel.ts";
@@ -156,6 +157,9 @@ describe("sweep", () => {
     const [moved] = await assembler.sweep(4_000);
     expect(alone?.conversationKey).toBe(traceId());
     expect(moved).toMatchObject({ conversationKey: "chat-9", version: 1 });
+    // The row of the trace that it began as is no conversation any more.
+    const { keys } = await reportOf(database.kysely, { tenant: "default", agent: moved?.agent ?? "" });
+    expect(keys).toEqual([{ kind: "conversation", conversations: 1 }]);
     expect((await live()).items.map(({ id }) => id)).toEqual([moved?.id]);
   });
 

@@ -70,6 +70,20 @@ test("what a worker had taken when it was killed is taken by others a while late
   expect(other.worked()).toBe(CONVERSATIONS);
 });
 
+test("a worker that is stopped in the middle of a batch sets none of it aside: the next one takes all", async () => {
+  const stopping = new AbortController();
+  const examiner: Examiner = {
+    examine(_, { signal } = {}) {
+      stopping.abort();
+      signal?.throwIfAborted();
+      return Promise.reject(new Error("the signal did not reach the examiner"));
+    },
+  };
+  const stopped = createAssembler({ database, config, log: silentLog(), examiner });
+  await expect(stopped.sweep(2_000, { signal: stopping.signal })).rejects.toMatchObject({ name: "AbortError" });
+  expect(await worker().sweep(2_000)).toHaveLength(CONVERSATIONS);
+});
+
 test("a worker that cannot go on gives back what it had taken", async () => {
   const stuck = worker(() => true);
   await expect(stuck.sweep(2_000)).rejects.toMatchObject({ code: "detector_unavailable" });
