@@ -94,7 +94,7 @@ async function sendLarge(answers: boolean): Promise<{ outcome: string; arrived: 
   await once(broker, "listening");
   ends.push(async () => broker.close());
   const { port } = broker.address() as AddressInfo;
-  const times = { requestTimeout: 200, connectionTimeout: 1_000 };
+  const times = { requestTimeout: answers ? 10_000 : 200, connectionTimeout: 10_000 };
   const connection = new KafkajsConnection({ host: "127.0.0.1", port, logger: quiet, socketFactory, ...times });
   ends.push(() => connection.disconnect());
   await connection.connect();
