@@ -21,7 +21,9 @@ describe("the API", () => {
   it("that does not answer is one line and the fix", async () => {
     const { code, out, err } = await cli(["runs", "list", "--url", "http://127.0.0.1:1"]);
     expect({ code, out }).toEqual({ code: 1, out: "" });
-    expect(err).toMatch(/^Nightshift's API at http:\/\/127\.0\.0\.1:1 does not answer: \S.*\n {2}fix: Start it with `nightshift up/);
+    expect(err).toMatch(
+      /^Nightshift's API at http:\/\/127\.0\.0\.1:1 does not answer: \S.*\n {2}fix: Start it with `nightshift serve --config FILE`/,
+    );
   });
 
   it("that is something else is named as such", async () => {

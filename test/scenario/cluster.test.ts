@@ -30,10 +30,12 @@ describe.each([[shopWorld], [bookingsWorld]])("tasks of the $name", (kind) => {
 });
 
 describe("large and hostile input", () => {
+  /** In the process's own CPU time: a machine that does other things meanwhile does not count. */
   const timed = (texts: readonly string[]): { ms: number; clusters: readonly string[] } => {
-    const startMs = performance.now();
+    const start = process.cpuUsage();
     const clusters = clustersOf(texts);
-    return { ms: performance.now() - startMs, clusters };
+    const { user, system } = process.cpuUsage(start);
+    return { ms: (user + system) / 1_000, clusters };
   };
 
   it.each<[string, (index: number) => string, number, number]>([
@@ -47,14 +49,14 @@ describe("large and hostile input", () => {
     expect(new Set(clusters).size).toBeLessThanOrEqual(most);
   });
 
-  it("many texts that share half their words cost about twice as much when they are twice as many", () => {
+  it("many texts that share half their words cost about four times as much when they are four times as many", () => {
     const random = createRandom(1, 1);
     const word = (): string => Array.from({ length: 5 }, () => "abcdefghijklmnopqrstuvwxyz"[random.integer(0, 25)]).join("");
     const text = (): string => `please tell me what to do about the ${Array.from({ length: 9 }, word).join(" ")}`;
     const [few, many] = [Array.from({ length: 2_000 }, text), Array.from({ length: 8_000 }, text)];
     timed(few);
-    const [small, large] = [timed(few).ms, timed(many).ms];
-    expect(large).toBeLessThan(12 * small);
+    const leastOf = (texts: readonly string[]): number => Math.min(...[1, 2, 3].map(() => timed(texts).ms));
+    expect(leastOf(many)).toBeLessThan(12 * leastOf(few));
   });
 
   it("signs of a script without spaces are words", () => {
